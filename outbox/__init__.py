@@ -1,0 +1,47 @@
+"""A transactional outbox: messages written in the transaction of the data they speak of.
+
+>>> outbox = Outbox(streams)
+>>> async def upload(session):
+...     await files.insert_one({...}, session=session)
+...     await outbox.append(session, "file_parsing_queue", {"file_id": id}, key=id)
+>>> await session.with_transaction(upload)
+
+A relay drains what was appended into Redis Streams. This package imports neither the relay nor the API.
+"""
+
+from outbox.append import Outbox
+from outbox.errors import (
+    CommitUnknown,
+    InvalidMessage,
+    NoSuchMessage,
+    NotDead,
+    NoTransaction,
+    OutboxError,
+    SchemaError,
+    SettingsError,
+    UndeclaredStream,
+    Unreachable,
+    UsageError,
+)
+from outbox.message import Message, State
+from outbox.streams import Stream, Streams, Subject
+
+__all__ = [
+    "CommitUnknown",
+    "InvalidMessage",
+    "Message",
+    "NoSuchMessage",
+    "NoTransaction",
+    "NotDead",
+    "Outbox",
+    "OutboxError",
+    "SchemaError",
+    "SettingsError",
+    "State",
+    "Stream",
+    "Streams",
+    "Subject",
+    "UndeclaredStream",
+    "Unreachable",
+    "UsageError",
+]

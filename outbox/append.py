@@ -1,0 +1,108 @@
+"""Append: write a message inside the caller's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Mapping
+from datetime import UTC, datetime
+from typing import Any, overload
+
+from bson import ObjectId
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.client_session import ClientSession
+
+from outbox.errors import NoTransaction
+from outbox.message import new_document
+from outbox.schema import OUTBOX
+from outbox.streams import Streams
+
+MAX_MESSAGE_BYTES = 256 * 1024
+
+
+class Outbox:
+    """Appends messages to the outbox of one database.
+
+    Frozen and without connections of its own: it writes through the session it is given, so one instance serves a
+    whole process, threads and event loops included.
+    """
+
+    def __init__(
+        self, streams: Streams, *, database: str = "outbox", max_message_bytes: int = MAX_MESSAGE_BYTES
+    ) -> None:
+        self._streams = streams
+        self._database = database
+        self._max_message_bytes = max_message_bytes
+
+    @overload
+    def append(
+        self,
+        session: AsyncClientSession,
+        stream: str,
+        fields: Mapping[str, str],
+        *,
+        key: str,
+        headers: Mapping[str, str] | None = None,
+        available_at: datetime | None = None,
+    ) -> Awaitable[ObjectId]: ...
+
+    @overload
+    def append(
+        self,
+        session: ClientSession,
+        stream: str,
+        fields: Mapping[str, str],
+        *,
+        key: str,
+        headers: Mapping[str, str] | None = None,
+        available_at: datetime | None = None,
+    ) -> ObjectId: ...
+
+    def append(
+        self,
+        session: AsyncClientSession | ClientSession,
+        stream: str,
+        fields: Mapping[str, str],
+        *,
+        key: str,
+        headers: Mapping[str, str] | None = None,
+        available_at: datetime | None = None,
+    ) -> Awaitable[ObjectId] | ObjectId:
+        """Append a message to `stream`; returns its id. With an async session, await the answer.
+
+        The message exists if and only if the caller's transaction commits; then it enters the stream exactly once.
+        Call this *after* the transaction's own write to the record that `key` names: that write makes two transactions
+        on one key wait for each other, and so the order of messages of one key is the order of commits.
+
+        When the transaction is run again after a conflict, so is this call; the earlier message was never committed.
+
+        :param fields: what the worker reads: strings only, flat, sent as they are.
+        :param key: the ordering scope, such as the file's id.
+        :param headers: metadata such as `traceparent`, sent beside the fields.
+        :param available_at: not before this time (aware); until then the message is `scheduled`.
+        :raises NoTransaction: the session has no open transaction.
+        :raises UndeclaredStream: no relay would drain this stream.
+        :raises InvalidMessage: a field, header, key or the size is not acceptable.
+        """
+        if not session.in_transaction:
+            raise NoTransaction(
+                "append needs an open transaction, so that the message and the record it speaks of are written "
+                "together: call it inside session.with_transaction(...) or session.start_transaction()"
+            )
+        document = new_document(
+            self._streams[stream],
+            fields,
+            key=key,
+            headers=headers,
+            available_at=available_at,
+            now=datetime.now(UTC),
+            max_bytes=self._max_message_bytes,
+        )
+        if isinstance(session, AsyncClientSession):
+            return self._insert(session, document)
+        session.client[self._database][OUTBOX].insert_one(document, session=session)
+        return document["_id"]  # type: ignore[no-any-return]
+
+    async def _insert(self, session: AsyncClientSession, document: dict[str, Any]) -> ObjectId:
+        client: AsyncMongoClient[dict[str, Any]] = session.client
+        await client[self._database][OUTBOX].insert_one(document, session=session)
+        return document["_id"]  # type: ignore[no-any-return]

@@ -1,0 +1,46 @@
+"""Clients for the two servers, with the options that the guarantees rest on."""
+
+from __future__ import annotations
+
+from pymongo import AsyncMongoClient
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from outbox.schema import Document
+from outbox.settings import OutboxSettings
+
+
+def connect_mongo(settings: OutboxSettings, *, server_selection_seconds: float = 5.0) -> AsyncMongoClient[Document]:
+    """A client that reads and acknowledges only what a majority has. Connects at its first use.
+
+    Without the majority, a write that a failover rolls back could have been acknowledged, or published.
+    """
+    return AsyncMongoClient(
+        settings.mongodb_uri.get_secret_value(),
+        w="majority",
+        journal=True,
+        readConcernLevel="majority",
+        serverSelectionTimeoutMS=int(server_selection_seconds * 1000),
+        connectTimeoutMS=5000,
+        # A peer that vanished without a word must become an error, or a drain would wait on it for ever.
+        socketTimeoutMS=30_000,
+        tz_aware=True,
+        appname="outbox",
+    )
+
+
+def connect_redis(settings: OutboxSettings, *, timeout_seconds: float = 5.0) -> Redis:
+    """A client that never repeats a command by itself. Connects at its first use.
+
+    redis-py retries ten times by default, and a command whose reply was lost has been carried out already: an XADD
+    would then be there twice.
+    """
+    return Redis.from_url(
+        settings.redis_dsn,
+        decode_responses=True,
+        socket_timeout=timeout_seconds,
+        socket_connect_timeout=timeout_seconds,
+        retry=Retry(NoBackoff(), 0),
+        client_name="outbox",
+    )

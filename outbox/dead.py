@@ -1,0 +1,117 @@
+"""Dead messages and what an operator can do with them: retry or discard. To list them, see messages.list_page."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from bson import ObjectId
+from pymongo.asynchronous.client_session import AsyncClientSession
+
+from outbox import transaction
+from outbox.errors import NoSuchMessage, NotDead
+from outbox.message import State
+from outbox.schema import FILES, OUTBOX, Database, Document
+from outbox.streams import Streams, Subject
+
+DISCARDED = "error: discarded by an operator"
+"""What a discarded message leaves in its subject's field."""
+
+_NEEDED = {"stream": 1, "key": 1, "retried": 1}
+
+
+async def ids(database: Database, *, stream: str | None = None) -> AsyncIterator[ObjectId]:
+    """The ids of all dead messages, or those of one stream. One that is retried and dies again may come twice."""
+    query = {"state": State.DEAD.value, **({"stream": stream} if stream else {})}
+    async for document in database[OUTBOX].find(query, {"_id": 1}).hint("dead"):
+        yield document["_id"]
+
+
+async def retry(database: Database, streams: Streams, message: ObjectId) -> None:
+    """Make a dead message pending again, and in the same transaction its subject wanted again if that ended in error.
+
+    Its attempts count on, and its last error stays readable. Raises NoSuchMessage, NotDead, UndeclaredStream (no relay
+    would drain it), or CommitUnknown; after that one, ask for the message's state.
+    """
+    before: int | None = None
+
+    async def body(session: AsyncClientSession) -> None:
+        nonlocal before
+        found = await database[OUTBOX].find_one_and_update(
+            {"_id": message, "state": State.DEAD.value},
+            {
+                "$set": {"state": State.PENDING.value},
+                "$unset": {"died_at": ""},
+                "$inc": {"retried": 1},
+                "$currentDate": {"retried_at": True},
+            },
+            projection=_NEEDED,
+            session=session,
+        )
+        if found is None:
+            raise await _refusal(database, message, session)
+        before = found.get("retried", 0)
+        subject = streams[str(found.get("stream"))].subject
+        if subject:
+            ended = {"_id": _subject_id(found), subject.field: {"$regex": "^error"}}
+            await _touch(database, subject, ended, subject.wanted, session)
+
+    async def happened() -> bool:
+        found = await _written(database, message)
+        return found is not None and before is not None and found.get("retried", 0) > before
+
+    await transaction.run(database.client, body, happened=happened)
+
+
+async def discard(database: Database, streams: Streams, message: ObjectId) -> None:
+    """Delete a dead message. Its subject, if it still waits for this message, ends as `DISCARDED`.
+
+    A subject that a later message speaks of (its `message_id` is another) is left alone. Raises NoSuchMessage, NotDead
+    or CommitUnknown.
+    """
+
+    async def body(session: AsyncClientSession) -> None:
+        found = await database[OUTBOX].find_one_and_delete(
+            {"_id": message, "state": State.DEAD.value}, projection=_NEEDED, session=session
+        )
+        if found is None:
+            raise await _refusal(database, message, session)
+        stream = streams.get(found.get("stream", ""))
+        if stream and stream.subject:
+            waiting = {
+                "_id": _subject_id(found), stream.subject.field: stream.subject.wanted,
+                "message_id": {"$in": [message, None]},
+            }  # fmt: skip
+            await _touch(database, stream.subject, waiting, DISCARDED, session)
+
+    async def happened() -> bool:
+        return await _written(database, message) is None
+
+    await transaction.run(database.client, body, happened=happened)
+
+
+async def _touch(
+    database: Database, subject: Subject, query: Document, value: str, session: AsyncClientSession
+) -> None:
+    update: Document = {"$set": {subject.field: value}}
+    if subject.collection == FILES:
+        update |= {"$inc": {"version": 1}, "$currentDate": {"updated_at": True}}
+    await database[subject.collection].update_one(query, update, session=session)
+
+
+def _subject_id(message: Document) -> object:
+    key = message.get("key")
+    return ObjectId(key) if isinstance(key, str) and ObjectId.is_valid(key) else key
+
+
+async def _refusal(database: Database, message: ObjectId, session: AsyncClientSession) -> NoSuchMessage | NotDead:
+    found = await database[OUTBOX].find_one({"_id": message}, {"state": 1}, session=session)
+    if found is None:
+        return NoSuchMessage(f"there is no message {message}: it was pruned or discarded, or never committed")
+    return NotDead(f"message {message} is {found.get('state')}: only a dead message can be retried or discarded")
+
+
+async def _written(database: Database, message: ObjectId) -> Document | None:
+    """The message as a transaction left it, which may still be under way: a write waits for that one to end."""
+    return await database[OUTBOX].find_one_and_update(
+        {"_id": message}, {"$currentDate": {"asked_at": True}}, projection=_NEEDED
+    )

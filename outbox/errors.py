@@ -1,0 +1,72 @@
+"""What can go wrong, grouped by what the caller can do about it.
+
+::
+
+    OutboxError
+    ├── UsageError              the call is wrong: change it
+    │   ├── NoTransaction       append was given a session without an open transaction
+    │   ├── UndeclaredStream    the stream is not among the declared ones
+    │   ├── InvalidMessage      a field, header, key or size is not acceptable
+    │   ├── NoSuchMessage       no message has this id
+    │   └── NotDead             only a dead message can be retried or discarded
+    ├── SettingsError           the environment is wrong: change it and start again
+    ├── SchemaError             the database is not set up: run `outbox init`
+    ├── CommitUnknown           the outcome of a commit could not be found out: ask again later
+    └── Unreachable             a server does not answer: wait, or start it
+"""
+
+
+class OutboxError(Exception):
+    """The root of all errors that this package raises on purpose."""
+
+
+class UsageError(OutboxError):
+    """The call is wrong, and repeating it will not help."""
+
+
+class NoTransaction(UsageError):
+    """Append was called with a session that has no open transaction.
+
+    Without one, the message and the record it speaks of could be written apart from each other.
+    """
+
+
+class UndeclaredStream(UsageError, KeyError):
+    """The stream is not declared, so that no relay would drain it."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError would show the repr of the text
+
+
+class InvalidMessage(UsageError, ValueError):
+    """A message cannot be stored or sent as it is; the text says what to change."""
+
+
+class NoSuchMessage(UsageError):
+    """No message has this id: it never existed, was pruned, or was discarded."""
+
+
+class NotDead(UsageError):
+    """The message is not dead, so that there is nothing to retry or discard; the text tells its state."""
+
+
+class SettingsError(OutboxError):
+    """A setting is missing, wrong, or unknown; the text names it and says what is expected."""
+
+
+class SchemaError(OutboxError):
+    """Collections, validator or indexes are missing or differ: `outbox init` sets them up."""
+
+
+class CommitUnknown(OutboxError):
+    """A commit was sent and its outcome could not be found out. Nothing is known to be lost or written."""
+
+
+class Unreachable(OutboxError):
+    """A server does not answer."""
+
+    def __init__(self, server: str, address: str, reason: str) -> None:
+        super().__init__(f"{server} at {address} cannot be reached: {reason}")
+        self.server = server
+        self.address = address
+        self.reason = reason

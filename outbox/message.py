@@ -1,0 +1,178 @@
+"""A message: what is appended, what is stored, what becomes a stream entry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from bson import Binary, ObjectId, Timestamp, decode
+from bson.codec_options import CodecOptions
+from bson.errors import BSONError
+
+from outbox.errors import InvalidMessage
+from outbox.streams import Stream
+
+SCHEMA_VERSION = 1
+RESERVED = frozenset({"message_id", "attempt"})
+"""Names that the relay itself adds to every entry."""
+
+MAX_KEY_BYTES = 512
+MAX_NAME_BYTES = 128
+MAX_FIELDS = 64
+
+
+class State(StrEnum):
+    """Where a message is on its way: scheduled → pending → published → completed, or dead."""
+
+    SCHEDULED = "scheduled"
+    PENDING = "pending"
+    PUBLISHED = "published"
+    COMPLETED = "completed"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A pending message as the relay sends it."""
+
+    id: ObjectId
+    key: str
+    fields: dict[str, str]
+    headers: dict[str, str]
+    attempts: int
+
+    def entry(self) -> list[str]:
+        """The stream entry: flat names and values. `attempt` counts from 1 and rises with every publication."""
+        flat: list[str] = []
+        for name, value in self.fields.items():
+            flat += (name, value)
+        for name, value in self.headers.items():
+            flat += (name, value)
+        flat += ("message_id", str(self.id), "attempt", str(self.attempts + 1))
+        return flat
+
+
+def new_document(
+    stream: Stream,
+    fields: Mapping[str, str],
+    *,
+    key: str,
+    headers: Mapping[str, str] | None,
+    available_at: datetime | None,
+    now: datetime,
+    max_bytes: int,
+) -> dict[str, Any]:
+    """The document to insert. Raises InvalidMessage with a text that says what to change.
+
+    A message with `available_at` is always scheduled, even when that time has passed: whether it is due is decided by
+    the server's clock, since the caller's may be wrong.
+    """
+    headers = headers or {}
+    _check_key(key)
+    size = _check_pairs("field", fields) + _check_pairs("header", headers)
+    if not fields:
+        raise InvalidMessage("fields is empty: a stream entry needs at least one field")
+    if both := sorted(fields.keys() & headers.keys()):
+        raise InvalidMessage(f"{both[0]!r} is both a field and a header: an entry is flat, so rename one of them")
+    if size > max_bytes:
+        raise InvalidMessage(
+            f"the message has {size} bytes, more than the {max_bytes} allowed: "
+            "store the contents elsewhere and send a reference, or raise OUTBOX_MAX_MESSAGE_BYTES"
+        )
+    if available_at is not None and available_at.tzinfo is None:
+        raise InvalidMessage("available_at has no time zone: pass an aware datetime, such as datetime.now(UTC)")
+    return {
+        "_id": ObjectId(),
+        "schema": SCHEMA_VERSION,
+        "stream": stream.name,
+        "partition": stream.partition_of(key),
+        "key": key,
+        # Empty, so that the server puts its own clock here: an order that no client's clock can disturb.
+        "position": Timestamp(0, 0),
+        "fields": dict(fields),
+        "headers": dict(headers),
+        "state": (State.SCHEDULED if available_at else State.PENDING).value,
+        "attempts": 0,
+        "last_error": None,
+        "created_at": now,
+        "available_at": available_at,
+    }
+
+
+def read_document(raw: bytes) -> Message:
+    """Decode one stored message, trusting nothing: it may have been written around the library.
+
+    Raises InvalidMessage with the reason, which becomes the dead message's `last_error`.
+    """
+    try:
+        document = decode(raw, codec_options=_STRICT)
+    except (BSONError, UnicodeError) as error:
+        raise InvalidMessage(f"the document cannot be decoded: {error}") from error
+    if (version := document.get("schema")) != SCHEMA_VERSION:
+        raise InvalidMessage(f"schema version {version!r} is unknown here: this relay reads {SCHEMA_VERSION}")
+    if not isinstance(document.get("position"), Timestamp):
+        raise InvalidMessage("position must be a timestamp: append through the library, which sets it")
+    attempts = document.get("attempts")
+    if not isinstance(attempts, int) or isinstance(attempts, bool) or attempts < 0:
+        raise InvalidMessage(f"attempts must be a whole number from 0, not {attempts!r}")
+    fields, headers, key = document.get("fields"), document.get("headers"), document.get("key")
+    if not fields:
+        raise InvalidMessage("fields is missing or empty: a stream entry needs at least one field")
+    key = _check_key(key)
+    _check_pairs("field", fields)
+    _check_pairs("header", headers)
+    return Message(document["_id"], key, fields, headers or {}, attempts)
+
+
+def read_id(raw: bytes) -> Any:
+    """The `_id` of a document that may not decode otherwise."""
+    return decode(raw, codec_options=_LENIENT)["_id"]
+
+
+_STRICT: CodecOptions[dict[str, Any]] = CodecOptions(dict, tz_aware=True)
+_LENIENT: CodecOptions[dict[str, Any]] = CodecOptions(dict, unicode_decode_error_handler="replace")
+
+
+def _check_key(key: object) -> str:
+    if not isinstance(key, str) or not key:
+        raise InvalidMessage(f"key must be a non-empty string, such as the file's id, not {key!r:.80}")
+    if len(_utf8("key", key)) > MAX_KEY_BYTES:
+        raise InvalidMessage(f"key is longer than {MAX_KEY_BYTES} bytes")
+    return key
+
+
+def _check_pairs(kind: str, pairs: object) -> int:
+    """Check names and values; returns their size in bytes."""
+    if not isinstance(pairs, Mapping):
+        raise InvalidMessage(f"{kind}s must be a mapping of strings to strings, not {type(pairs).__name__}")
+    if len(pairs) > MAX_FIELDS:
+        raise InvalidMessage(f"more than {MAX_FIELDS} {kind}s: put the data where the worker can look it up")
+    size = 0
+    for name, value in pairs.items():
+        if not isinstance(name, str) or not name:
+            raise InvalidMessage(f"{kind} name {name!r:.80} must be a non-empty string")
+        if name in RESERVED:
+            raise InvalidMessage(f"{kind} {name!r} is added by the relay: use another name")
+        if not isinstance(value, str):
+            raise InvalidMessage(
+                f"{kind} {name!r} is {_a(value)}: stream entries hold strings only, so pass str(...) or JSON"
+            )
+        name_bytes = len(_utf8(f"{kind} name", name))
+        if name_bytes > MAX_NAME_BYTES:
+            raise InvalidMessage(f"{kind} name {name[:40]!r}… is longer than {MAX_NAME_BYTES} bytes")
+        size += name_bytes + len(_utf8(f"{kind} {name!r}", value))
+    return size
+
+
+def _utf8(what: str, text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidMessage(f"{what} cannot be encoded as UTF-8: {error.reason} at {error.start}") from None
+
+
+def _a(value: object) -> str:
+    return "bytes" if isinstance(value, bytes | Binary) else f"{type(value).__name__} {value!r:.40}"

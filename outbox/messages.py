@@ -1,0 +1,100 @@
+"""Stored messages as people and other programs read them: found, listed by page, made plain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from bson import ObjectId, Timestamp
+from bson.codec_options import CodecOptions, DatetimeConversion
+from pymongo.asynchronous.collection import AsyncCollection
+
+from outbox.errors import NoSuchMessage, UsageError
+from outbox.message import State
+from outbox.schema import OUTBOX, Database, Document
+
+MAX_PAGE = 500
+
+LENIENT: CodecOptions[Document] = CodecOptions(
+    dict, tz_aware=True, unicode_decode_error_handler="replace", datetime_conversion=DatetimeConversion.DATETIME_AUTO
+)
+"""Reads what a strict decoder refuses: a message that was written around the library is the one to look at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some messages, newest first. `before`: pass it to get the next page; None after the last."""
+
+    messages: tuple[Document, ...]
+    before: ObjectId | None
+
+
+def read_id(text: str) -> ObjectId:
+    """A message id as it is shown and typed. Raises UsageError when `text` cannot be one."""
+    if not ObjectId.is_valid(text):
+        raise UsageError(f"{text!r:.60} is not a message id: one has 24 hexadecimal digits")
+    return ObjectId(text)
+
+
+async def find(database: Database, message: ObjectId) -> Document:
+    """The stored document. Raises NoSuchMessage."""
+    found = await _lenient(database).find_one({"_id": message})
+    if found is None:
+        raise NoSuchMessage(f"there is no message {message}: it was pruned or discarded, or never committed")
+    return found
+
+
+async def list_page(
+    database: Database,
+    *,
+    state: State | None = None,
+    stream: str | None = None,
+    key: str | None = None,
+    before: ObjectId | None = None,
+    limit: int = 50,
+) -> Page:
+    """Up to `limit` messages (500 at most) that match all that is given, by id, the newest first.
+
+    Ids follow the clocks of those who append, so this is nearly the order of appending, and good enough to look
+    through. What is appended between two pages is on neither.
+    """
+    limit = min(max(limit, 1), MAX_PAGE)
+    query: Document = {}
+    if state is not None:
+        query["state"] = state.value
+    if stream is not None:
+        query["stream"] = stream
+    if key is not None:
+        query["key"] = key
+    if before is not None:
+        query["_id"] = {"$lt": before}
+    found = await _lenient(database).find(query).sort("_id", -1).limit(limit + 1).to_list()
+    page = tuple(found[:limit])
+    return Page(page, page[-1]["_id"] if len(found) > limit else None)
+
+
+def plain(document: Document) -> dict[str, Any]:
+    """A stored document as JSON can hold it: `id` for `_id`, ids as text, times in ISO 8601 and UTC."""
+    return {"id" if name == "_id" else name: _plain(value) for name, value in document.items()}
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case None | str() | bool() | int():
+            return value
+        case datetime():
+            aware = value if value.tzinfo else value.replace(tzinfo=UTC)
+            return aware.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        case Timestamp():
+            return f"{value.time}:{value.inc}"
+        case dict():
+            return {str(name): _plain(inner) for name, inner in value.items()}
+        case list():
+            return [_plain(inner) for inner in value]
+        case _:
+            return str(value)
+
+
+def _lenient(database: Database) -> AsyncCollection[Document]:
+    return database[OUTBOX].with_options(codec_options=LENIENT)

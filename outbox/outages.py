@@ -1,0 +1,89 @@
+"""What an error of a server means for who meets it: wait, wait and shout, or stop because it is a mistake of ours."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import redis.exceptions as redis_errors
+from pymongo import errors as mongo_errors
+
+
+class Trouble(Enum):
+    """Why a server does not do as asked. Neither kind is the fault of a message, so neither spends its attempts."""
+
+    OUTAGE = "outage"
+    """It will pass: not reachable, starting, failing over, full, busy."""
+
+    MISCONFIGURED = "misconfigured"
+    """It passes when an operator does something: wrong password, missing permission, a key of another type."""
+
+
+# By the first word of the reply. What is not in here is not known to pass by itself, so it is told loudly.
+_REDIS_PASSES = frozenset(
+    [
+        "LOADING",
+        "READONLY",
+        "CLUSTERDOWN",
+        "MASTERDOWN",
+        "OOM",
+        "MISCONF",
+        "NOREPLICAS",
+        "BUSY",
+        "TRYAGAIN",
+        "UNKILLABLE",
+        "MOVED",
+        "ASK",
+        "BUSYKEY",
+    ]
+)
+_REDIS_PASSING_TYPES = (
+    redis_errors.ConnectionError,
+    redis_errors.TimeoutError,
+    redis_errors.BusyLoadingError,
+    redis_errors.ReadOnlyError,
+    redis_errors.OutOfMemoryError,
+    redis_errors.ClusterDownError,
+    redis_errors.MasterDownError,
+    redis_errors.TryAgainError,
+    OSError,
+)
+_REDIS_ACCESS = (redis_errors.AuthenticationError, redis_errors.NoPermissionError)
+
+_MONGO_ACCESS = frozenset({13, 18, 8000})
+"""Unauthorized, AuthenticationFailed, AtlasError."""
+
+
+def classify(error: BaseException) -> Trouble | None:
+    """The trouble that `error` tells of, or None when it is not a server's: then it is a defect, and should stop us."""
+    if isinstance(error, mongo_errors.OperationFailure) and error.code in _MONGO_ACCESS:
+        return Trouble.MISCONFIGURED
+    if isinstance(error, mongo_errors.ConfigurationError | mongo_errors.InvalidOperation):
+        return None
+    if isinstance(error, mongo_errors.PyMongoError):
+        return Trouble.OUTAGE if _passes(error) else Trouble.MISCONFIGURED
+    # First, because redis-py derives it from ConnectionError.
+    if isinstance(error, _REDIS_ACCESS):
+        return Trouble.MISCONFIGURED
+    if isinstance(error, _REDIS_PASSING_TYPES):
+        return Trouble.OUTAGE
+    if isinstance(error, redis_errors.RedisError):
+        words = str(error).split(" ", 1)
+        return Trouble.OUTAGE if words[0].rstrip(":") in _REDIS_PASSES else Trouble.MISCONFIGURED
+    return None
+
+
+def server_of(error: BaseException) -> str:
+    """Which of the two servers `error` is about: "mongodb" or "redis"."""
+    return "mongodb" if isinstance(error, mongo_errors.PyMongoError) else "redis"
+
+
+def _passes(error: mongo_errors.PyMongoError) -> bool:
+    if isinstance(error, mongo_errors.ConnectionFailure | mongo_errors.ExecutionTimeout) or error.timeout:
+        return True
+    labels = (
+        "TransientTransactionError",
+        "UnknownTransactionCommitResult",
+        "RetryableWriteError",
+        "ResumableChangeStreamError",
+    )
+    return any(error.has_error_label(label) for label in labels) or isinstance(error, mongo_errors.WriteConcernError)

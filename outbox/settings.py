@@ -1,0 +1,141 @@
+"""Settings: read once at start from the environment and `.env`, checked together, frozen, then passed down."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from dotenv import dotenv_values
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from outbox.errors import SettingsError
+from outbox.streams import FILES, Stream, Streams, Subject
+
+ENV_FILE = ".env"
+S = TypeVar("S", bound="Family")
+
+
+class Family(BaseSettings):
+    """Settings that share a prefix. A name with that prefix which no field has is refused, not ignored.
+
+    A misspelt name that is silently ignored is the commonest way to run with settings one did not choose.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, env_file=ENV_FILE, extra="ignore", validate_default=False)
+    prefix: ClassVar[str]
+
+
+class SubjectSetting(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    collection: str = Subject().collection
+    field: str = Subject().field
+    wanted: str = Subject().wanted
+
+
+class StreamSetting(BaseModel):
+    """One declared stream in OUTBOX_STREAMS."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    group: str
+    partitions: int = Field(default=4, ge=1, le=256)
+    subject: SubjectSetting | None = None
+
+    def declared(self) -> Stream:
+        subject = Subject(**self.subject.model_dump()) if self.subject else None
+        return Stream(self.name, self.group, self.partitions, subject)
+
+
+_FILES_SETTING = StreamSetting(
+    name=FILES.name, group=FILES.group, partitions=FILES.partitions, subject=SubjectSetting()
+)
+
+
+class OutboxSettings(Family):
+    """What every process needs: where the servers are, and which streams are declared."""
+
+    prefix: ClassVar[str] = "OUTBOX_"
+
+    mongodb_uri: SecretStr = SecretStr("mongodb://127.0.0.1:27017/?replicaSet=rs0")
+    mongodb_database: str = "outbox"
+    redis_host: str = "127.0.0.1"
+    redis_port: int = Field(default=6379, ge=1, le=65535)
+    redis_password: SecretStr | None = None
+    redis_url: SecretStr | None = None
+
+    outbox_streams: Annotated[list[StreamSetting], Field(min_length=1)] = [_FILES_SETTING]
+    outbox_max_message_bytes: int = Field(default=256 * 1024, ge=1024, le=8 * 1024 * 1024)
+    outbox_retention_days: float = Field(default=7, gt=0)
+    outbox_log_format: Literal["auto", "json", "console"] = "auto"
+    outbox_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    outbox_mongod: str | None = None
+    outbox_redis_server: str | None = None
+
+    @field_validator("redis_port", mode="before")
+    @classmethod
+    def _not_a_service_link(cls, value: object) -> object:
+        if isinstance(value, str) and "://" in value:
+            raise ValueError(
+                f"{value!r} is what Kubernetes injects for a service named redis; "
+                "set REDIS_URL, or enableServiceLinks: false"
+            )
+        return value
+
+    @property
+    def streams(self) -> Streams:
+        return Streams(setting.declared() for setting in self.outbox_streams)
+
+    @property
+    def redis_dsn(self) -> str:
+        """The URL to connect to, secret included: for the client only, never for a log."""
+        if self.redis_url is not None:
+            return self.redis_url.get_secret_value()
+        password = self.redis_password.get_secret_value() if self.redis_password else ""
+        credentials = f":{quote(password, safe='')}@" if password else ""
+        return f"redis://{credentials}{self.redis_host}:{self.redis_port}/0"
+
+    @property
+    def redis_address(self) -> str:
+        return without_secret(self.redis_dsn)
+
+    @property
+    def mongodb_address(self) -> str:
+        return without_secret(self.mongodb_uri.get_secret_value())
+
+
+def without_secret(url: str) -> str:
+    """`url` without user, password and query, for logs and errors."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
+
+
+def load(settings: type[S], **overrides: Any) -> S:
+    """Read `settings` from the environment and `.env`; `overrides` go over both.
+
+    Raises SettingsError, which names every wrong value and every unknown name of the family with the nearest right one.
+    """
+    faults = _unknown_names(settings, {**dotenv_values(ENV_FILE), **os.environ})
+    try:
+        loaded = settings(**overrides)
+    except ValidationError as error:
+        # The input value is left out on purpose: it may be a secret.
+        faults += [f"{'.'.join(str(p) for p in e['loc']).upper()}: {e['msg']}" for e in error.errors()]
+    except ValueError as error:  # JSON that cannot be parsed
+        faults.append(str(error))
+    if faults:
+        raise SettingsError("; ".join(faults))
+    return loaded
+
+
+def _unknown_names(settings: type[Family], environment: Mapping[str, object]) -> list[str]:
+    known = [name.upper() for name in settings.model_fields]
+    unknown = [name for name in environment if name.upper().startswith(settings.prefix) and name.upper() not in known]
+    faults = []
+    for name in sorted(unknown):
+        near = get_close_matches(name.upper(), known, n=1, cutoff=0.0)
+        faults.append(f"{name} is not a setting; did you mean {near[0]}?")
+    return faults

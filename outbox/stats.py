@@ -1,0 +1,199 @@
+"""What is going on: messages by state, streams, partitions, relays. Asked from both servers, cheap with millions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+import pymongo
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from outbox.clock import server_time
+from outbox.message import State
+from outbox.messages import LENIENT, plain
+from outbox.schema import OUTBOX, PARTITIONS, RELAYS, Database, Document
+from outbox.streams import Stream, Streams
+
+MONGO_SECONDS = 5.0
+REDIS_SECONDS = 2.0
+LOOK_AHEAD = 1000
+"""How many undelivered entries are counted one by one where Redis itself has lost count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """A stream in numbers, each None when it is not known.
+
+    `length`: entries in the stream. `undelivered`: of those, the ones that no worker of the group has been given yet.
+    `unacknowledged`: given to a worker, and not acknowledged.
+    """
+
+    length: int | None = None
+    undelivered: int | None = None
+    unacknowledged: int | None = None
+
+    def as_json(self) -> Document:
+        return {
+            "length": self.length, "undelivered": self.undelivered, "unacknowledged": self.unacknowledged,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """The declared streams as Redis has them. Unless `reachable`, nothing is known of them."""
+
+    streams: Mapping[str, Depth]
+    reachable: bool
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Everything at a glance. `at` and all ages are by the database server's clock."""
+
+    at: datetime
+    messages: Mapping[State, int]
+    oldest_pending_seconds: float | None
+    queue: Queue
+    partitions: tuple[Document, ...]
+    relays: tuple[Document, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            **plain({"at": self.at}),
+            "messages": {state.value: count for state, count in self.messages.items()},
+            "oldest_pending_seconds": self.oldest_pending_seconds,
+            "streams": {name: depth.as_json() for name, depth in self.queue.streams.items()},
+            "partitions": [plain(partition) for partition in self.partitions],
+            "relays": [plain(relay) for relay in self.relays],
+            "redis": {"reachable": self.queue.reachable, "error": self.queue.error},
+        }
+
+
+async def collect(database: Database, redis: Redis, streams: Streams) -> Status:
+    """The status now. That Redis does not answer is a part of it; an error of MongoDB is raised.
+
+    The numbers are not of one moment: while messages flow, their sum may be off by what moved meanwhile.
+    """
+    readable = database.with_options(codec_options=LENIENT)
+    depths = await queue(redis, streams)
+    with pymongo.timeout(MONGO_SECONDS):
+        now = await server_time(readable)
+        oldest = await _oldest_pending(readable)
+        # A position is cut to the second, and a clock may be set back.
+        age = max(0.0, round((now - oldest).total_seconds(), 3)) if oldest else None
+        return Status(now, await count(readable), age, depths, await _partitions(readable), await _relays(readable))
+
+
+async def count(database: Database) -> dict[State, int]:
+    """How many messages there are in each state.
+
+    Completed ones are what is left of the total that MongoDB keeps. After a crash of mongod that total, and so they,
+    may be off until mongod has counted again.
+    """
+    total = await database[OUTBOX].estimated_document_count()
+    counts: dict[State, int] = {state: await _count(database, state) for state in State if state is not State.COMPLETED}
+    completed = max(0, total - sum(counts.values()))
+    return {state: counts.get(state, completed) for state in State}
+
+
+async def _count(database: Database, state: State) -> int:
+    # The command, and not an aggregation: it reads the state's own index and no document.
+    reply = await database.command("count", OUTBOX, query={"state": state.value})
+    return int(reply["n"])
+
+
+async def queue(redis: Redis, streams: Streams) -> Queue:
+    """What Redis has of each declared stream, in one round trip. Never raises because of Redis."""
+    try:
+        async with asyncio.timeout(REDIS_SECONDS):
+            return await _queue(redis, streams)
+    except TimeoutError:
+        error = f"no answer in {REDIS_SECONDS:g} s"
+    except (RedisError, OSError) as failure:
+        error = str(failure) or type(failure).__name__
+    return Queue({name: Depth() for name in streams}, reachable=False, error=error)
+
+
+async def _queue(redis: Redis, streams: Streams) -> Queue:
+    async with redis.pipeline(transaction=False) as pipe:
+        for stream in streams.values():
+            pipe.xlen(stream.name)
+            pipe.xinfo_groups(stream.name)
+        replies = await pipe.execute(raise_on_error=False)
+    depths, errors = {}, []
+    for stream, length, groups in zip(streams.values(), replies[::2], replies[1::2], strict=True):
+        if isinstance(length, Exception):
+            if not isinstance(length, ResponseError):
+                raise length
+            depths[stream.name] = Depth()
+            errors.append(f"{stream.name}: {length}")  # a key of another type, or no permission
+            continue
+        # The stream is not there yet, and so neither is its group.
+        found = [] if isinstance(groups, Exception) else cast(list[dict[str, Any]], groups)
+        depths[stream.name] = await _depth(redis, stream, length, found)
+    return Queue(depths, reachable=True, error="; ".join(errors) or None)
+
+
+async def _depth(redis: Redis, stream: Stream, length: int, groups: list[dict[str, Any]]) -> Depth:
+    group = next((group for group in groups if group["name"] == stream.group), None)
+    if group is None:
+        return Depth(length, length, 0)
+    undelivered = group.get("lag")
+    if undelivered is None:
+        # Redis loses count when entries were deleted from the middle of a stream.
+        rest = await redis.xrange(stream.name, f"({group['last-delivered-id']}", "+", count=LOOK_AHEAD + 1) or []
+        undelivered = len(rest) if len(rest) <= LOOK_AHEAD else None
+    return Depth(length, undelivered, group["pending"])
+
+
+async def _oldest_pending(database: Database) -> datetime | None:
+    """Since when the message at the head of a partition has been waiting, the longest of all partitions.
+
+    It waits since it was appended, or since it became pending again by a retry, replay or its due time.
+    """
+    waiting: list[datetime] = []
+    async for partition in database[PARTITIONS].find({}, {"stream": 1, "number": 1}):
+        pending = {
+            "state": State.PENDING.value, "stream": partition["stream"], "partition": partition["number"],
+            "position": {"$type": "timestamp"},  # one written around the library would stand at the head without one
+        }  # fmt: skip
+        head = database[OUTBOX].find(pending, _WAITING).sort("position").limit(1).hint("pending")
+        waiting += [_waiting_since(message) async for message in head]
+    return min(waiting, default=None)
+
+
+_AGAIN = ("available_at", "replayed_at", "retried_at", "recovered_at")
+_WAITING = {"position": 1, **dict.fromkeys(_AGAIN, 1)}
+
+
+def _waiting_since(message: Document) -> datetime:
+    times = [message["position"].as_datetime(), *(message.get(name) for name in _AGAIN)]
+    return max(time for time in times if isinstance(time, datetime))
+
+
+async def _partitions(database: Database) -> tuple[Document, ...]:
+    """Each partition with its owner, and for how long the lease still runs by the server's clock."""
+    fields = {"_id": 0, "stream": 1, "number": 1, "owner": 1, "token": 1, "batch": 1, "expires_in_seconds": _REMAINING}
+    found = await database[PARTITIONS].aggregate([{"$sort": {"stream": 1, "number": 1}}, {"$project": fields}])
+    return tuple(await found.to_list())
+
+
+async def _relays(database: Database) -> tuple[Document, ...]:
+    """The relays that are alive, with what each tells about itself."""
+    found = await database[RELAYS].aggregate(
+        [
+            {"$set": {"id": "$_id", "expires_in_seconds": _REMAINING}},
+            {"$match": {"expires_in_seconds": {"$gt": 0}}},
+            {"$sort": {"_id": 1}},
+            {"$unset": ["_id", "expires_at"]},
+        ]
+    )
+    return tuple(await found.to_list())
+
+
+_REMAINING: Document = {"$divide": [{"$subtract": ["$expires_at", "$$NOW"]}, 1000]}

@@ -1,0 +1,141 @@
+"""The relay's statements on messages while it drains: fetch, mark, bury."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.read_concern import ReadConcern
+
+from outbox.checkpoint import Sent
+from outbox.errors import InvalidMessage
+from outbox.leases import Lease, Progress, under_lease
+from outbox.message import Message, State, read_document, read_id
+from outbox.schema import OUTBOX, Database, Document
+from outbox.streams import Partition
+
+MAX_REASON = 2000
+RAW: CodecOptions[RawBSONDocument] = CodecOptions(RawBSONDocument)
+
+
+@dataclass(frozen=True, slots=True)
+class Poison:
+    """A pending message that cannot be sent, and why."""
+
+    id: Any
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Pending messages by position, those that cannot be sent apart. `more`: a limit was reached."""
+
+    messages: tuple[Message, ...]
+    poison: tuple[Poison, ...]
+    more: bool
+
+
+class Store:
+    """Messages of one database, as a relay that holds leases reads and changes them.
+
+    Every read is made in the session of its lease, so that it sees at least what was written under that lease before,
+    also right after a failover.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._messages = database[OUTBOX]
+        raw = cast(AsyncCollection[RawBSONDocument], database[OUTBOX])
+        self._snapshots = raw.with_options(codec_options=RAW, read_concern=ReadConcern("snapshot"))
+
+    async def fetch(self, partition: Partition, session: AsyncClientSession, *, limit: int, max_bytes: int) -> Fetched:
+        """Up to `limit` pending messages, or about `max_bytes` of them, by position, as one majority snapshot.
+
+        A scan that is not one snapshot can see the second of two transactions and miss the first, which would then be
+        published after it.
+        """
+        messages: list[Message] = []
+        poison: list[Poison] = []
+        size = 0
+        pending = {"stream": partition.stream, "partition": partition.number, "state": State.PENDING.value}
+        cursor = self._snapshots.find(pending, _NEEDED, session=session, batch_size=limit)
+        async with cursor.sort("position").limit(limit).hint("pending"):
+            async for document in cursor:
+                size += len(document.raw)
+                try:
+                    messages.append(read_document(bytes(document.raw)))
+                except InvalidMessage as error:
+                    poison.append(Poison(read_id(bytes(document.raw)), str(error)))
+                if size >= max_bytes:
+                    break
+        more = size >= max_bytes or len(messages) + len(poison) >= limit
+        return Fetched(tuple(messages), tuple(poison), more)
+
+    async def mark(
+        self,
+        lease: Lease,
+        session: AsyncClientSession,
+        progress: Progress,
+        sent: Iterable[Sent],
+        entries: tuple[str, str] | None = None,
+    ) -> int:
+        """Record, in one transaction, that the batch `progress` is in the stream: on the lease and on its messages.
+
+        Returns how many messages were marked. A message that was completed meanwhile, or put back by an operator after
+        it was marked, is left as it is: its attempts tell. Raises LeaseLost, and then nothing is written.
+        """
+        by_attempt: defaultdict[int, list[Any]] = defaultdict(list)
+        for message in sent:
+            by_attempt[message.attempt].append(message.id)
+
+        async def body(session: AsyncClientSession) -> int:
+            marked = 0
+            for attempt, ids in by_attempt.items():
+                values: Document = {
+                    "state": State.PUBLISHED.value, "attempts": attempt,
+                    "batch": progress.batch, "tag": progress.tag,
+                }  # fmt: skip
+                if entries:
+                    values["entries"] = {"first": entries[0], "last": entries[1]}
+                result = await self._messages.update_many(
+                    {"_id": {"$in": ids}, "state": State.PENDING.value, "attempts": attempt - 1},
+                    {"$set": values, "$currentDate": {"published_at": True}},
+                    session=session,
+                )
+                marked += result.modified_count
+            return marked
+
+        return await under_lease(self._database, lease, session, body, reached=progress)
+
+    async def bury(self, poison: Sequence[Poison]) -> int:
+        """Make messages that cannot be sent dead, each with its reason; returns how many were pending still."""
+        buried = 0
+        for message in poison:
+            result = await self._messages.update_one(
+                {"_id": message.id, "state": State.PENDING.value},
+                {
+                    "$set": {"state": State.DEAD.value, "last_error": message.reason[:MAX_REASON]},
+                    "$currentDate": {"died_at": True},
+                },
+                # What is poison seldom fits the validator, and must leave the queue all the same.
+                bypass_document_validation=True,
+            )
+            buried += result.modified_count
+        return buried
+
+    async def any_pending(self) -> bool:
+        """Whether a message waits to be published, in any stream."""
+        return await self._messages.find_one({"state": State.PENDING.value}, {"_id": 1}) is not None
+
+    async def count_pending(self) -> int:
+        """How many messages wait to be published, in all streams."""
+        return await self._messages.count_documents({"state": State.PENDING.value})
+
+
+_NEEDED = {"schema": 1, "position": 1, "key": 1, "fields": 1, "headers": 1, "attempts": 1}

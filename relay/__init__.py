@@ -1,0 +1,1 @@
+"""The relay: a daemon that drains the outbox into Redis Streams. Every loop and every timed job is here."""

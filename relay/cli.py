@@ -1,0 +1,78 @@
+"""`outbox relay`: run the daemon. Registered as a command by the entry point group `outbox.commands`."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from typing import Annotated
+
+import structlog
+import typer
+import uvloop
+
+from outbox import logs
+from outbox.errors import SettingsError
+from outbox.settings import OutboxSettings, load
+from relay.daemon import Relay
+from relay.settings import RelaySettings
+
+log = structlog.get_logger(__name__)
+
+
+def relay(
+    once: Annotated[bool, typer.Option("--once", help="Drain until nothing is pending, then exit.")] = False,
+    host: Annotated[str | None, typer.Option(help="Where /healthz, /readyz and /metrics are served.")] = None,
+    port: Annotated[int | None, typer.Option(help="0 picks a free port.", min=0, max=65535)] = None,
+) -> None:
+    """Drain the outbox into Redis Streams, until stopped.
+
+    Run as many as you like: they share the partitions, and one that dies is replaced within RELAY_LEASE_SECONDS.
+    Starts with either server still down, and waits for it. SIGTERM finishes the batches in hand, gives the partitions
+    back and leaves, within RELAY_STOP_SECONDS; a second SIGTERM leaves at once. Either way nothing is lost.
+
+    Examples:
+
+        outbox relay
+
+        outbox relay --port 0            beside another relay on this machine
+
+        outbox relay --once              from cron, or before a migration
+    """
+    overrides = {"relay_host": host, "relay_port": port}
+    settings = load(RelaySettings, **{name: value for name, value in overrides.items() if value is not None})
+    outbox_settings = load(OutboxSettings)
+    logs.configure(outbox_settings)
+    uvloop.run(_run(settings, outbox_settings, once))
+
+
+async def _run(settings: RelaySettings, outbox_settings: OutboxSettings, once: bool) -> None:
+    daemon = Relay(settings, outbox_settings, listen=_listen(settings), until_empty=once)
+    loop, running = asyncio.get_running_loop(), asyncio.current_task()
+    signals = 0
+
+    def on_signal() -> None:
+        nonlocal signals
+        signals += 1
+        if signals == 1:
+            daemon.stop()
+        elif running:
+            log.warning("leaving at once: the next owner takes up what was in hand")
+            running.cancel()
+
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, on_signal)
+    try:
+        await daemon.run()
+    except asyncio.CancelledError:
+        raise typer.Exit(1) from None
+
+
+def _listen(settings: RelaySettings) -> socket.socket:
+    try:
+        return socket.create_server((settings.relay_host, settings.relay_port))
+    except OSError as error:
+        raise SettingsError(
+            f"{settings.relay_host}:{settings.relay_port} cannot be used for the probes ({error.strerror}): "
+            "is another relay running here? Use --port 0, or set RELAY_PORT"
+        ) from None

@@ -1,0 +1,175 @@
+"""The daemon: what a relay is made of, how it starts, and in which order it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+
+import structlog
+from pymongo import AsyncMongoClient
+from redis.asyncio import Redis
+
+from outbox import changes
+from outbox.checkpoint import Checkpoints
+from outbox.connections import connect_mongo, connect_redis
+from outbox.leases import Lease, Leases
+from outbox.losses import Losses
+from outbox.schema import Database, Document
+from outbox.settings import OutboxSettings
+from outbox.store import Store
+from relay import once, probes
+from relay.drainer import Drainer
+from relay.jobs import Jobs, add_all
+from relay.leaser import Leaser
+from relay.metrics import Metrics
+from relay.outage import Outages, Probe
+from relay.recovery import Recovery
+from relay.service import Pass, Service
+from relay.settings import RelaySettings
+from relay.startup import wait_for_schema
+from relay.wakeup import Hints, Sweep
+
+log = structlog.get_logger(__name__)
+
+
+class Relay:
+    """One relay process.
+
+    Around the leaser, which starts a drainer for each partition it holds, stand services that wake the drainers, timed
+    jobs, and the probes. A service that ends by a defect ends the process: a supervisor starts a whole relay again,
+    and nobody has to notice one that limps.
+    """
+
+    def __init__(
+        self,
+        settings: RelaySettings,
+        outbox_settings: OutboxSettings,
+        *,
+        listen: socket.socket,
+        until_empty: bool = False,
+    ) -> None:
+        self._settings = settings
+        self._outbox_settings = outbox_settings
+        self._streams = outbox_settings.streams
+        self._listen = listen
+        self._until_empty = until_empty
+        self._me = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._metrics = Metrics()
+        self._stop = asyncio.Event()
+
+    def stop(self) -> None:
+        """Take nothing new, finish the batches in hand, give the partitions back, then leave."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Drain until `stop`.
+
+        :raises SchemaError: the database is not set up.
+        :raises Unreachable: only with `until_empty`; otherwise a server is waited for, for ever.
+        """
+        async with (
+            connect_mongo(self._outbox_settings) as client,
+            connect_redis(self._outbox_settings) as redis,
+        ):
+            database: Database = client[self._outbox_settings.mongodb_database]
+            store = Store(database)
+            ping: dict[str, Probe] = {"mongodb": partial(client.admin.command, "ping"), "redis": redis.ping}
+            outages = Outages(ping, store.count_pending)
+            patience = once.PATIENCE_SECONDS if self._until_empty else None
+            try:
+                await wait_for_schema(database, self._streams, outages, self._stop, patience=patience)
+                if not self._stop.is_set():
+                    await self._serve(client, redis, store, outages)
+            finally:
+                outages.close()
+
+    async def _serve(self, client: AsyncMongoClient[Document], redis: Redis, store: Store, outages: Outages) -> None:
+        settings, database = self._settings, client[self._outbox_settings.mongodb_database]
+        leases = Leases(database, self._streams, self._me, seconds=settings.relay_lease_seconds)
+        checkpoints = Checkpoints(redis, self._streams)
+        recovery = Recovery(database, store, Losses(database, self._streams), checkpoints, leases)
+
+        def service(name: str, run_once: Callable[[], Awaitable[Pass]], interval: float = 1.0) -> Service:
+            return Service(name, run_once, outages, interval=interval, observe=self._metrics.observe)
+
+        def drain(lease: Lease) -> tuple[Service, asyncio.Task[None]]:
+            drainer = Drainer(lease, leaser.trusted, client, store, checkpoints, recovery, settings)
+            draining = service(f"drain {lease.partition}", drainer.run_once, settings.relay_verify_seconds)
+            return draining, group.create_task(_drain(drainer, draining, done=leasing.wake), name=draining.name)
+
+        about: Document = {"host": socket.gethostname(), "pid": os.getpid()}
+        leaser = Leaser(leases, self._me, about, drain, seconds=settings.relay_lease_seconds)
+        leasing = service("lease", leaser.run_once, settings.relay_lease_seconds / 3)
+        messages = Hints(lambda: changes.pending_partitions(database), leaser.wake)
+        relays = Hints(lambda: changes.relays(database), lambda _: leasing.wake())
+        beside = [
+            service("sweep", Sweep(store, leaser.wake).run_once, settings.relay_poll_seconds),
+            service("hints of messages", messages.run_once),
+            service("hints of relays", relays.run_once),
+        ]
+        if self._until_empty:
+            beside.append(service("until empty", once.UntilEmpty(store, outages, self.stop).run_once, 0.1))
+
+        async with (
+            asyncio.TaskGroup() as group,
+            self._jobs(group, database, outages),
+            self._probes(group, leaser, outages),
+        ):
+            renewing = group.create_task(leasing.run(), name=leasing.name)
+            waking = [group.create_task(other.run(), name=other.name) for other in beside]
+            log.info("relay started", relay=self._me, streams=list(self._streams))
+            await self._stop.wait()
+            log.info("relay stops", relay=self._me, seconds=settings.relay_stop_seconds)
+            for task in waking:
+                task.cancel()  # they only read
+            leaser.leave()
+            leasing.wake()
+            if (await asyncio.wait([renewing], timeout=settings.relay_stop_seconds))[1]:
+                log.error("not finished in time: the next owner takes up what was in hand")
+                renewing.cancel()
+                leaser.abandon()
+            log.info("relay stopped", relay=self._me)
+
+    @asynccontextmanager
+    async def _jobs(self, group: asyncio.TaskGroup, database: Database, outages: Outages) -> AsyncIterator[None]:
+        defect: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        # The scheduler would only log it; awaited here, it ends the relay as any other service's does.
+        watch = group.create_task(_await(defect), name="defects of jobs")
+        jobs = Jobs(outages, lambda error: None if defect.done() else defect.set_exception(error))
+        add_all(jobs, database, self._streams, self._outbox_settings, self._settings)
+        jobs.start()
+        try:
+            yield
+        finally:
+            jobs.stop()
+            watch.cancel()
+
+    @asynccontextmanager
+    async def _probes(self, group: asyncio.TaskGroup, leaser: Leaser, outages: Outages) -> AsyncIterator[None]:
+        def obstacles() -> list[str]:
+            return outages.current() + ([] if leaser.trusted() else ["leases"])
+
+        server = probes.server(obstacles, lambda: leaser.held, self._metrics)
+        serving = group.create_task(server.serve(sockets=[self._listen]), name="probes")
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            await asyncio.wait([serving])
+
+
+async def _drain(drainer: Drainer, service: Service, *, done: Callable[[], None]) -> None:
+    try:
+        await service.run()
+    finally:
+        await drainer.close()
+        done()
+
+
+async def _await(future: asyncio.Future[None]) -> None:
+    await future

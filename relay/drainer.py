@@ -1,0 +1,159 @@
+"""Drain one partition: fetch, publish, mark."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.client_session import AsyncClientSession
+
+from outbox.checkpoint import Checkpoints, Fenced, Gap, Published, Sent
+from outbox.leases import Lease, LeaseLost, Progress
+from outbox.schema import Document
+from outbox.store import Fetched, Store
+from relay.recovery import Reconciled, Recovery
+from relay.service import Next
+from relay.settings import RelaySettings
+
+
+class Outcome(Enum):
+    """How a pass ended."""
+
+    MORE = "more"
+    EMPTY = "empty"
+    REFUSED = "refused"
+    """Redis would not take the batch: what it has must be looked at first."""
+    LEASE_LOST = "lease lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """One pass over a partition."""
+
+    outcome: Outcome
+    published: int = 0
+    buried: int = 0
+    seconds: float = 0.0
+    reconciled: Reconciled | None = None
+
+    @property
+    def next(self) -> Next:
+        match self.outcome:
+            case Outcome.MORE | Outcome.REFUSED:
+                return Next.AGAIN
+            case Outcome.EMPTY:
+                return Next.WAIT
+            case Outcome.LEASE_LOST:
+                return Next.END
+
+
+class Drainer:
+    """Drains the partition of one lease.
+
+    Built for crashes only: whatever goes wrong, and wherever, the next pass opens the checkpoint and reconciles, just
+    as another relay would after a crash. So there is one way back to order, and it is used every day.
+    """
+
+    def __init__(
+        self,
+        lease: Lease,
+        trusted: Callable[[], bool],
+        client: AsyncMongoClient[Document],
+        store: Store,
+        checkpoints: Checkpoints,
+        recovery: Recovery,
+        settings: RelaySettings,
+    ) -> None:
+        self.lease = lease
+        self._trusted = trusted
+        self._client = client
+        self._store = store
+        self._checkpoints = checkpoints
+        self._recovery = recovery
+        self._settings = settings
+        self._session: AsyncClientSession | None = None
+        self._progress: Progress | None = None
+        self._verified = 0.0
+
+    async def run_once(self) -> Drained:
+        """One batch, at most. Raises what the servers raise; the next pass then starts by reconciling."""
+        try:
+            return await self._pass()
+        except LeaseLost:
+            await self.close()
+            return Drained(Outcome.LEASE_LOST)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Forget what is known of the partition."""
+        self._progress = None
+        session, self._session = self._session, None
+        if session:
+            await session.end_session()
+
+    async def _pass(self) -> Drained:
+        started = time.perf_counter()
+        if not self._trusted():
+            raise LeaseLost(f"{self.lease.partition}: the lease could not be renewed in time")
+        reconciled = None
+        if self._progress is None or self._session is None:
+            # One causal session for all reads under the lease: each sees at least what was written under it before.
+            self._session = self._client.start_session(causal_consistency=True)
+            reconciled = await self._recovery.reconcile(self.lease, self._session)
+            self._progress, self._verified = reconciled.progress, time.monotonic()
+        elif time.monotonic() - self._verified >= self._settings.relay_verify_seconds:
+            if not await self._still_there(self._progress):
+                return await self._refused()
+            self._verified = time.monotonic()
+        fetched = await self._store.fetch(
+            self.lease.partition,
+            self._session,
+            limit=self._settings.relay_batch_size,
+            max_bytes=self._settings.relay_batch_bytes,
+        )
+        buried = await self._store.bury(fetched.poison)
+        if fetched.messages:
+            answer = await self._publish(fetched, self._session, self._progress)
+            if not isinstance(answer, Published):
+                return await self._refused()
+        return Drained(
+            Outcome.MORE if fetched.more else Outcome.EMPTY,
+            len(fetched.messages),
+            buried,
+            time.perf_counter() - started,
+            reconciled,
+        )
+
+    async def _publish(
+        self, fetched: Fetched, session: AsyncClientSession, progress: Progress
+    ) -> Published | Fenced | Gap:
+        """Publish the next batch, then mark it. In this order: a message marked first could be lost by a crash."""
+        reached = Progress(progress.batch + 1, secrets.token_hex(8))
+        if not self._trusted():
+            raise LeaseLost(f"{self.lease.partition}: the lease ran out while fetching")
+        answer = await self._checkpoints.publish(
+            self.lease.partition, self.lease.token, reached.batch, reached.tag, fetched.messages
+        )
+        if isinstance(answer, Published):
+            sent = [Sent(message.id, message.attempts + 1) for message in fetched.messages]
+            await self._store.mark(self.lease, session, reached, sent, (answer.first, answer.last))
+            self._progress, self._verified = reached, time.monotonic()
+        return answer
+
+    async def _still_there(self, progress: Progress) -> bool:
+        opened = await self._checkpoints.open(self.lease.partition, self.lease.token)
+        return not isinstance(opened, Fenced) and (opened.batch, opened.tag, opened.behind) == (
+            progress.batch,
+            progress.tag,
+            False,
+        )
+
+    async def _refused(self) -> Drained:
+        await self.close()
+        return Drained(Outcome.REFUSED)

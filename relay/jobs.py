@@ -1,0 +1,82 @@
+"""Timed jobs: stage what is due, prune what is old, remove abandoned uploads.
+
+Every relay runs all of them. Each is one statement, or pages of statements, that changes nothing when repeated, so that
+nobody has to be elected for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import structlog
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.interval import IntervalTrigger
+
+from outbox import files, upkeep
+from outbox.outages import classify
+from outbox.schema import Database
+from outbox.settings import OutboxSettings
+from outbox.streams import Streams
+from relay.outage import Outages
+from relay.settings import RelaySettings
+
+log = structlog.get_logger(__name__)
+
+Job = Callable[[], Awaitable[int]]
+
+
+class Jobs:
+    """The scheduler. A server's trouble makes a job wait for its next turn; any other error is given to `fail`."""
+
+    def __init__(self, outages: Outages, fail: Callable[[BaseException], None]) -> None:
+        # Missed turns are made up for by one, and a turn never overtakes the one before.
+        self._scheduler = AsyncIOScheduler(
+            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
+        )
+        self._outages = outages
+        self._fail = fail
+
+    def add(self, name: str, job: Job, *, seconds: float) -> None:
+        trigger = IntervalTrigger(
+            seconds=max(1, round(seconds)), jitter=max(1, int(seconds * 0.1)) if seconds > 5 else None
+        )
+        self._scheduler.add_job(self._run, trigger, args=[name, job], id=name)
+
+    async def _run(self, name: str, job: Job) -> None:
+        try:
+            count = await job()
+        except Exception as error:  # noqa: BLE001  # every one is told to somebody
+            if classify(error) is None:
+                self._fail(error)
+            else:
+                self._outages.hit(name, error)
+            return
+        await self._outages.well(name)
+        if count:
+            log.info(name, count=count)
+
+    def start(self) -> None:
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """No further turns; one that is under way is finished by the event loop or not at all."""
+        self._scheduler.shutdown(wait=False)
+
+
+def add_all(
+    jobs: Jobs, database: Database, streams: Streams, outbox_settings: OutboxSettings, settings: RelaySettings
+) -> None:
+    retention = timedelta(days=outbox_settings.outbox_retention_days)
+    abandoned = timedelta(seconds=settings.relay_abandoned_seconds)
+    jobs.add("stage due messages", lambda: upkeep.stage(database), seconds=settings.relay_stage_seconds)
+    jobs.add(
+        "prune old messages",
+        lambda: upkeep.prune(database, streams, older_than=retention),
+        seconds=settings.relay_prune_seconds,
+    )
+    jobs.add(
+        "remove abandoned uploads",
+        lambda: files.remove_abandoned(database, older_than=abandoned),
+        seconds=settings.relay_prune_seconds,
+    )

@@ -1,0 +1,177 @@
+"""Keep this relay's fair share of the partitions: acquire, renew, give back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from outbox.leases import Lease, Leases, Overview
+from outbox.schema import Document
+from outbox.streams import Partition
+from relay.service import Next, Service
+
+log = structlog.get_logger(__name__)
+
+TRUST = 0.75
+"""The part of a lease's time for which it is trusted, counted from before the request that renewed it."""
+
+
+def fair_share(relays: Sequence[str], me: str, partitions: int) -> int:
+    """How many of `partitions` are for `me`: the shares of all relays differ by one at most, and add up."""
+    rank = sorted(relays).index(me)
+    share, rest = divmod(partitions, len(relays))
+    return share + (rank < rest)
+
+
+@dataclass(slots=True)
+class Holding:
+    """A lease, and the service that drains under it."""
+
+    lease: Lease
+    service: Service
+    task: asyncio.Task[None]
+    giving_back: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """What one round changed."""
+
+    held: int
+    relays: int
+    acquired: int
+    lost: int
+    given_back: int
+    left: bool
+
+    @property
+    def next(self) -> Next:
+        return Next.END if self.left else Next.WAIT
+
+
+class Leaser:
+    """Holds the leases of one relay, and starts and ends a drainer with each.
+
+    A partition is given back only when its drainer has finished its batch; a lost one is left at once, and what its
+    drainer may still try is refused by the token.
+    """
+
+    def __init__(
+        self,
+        leases: Leases,
+        me: str,
+        about: Document,
+        start: Callable[[Lease], tuple[Service, asyncio.Task[None]]],
+        *,
+        seconds: float,
+    ) -> None:
+        self._leases = leases
+        self._me = me
+        self._about = about
+        self._start = start
+        self._seconds = seconds
+        self._trusted_until = 0.0
+        self._leaving = False
+        self._holdings: dict[Partition, Holding] = {}
+
+    def trusted(self) -> bool:
+        """Whether the leases can be acted upon: the last renewal is fresh by this machine's monotonic clock."""
+        return time.monotonic() < self._trusted_until
+
+    def wake(self, partitions: Collection[Partition] | None = None) -> None:
+        """Wake the drainers of `partitions`, as far as they are ours, or all of them."""
+        for holding in self._holdings.values():
+            if partitions is None or holding.lease.partition in partitions:
+                holding.service.wake()
+
+    async def run_once(self) -> Leased:
+        began = time.monotonic()
+        view = await self._leases.renew(self._about)
+        # From before the request: the server's time runs from a moment that we cannot know, but that is later.
+        self._trusted_until = began + self._seconds * TRUST
+        lost = self._leave_what_is_not_held(view)
+        given_back = await self._give_back_what_is_finished()
+        if not self._leaving:
+            self._start_what_is_held(view.held - given_back)
+        share = 0 if self._leaving else fair_share(view.relays, self._me, view.partitions)
+        self._quiet_beyond(share)
+        acquired = await self._acquire(view.free, share)
+        if acquired or lost or given_back:
+            log.info(
+                "partitions changed hands",
+                held=len(self._holdings),
+                acquired=_names(acquired),
+                lost=_names(lost),
+                given_back=_names(given_back),
+                relays=len(view.relays),
+            )
+        left = self._leaving and not self._holdings
+        if left:
+            await self._leases.leave()
+        return Leased(self.held, len(view.relays), len(acquired), len(lost), len(given_back), left)
+
+    def leave(self) -> None:
+        """From the next round on, give everything back; when all is given back, leave the list of relays and end.
+
+        Leases are renewed until then, so that a drainer can finish its batch in peace.
+        """
+        self._leaving = True
+
+    def abandon(self) -> None:
+        """Cancel all drainers, wherever they are; as after a crash, the next owner takes up what was in hand."""
+        for holding in self._holdings.values():
+            holding.task.cancel()
+
+    @property
+    def held(self) -> int:
+        return len(self._holdings)
+
+    def _leave_what_is_not_held(self, view: Overview) -> set[Lease]:
+        lost = {holding.lease for holding in self._holdings.values()} - view.held
+        for lease in lost:
+            self._holdings.pop(lease.partition).service.quiet()
+        return lost
+
+    async def _give_back_what_is_finished(self) -> set[Lease]:
+        finished = [holding for holding in self._holdings.values() if holding.task.done()]
+        given_back = {holding.lease for holding in finished if holding.giving_back}
+        await self._leases.release(given_back)
+        for holding in finished:
+            del self._holdings[holding.lease.partition]
+        return given_back
+
+    def _start_what_is_held(self, held: Iterable[Lease]) -> None:
+        """Leases whose drainer has ended, or that were acquired by a request whose reply was lost."""
+        for lease in held:
+            if lease.partition not in self._holdings:
+                self._hold(lease)
+
+    def _quiet_beyond(self, share: int) -> None:
+        for holding in self._keeping()[share:]:
+            holding.giving_back = True
+            holding.service.quiet()
+
+    async def _acquire(self, free: Iterable[Partition], share: int) -> list[Lease]:
+        acquired = []
+        for partition in free:
+            if len(self._keeping()) >= share:
+                break
+            if lease := await self._leases.acquire(partition):
+                self._hold(lease)
+                acquired.append(lease)
+        return acquired
+
+    def _keeping(self) -> list[Holding]:
+        return [holding for holding in self._holdings.values() if not holding.giving_back]
+
+    def _hold(self, lease: Lease) -> None:
+        service, task = self._start(lease)
+        self._holdings[lease.partition] = Holding(lease, service, task)
+
+
+def _names(leases: Iterable[Lease]) -> list[str]:
+    return sorted(str(lease.partition) for lease in leases)

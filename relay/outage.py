@@ -1,0 +1,107 @@
+"""Outages: told once when they begin and once when they end, and watched in between.
+
+Many partitions meet the same outage. Each backs off by itself; what is shared is the telling, and one probe that looks
+more often than anybody retries, so that work goes on within a fraction of a second of a server's return.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping
+
+import structlog
+
+from outbox.outages import Trouble, classify, server_of
+
+log = structlog.get_logger(__name__)
+
+PROBE_SECONDS = 0.25
+Probe = Callable[[], Awaitable[object]]
+Count = Callable[[], Awaitable[int]]
+
+
+class Outage:
+    """One server's outage: who is hit by it, since when, and what waits for its end."""
+
+    def __init__(self, server: str, probe: Probe, waiting: Count) -> None:
+        self.server = server
+        self.returned = asyncio.Event()
+        self.total_seconds = 0.0
+        self._probe = probe
+        self._waiting = waiting
+        self._hit: set[str] = set()
+        self._since = 0.0
+        self._waited: int | None = None
+        self._watch: asyncio.Task[None] | None = None
+
+    @property
+    def current(self) -> bool:
+        return bool(self._hit)
+
+    def hit(self, who: str, error: BaseException) -> None:
+        """`who` cannot do its work because of `error`."""
+        if not self._hit:
+            self._since, self._waited = time.monotonic(), None
+            tell = log.error if classify(error) is Trouble.MISCONFIGURED else log.warning
+            tell(f"{self.server} does not do as asked: waiting for it", error=f"{type(error).__name__}: {error}")
+        self._hit.add(who)
+        if self._watch is None or self._watch.done():
+            self._watch = asyncio.create_task(self._until_it_answers(), name=f"probe of {self.server}")
+
+    async def well(self, who: str) -> None:
+        """`who` has done its work, so the outage is over for it, and over when it is for all."""
+        if who not in self._hit:
+            return
+        self._hit.discard(who)
+        if not self._hit:
+            seconds = time.monotonic() - self._since
+            self.total_seconds += seconds
+            self.close()
+            log.warning(f"{self.server} is back", after_seconds=round(seconds, 1), messages_waited=self._waited)
+
+    def close(self) -> None:
+        if self._watch:
+            self._watch.cancel()
+
+    async def _until_it_answers(self) -> None:
+        while True:
+            await asyncio.sleep(PROBE_SECONDS * random.uniform(0.8, 1.2))
+            try:
+                await self._probe()
+                # Counted before anybody goes on, so that it is what waited and not what is left.
+                self._waited = await self._waiting()
+            except Exception as error:
+                if classify(error) is None:
+                    raise
+                continue
+            self.returned.set()
+            self.returned = asyncio.Event()
+            return
+
+
+class Outages:
+    """The outages of all servers, as the services see them."""
+
+    def __init__(self, probes: Mapping[str, Probe], waiting: Count) -> None:
+        self._outages = {server: Outage(server, probe, waiting) for server, probe in probes.items()}
+
+    def hit(self, who: str, error: BaseException) -> None:
+        self._outages[server_of(error)].hit(who, error)
+
+    async def well(self, who: str) -> None:
+        for outage in self._outages.values():
+            await outage.well(who)
+
+    def returns(self, who: str) -> list[asyncio.Event]:
+        """Events that are set when a server that cannot be reached answers again."""
+        return [outage.returned for outage in self._outages.values() if outage.current]
+
+    def current(self) -> list[str]:
+        """The servers that do not do as asked at present."""
+        return [outage.server for outage in self._outages.values() if outage.current]
+
+    def close(self) -> None:
+        for outage in self._outages.values():
+            outage.close()

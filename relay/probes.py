@@ -1,0 +1,44 @@
+"""The relay's own HTTP: /healthz, /readyz and /metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from relay.metrics import CONTENT_TYPE, Metrics
+
+
+class Probes(uvicorn.Server):
+    """Serves the probes inside the relay's event loop. Signals are the relay's own affair."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def server(obstacles: Callable[[], list[str]], held: Callable[[], int], metrics: Metrics) -> Probes:
+    """`obstacles` returns what keeps the relay from working, if anything; `held` its number of partitions."""
+
+    async def healthz(_: Request) -> Response:
+        # That it answers shows that the event loop turns; whatever else failed would have ended the process.
+        return JSONResponse({"status": "alive"})
+
+    async def readyz(_: Request) -> Response:
+        waiting_for = obstacles()
+        status = "ready" if not waiting_for else "waiting"
+        return JSONResponse(
+            {"status": status, "waiting_for": waiting_for, "partitions": held()},
+            status_code=503 if waiting_for else 200,
+        )
+
+    async def exposition(_: Request) -> Response:
+        return Response(metrics.exposition(), media_type=CONTENT_TYPE)
+
+    app = Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", exposition)])
+    return Probes(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1))

@@ -1,0 +1,108 @@
+"""The one loop that all services share: a pass, then what the pass's value says."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from enum import Enum
+from typing import Protocol
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_when_event_set, wait_random_exponential
+
+from outbox.outages import classify
+from relay.outage import Outages
+from relay.waiting import first
+
+BACKOFF_CAP_SECONDS = 5.0
+
+
+class Next(Enum):
+    """What to do after a pass."""
+
+    AGAIN = "again"
+    WAIT = "wait"
+    END = "end"
+
+
+class Pass(Protocol):
+    """What one pass returns; its other attributes are for metrics and logs."""
+
+    @property
+    def next(self) -> Next: ...
+
+
+class Service:
+    """Runs `run_once` again and again until it says END or the service is told to be quiet.
+
+    A pass that fails because of a server is repeated with exponential backoff and full jitter, for ever; any other
+    error is a defect, and leaves `run` so that the process stops. A pass is never cancelled: `quiet` lets it finish.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        run_once: Callable[[], Awaitable[Pass]],
+        outages: Outages,
+        *,
+        interval: float,
+        observe: Callable[[Pass], None] | None = None,
+    ) -> None:
+        self.name = name
+        self._run_once = run_once
+        self._outages = outages
+        self._interval = interval
+        self._observe = observe
+        self._woken = asyncio.Event()
+        self._quiet = asyncio.Event()
+
+    def wake(self) -> None:
+        """Do not wait for the interval: there is, or may be, something to do. A hint, never the truth."""
+        self._woken.set()
+
+    def quiet(self) -> None:
+        """Finish the pass in hand and end. May be called any number of times."""
+        self._quiet.set()
+
+    async def run(self) -> None:
+        while not self._quiet.is_set():
+            # Before the pass, so that a wake-up during it leads to another one.
+            self._woken.clear()
+            match await self._attempt():
+                case Next.AGAIN:
+                    # A pass that never had to wait for a server would otherwise keep everything else from running.
+                    await asyncio.sleep(0)
+                case Next.WAIT:
+                    # With jitter, so that many relays do not ask at the same moment.
+                    await first(self._woken, self._quiet, seconds=self._interval * random.uniform(0.8, 1.2))
+                case Next.END:
+                    return
+        await self._outages.well(self.name)
+
+    async def _attempt(self) -> Next:
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(lambda error: classify(error) is not None),
+            wait=wait_random_exponential(multiplier=0.1, max=BACKOFF_CAP_SECONDS),
+            stop=stop_when_event_set(self._quiet),  # type: ignore[arg-type]  # only is_set() is called
+            sleep=self._pause,
+            before_sleep=self._hit,
+            retry_error_callback=lambda _: Next.END,
+        )
+        decided: Next = await retrying(self._pass)
+        return decided
+
+    async def _pass(self) -> Next:
+        result = await self._run_once()
+        await self._outages.well(self.name)
+        if self._observe:
+            self._observe(result)
+        return result.next
+
+    def _hit(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        if error:
+            self._outages.hit(self.name, error)
+
+    async def _pause(self, seconds: float) -> None:
+        # Not longer than until a server that could not be reached answers again.
+        await first(self._quiet, *self._outages.returns(self.name), seconds=seconds)

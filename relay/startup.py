@@ -1,0 +1,51 @@
+"""Start: wait for the servers, and look whether the database is set up."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from outbox import schema
+from outbox.errors import Unreachable
+from outbox.schema import Database
+from outbox.streams import Streams
+from relay.outage import Outages
+from relay.service import Next, Service
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The database is set up."""
+
+    @property
+    def next(self) -> Next:
+        return Next.END
+
+
+async def wait_for_schema(
+    database: Database, streams: Streams, outages: Outages, stop: asyncio.Event, *, patience: float | None
+) -> None:
+    """Return when MongoDB answers and the schema is as it should be, or when `stop` is set.
+
+    :param patience: seconds until Unreachable is raised; None waits for ever.
+    :raises SchemaError: the database is not set up.
+    """
+
+    async def check() -> Checked:
+        await schema.check(database, streams)
+        return Checked()
+
+    service = Service("start", check, outages, interval=1)
+
+    async def quiet_on_stop() -> None:
+        await stop.wait()
+        service.quiet()
+
+    watch = asyncio.create_task(quiet_on_stop())
+    try:
+        async with asyncio.timeout(patience):
+            await service.run()
+    except TimeoutError:
+        raise Unreachable("mongodb", "its address", f"no answer for {patience:.0f} s") from None
+    finally:
+        watch.cancel()

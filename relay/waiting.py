@@ -1,0 +1,17 @@
+"""Waiting for whichever comes first: one of several events, or the end of a time."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+async def first(*events: asyncio.Event, seconds: float) -> None:
+    """Return when one of `events` is set or `seconds` have passed."""
+    if any(event.is_set() for event in events):
+        return
+    tasks = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()

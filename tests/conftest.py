@@ -1,0 +1,71 @@
+"""Real servers for every test that asks for one: started once per test process, never skipped.
+
+OUTBOX_REDIS_SERVER and OUTBOX_MONGOD choose other server programs for the whole run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from pymongo import AsyncMongoClient
+from redis.asyncio import Redis
+
+from outbox.connections import connect_mongo, connect_redis
+from outbox.embedded import Mongod, RedisServer
+from outbox.settings import OutboxSettings, load
+
+
+@pytest.fixture(scope="session")
+def mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
+    """A mongod that is its own replica set, shared by all tests. One that hurts it takes its own instead."""
+    with Mongod(tmp_path_factory.mktemp("mongod")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Valkey or Redis, shared by all tests. One that kills it starts it again."""
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def mongodb_uri(mongod: Mongod) -> str:
+    mongod.start()  # unless it runs: a test before may have failed half way
+    return mongod.uri
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """The address of an empty Redis."""
+    redis_server.start()
+    with redis_server.client() as client:
+        client.flushall()
+    return redis_server.url
+
+
+@pytest.fixture
+def database(mongod: Mongod) -> Iterator[str]:
+    """The name of a database that this test has to itself; dropped after it."""
+    name = f"test_{uuid4().hex[:12]}"
+    yield name
+    mongod.start()
+    with mongod.client() as client:
+        client.drop_database(name)
+
+
+@pytest.fixture
+async def mongo(mongodb_uri: str) -> AsyncIterator[AsyncMongoClient[dict[str, Any]]]:
+    """The product's own client: it reads and writes with the majority."""
+    async with connect_mongo(load(OutboxSettings, mongodb_uri=mongodb_uri)) as client:
+        yield client
+
+
+@pytest.fixture
+async def redis(redis_url: str) -> AsyncIterator[Redis]:
+    """The product's own client, to an empty Redis: text, and no retries of its own."""
+    async with connect_redis(load(OutboxSettings, redis_url=redis_url)) as client:
+        yield client

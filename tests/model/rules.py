@@ -1,0 +1,71 @@
+"""The protections of the protocol, one switch each, and the bounds within which it is explored."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Rules(NamedTuple):
+    """All on: the protocol. A mutation turns some off."""
+
+    token: bool = True
+    """`publish` and `stamp` refuse every token but the checkpoint's."""
+    number: bool = True
+    """`publish` refuses a batch whose number does not follow the checkpoint's."""
+    chain: bool = True
+    """`publish` and `stamp` refuse a batch that does not follow the very batch (number and tag) in the checkpoint."""
+    adopt: bool = True
+    """An unmarked last batch is adopted only if it follows the very batch that the lease names."""
+    reconcile: bool = True
+    """MongoDB is reconciled with the checkpoint after each open."""
+    late_mark: bool = True
+    """Messages are marked after the batch is published, not before."""
+    fence: bool = True
+    """Whatever is written to messages is one transaction with a write to the lease, filtered on its token."""
+    current: bool = True
+    """A fetch sees the lease in the same snapshot, and counts only under its token."""
+    barrier: bool = True
+    """After each open the relay writes to its lease first: a transaction that it gave up has ended by then."""
+    exact: bool = True
+    """A mark changes a message only if it still waits for the very attempt that was published."""
+    gone: bool = True
+    """A deleted stream is noticed, although its checkpoint stays."""
+    incarnation: bool = True
+    """A deleted stream is told from the new one also after other partitions have added to that."""
+    marker: bool = True
+    """A recovery ends only in the stream in which it began."""
+    scan: bool = True
+    """Where histories disagree, the stream is searched for survivors."""
+    pinned: bool = True
+    """A page of the scan counts only while the checkpoint is the one that was opened."""
+    shared: bool = True
+    """Histories are taken to agree only on the word of a published message."""
+    relabel: bool = True
+    """Survivors of a scan take the position to which the partition was brought."""
+    unknown: bool = True
+    """The lease forgets its position before a recovery takes back the first message."""
+    nonce: bool = True
+    """A checkpoint that was not there begins as a history of its own."""
+    stamp: bool = True
+    """A recovery ends with an empty batch, so that what was before it is another history."""
+    refund: bool = True
+    """A message that is taken back gets its attempt back, so it is published again under the same attempt."""
+    noted: bool = True
+    """A worker's completion notes the attempt that it completed."""
+
+
+class Bounds(NamedTuple):
+    """What may happen in one run at most."""
+
+    keys: tuple[int, ...] = (0, 1, 0)
+    """The key of each message, in commit order."""
+    early: int = 1
+    """So many messages are committed from the start."""
+    batch: int = 2
+    page: int = 2
+    acquires: int = 2
+    troubles: int = 1
+    losses: int = 1
+    replays: int = 1
+    settles: int = 1
+    restores: int = 0

@@ -1,0 +1,61 @@
+"""Waiting for what happens elsewhere: the only place in the tests with sleeps."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def eventually(
+    probe: Callable[[], Awaitable[T] | T], seconds: float = 10, every: float = 0.02, *, what: str = ""
+) -> T:
+    """The first true value that `probe` returns or resolves to; AssertionError when there is none in
+    `seconds`.
+
+    An AssertionError that the probe raises counts as not yet, and is the one shown in the end.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        last: object = None
+        try:
+            outcome = probe()
+            value = await outcome if inspect.isawaitable(outcome) else outcome
+        except AssertionError as error:
+            if time.monotonic() > deadline:
+                raise
+            last = error
+        else:
+            if value:
+                return value
+            last = value
+        _check(deadline, seconds, what, last)
+        await asyncio.sleep(every)
+
+
+def eventually_sync(probe: Callable[[], T], seconds: float = 10, every: float = 0.02, *, what: str = "") -> T:
+    """The same for a test without an event loop."""
+    deadline = time.monotonic() + seconds
+    while True:
+        last: object = None
+        try:
+            value = probe()
+        except AssertionError as error:
+            if time.monotonic() > deadline:
+                raise
+            last = error
+        else:
+            if value:
+                return value
+            last = value
+        _check(deadline, seconds, what, last)
+        time.sleep(every)
+
+
+def _check(deadline: float, seconds: float, what: str, last: object) -> None:
+    if time.monotonic() > deadline:
+        raise AssertionError(f"{what or 'it'} did not happen in {seconds:g} s; the probe's last answer: {last!r}")
