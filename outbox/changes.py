@@ -28,7 +28,15 @@ _PENDING: list[Document] = [
 ]
 _COME_AND_GO: list[Document] = [
     {"$changeStream": {}},
-    {"$match": {"operationType": {"$in": ["insert", "delete"]}}},
+    {
+        "$match": {
+            "$or": [
+                {"operationType": "delete"},
+                # Not the insert: only the update after it gives a relay its time, and so makes it count.
+                {"updateDescription.updatedFields.pid": {"$exists": True}},
+            ]
+        }
+    },
     {"$project": {"operationType": 1}},
 ]
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pymongo import AsyncMongoClient
+from pymongo.errors import ConfigurationError
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from outbox.errors import SettingsError
 from outbox.schema import Document
 from outbox.settings import OutboxSettings
 
@@ -16,18 +18,21 @@ def connect_mongo(settings: OutboxSettings, *, server_selection_seconds: float =
 
     Without the majority, a write that a failover rolls back could have been acknowledged, or published.
     """
-    return AsyncMongoClient(
-        settings.mongodb_uri.get_secret_value(),
-        w="majority",
-        journal=True,
-        readConcernLevel="majority",
-        serverSelectionTimeoutMS=int(server_selection_seconds * 1000),
-        connectTimeoutMS=5000,
-        # A peer that vanished without a word must become an error, or a drain would wait on it for ever.
-        socketTimeoutMS=30_000,
-        tz_aware=True,
-        appname="outbox",
-    )
+    try:
+        return AsyncMongoClient(
+            settings.mongodb_uri.get_secret_value(),
+            w="majority",
+            journal=True,
+            readConcernLevel="majority",
+            serverSelectionTimeoutMS=int(server_selection_seconds * 1000),
+            connectTimeoutMS=5000,
+            # A peer that vanished without a word must become an error, or a drain would wait on it for ever.
+            socketTimeoutMS=30_000,
+            tz_aware=True,
+            appname="outbox",
+        )
+    except (ConfigurationError, ValueError):  # with parts of the address in its text, and so perhaps of the password
+        raise SettingsError(_MALFORMED.format("MONGODB_URI", "mongodb://user:password@host/?replicaSet=rs0")) from None
 
 
 def connect_redis(settings: OutboxSettings, *, timeout_seconds: float = 5.0) -> Redis:
@@ -36,11 +41,17 @@ def connect_redis(settings: OutboxSettings, *, timeout_seconds: float = 5.0) -> 
     redis-py retries ten times by default, and a command whose reply was lost has been carried out already: an XADD
     would then be there twice.
     """
-    return Redis.from_url(
-        settings.redis_dsn,
-        decode_responses=True,
-        socket_timeout=timeout_seconds,
-        socket_connect_timeout=timeout_seconds,
-        retry=Retry(NoBackoff(), 0),
-        client_name="outbox",
-    )
+    try:
+        return Redis.from_url(
+            settings.redis_dsn,
+            decode_responses=True,
+            socket_timeout=timeout_seconds,
+            socket_connect_timeout=timeout_seconds,
+            retry=Retry(NoBackoff(), 0),
+            client_name="outbox",
+        )
+    except ValueError:
+        raise SettingsError(_MALFORMED.format("REDIS_URL", "redis://user:password@host:6379/0")) from None
+
+
+_MALFORMED = "{0} cannot be understood. It looks like {1}; percent-encode what is not a letter or digit in a password"

@@ -16,14 +16,19 @@ from outbox.streams import Streams, Subject
 DISCARDED = "error: discarded by an operator"
 """What a discarded message leaves in its subject's field."""
 
+_ON_THE_WAY = [State.SCHEDULED.value, State.PENDING.value, State.PUBLISHED.value]
 _NEEDED = {"stream": 1, "key": 1, "retried": 1}
 
 
 async def ids(database: Database, *, stream: str | None = None) -> AsyncIterator[ObjectId]:
     """The ids of all dead messages, or those of one stream. One that is retried and dies again may come twice."""
-    query = {"state": State.DEAD.value, **({"stream": stream} if stream else {})}
-    async for document in database[OUTBOX].find(query, {"_id": 1}).hint("dead"):
+    async for document in database[OUTBOX].find(_dead(stream), {"_id": 1}).hint("dead"):
         yield document["_id"]
+
+
+async def count(database: Database, *, stream: str | None = None) -> int:
+    """How many messages are dead, in all streams or in one."""
+    return await database[OUTBOX].count_documents(_dead(stream), hint="dead")
 
 
 async def retry(database: Database, streams: Streams, message: ObjectId) -> None:
@@ -63,10 +68,9 @@ async def retry(database: Database, streams: Streams, message: ObjectId) -> None
 
 
 async def discard(database: Database, streams: Streams, message: ObjectId) -> None:
-    """Delete a dead message. Its subject, if it still waits for this message, ends as `DISCARDED`.
+    """Delete a dead message. Its subject, if it still waits and no other message of it is under way, ends `DISCARDED`.
 
-    A subject that a later message speaks of (its `message_id` is another) is left alone. Raises NoSuchMessage, NotDead
-    or CommitUnknown.
+    Raises NoSuchMessage, NotDead or CommitUnknown.
     """
 
     async def body(session: AsyncClientSession) -> None:
@@ -77,16 +81,19 @@ async def discard(database: Database, streams: Streams, message: ObjectId) -> No
             raise await _refusal(database, message, session)
         stream = streams.get(found.get("stream", ""))
         if stream and stream.subject:
-            waiting = {
-                "_id": _subject_id(found), stream.subject.field: stream.subject.wanted,
-                "message_id": {"$in": [message, None]},
-            }  # fmt: skip
-            await _touch(database, stream.subject, waiting, DISCARDED, session)
+            others = {"key": found.get("key"), "stream": stream.name, "state": {"$in": _ON_THE_WAY}}
+            if await database[OUTBOX].find_one(others, {"_id": 1}, session=session) is None:
+                waiting = {"_id": _subject_id(found), stream.subject.field: stream.subject.wanted}
+                await _touch(database, stream.subject, waiting, DISCARDED, session)
 
     async def happened() -> bool:
         return await _written(database, message) is None
 
     await transaction.run(database.client, body, happened=happened)
+
+
+def _dead(stream: str | None) -> Document:
+    return {"state": State.DEAD.value, **({"stream": stream} if stream else {})}
 
 
 async def _touch(

@@ -8,12 +8,21 @@
     │   ├── UndeclaredStream    the stream is not among the declared ones
     │   ├── InvalidMessage      a field, header, key or size is not acceptable
     │   ├── NoSuchMessage       no message has this id
-    │   └── NotDead             only a dead message can be retried or discarded
+    │   ├── NotDead             only a dead message can be retried or discarded
+    │   ├── NoSuchFile          no file has these ids
+    │   ├── StillUploading      the files are not complete yet
+    │   └── KeyTaken            the idempotency key belongs to another upload
+    ├── UploadLost              the upload was taken for abandoned and removed: upload again
+    ├── ContentsDamaged         stored contents are not what was uploaded
     ├── SettingsError           the environment is wrong: change it and start again
     ├── SchemaError             the database is not set up: run `outbox init`
     ├── CommitUnknown           the outcome of a commit could not be found out: ask again later
     └── Unreachable             a server does not answer: wait, or start it
 """
+
+from __future__ import annotations
+
+from collections.abc import Iterable
 
 
 class OutboxError(Exception):
@@ -48,6 +57,40 @@ class NoSuchMessage(UsageError):
 
 class NotDead(UsageError):
     """The message is not dead, so that there is nothing to retry or discard; the text tells its state."""
+
+
+class FilesError(UsageError):
+    """Some of the given files will not do; `ids` are theirs."""
+
+    fault: str
+
+    def __init__(self, ids: Iterable[object]) -> None:
+        self.ids = tuple(str(file_id) for file_id in ids)
+        super().__init__(f"{self.fault}: {', '.join(self.ids)}")
+
+
+class NoSuchFile(FilesError):
+    """No file has these ids."""
+
+    fault = "there is no such file"
+
+
+class StillUploading(FilesError):
+    """These files are not complete yet, so that there is nothing to read or parse."""
+
+    fault = "still uploading"
+
+
+class KeyTaken(UsageError):
+    """The idempotency key belongs to another upload."""
+
+
+class UploadLost(OutboxError):
+    """No byte came for so long that the upload was taken for abandoned, and what there was of it removed."""
+
+
+class ContentsDamaged(OutboxError):
+    """Stored contents have a gap or another length than was uploaded."""
 
 
 class SettingsError(OutboxError):

@@ -5,26 +5,22 @@ All times are the server's. A relay's own trust in a lease is shorter, and count
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
-from typing import TypeVar
+from datetime import datetime, timedelta
 
 import pymongo
 from pymongo import ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import DuplicateKeyError
-from pymongo.read_concern import ReadConcern
-from pymongo.write_concern import WriteConcern
 
 from outbox.errors import OutboxError
 from outbox.schema import PARTITIONS, RELAYS, Database, Document
 from outbox.streams import Partition, Streams
 
-T = TypeVar("T")
-
-TRANSACTION_SECONDS = 20
-"""How long the driver may repeat a transaction before its outcome is looked up instead."""
+MARGIN = 0.2
+"""The part of a lease's time, at its end, in which no write to messages begins any more and the last one ends."""
 
 
 class LeaseLost(OutboxError):
@@ -38,6 +34,40 @@ class Lease:
     partition: Partition
     owner: str
     token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The last batch that MongoDB knows of in a partition."""
+
+    batch: int
+    tag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Proof that a lease was held a moment ago, and until when its owner may write to messages.
+
+    `until` is a time of the server's clock, some `margin` (seconds) before the lease ends.
+    """
+
+    lease: Lease
+    progress: Progress
+    until: datetime
+    margin: float
+
+    def in_time(self) -> Document:
+        """A condition for every write to messages under the lease.
+
+        A message does not know its partition's token, so an owner that slept between asking for the lease and writing
+        would mark, or take back, what the next owner has dealt with. With this condition its write, arriving late,
+        matches nothing: the lease can only pass on after `until` by the same clock.
+        """
+        return {"$expr": {"$lt": ["$$NOW", self.until]}}
+
+    def no_longer(self) -> AbstractContextManager[None]:
+        """The time that such a write may take: begun before `until`, it has ended before the lease does."""
+        return pymongo.timeout(self.margin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +139,24 @@ class Leases:
         )
         return Lease(partition, self._owner, taken["token"]) if taken else None
 
+    async def hold(self, lease: Lease, session: AsyncClientSession, reached: Progress | None = None) -> Held:
+        """Prolong `lease`, and record the progress `reached` on it, if and only if it is still held. Raises LeaseLost.
+
+        A write also when it only asks: right after a failover a read could return what the new primary had heard so
+        far, while every later read in `session` is at least as new as this write.
+        """
+        values = {"expires_at": self._expiry()}
+        if reached:
+            values |= {"batch": {"$literal": reached.batch}, "tag": {"$literal": reached.tag}}
+        found = await self._partitions.find_one_and_update(
+            _held(lease), [{"$set": values}], session=session, return_document=ReturnDocument.AFTER
+        )
+        if found is None:
+            raise LeaseLost(f"{lease.partition}: token {lease.token} has been superseded")
+        margin = self._milliseconds * MARGIN / 1000
+        until = found["expires_at"] - timedelta(seconds=margin)
+        return Held(lease, Progress(found["batch"], found["tag"]), until, margin)
+
     async def overtake(self, lease: Lease, *, above: int) -> bool:
         """Let a held lease go on under a token higher than `above`. False: it is no longer held."""
         result = await self._partitions.update_one(_held(lease), {"$set": {"token": above + 1}})
@@ -131,57 +179,6 @@ class Leases:
 
 
 _EXPIRED: Document = {"$set": {"expired": {"$lte": ["$expires_at", "$$NOW"]}}}
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """The last batch that MongoDB knows of in a partition."""
-
-    batch: int
-    tag: str
-
-
-async def progress(database: Database, lease: Lease, session: AsyncClientSession) -> Progress:
-    """Where MongoDB stands in the lease's partition. Raises LeaseLost.
-
-    A write, although it only asks: right after a failover, a read could return what the new primary had heard so far,
-    and every later read in `session` is at least as new as this write.
-    """
-    found = await database[PARTITIONS].find_one_and_update(
-        _held(lease), {"$inc": {"writes": 1}}, session=session, return_document=ReturnDocument.AFTER
-    )
-    if found is None:
-        raise LeaseLost(f"{lease.partition}: token {lease.token} has been superseded")
-    return Progress(found["batch"], found["tag"])
-
-
-async def under_lease(
-    database: Database,
-    lease: Lease,
-    session: AsyncClientSession,
-    body: Callable[[AsyncClientSession], Awaitable[T]],
-    *,
-    reached: Progress | None = None,
-) -> T:
-    """Run `body` in one transaction that commits only while the lease is held, and record the progress `reached`.
-
-    Without the write to the lease (a read would not do), an owner that slept past it could still commit, and would mark
-    or take back messages that the next owner has dealt with. Raises LeaseLost, and then nothing is written. After any
-    other error the transaction may have happened: ask `progress`.
-    """
-    values = {"$set": {"batch": reached.batch, "tag": reached.tag}} if reached else {}
-
-    async def fenced(session: AsyncClientSession) -> T:
-        # The counter makes it a real write each time: one that changes nothing would conflict with nobody's.
-        held = await database[PARTITIONS].update_one(_held(lease), {**values, "$inc": {"writes": 1}}, session=session)
-        if not held.matched_count:
-            raise LeaseLost(f"{lease.partition}: token {lease.token} has been superseded")
-        return await body(session)
-
-    with pymongo.timeout(TRANSACTION_SECONDS):
-        return await session.with_transaction(
-            fenced, read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority")
-        )
 
 
 def _held(lease: Lease) -> Document:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from bson import Binary, ObjectId, Timestamp, decode
-from bson.codec_options import CodecOptions
+from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import BSONError
 
 from outbox.errors import InvalidMessage
@@ -18,6 +18,9 @@ from outbox.streams import Stream
 SCHEMA_VERSION = 1
 RESERVED = frozenset({"message_id", "attempt"})
 """Names that the relay itself adds to every entry."""
+
+MAX_ATTEMPTS = 2**31 - 1
+"""The validator's int. One more could not be recorded, and its message would be published again and again."""
 
 MAX_KEY_BYTES = 512
 MAX_NAME_BYTES = 128
@@ -111,13 +114,15 @@ def read_document(raw: bytes) -> Message:
         document = decode(raw, codec_options=_STRICT)
     except (BSONError, UnicodeError) as error:
         raise InvalidMessage(f"the document cannot be decoded: {error}") from error
+    if not isinstance(document.get("_id"), ObjectId):
+        raise InvalidMessage(f"_id must be an ObjectId, not {document.get('_id')!r:.80}")
     if (version := document.get("schema")) != SCHEMA_VERSION:
         raise InvalidMessage(f"schema version {version!r} is unknown here: this relay reads {SCHEMA_VERSION}")
     if not isinstance(document.get("position"), Timestamp):
         raise InvalidMessage("position must be a timestamp: append through the library, which sets it")
     attempts = document.get("attempts")
-    if not isinstance(attempts, int) or isinstance(attempts, bool) or attempts < 0:
-        raise InvalidMessage(f"attempts must be a whole number from 0, not {attempts!r}")
+    if not isinstance(attempts, int) or isinstance(attempts, bool) or not 0 <= attempts < MAX_ATTEMPTS:
+        raise InvalidMessage(f"attempts must be a whole number from 0 and less than {MAX_ATTEMPTS}, not {attempts!r}")
     fields, headers, key = document.get("fields"), document.get("headers"), document.get("key")
     if not fields:
         raise InvalidMessage("fields is missing or empty: a stream entry needs at least one field")
@@ -133,7 +138,12 @@ def read_id(raw: bytes) -> Any:
 
 
 _STRICT: CodecOptions[dict[str, Any]] = CodecOptions(dict, tz_aware=True)
-_LENIENT: CodecOptions[dict[str, Any]] = CodecOptions(dict, unicode_decode_error_handler="replace")
+_LENIENT: CodecOptions[dict[str, Any]] = CodecOptions(
+    dict,
+    unicode_decode_error_handler="replace",
+    # A date that Python cannot hold would otherwise be refused here too, and its message stand in the way for ever.
+    datetime_conversion=DatetimeConversion.DATETIME_AUTO,
+)
 
 
 def _check_key(key: object) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.asynchronous.database import AsyncDatabase
-from pymongo.errors import CollectionInvalid
+from pymongo.errors import OperationFailure
 
 from outbox.errors import SchemaError
 from outbox.message import State
@@ -24,6 +24,10 @@ FILES = "files"
 IDEMPOTENCY = "idempotency_keys"
 CONTENTS = "fs"
 """The GridFS bucket of file contents."""
+
+_NAMESPACE_EXISTS = 48
+_INDEX_RACES = (27, 276)
+"""IndexNotFound and IndexBuildAborted: another process dropped it first, or while it was being built."""
 
 Document = dict[str, Any]
 Database = AsyncDatabase[Document]
@@ -123,10 +127,11 @@ async def ensure(database: Database, streams: Streams) -> list[str]:
     for collection in COLLECTIONS:
         if collection.name not in present:
             try:
-                await database.create_collection(collection.name)
+                await database.create_collection(collection.name, check_exists=False)
                 done.append(f"created collection {collection.name}")
-            except CollectionInvalid:
-                pass  # another process was faster
+            except OperationFailure as error:
+                if error.code != _NAMESPACE_EXISTS:  # another process was faster
+                    raise
         if collection.validator and present.get(collection.name) != collection.validator:
             # "moderate": a message written around the library can still be made dead.
             await database.command(
@@ -182,11 +187,16 @@ async def _index_faults(database: Database, collection: Collection) -> tuple[lis
 
 async def _ensure_indexes(database: Database, collection: Collection) -> list[str]:
     missing, different = await _index_faults(database, collection)
-    for name in different:
-        await database[collection.name].drop_index(name)
     wanted = [index for index in collection.indexes if index.document["name"] in {*missing, *different}]
-    if wanted:
-        await database[collection.name].create_indexes(wanted)
+    try:
+        for name in different:
+            await database[collection.name].drop_index(name)
+        if wanted:
+            await database[collection.name].create_indexes(wanted)
+    except OperationFailure as error:
+        if error.code not in _INDEX_RACES:
+            raise
+        return await _ensure_indexes(database, collection)  # another process corrects it too: look again
     return [f"built index {collection.name}.{index.document['name']}" for index in wanted]
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
@@ -108,9 +108,12 @@ class OutboxSettings(Family):
 
 
 def without_secret(url: str) -> str:
-    """`url` without user, password and query, for logs and errors."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
+    """`url` without user, password and query, for logs and errors.
+
+    Not parsed: a password with a / or ? that was not percent-encoded would then be taken for something else, and shown.
+    """
+    scheme, mark, rest = url.partition("://")
+    return scheme + mark + rest.rpartition("@")[2].partition("?")[0].rstrip("/")
 
 
 def load(settings: type[S], **overrides: Any) -> S:

@@ -15,7 +15,7 @@ from pymongo.read_concern import ReadConcern
 
 from outbox.checkpoint import Sent
 from outbox.errors import InvalidMessage
-from outbox.leases import Lease, Progress, under_lease
+from outbox.leases import Held
 from outbox.message import Message, State, read_document, read_id
 from outbox.schema import OUTBOX, Database, Document
 from outbox.streams import Partition
@@ -78,40 +78,31 @@ class Store:
         return Fetched(tuple(messages), tuple(poison), more)
 
     async def mark(
-        self,
-        lease: Lease,
-        session: AsyncClientSession,
-        progress: Progress,
-        sent: Iterable[Sent],
-        entries: tuple[str, str] | None = None,
+        self, held: Held, session: AsyncClientSession, sent: Iterable[Sent], entries: tuple[str, str] | None = None
     ) -> int:
-        """Record, in one transaction, that the batch `progress` is in the stream: on the lease and on its messages.
+        """Record that the batch which the lease has reached is in the stream; returns how many messages were marked.
 
-        Returns how many messages were marked. A message that was completed meanwhile, or put back by an operator after
-        it was marked, is left as it is: its attempts tell. Raises LeaseLost, and then nothing is written.
+        May be repeated, and mark what an earlier owner could not. A message that was completed meanwhile, or put back
+        by an operator after it was marked, is left as it is: its attempts tell.
         """
         by_attempt: defaultdict[int, list[Any]] = defaultdict(list)
         for message in sent:
             by_attempt[message.attempt].append(message.id)
-
-        async def body(session: AsyncClientSession) -> int:
-            marked = 0
+        values: Document = {
+            "state": State.PUBLISHED.value, "batch": held.progress.batch, "tag": held.progress.tag,
+        }  # fmt: skip
+        if entries:
+            values["entries"] = {"first": entries[0], "last": entries[1]}
+        marked = 0
+        with held.no_longer():
             for attempt, ids in by_attempt.items():
-                values: Document = {
-                    "state": State.PUBLISHED.value, "attempts": attempt,
-                    "batch": progress.batch, "tag": progress.tag,
-                }  # fmt: skip
-                if entries:
-                    values["entries"] = {"first": entries[0], "last": entries[1]}
                 result = await self._messages.update_many(
-                    {"_id": {"$in": ids}, "state": State.PENDING.value, "attempts": attempt - 1},
-                    {"$set": values, "$currentDate": {"published_at": True}},
+                    {"_id": {"$in": ids}, "state": State.PENDING.value, "attempts": attempt - 1, **held.in_time()},
+                    {"$set": {**values, "attempts": attempt}, "$currentDate": {"published_at": True}},
                     session=session,
                 )
                 marked += result.modified_count
-            return marked
-
-        return await under_lease(self._database, lease, session, body, reached=progress)
+        return marked
 
     async def bury(self, poison: Sequence[Poison]) -> int:
         """Make messages that cannot be sent dead, each with its reason; returns how many were pending still."""

@@ -92,13 +92,13 @@ class Relay:
         settings, database = self._settings, client[self._outbox_settings.mongodb_database]
         leases = Leases(database, self._streams, self._me, seconds=settings.relay_lease_seconds)
         checkpoints = Checkpoints(redis, self._streams)
-        recovery = Recovery(database, store, Losses(database, self._streams), checkpoints, leases)
+        recovery = Recovery(store, Losses(database, self._streams), checkpoints, leases)
 
         def service(name: str, run_once: Callable[[], Awaitable[Pass]], interval: float = 1.0) -> Service:
             return Service(name, run_once, outages, interval=interval, observe=self._metrics.observe)
 
         def drain(lease: Lease) -> tuple[Service, asyncio.Task[None]]:
-            drainer = Drainer(lease, leaser.trusted, client, store, checkpoints, recovery, settings)
+            drainer = Drainer(lease, leaser.trusted, client, store, checkpoints, leases, recovery, settings)
             draining = service(f"drain {lease.partition}", drainer.run_once, settings.relay_verify_seconds)
             return draining, group.create_task(_drain(drainer, draining, done=leasing.wake), name=draining.name)
 

@@ -12,7 +12,7 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from outbox.checkpoint import Checkpoints, Fenced, Gap, Published, Sent
-from outbox.leases import Lease, LeaseLost, Progress
+from outbox.leases import Lease, LeaseLost, Leases, Progress
 from outbox.schema import Document
 from outbox.store import Fetched, Store
 from relay.recovery import Reconciled, Recovery
@@ -65,6 +65,7 @@ class Drainer:
         client: AsyncMongoClient[Document],
         store: Store,
         checkpoints: Checkpoints,
+        leases: Leases,
         recovery: Recovery,
         settings: RelaySettings,
     ) -> None:
@@ -73,6 +74,7 @@ class Drainer:
         self._client = client
         self._store = store
         self._checkpoints = checkpoints
+        self._leases = leases
         self._recovery = recovery
         self._settings = settings
         self._session: AsyncClientSession | None = None
@@ -141,8 +143,10 @@ class Drainer:
             self.lease.partition, self.lease.token, reached.batch, reached.tag, fetched.messages
         )
         if isinstance(answer, Published):
+            # The lease first: so no message ever carries a batch above its lease's, and one comparison tells a loss.
+            held = await self._leases.hold(self.lease, session, reached)
             sent = [Sent(message.id, message.attempts + 1) for message in fetched.messages]
-            await self._store.mark(self.lease, session, reached, sent, (answer.first, answer.last))
+            await self._store.mark(held, session, sent, (answer.first, answer.last))
             self._progress, self._verified = reached, time.monotonic()
         return answer
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import secrets
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import structlog
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from outbox.checkpoint import Checkpoints, Fenced, Opened
-from outbox.leases import Lease, LeaseLost, Leases, Progress, progress
+from outbox.leases import Lease, LeaseLost, Leases, Progress
 from outbox.losses import Losses
-from outbox.schema import Database, Document
+from outbox.schema import Document
 from outbox.store import Store
 
 log = structlog.get_logger(__name__)
@@ -44,10 +45,7 @@ class Reconciled:
 class Recovery:
     """Opens checkpoints and makes MongoDB agree with them. Every step can be repeated after a crash."""
 
-    def __init__(
-        self, database: Database, store: Store, losses: Losses, checkpoints: Checkpoints, leases: Leases
-    ) -> None:
-        self._database = database
+    def __init__(self, store: Store, losses: Losses, checkpoints: Checkpoints, leases: Leases) -> None:
         self._store = store
         self._losses = losses
         self._checkpoints = checkpoints
@@ -59,29 +57,31 @@ class Recovery:
         Raises LeaseLost when another owner has the partition.
         """
         opened = await self._checkpoints.open(lease.partition, lease.token)
-        known = await progress(self._database, lease, session)
+        held = await self._leases.hold(lease, session)
         if isinstance(opened, Fenced):
             # The lease is ours by MongoDB's word, and Redis has seen a higher token: MongoDB was restored from an older
             # copy. The lease takes a token above Redis's, and the partition is opened anew under that one.
             log.error("redis knows a newer lease: was mongodb restored?", partition=str(lease.partition))
             await self._leases.overtake(lease, above=opened.token)
             raise LeaseLost(f"{lease.partition}: the lease goes on under a higher token")
-        there = Progress(opened.batch, opened.tag)
+        known, there = held.progress, Progress(opened.batch, opened.tag)
         verdict = await self._judge(known, opened, session)
         match verdict:
-            case Verdict.SAME:
-                return Reconciled(there, verdict)
-            case Verdict.UNMARKED:
-                marked = await self._store.mark(lease, session, there, opened.messages)
+            case Verdict.SAME | Verdict.UNMARKED:
+                # Also when both say the same: the lease is advanced before the messages are marked.
+                held = await self._leases.hold(lease, session, there)
+                marked = await self._store.mark(held, session, opened.messages)
                 return Reconciled(there, verdict, marked=marked)
             case Verdict.TAIL_LOST:
                 result = await self._take_back(lease, session, there, verdict, {"batch": {"$gt": there.batch}})
             case Verdict.OTHER_HISTORY:
-                kept = await self._keep_what_is_there(lease, session, there)
-                # Two steps, so that each reads its own range of the index.
-                not_kept = ({"batch": {"$ne": there.batch}}, {"batch": there.batch, "tag": {"$ne": there.tag}})
+                look = secrets.token_hex(8)
+                kept = await self._keep_what_is_there(lease, session, there, look)
+                # Two steps, so that each reads its own range of the index: what is kept has the checkpoint's batch.
+                not_kept = ({"batch": {"$ne": there.batch}}, {"batch": there.batch, "kept": {"$ne": look}})
                 result = await self._take_back(lease, session, there, verdict, *not_kept, kept=kept)
-        await self._losses.settle(lease, session, there)
+        # Last, so that a crash before it starts the whole recovery again.
+        await self._leases.hold(lease, session, there)
         if opened.behind and not await self._checkpoints.resume(lease.partition, lease.token):
             raise LeaseLost(f"{lease.partition}: another owner has opened the checkpoint")
         log.error(
@@ -106,11 +106,12 @@ class Recovery:
                 return Verdict.TAIL_LOST
         return Verdict.OTHER_HISTORY
 
-    async def _keep_what_is_there(self, lease: Lease, session: AsyncClientSession, there: Progress) -> int:
+    async def _keep_what_is_there(self, lease: Lease, session: AsyncClientSession, there: Progress, look: str) -> int:
         kept = 0
         async for page in self._checkpoints.entries(lease.partition.stream):
             if page:
-                kept += await self._losses.keep(lease, session, there, page)
+                held = replace(await self._leases.hold(lease, session), progress=there)
+                kept += await self._losses.keep(held, session, look, page)
         return kept
 
     async def _take_back(
@@ -124,7 +125,7 @@ class Recovery:
     ) -> Reconciled:
         recovered = settled = 0
         for query in lost:
-            while taken := await self._losses.take_back(lease, session, query):
+            while taken := await self._losses.take_back(await self._leases.hold(lease, session), session, query):
                 recovered += taken.recovered
                 settled += taken.settled
         return Reconciled(there, verdict, recovered=recovered, settled=settled, kept=kept)

@@ -18,7 +18,7 @@ class RelaySettings(Family):
     relay_batch_bytes: int = Field(default=1024 * 1024, ge=1024, description="bytes in one publish call, about")
     relay_poll_seconds: float = Field(default=1.0, gt=0, description="how often to look without a wake-up")
     relay_verify_seconds: float = Field(default=5.0, gt=0, description="how often an idle owner checks its checkpoints")
-    relay_lease_seconds: float = Field(default=10.0, ge=1, description="how long a dead relay's partitions stand still")
+    relay_lease_seconds: float = Field(default=10.0, ge=2, description="how long a dead relay's partitions stand still")
     relay_stop_seconds: float = Field(default=25.0, gt=0, description="from SIGTERM to leaving whatever is unfinished")
     relay_stage_seconds: float = Field(default=1.0, gt=0, description="how often scheduled messages are looked at")
     relay_prune_seconds: float = Field(default=600.0, gt=0, description="how often old messages are deleted")

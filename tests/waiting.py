@@ -6,14 +6,22 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
 
+@overload
 async def eventually(
-    probe: Callable[[], Awaitable[T] | T], seconds: float = 10, every: float = 0.02, *, what: str = ""
-) -> T:
+    probe: Callable[[], Awaitable[T]], seconds: float = 10, every: float = 0.02, *, what: str = ""
+) -> T: ...
+
+
+@overload
+async def eventually(probe: Callable[[], T], seconds: float = 10, every: float = 0.02, *, what: str = "") -> T: ...
+
+
+async def eventually(probe: Callable[[], Any], seconds: float = 10, every: float = 0.02, *, what: str = "") -> Any:
     """The first true value that `probe` returns or resolves to; AssertionError when there is none in
     `seconds`.
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
-import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -15,57 +15,135 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import typer
+from rich.text import Text
 
 from outbox import schema
 from outbox.cli.terminal import Terminal
 from outbox.connections import connect_mongo
-from outbox.embedded import Mongod, PortTaken, Process, RedisServer, ports
-from outbox.embedded.mongod import fault_in
-from outbox.embedded.supervisor import Supervisor, Ward
+from outbox.embedded import PortTaken, ports
+from outbox.embedded.stack import REDIS_PAUSE_SECONDS, Stack
+from outbox.embedded.supervisor import Supervisor
 from outbox.settings import OutboxSettings, load
 
 _TICK_SECONDS = 0.1
 _READY_SECONDS = 30.0
-_REDIS_PAUSE_SECONDS = 15.0
+_INTERRUPTED = 130
 
 
 def up(
-    data_dir: Annotated[Path, typer.Option(help="Where data and logs are kept, over restarts too.")] = Path(
+    data_dir: Annotated[Path, typer.Option(help="Keeps data and logs; start again with it and all is there.")] = Path(
         "outbox-data"
     ),
-    port: Annotated[int, typer.Option(help="The API's port.", min=1, max=65535)] = 8000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The API's port.")] = 8000,
     host: Annotated[str, typer.Option(help="The API's address.")] = "127.0.0.1",
 ) -> None:
-    """Start MongoDB, Redis, API, relay and a demonstration worker, in one terminal.
+    """Start MongoDB, Redis, API, relay and a demonstration worker in this terminal. Ctrl-C stops them all.
 
-    The servers are real ones, run as child processes and found on PATH or in the extra `embedded`. Ctrl-C stops all.
+    The servers are real ones, from PATH or from the extra `embedded`, and run
+    as children of this process. A child that dies is started again; Redis only
+    15 seconds later, so that you can see an outage. Not for production.
 
-    Example:  outbox up --data-dir ./outbox-data --port 8000
+    Examples:
+
+        outbox up
+
+        outbox up --data-dir ~/outbox-demo --port 8080
     """
     settings = load(OutboxSettings)
     if ports.is_taken(host, port):
-        raise PortTaken("the API", host, port, option="--port")
+        raise PortTaken("the API", host, port, remedy="choose another port with --port")
     terminal = Terminal()
-    stop = _stop_on_signals()
     supervisor = Supervisor(terminal.tell)
+    with _stop_on_signals() as stop:
+        try:
+            try:
+                _run(Stack(settings, data_dir, host=host, port=port), supervisor, terminal, stop)
+            finally:
+                supervisor.stop()
+        except KeyboardInterrupt:  # a second signal: do not wait for anything
+            supervisor.kill()
+            raise typer.Exit(_INTERRUPTED) from None
+    terminal.say(f"Stopped. The data stay in {data_dir}")
+
+
+def _run(stack: Stack, supervisor: Supervisor, terminal: Terminal, stop: threading.Event) -> None:
+    """Start everything, and look after it until `stop`."""
+    for ward in stack.servers():
+        terminal.tell(ward.process.name, "starting", note=True)
+        supervisor.add(ward)
+        if stop.is_set():
+            return
+    redis_version = stack.redis.version
+    asyncio.run(_set_up(stack.connected()))
+    for ward in stack.programs():
+        terminal.tell(ward.process.name, "starting", note=True)
+        supervisor.add(ward)
+    ready_by = time.monotonic() + _READY_SECONDS
+    while not stop.is_set() and not _answers(stack.url) and time.monotonic() < ready_by:
+        supervisor.tick()
+        stop.wait(_TICK_SECONDS)
+    if not stop.is_set():
+        _welcome(stack, redis_version, terminal)
+    while not stop.wait(_TICK_SECONDS) and not terminal.gone:
+        supervisor.tick()
+
+
+async def _set_up(settings: OutboxSettings) -> None:
+    async with connect_mongo(settings) as client:
+        await schema.ensure(client[settings.mongodb_database], settings.streams)
+
+
+def _answers(url: str) -> bool:
     try:
-        _start(Stack(settings, data_dir, host, port), supervisor, terminal, stop)
-        while not stop.wait(_TICK_SECONDS) and not terminal.gone:
-            supervisor.tick()
-        supervisor.stop()
-    except BaseException:
-        # A server that did not start, or a second Ctrl-C: nobody is to be left behind, and nobody to be waited for.
-        supervisor.kill()
-        raise
-    terminal.say(f"Stopped. The data stay in {data_dir}.")
+        with urlopen(f"{url}/health/live", timeout=1):  # noqa: S310
+            return True
+    except (URLError, OSError):
+        return False
 
 
-class Stack:
-    """The processes of `outbox up`, and how they find each other."""
-
-    def __init__(self, settings: OutboxSettings, data_dir: Path, host: str, port: int) -> None:
-        remembered = Ports(data_dir / "ports.json")
-        self.data_dir = data_dir
-        self.mongod = Mongod(
-            data_dir / "mongod", port=remembered["mongod"], binary=settings.outbox_mongod, cache_gigabytes=0.5
+def _welcome(stack: Stack, redis_version: str, terminal: Terminal) -> None:
+    terminal.say()
+    for process, where in (
+        (stack.mongod, stack.mongod.uri),
+        (stack.redis, f"{stack.redis.url} ({redis_version})"),
+        (stack.relay, "drains the outbox into the stream"),
+        (stack.worker, "reads the stream and parses files"),
+        (stack.api, f"{stack.url} (try it: {stack.url}/docs)"),
+    ):
+        terminal.tell(process.name, f"pid {process.pid:<8} {where:<55} log {process.log}", note=True)
+    upload = f"curl -F 'file=@-;filename=hello.txt' -F folderId=demo {stack.url}/files"
+    terminal.say(
+        Text.assemble(
+            ("\nThree things to try, in another terminal:\n", "bold"),
+            "\n  1. Upload a file:\n",
+            (f"       echo 'Hello, outbox' | {upload}\n", "cyan"),
+            '\n  2. See its status change from "queued" to "parsed":\n',
+            (f"       curl '{stack.url}/files?folderId=demo'\n", "cyan"),
+            "\n  3. Kill Redis, and upload again while it is away. It is started again after "
+            f"{REDIS_PAUSE_SECONDS:g} s, and the file is parsed then:\n",
+            (f"       kill -9 {stack.redis.pid}\n", "cyan"),
+            (f"       echo 'Hello again' | {upload}\n", "cyan"),
+            "\nSo that the other commands find these servers, `outbox status` for one:\n",
+            (f"       export MONGODB_URI='{stack.mongod.uri}' REDIS_URL={stack.redis.url}\n", "cyan"),
+            f"\nCtrl-C stops everything. The data stay in {stack.data_dir}\n",
         )
+    )
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[threading.Event]:
+    """An event that the first SIGINT or SIGTERM sets; the second one interrupts whatever goes on."""
+    stop = threading.Event()
+
+    def handle(number: int, _: FrameType | None) -> None:
+        if stop.is_set() and number != signal.SIGHUP:
+            raise KeyboardInterrupt
+        stop.set()
+
+    # SIGHUP: the terminal was closed. It may come together with another signal, which is no impatience then.
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -70,18 +70,18 @@ class Worker:
 
     def run(self) -> None:
         """Work until `stop`. Waits through outages of both servers, and for the relay to make the group."""
-        log.info("worker_started", stream=self._stream, group=self._group, consumer=self._consumer)
+        log.info("worker started", stream=self._stream, group=self._group, consumer=self._consumer)
         while not self._stop.is_set():
             for entry_id, fields in self._patiently(self._read) or []:
                 if self._stop.is_set():
                     break  # the rest stays ours, and comes first at the next start
                 self._patiently(partial(self._handle, entry_id, fields or {}))  # no fields: trimmed meanwhile
-        log.info("worker_stopped")
+        log.info("worker stopped")
 
     def _patiently(self, work: Callable[[], T]) -> T | None:
         """The result of `work`, repeated through outages; None when asked to stop during one."""
         return Retrying(
-            wait=wait_random_exponential(multiplier=0.1, max=5),
+            wait=wait_random_exponential(multiplier=0.1, max=2),
             retry=retry_if_exception(lambda error: classify(error) is not None),
             stop=stop_when_event_set(self._stop),
             sleep=sleep_using_event(self._stop),
@@ -103,13 +103,13 @@ class Worker:
         try:
             result = self._parse(ObjectId(file_id))
         except InvalidId:
-            log.warning("entry_without_file", entry=entry_id, fields=fields)
+            log.warning("entry without a file", entry=entry_id, fields=fields)
         else:
             found = self._database.files.update_one(
                 {"_id": ObjectId(file_id)}, {"$set": result, "$currentDate": {"updated_at": True}}
             )
             self._goes_on("mongodb")
-            log.info("parsed" if found.matched_count else "file_is_gone", file_id=file_id, entry=entry_id, **result)
+            log.info("parsed" if found.matched_count else "file is gone", file_id=file_id, entry=entry_id, **result)
         self._redis.xack(self._stream, self._group, entry_id)
 
     def _parse(self, file_id: ObjectId) -> Document:
@@ -130,12 +130,14 @@ class Worker:
         error = attempt.outcome.exception() if attempt.outcome else None
         if error and server_of(error) not in self._waits_for:
             self._waits_for.add(server_of(error))
-            log.warning("worker_waits", server=server_of(error), reason=str(error).partition(" (")[0])
+            # The relay makes the group, at its first start: nothing to worry about yet.
+            tell = log.info if str(error).startswith("NOGROUP") else log.warning
+            tell("worker waits", server=server_of(error), reason=str(error).partition(" (")[0])
 
     def _goes_on(self, server: str) -> None:
         if server in self._waits_for:
             self._waits_for.remove(server)
-            log.info("worker_goes_on", server=server)
+            log.info("worker goes on", server=server)
 
 
 def connect(settings: OutboxSettings) -> tuple[MongoClient[Document], Redis]:

@@ -22,9 +22,9 @@ class NotStarted(OutboxError):
 class PortTaken(NotStarted):
     """Another program listens on the address."""
 
-    def __init__(self, server: str, host: str, port: int) -> None:
+    def __init__(self, server: str, host: str, port: int, *, remedy: str = "choose another port") -> None:
         super().__init__(
-            f"{server} cannot listen on {host}:{port}: another program does. Choose another port, or end that program"
+            f"{server} cannot listen on {host}:{port}: another program does; end that program, or {remedy}"
         )
         self.port = port
 

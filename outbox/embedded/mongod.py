@@ -126,17 +126,12 @@ class Mongod(Server):
             return f"another mongod uses the data directory {self.data_dir}"
         if self.returncode == -signal.SIGILL:
             return "this processor lacks an instruction that MongoDB 5 and later need (AVX)"
-        return _last_fault(log)
+        return next((fault for line in reversed(log.splitlines()) if (fault := fault_in(line))), None)
 
 
-def _last_fault(log: str) -> str | None:
-    """The last error or fatal line of a mongod's log, which is one JSON document a line."""
-    fault = None
-    for line in log.splitlines():
-        if line.startswith("{"):
-            entry = json.loads(line)
-            if entry.get("s") in ("E", "F"):
-                fault = f"{entry['msg']} {json.dumps(entry.get('attr', {}))}"
-        elif line.startswith("Error"):
-            fault = line
-    return fault
+def fault_in(line: str) -> str | None:
+    """What a line of a mongod's log (a JSON document each) says, if it tells of an error."""
+    if not line.startswith("{"):
+        return line if line.startswith("Error") else None
+    entry = json.loads(line)
+    return f"{entry['msg']} {json.dumps(entry.get('attr', {}))}" if entry.get("s") in ("E", "F") else None

@@ -120,7 +120,9 @@ class Supervisor:
     def _count_down(self, ward: Ward, due: float, now: float) -> None:
         ward.told_at = now
         advice = f"; {ward.advice}" if ward.advice else ""
-        self._tell(ward.process.name, f"starts again in {due - now:.3g} s{advice}", note=True)
+        self._tell(
+            ward.process.name, f"starts again in {round(due - now, 0 if due - now > 1 else 1):g} s{advice}", note=True
+        )
 
 
 def _how(returncode: int | None) -> str:

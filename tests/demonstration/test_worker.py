@@ -212,4 +212,4 @@ def test_as_a_program(db: Database[Document], client: Redis, settings: OutboxSet
         process.send_signal(signal.SIGTERM)
         output = process.communicate(timeout=20)[1]
     assert process.returncode == 0
-    assert "worker_stopped" in output
+    assert "worker stopped" in output

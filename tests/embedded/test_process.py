@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from outbox.embedded import Process
+from tests.processes import is_alive
 from tests.waiting import eventually_sync
 
 SLEEPS = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"]
@@ -115,4 +116,4 @@ time.sleep(60)
         assert children[0].name() == "mongod"
         parent.kill()
     assert len(children) == 2
-    eventually_sync(lambda: not any(child.is_running() for child in children))
+    eventually_sync(lambda: not any(is_alive(child) for child in children))

@@ -97,22 +97,25 @@ def _users(world: World, rules: Rules, bounds: Bounds) -> Iterator[tuple[Action,
                 appended.add(bounds.keys[i])
                 yield ("append", i), _with(world, i, Message(State.PENDING))
             continue
-        if left.settles and message.state is not State.COMPLETED and (attempt := _delivered(world, i)):
-            attempts = max(message.attempts, attempt) if rules.noted else message.attempts
+        if left.settles and message.state is not State.COMPLETED and _delivered(world, i):
             at = UNKNOWN if rules.shared else message.at
-            settled = message._replace(state=State.COMPLETED, attempts=attempts, at=at)
+            settled = message._replace(state=State.COMPLETED, at=at)
             yield ("settle", i), _with(world, i, settled)._replace(left=left._replace(settles=left.settles - 1))
         if left.replays and message.state in (State.PUBLISHED, State.COMPLETED):
             again = message._replace(
-                state=State.PENDING, at=UNKNOWN if rules.shared else message.at, replays=message.replays + 1, excused=True
+                state=State.PENDING,
+                attempt=message.attempt + rules.raised,
+                at=UNKNOWN if rules.shared else message.at,
+                replays=message.replays + 1,
+                excused=True,
             )
             yield ("replay", i), _with(world, i, again)._replace(left=left._replace(replays=left.replays - 1))
 
 
-def _delivered(world: World, i: int) -> int:
-    """The latest attempt of a message that a worker can hold: from the stream, or from one that is not live any more."""
+def _delivered(world: World, i: int) -> bool:
+    """Whether a worker can hold this message: from the stream, or from one that is not live any more."""
     streams = world.redis.stream + (world.saved.stream if world.saved else ())
-    return max((attempt for j, attempt in streams if j == i), default=0)
+    return any(j == i for j, _ in streams)
 
 
 def _with(world: World, i: int, message: Message) -> World:

@@ -48,10 +48,10 @@ class Rules(NamedTuple):
     """A checkpoint that was not there begins as a history of its own."""
     stamp: bool = True
     """A recovery ends with an empty batch, so that what was before it is another history."""
-    refund: bool = True
-    """A message that is taken back gets its attempt back, so it is published again under the same attempt."""
-    noted: bool = True
-    """A worker's completion notes the attempt that it completed."""
+    same: bool = True
+    """A message that is taken back is published again under the same attempt."""
+    raised: bool = True
+    """A replay raises the attempt at once, not only the publication that follows it."""
 
 
 class Bounds(NamedTuple):

@@ -49,7 +49,7 @@ def run(mongo: Mongo, token: int, request: Request, rules: Rules, bounds: Bounds
 
 def fetch(messages: tuple[Message, ...], limit: int) -> tuple[Entry, ...]:
     """Pending messages by position, as one snapshot, each with the attempt under which it goes out."""
-    pending = [(i, m.attempts + 1) for i, m in enumerate(messages) if m.state is State.PENDING]
+    pending = [(i, m.attempt) for i, m in enumerate(messages) if m.state is State.PENDING]
     return tuple(pending[:limit])
 
 
@@ -57,8 +57,8 @@ def marked(messages: tuple[Message, ...], request: Request, rules: Rules) -> tup
     after = list(messages)
     for i, attempt in request.entries:
         message = after[i]
-        if message.state is State.PENDING and (not rules.exact or message.attempts == attempt - 1):
-            after[i] = message._replace(state=State.PUBLISHED, attempts=attempt, at=request.position)
+        if message.state is State.PENDING and (not rules.exact or message.attempt == attempt):
+            after[i] = message._replace(state=State.PUBLISHED, at=request.position)
     return tuple(after)
 
 
@@ -95,15 +95,14 @@ def _page(messages: tuple[Message, ...], request: Request, rules: Rules, bounds:
                 after[i] = _taken_back(message, rules)
             continue
         attempt = max((attempt for j, attempt in request.entries if j == i), default=0)
-        if message.state is State.PUBLISHED and attempt < message.attempts:
+        if message.state is State.PUBLISHED and attempt < message.attempt:
             after[i] = _taken_back(message, rules)
         elif message.state is State.PUBLISHED:
-            after[i] = message._replace(attempts=attempt, at=request.position if rules.relabel else message.at)
-        elif message.state is State.PENDING and attempt > message.attempts:
-            after[i] = message._replace(state=State.PUBLISHED, attempts=attempt, at=request.position)
+            after[i] = message._replace(attempt=attempt, at=request.position if rules.relabel else message.at)
+        elif message.state is State.PENDING and attempt >= message.attempt:
+            after[i] = message._replace(state=State.PUBLISHED, attempt=attempt, at=request.position)
     return tuple(after)
 
 
 def _taken_back(message: Message, rules: Rules) -> Message:
-    attempts = message.attempts - 1 if rules.refund else message.attempts
-    return message._replace(state=State.PENDING, attempts=attempts, at=UNKNOWN)
+    return message._replace(state=State.PENDING, attempt=message.attempt + (not rules.same), at=UNKNOWN)

@@ -36,7 +36,8 @@ class Message(NamedTuple):
     """`at` is where a published message stands. `replays` and `excused` are what the promises are judged by."""
 
     state: State = State.ABSENT
-    attempts: int = 0
+    attempt: int = 1
+    """The attempt that is to be published, or was published last."""
     at: Position = UNKNOWN
     replays: int = 0
     excused: bool = False

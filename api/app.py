@@ -1,0 +1,60 @@
+"""The application: what it opens, what it answers to."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pymongo
+import structlog
+from fastapi import FastAPI
+from pymongo.errors import PyMongoError
+
+from api import files, health, messages, metrics, problems, queue
+from api.documentation import Documented
+from api.settings import ApiSettings
+from api.state import Gate, Lifespan, State
+from outbox.append import Outbox
+from outbox.connections import connect_mongo, connect_redis
+from outbox.settings import OutboxSettings
+from outbox.streams import FILE_STREAM
+
+log = structlog.get_logger(__name__)
+
+DESCRIPTION = """\
+Uploads are stored in MongoDB together with a message that reaches a Redis stream exactly once, whatever happens to
+Redis meanwhile. Every error is a problem (RFC 9457).
+"""
+
+
+def create_app(settings: ApiSettings, outbox_settings: OutboxSettings) -> FastAPI:
+    """The application. It connects when it is started, and may be started before MongoDB and Redis are.
+
+    Raises UndeclaredStream when there is no stream to queue files in. Started, it raises SchemaError when MongoDB is
+    there and not set up.
+    """
+    streams = outbox_settings.streams
+    _ = streams[FILE_STREAM]
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[Lifespan]:
+        async with (
+            connect_mongo(outbox_settings) as mongo,
+            connect_redis(outbox_settings, timeout_seconds=settings.api_probe_seconds) as redis,
+        ):
+            database = mongo[outbox_settings.mongodb_database]
+            outbox = Outbox(streams, database=database.name, max_message_bytes=outbox_settings.outbox_max_message_bytes)
+            gate = Gate(database, streams)
+            try:
+                with pymongo.timeout(settings.api_probe_seconds):
+                    await gate.check()
+            except PyMongoError as error:
+                log.warning("mongodb_is_down", address=outbox_settings.mongodb_address, reason=str(error)[:200])
+            yield Lifespan(api=State(settings, streams, mongo, database, redis, outbox, gate))
+
+    app = Documented(title="outbox-relay", version="1", description=DESCRIPTION, lifespan=lifespan, redoc_url=None)
+    problems.install(app)
+    app.add_middleware(metrics.Metrics)
+    for router in (files.uploads, files.router, queue.router, messages.router, health.router, metrics.router):
+        app.include_router(router)
+    return app

@@ -1,0 +1,98 @@
+"""`outbox api`: serve the API. Registered as a command by the entry point group `outbox.commands`."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+from typing import Annotated
+
+import pymongo
+import structlog
+import typer
+import uvicorn
+from fastapi import FastAPI
+from pymongo.errors import PyMongoError
+
+from api.app import create_app
+from api.settings import ApiSettings
+from outbox import logs, schema
+from outbox.connections import connect_mongo
+from outbox.errors import SettingsError
+from outbox.settings import OutboxSettings, load
+
+log = structlog.get_logger(__name__)
+
+
+def api(
+    host: Annotated[str | None, typer.Option(help="Where to listen.")] = None,
+    port: Annotated[int | None, typer.Option(help="0 picks a free port.", min=0, max=65535)] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that share the port.", min=1, max=64)] = None,
+) -> None:
+    """Serve the HTTP API, until stopped.
+
+    Starts with either server still down; /health/ready tells when uploads work. SIGTERM lets requests under way finish,
+    for API_STOP_SECONDS at most.
+
+    Examples:
+
+        outbox api
+
+        outbox api --host 0.0.0.0 --port 8080 --workers 4
+    """
+    overrides = {"api_host": host, "api_port": port, "api_workers": workers}
+    settings = load(ApiSettings, **{name: value for name, value in overrides.items() if value is not None})
+    outbox_settings = load(OutboxSettings)
+    logs.configure(outbox_settings)
+    # Uvicorn gives a signal back once it has stopped in order: that is an end like any other.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    free = _free_port(settings)
+    asyncio.run(_refuse_without_schema(settings, outbox_settings))
+    log.info("listening", host=settings.api_host, port=free, workers=settings.api_workers)
+    uvicorn.run(
+        "api.cli:application",
+        factory=True,
+        host=settings.api_host,
+        port=free,
+        workers=settings.api_workers,
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(settings.api_stop_seconds)),
+    )
+
+
+def application() -> FastAPI:
+    """The application with the settings of the environment; each worker process makes its own."""
+    outbox_settings = load(OutboxSettings)
+    logs.configure(outbox_settings)
+    return create_app(load(ApiSettings), outbox_settings)
+
+
+async def _refuse_without_schema(settings: ApiSettings, outbox_settings: OutboxSettings) -> None:
+    """Raise SchemaError now: once the server runs, it could only be told with a traceback."""
+    async with connect_mongo(outbox_settings) as mongo:
+        try:
+            with pymongo.timeout(settings.api_probe_seconds):
+                await schema.check(mongo[outbox_settings.mongodb_database], outbox_settings.streams)
+        except PyMongoError:
+            return  # it may come up later, and /health/ready tells
+
+
+def _free_port(settings: ApiSettings) -> int:
+    """The port to listen on; a free one for 0. Raises SettingsError when it is taken."""
+    host, port = settings.api_host, settings.api_port
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        with socket.create_server((host, port), family=family) as listener:
+            bound: int = listener.getsockname()[1]
+            return bound
+    except OSError as error:
+        raise SettingsError(
+            f"{host}:{port} cannot be used ({error.strerror}): is another program listening there? "
+            "Choose another with --port, or set API_PORT"
+        ) from None

@@ -1,0 +1,54 @@
+"""The routes of health: is the process alive, and do uploads work."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pymongo
+from fastapi import APIRouter
+from pymongo.errors import PyMongoError
+
+from api.documentation import problems
+from api.errors import NotReady
+from api.state import Current, State
+from api.views import LiveView, ReadyView
+from outbox import stats
+from outbox.errors import SchemaError
+
+router = APIRouter(prefix="/health", tags=["health"])
+
+
+@router.get("/live", summary="Is the process alive")
+async def live() -> LiveView:
+    """Asks nobody."""
+    return LiveView(status="live")
+
+
+@router.get(
+    "/ready",
+    summary="Do uploads work",
+    responses=problems(NotReady),
+)
+async def ready(state: Current) -> ReadyView:
+    """MongoDB and its schema decide. Without Redis the answer is `degraded`, and still 200: uploads work."""
+    mongodb, redis = await asyncio.gather(_mongodb(state), _redis(state))
+    checks = {"mongodb": mongodb, "redis": redis}
+    if mongodb != "ok":
+        raise NotReady(checks)
+    return ReadyView(status="ready" if redis == "ok" else "degraded", checks=checks)
+
+
+async def _mongodb(state: State) -> str:
+    try:
+        with pymongo.timeout(state.settings.api_probe_seconds):
+            await state.gate.check()
+    except SchemaError as error:
+        return str(error)
+    except PyMongoError:
+        return "does not answer"
+    return "ok"
+
+
+async def _redis(state: State) -> str:
+    queue = await stats.queue(state.redis, state.streams)
+    return "ok" if queue.reachable else "does not answer"

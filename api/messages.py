@@ -1,0 +1,104 @@
+"""The routes of the outbox: what is going on, messages, retry, replay."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from bson import ObjectId
+from fastapi import APIRouter, Query
+
+from api.bodies import JsonRoute
+from api.documentation import problems
+from api.errors import BodyStalled, BodyTooLarge
+from api.state import Bounded, Current
+from api.views import Id, MessagesView, MessageView, ReplayRequest, ReplayView, StatusView
+from outbox import dead, messages, replay, stats
+from outbox.errors import CommitUnknown, NoSuchMessage, NotDead, Unreachable, UsageError
+from outbox.message import State
+
+router = APIRouter(prefix="/outbox", tags=["outbox"], route_class=JsonRoute)
+
+
+@router.get(
+    "/stats",
+    summary="What is going on",
+    dependencies=[Bounded],
+    responses=problems(Unreachable),
+)
+async def show_stats(state: Current) -> StatusView:
+    """Messages by state, streams, partitions and relays. Also while Redis is down; then its part is not known."""
+    status = await stats.collect(state.database, state.redis, state.streams)
+    return StatusView.model_validate(status.as_json())
+
+
+@router.get(
+    "/messages",
+    summary="List messages",
+    dependencies=[Bounded],
+    responses=problems(Unreachable),
+)
+async def list_messages(
+    state: Current,
+    in_state: Annotated[State | None, Query(alias="state")] = None,
+    stream: Annotated[str | None, Query(min_length=1, max_length=512)] = None,
+    key: Annotated[str | None, Query(min_length=1, max_length=512, description="such as a file's id")] = None,
+    before: Annotated[Id | None, Query(description="from the page before")] = None,
+    limit: Annotated[int, Query(ge=1, le=messages.MAX_PAGE)] = 50,
+) -> MessagesView:
+    """Messages that match all that is given, newest first, a page at a time."""
+    page = await messages.list_page(
+        state.database,
+        state=in_state,
+        stream=stream,
+        key=key,
+        before=ObjectId(before) if before else None,
+        limit=limit,
+    )
+    views = [MessageView.of(message) for message in page.messages]
+    return MessagesView(messages=views, before=str(page.before) if page.before else None)
+
+
+@router.get(
+    "/messages/{message_id}",
+    summary="Look up a message",
+    dependencies=[Bounded],
+    responses=problems(NoSuchMessage, Unreachable),
+)
+async def find_message(state: Current, message_id: Id) -> MessageView:
+    """A message as it is stored."""
+    return MessageView.of(await messages.find(state.database, ObjectId(message_id)))
+
+
+@router.post(
+    "/messages/{message_id}/retry",
+    summary="Retry a dead message",
+    responses=problems(NoSuchMessage, NotDead, UsageError, Unreachable, CommitUnknown),
+)
+async def retry_message(state: Current, message_id: Id) -> MessageView:
+    """Make a dead message pending again, and its file queued."""
+    await dead.retry(state.database, state.streams, ObjectId(message_id))
+    return MessageView.of(await messages.find(state.database, ObjectId(message_id)))
+
+
+@router.post(
+    "/replay",
+    summary="Replay messages",
+    responses=problems(UsageError, BodyStalled, BodyTooLarge, Unreachable),
+)
+async def replay_messages(state: Current, wanted: ReplayRequest) -> ReplayView:
+    """Make published and completed messages pending again, under their own ids, with `attempt` one higher.
+
+    A second identical request replays once more what has been published since.
+    """
+    selection = replay.Selection(
+        since=wanted.since,
+        until=wanted.until,
+        stream=wanted.stream,
+        key=wanted.key,
+        states=tuple(dict.fromkeys(wanted.states)) if wanted.states else replay.REPLAYABLE,
+        ids=tuple(ObjectId(message_id) for message_id in wanted.ids or ()),
+    )
+    if wanted.dry_run:
+        return ReplayView(selected=await replay.count(state.database, selection), replayed=0)
+    replayed = await replay.replay(state.database, selection)
+    return ReplayView(selected=replayed.selected, replayed=replayed.replayed)

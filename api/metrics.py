@@ -1,0 +1,63 @@
+"""Metrics of HTTP: how many requests, how they ended, how long they took."""
+
+from __future__ import annotations
+
+import time
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+router = APIRouter(tags=["health"])
+
+_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60, 300)
+
+
+class Metrics:
+    """Counts around `app`. Labels are the route's template, never the path itself: their number stays small."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._registry = CollectorRegistry()
+        labels = ("method", "route", "status")
+        self._requests = Counter("api_requests", "Requests answered.", labels, registry=self._registry)
+        self._seconds = Histogram(
+            "api_request_seconds", "From a request's headers to the end of its answer.", ("method", "route"),
+            buckets=_BUCKETS, registry=self._registry,
+        )  # fmt: skip
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope["state"]["metrics"] = self
+        started = time.perf_counter()
+        status = "none"  # the client was gone before there was one
+
+        async def observe(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = str(message["status"])
+            await send(message)
+
+        try:
+            await self._app(scope, receive, observe)
+        except Exception:
+            status = "500"  # the answer is given further out
+            raise
+        finally:
+            route = getattr(scope.get("route"), "path", "none")
+            method = scope["method"] if route != "none" else "none"
+            self._requests.labels(method, route, status).inc()
+            self._seconds.labels(method, route).observe(time.perf_counter() - started)
+
+    def exposition(self) -> bytes:
+        return generate_latest(self._registry)
+
+
+@router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
+async def show_metrics(request: Request) -> Response:
+    """Requests and their durations, by route."""
+    metrics: Metrics = request.state.metrics
+    return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,27 @@
+"""The route of the queue: what stands in Redis."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from api.bodies import JsonRoute
+from api.documentation import problems
+from api.state import Current
+from api.views import QueueView
+from outbox import stats
+from outbox.errors import Unreachable
+
+router = APIRouter(tags=["outbox"], route_class=JsonRoute)
+
+
+@router.get(
+    "/queue",
+    summary="How long the streams are",
+    responses=problems(Unreachable),
+)
+async def show_queue(state: Current) -> dict[str, QueueView]:
+    """Each declared stream in numbers."""
+    queue = await stats.queue(state.redis, state.streams)
+    if not queue.reachable:
+        raise Unreachable("Redis", "its address", queue.error or "no answer")
+    return {name: QueueView.model_validate(depth.as_json()) for name, depth in queue.streams.items()}

@@ -1,0 +1,32 @@
+"""The API's settings: `API_*`, each with a default that suits a laptop."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from outbox.settings import Family
+
+
+class ApiSettings(Family):
+    """How the API listens, what it accepts, and how long it waits."""
+
+    prefix: ClassVar[str] = "API_"
+
+    api_host: str = Field(default="127.0.0.1", description="where to listen")
+    api_port: int = Field(default=8000, ge=0, le=65535, description="0 picks a free port")
+    api_workers: int = Field(default=1, ge=1, le=64, description="processes that share the port")
+    api_max_upload_bytes: int = Field(default=2 * 1024**3, ge=1, description="the body of one upload, at most")
+    api_max_files: int = Field(default=100, ge=1, le=1000, description="files in one upload, at most")
+    api_max_body_bytes: int = Field(default=1024**2, ge=1024, description="any other body, at most")
+    api_idle_seconds: float = Field(
+        default=60.0, gt=0, description="a body of which no byte comes for so long is refused"
+    )
+    api_touch_seconds: float = Field(default=30.0, gt=0, description="how often an upload under way shows life")
+    api_commit_seconds: float = Field(
+        default=20.0, gt=0, description="for a transaction, and again for its lost outcome"
+    )
+    api_read_seconds: float = Field(default=10.0, gt=0, description="for what is asked of MongoDB by one request")
+    api_probe_seconds: float = Field(default=2.0, gt=0, description="for the answer of a server in /health/ready")
+    api_stop_seconds: float = Field(default=20.0, gt=0, description="from SIGTERM to leaving requests unfinished")

@@ -1,0 +1,181 @@
+"""What the API answers: the shapes, and how they come from what is stored."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from bson import ObjectId
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
+
+from api import labels
+from outbox.files import File, Page
+from outbox.message import State
+from outbox.messages import plain
+from outbox.schema import Document
+
+Id = Annotated[str, Field(pattern="^[0-9a-fA-F]{24}$", examples=["66f0c2a51f2b9c0d8e4a7b31"])]
+"""24 hexadecimal digits."""
+
+FolderId = Annotated[
+    str, Field(min_length=1, max_length=labels.MAX_LABEL, pattern=labels.FOLDER_PATTERN, examples=["invoices"])
+]
+
+_FILE: JsonDict = {
+    "id": "66f0c2a51f2b9c0d8e4a7b31", "filename": "report.pdf", "folder_id": "invoices", "size": 48213,
+    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", "content_type": "application/pdf",
+    "parsing": "queued", "version": 1,
+    "created_at": "2025-01-31T09:30:00.120Z", "updated_at": "2025-01-31T09:30:00.250Z",
+}  # fmt: skip
+
+
+class FileView(BaseModel):
+    """A file as it is recorded."""
+
+    model_config = ConfigDict(from_attributes=True, json_schema_extra={"example": _FILE})
+
+    id: str
+    filename: str | None = Field(description="a label that the client chose: text to show, never a path")
+    folder_id: str | None = Field(description="null until an upload is complete")
+    size: int | None = Field(description="bytes; null until an upload is complete")
+    sha256: str | None
+    content_type: str | None = Field(description="what the client said")
+    parsing: str | None = Field(description="`uploading`, `queued`, `parsed`, or `error: ` and the reason")
+    version: int = Field(description="rises with each upload or reparse")
+    created_at: datetime | None
+    updated_at: datetime | None
+
+    @classmethod
+    def of(cls, file: File) -> Self:
+        return cls.model_validate({**{name: getattr(file, name) for name in cls.model_fields}, "id": str(file.id)})
+
+
+class UploadView(BaseModel):
+    """The answer to an upload: it is committed, and will reach a worker. `id` is the first file's."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"id": _FILE["id"], "parsing": "queued", "files": [_FILE]}})
+
+    id: str
+    parsing: str
+    files: list[FileView]
+
+
+class FilesView(BaseModel):
+    """A page of files, newest first."""
+
+    files: list[FileView]
+    before: str | None = Field(description="pass it as `before` to get the next page; null after the last")
+
+    @classmethod
+    def of(cls, page: Page) -> Self:
+        files = [FileView.of(file) for file in page.files]
+        return cls(files=files, before=str(page.before) if page.before else None)
+
+
+class ReparseRequest(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"files_id": [_FILE["id"]], "folderId": "invoices"}}
+    )
+
+    files_id: list[Id] = Field(min_length=1, max_length=1000, description="one given twice counts once")
+    folder_id: FolderId = Field(alias="folderId")
+
+
+class ReparseView(BaseModel):
+    """All of these files are queued again."""
+
+    files_id: list[str]
+    parsing: str
+
+
+class MessageView(BaseModel):
+    """A message as it is stored. More members may come with what happened to it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str
+    state: State
+    stream: str
+    key: str
+    fields: dict[str, Any] = Field(description="what the worker reads")
+    attempts: int = Field(description="how often it was published")
+
+    @classmethod
+    def of(cls, document: Document) -> MessageView:
+        # Not validated: a message that was written around the library is the one to look at.
+        return cls.model_construct(**plain(document))
+
+
+def read_ids(ids: list[str]) -> list[ObjectId]:
+    """Ids in their order, each once."""
+    return list(dict.fromkeys(ObjectId(file_id) for file_id in ids))
+
+
+class QueueView(BaseModel):
+    """A stream in numbers; null: not known."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"length": 12, "undelivered": 3, "unacknowledged": 1}})
+
+    length: int | None = Field(description="entries in the stream")
+    undelivered: int | None = Field(description="of those, given to no worker yet")
+    unacknowledged: int | None = Field(description="given to a worker and not acknowledged")
+
+
+class StatusView(BaseModel):
+    """Everything at a glance, by the clock of the database."""
+
+    model_config = ConfigDict(extra="allow")
+
+    at: str
+    messages: dict[State, int] = Field(description="how many there are in each state")
+    oldest_pending_seconds: float | None
+    streams: dict[str, QueueView]
+    partitions: list[dict[str, Any]]
+    relays: list[dict[str, Any]]
+    redis: dict[str, Any]
+
+
+class MessagesView(BaseModel):
+    """A page of messages, newest first."""
+
+    messages: list[MessageView]
+    before: str | None = Field(description="pass it as `before` to get the next page; null after the last")
+
+
+class ReplayRequest(BaseModel):
+    """Messages that match all that is given. Something must be given: there is no replay of everything by mistake."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"since": "2025-01-31T09:00:00Z", "dry_run": True}}
+    )
+
+    since: AwareDatetime | None = Field(default=None, description="appended at this time or later")
+    until: AwareDatetime | None = Field(default=None, description="appended before this time")
+    stream: str | None = Field(default=None, min_length=1, max_length=512)
+    key: str | None = Field(default=None, min_length=1, max_length=512)
+    states: list[Literal[State.PUBLISHED, State.COMPLETED]] | None = Field(default=None, min_length=1, max_length=2)
+    ids: list[Id] | None = Field(default=None, min_length=1, max_length=10_000)
+    dry_run: bool = Field(default=False, description="only count")
+
+
+class ReplayView(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"example": {"selected": 120, "replayed": 120}})
+
+    selected: int = Field(description="how many matched")
+    replayed: int = Field(description="how many of them are pending now; 0 after a dry run")
+
+
+class ReadyView(BaseModel):
+    """Whether uploads work. `degraded`: they do, and their messages wait in MongoDB until Redis is back."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"status": "ready", "checks": {"mongodb": "ok", "redis": "ok"}}}
+    )
+
+    status: Literal["ready", "degraded"]
+    checks: dict[str, str] = Field(description="`ok`, or what is wrong")
+
+
+class LiveView(BaseModel):
+    status: Literal["live"]

@@ -1,0 +1,59 @@
+"""What an error means for who called a command: an exit code, and one line that says what to do next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from outbox.errors import (
+    CommitUnknown,
+    FilesError,
+    NoSuchMessage,
+    NotDead,
+    OutboxError,
+    SettingsError,
+    Unreachable,
+    UsageError,
+)
+
+FAILED, USAGE, UNREACHABLE = 1, 2, 3
+
+_NEXT = {
+    "mongodb": "Start it, or set MONGODB_URI; to try things out, `outbox up` starts all that is needed.",
+    "redis": "Start it, or set REDIS_HOST and REDIS_PORT; to try things out, `outbox up` starts all that is needed.",
+}
+
+
+class BrokenCommand(OutboxError):
+    """A command that another package brings cannot be loaded."""
+
+
+class Unfinished(OutboxError):
+    """A command did what it could, and some of what was asked is not done; the text tells what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    code: int
+    text: str
+
+
+def explain(error: BaseException) -> Failure | None:
+    """None: not an error that anything is known about, but a defect."""
+    match error:
+        case BaseExceptionGroup(exceptions=(only,)):  # from a task group with one failed task
+            return explain(only)
+        case Unreachable():
+            return Failure(UNREACHABLE, _sentences(str(error), _NEXT.get(error.server.lower(), "")))
+        case NoSuchMessage() | NotDead() | FilesError():
+            return Failure(FAILED, str(error))
+        case UsageError() | SettingsError():
+            return Failure(USAGE, str(error))
+        case CommitUnknown():
+            return Failure(FAILED, _sentences(str(error), "Look with `outbox status`, and run the same command again."))
+        case OutboxError():
+            return Failure(FAILED, str(error))
+    return None
+
+
+def _sentences(*texts: str) -> str:
+    return " ".join(f"{text.rstrip('.')}." for text in texts if text)

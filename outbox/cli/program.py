@@ -1,0 +1,127 @@
+"""The program: its commands, loaded when they are asked for, and its exit codes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import EntryPoint, entry_points, version
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from outbox.cli.failures import BrokenCommand, explain
+
+GROUP = "outbox.commands"
+"""Packages register commands under this entry point group: a function, or a typer.Typer with several of them."""
+
+OWN = [
+    EntryPoint(name, f"outbox.cli.{target}", GROUP)
+    for name, target in {
+        "up": "up:up",
+        "init": "init:init",
+        "status": "status:status",
+        "replay": "replay:replay",
+        "dead": "dead:app",
+        "enqueue": "enqueue:enqueue",
+    }.items()
+]
+
+
+class Commands(TyperGroup):
+    """Commands by name, each imported when it is run or its help is shown.
+
+    So `outbox status` does not wait for the API's imports, and one broken package does not break the rest.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        found = {point.name: point for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)}
+        self._points = {point.name: point for point in OWN} | found
+        # By their names only: suggestions for a mistyped one are taken from here.
+        self.commands.update(dict.fromkeys(self._points, _unloaded()))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return _load(self._points[cmd_name]) if cmd_name in self._points else None
+
+
+def _load(point: EntryPoint) -> Any:
+    try:
+        target = point.load()
+    except Exception as error:  # noqa: BLE001 -- whatever a package does when it is imported, told when it is used
+        return _broken(point, error)
+    return _command(target, point.name)
+
+
+def _broken(point: EntryPoint, error: Exception) -> Any:
+    def broken() -> None:
+        raise BrokenCommand(f"`outbox {point.name}` ({point.value}) cannot be loaded: {type(error).__name__}: {error}")
+
+    broken.__doc__ = "Cannot be loaded; run it to see why."
+    return _command(broken, point.name, ignore_unknown_options=True, allow_extra_args=True)
+
+
+def _command(target: typer.Typer | Callable[..., Any], name: str, **context: Any) -> Any:
+    if isinstance(target, typer.Typer):
+        app = target
+    else:
+        app = typer.Typer(add_completion=False, rich_markup_mode="rich")
+        app.command(context_settings={"help_option_names": ["-h", "--help"], **context})(target)
+    command = typer.main.get_command(app)
+    command.name = name
+    return command
+
+
+def _unloaded() -> Any:
+    return None
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,  # they show local variables, and so secrets
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"outbox-relay {version('outbox-relay')}")
+        raise typer.Exit
+
+
+@app.callback()
+def outbox(
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    """Tasks written to MongoDB in the transaction of the data they speak of, and carried to Redis Streams exactly once.
+
+    Where the servers are is read from MONGODB_URI, REDIS_HOST, REDIS_PORT, REDIS_PASSWORD or REDIS_URL, and .env.
+
+    Exit codes: 0 done, 1 found or failed, 2 usage, 3 a server cannot be reached.
+
+    First steps:
+
+        outbox up                        everything on this machine, to try it
+
+        outbox status                    what waits, where, since when
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run `outbox` with `arguments` (those of the process by default) and exit.
+
+    The only place where an error becomes an exit code and a line on stderr. What is not explained there is a defect,
+    and keeps its traceback.
+    """
+    try:
+        app(args=arguments, prog_name="outbox")
+    except Exception as error:
+        failure = explain(error)
+        if failure is None:
+            raise
+        typer.secho("error: ", nl=False, err=True, fg="red", bold=True)
+        typer.echo(failure.text, err=True)
+        sys.exit(failure.code)
+    sys.exit(0)

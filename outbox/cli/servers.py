@@ -1,0 +1,67 @@
+"""The two servers, for as long as a command runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pymongo import AsyncMongoClient
+from pymongo.errors import PyMongoError
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from outbox.connections import connect_mongo, connect_redis
+from outbox.errors import OutboxError, Unreachable
+from outbox.outages import Trouble, classify, server_of
+from outbox.schema import Database, Document
+from outbox.settings import OutboxSettings, load
+from outbox.streams import Streams
+
+T = TypeVar("T")
+
+SECONDS = 3.0
+"""How long a command waits for a server: somebody sits before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Servers:
+    """Clients to the servers that the settings name. Neither is connected to before it is used."""
+
+    settings: OutboxSettings
+    streams: Streams
+    mongo: AsyncMongoClient[Document]
+    database: Database
+    redis: Redis
+
+
+class Refused(OutboxError):
+    """A server answers, and does not do what is asked."""
+
+
+def run(command: Callable[[Servers], Awaitable[T]]) -> T:
+    """Run `command` with clients and close them. A driver's error becomes Unreachable or Refused, without secrets."""
+    settings = load(OutboxSettings)
+    return asyncio.run(_run(command, settings, settings.streams))
+
+
+async def _run(command: Callable[[Servers], Awaitable[T]], settings: OutboxSettings, streams: Streams) -> T:
+    async with (
+        connect_mongo(settings, server_selection_seconds=SECONDS) as mongo,
+        connect_redis(settings, timeout_seconds=SECONDS) as redis,
+    ):
+        try:
+            return await command(Servers(settings, streams, mongo, mongo[settings.mongodb_database], redis))
+        except (PyMongoError, RedisError) as error:
+            raise _without_driver(error, settings) from error
+
+
+def _without_driver(error: PyMongoError | RedisError, settings: OutboxSettings) -> OutboxError:
+    mongo = server_of(error) == "mongodb"
+    name, address = ("MongoDB", settings.mongodb_address) if mongo else ("Redis", settings.redis_address)
+    # PyMongo puts its settings and the whole topology behind the reason.
+    reason = str(error).partition(" (configured timeouts")[0].partition(", Timeout:")[0]
+    if classify(error) is Trouble.OUTAGE:
+        return Unreachable(name, address, reason)
+    return Refused(f"{name} at {address} refuses: {reason}")

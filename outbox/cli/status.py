@@ -1,0 +1,99 @@
+"""`outbox status`: what waits, where, since when."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from outbox import schema, stats
+from outbox.cli import moments
+from outbox.cli.output import write_json, write_line, write_table
+from outbox.cli.servers import Servers, run
+from outbox.errors import UsageError
+from outbox.message import State
+from outbox.stats import Status
+
+WATCH_SECONDS = 2.0
+
+
+def status(
+    json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it anew every 2 seconds, until Ctrl-C.")] = False,
+) -> None:
+    """Show messages by state, streams, partitions with their owners, and relays.
+
+    Needs MongoDB only: while Redis is away, its numbers are not known, and all else is shown.
+
+    Undelivered entries have been given to no worker yet; unacknowledged ones were given to a worker that has not said
+    that it is done.
+
+    Examples:
+
+        outbox status
+
+        outbox status --json | jq .oldest_pending_seconds
+    """
+    if json and watch:
+        raise UsageError("--json and --watch cannot be had together")
+    while True:
+        now = run(_collect)
+        if watch:
+            Console().clear()
+        if json:
+            write_json(now.as_json())
+        else:
+            _show(now)
+        if not watch:
+            return
+        time.sleep(WATCH_SECONDS)
+
+
+async def _collect(servers: Servers) -> Status:
+    await schema.check(servers.database, servers.streams)
+    return await stats.collect(servers.database, servers.redis, servers.streams)
+
+
+def _show(now: Status) -> None:
+    write_table(
+        "Messages",
+        [*(state.value for state in State), "oldest pending"],
+        [[*(now.messages[state] for state in State), moments.show_seconds(now.oldest_pending_seconds)]],
+    )
+    write_table(
+        "Streams",
+        ["stream", "length", "undelivered", "unacknowledged"],
+        [[name, d.length, d.undelivered, d.unacknowledged] for name, d in now.queue.streams.items()],
+    )
+    write_table(
+        "Partitions",
+        ["stream", "number", "owner", "lease", "token", "batch"],
+        [
+            [p["stream"], p["number"], p["owner"], _lease(p["expires_in_seconds"]), p["token"], p["batch"]]
+            for p in now.partitions
+        ],
+    )
+    write_table("Relays", ["relay"], [[relay["id"]] for relay in now.relays])
+    for warning in _warnings(now):
+        write_line(f"! {warning}")
+
+
+def _lease(seconds: float | None) -> str:
+    if seconds is None:
+        return "free"
+    return moments.show_seconds(seconds) if seconds > 0 else "expired"
+
+
+def _warnings(now: Status) -> list[str]:
+    warnings = []
+    if not now.queue.reachable:
+        warnings.append(f"Redis does not answer: {now.queue.error}. Messages wait in MongoDB until it does.")
+    elif now.queue.error:
+        warnings.append(f"Redis: {now.queue.error}")
+    if not now.relays:
+        warnings.append("No relay is running, so nothing is published. Start one: outbox relay")
+    if dead := now.messages[State.DEAD]:
+        warnings.append(f"{dead} dead. See why: outbox dead list")
+    return warnings

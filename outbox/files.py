@@ -1,0 +1,214 @@
+"""Files: the record of each upload, from its first byte to what the workers made of it.
+
+`parsing` is `uploading` while contents come in, `queued` once a message tells of them, then what a worker sets:
+`parsed`, or `error: ` and the reason. An upload that is given up is `abandoned` for the moment that its removal takes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from bson import ObjectId
+from pymongo import ReturnDocument, UpdateOne
+from pymongo.asynchronous.client_session import AsyncClientSession
+
+from outbox import contents
+from outbox.contents import Measured
+from outbox.errors import NoSuchFile, StillUploading, UploadLost
+from outbox.schema import FILES, OUTBOX, Database, Document
+
+UPLOADING, QUEUED, ABANDONED = "uploading", "queued", "abandoned"
+FAILED = "error"
+"""As a filter: every `error: …`."""
+
+MAX_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file's record. `size` in bytes; what is None is not known yet, or was never written by an older program."""
+
+    id: ObjectId
+    filename: str | None
+    folder_id: str | None
+    content_type: str | None
+    size: int | None
+    sha256: str | None
+    parsing: str | None
+    version: int
+    created_at: datetime | None
+    updated_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some files, newest first. `before`: pass it to get the next page; None after the last."""
+
+    files: tuple[File, ...]
+    before: ObjectId | None
+
+
+async def begin(database: Database, file_id: ObjectId, filename: str, content_type: str) -> None:
+    """Show that an upload has begun. Before any of its contents are written, so that none can be without a record."""
+    await database[FILES].update_one(
+        {"_id": file_id},
+        {
+            "$setOnInsert": {
+                "filename": filename, "folder_id": None, "content_type": content_type,
+                "size": None, "sha256": None, "parsing": UPLOADING, "version": 0, "message_id": None,
+            },
+            # The server's clock, by which the upload is judged abandoned.
+            "$currentDate": {"created_at": True, "updated_at": True},
+        },
+        upsert=True,
+    )  # fmt: skip
+
+
+async def touch(database: Database, file_ids: Sequence[ObjectId]) -> None:
+    """Show that these uploads are alive. Raises UploadLost when one was taken for abandoned."""
+    result = await database[FILES].update_many(
+        {"_id": {"$in": file_ids}, "parsing": UPLOADING}, {"$currentDate": {"updated_at": True}}
+    )
+    if result.matched_count != len(file_ids):
+        raise UploadLost(_LOST)
+
+
+async def finish(
+    session: AsyncClientSession, database: Database, file_id: ObjectId, folder_id: str, measured: Measured
+) -> File:
+    """In the upload's transaction: the file is complete and queued. Raises UploadLost."""
+    document = await database[FILES].find_one_and_update(
+        {"_id": file_id, "parsing": UPLOADING},
+        {
+            "$set": {
+                "folder_id": folder_id, "size": measured.size, "sha256": measured.sha256, "parsing": QUEUED,
+                "version": 1,
+            },
+            "$currentDate": {"updated_at": True},
+        },
+        session=session,
+        return_document=ReturnDocument.AFTER,
+    )  # fmt: skip
+    if document is None:
+        raise UploadLost(_LOST)
+    return _read(document)
+
+
+async def requeue(session: AsyncClientSession, database: Database, file_ids: Sequence[ObjectId]) -> None:
+    """In a transaction: the files are queued again, each in its next version.
+
+    Raises NoSuchFile or StillUploading with the ids in question, and then nothing may be committed.
+    """
+    there = database[FILES].find({"_id": {"$in": file_ids}}, {"parsing": 1}, session=session)
+    parsing = {document["_id"]: document.get("parsing") async for document in there}
+    if unknown := [file_id for file_id in file_ids if parsing.get(file_id, ABANDONED) == ABANDONED]:
+        raise NoSuchFile(unknown)
+    if incomplete := [file_id for file_id in file_ids if parsing[file_id] == UPLOADING]:
+        raise StillUploading(incomplete)
+    await database[FILES].update_many(
+        {"_id": {"$in": file_ids}},
+        {"$set": {"parsing": QUEUED}, "$inc": {"version": 1}, "$currentDate": {"updated_at": True}},
+        session=session,
+    )
+
+
+async def name_messages(session: AsyncClientSession, database: Database, messages: Mapping[ObjectId, ObjectId]) -> None:
+    """In the same transaction: the message that speaks of each file now, so that an older one is known as such."""
+    names = [UpdateOne({"_id": file_id}, {"$set": {"message_id": messages[file_id]}}) for file_id in messages]
+    await database[FILES].bulk_write(names, session=session)
+
+
+async def happened(database: Database, file_id: ObjectId, message_id: ObjectId | None) -> bool:
+    """Whether the transaction that wrote both the file's record and the message has happened. None: it never got there.
+
+    The write comes first: it waits for a transaction that is still under way on the record. Without it, one that
+    commits a moment after the look would be reported as not done.
+    """
+    await database[FILES].update_one({"_id": file_id}, {"$inc": {"fence": 1}})
+    return await database[OUTBOX].find_one({"_id": message_id}, {"_id": 1}) is not None
+
+
+async def find(database: Database, file_id: ObjectId) -> File:
+    """The record. Raises NoSuchFile."""
+    document = await database[FILES].find_one({"_id": file_id, "parsing": {"$ne": ABANDONED}})
+    if document is None:
+        raise NoSuchFile([file_id])
+    return _read(document)
+
+
+async def list_page(
+    database: Database,
+    *,
+    folder_id: str | None = None,
+    parsing: str | None = None,
+    before: ObjectId | None = None,
+    limit: int = 50,
+) -> Page:
+    """Up to `limit` files (500 at most) that match all that is given, the newest first."""
+    limit = min(max(limit, 1), MAX_PAGE)
+    query: Document = {"parsing": {"$ne": ABANDONED}}
+    if parsing == FAILED:
+        query["parsing"] = re.compile(r"^error: ")
+    elif parsing is not None:
+        query["parsing"] = {"$eq": parsing, "$ne": ABANDONED}
+    if folder_id is not None:
+        query["folder_id"] = folder_id
+    if before is not None:
+        query["_id"] = {"$lt": before}
+    found = await database[FILES].find(query).sort("_id", -1).limit(limit + 1).to_list()
+    page = tuple(_read(document) for document in found[:limit])
+    return Page(page, page[-1].id if len(found) > limit else None)
+
+
+async def abandon(database: Database, file_id: ObjectId) -> bool:
+    """Remove an upload that will not be finished, contents and record; False when it was finished after all.
+
+    May be called at any time, by several at once, and again after a crash half-way. The record is changed first:
+    from then on the transaction that would finish the upload fails, and one that was faster is left alone.
+    """
+    giving_up = await database[FILES].update_one(
+        {"_id": file_id, "parsing": {"$in": [UPLOADING, ABANDONED]}}, {"$set": {"parsing": ABANDONED}}
+    )
+    if not giving_up.matched_count and await database[FILES].find_one({"_id": file_id}, {"_id": 1}):
+        return False
+    await contents.remove(database, [file_id])
+    await database[FILES].delete_one({"_id": file_id, "parsing": ABANDONED})
+    return True
+
+
+async def remove_abandoned(database: Database, *, older_than: timedelta) -> int:
+    """Remove uploads that have shown no sign of life for so long, by the server's clock; returns how many.
+
+    Contents always have a record, which goes last, so nothing else has to be searched for. What stands in the bucket
+    without one is somebody else's, and not touched.
+    """
+    silent = {"$expr": {"$lt": ["$updated_at", {"$subtract": ["$$NOW", int(older_than.total_seconds() * 1000)]}]}}
+    gone = database[FILES].find({"$or": [{"parsing": UPLOADING, **silent}, {"parsing": ABANDONED}]}, {"parsing": 1})
+    removed = 0
+    async for document in gone:
+        if document["parsing"] == UPLOADING:
+            # Asked once more in the same statement that decides: it may have shown life since it was found.
+            giving_up = await database[FILES].update_one(
+                {"_id": document["_id"], "parsing": UPLOADING, **silent}, {"$set": {"parsing": ABANDONED}}
+            )
+            if not giving_up.matched_count:
+                continue
+        removed += await abandon(database, document["_id"])
+    return removed
+
+
+_LOST = "no byte came for so long that the upload was taken for abandoned and removed: upload again"
+
+
+def _read(document: Document) -> File:
+    values: dict[str, Any] = {name: document.get(name) for name in _FIELDS}
+    return File(id=document["_id"], version=int(document.get("version") or 0), **values)
+
+
+_FIELDS = (
+    "filename", "folder_id", "content_type", "size", "sha256", "parsing", "created_at", "updated_at",
+)  # fmt: skip

@@ -1,0 +1,65 @@
+"""Idempotency keys: what the first upload under a key was answered, so that a repetition gets the same.
+
+A key is remembered in the transaction of its upload, so that there is one if and only if there is the other. It is
+forgotten after a day (see `schema`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.errors import DuplicateKeyError
+from pymongo.read_concern import ReadConcern
+
+from outbox.contents import Measured
+from outbox.errors import KeyTaken
+from outbox.schema import IDEMPOTENCY, Database, Document
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What is known of a key: what was uploaded under it, and the answer."""
+
+    key: str
+    fingerprint: str
+    answer: Document
+
+    def repeat(self, fingerprint: str) -> Document:
+        """The first answer. Raises KeyTaken when something else was uploaded."""
+        if fingerprint != self.fingerprint:
+            raise KeyTaken("this idempotency key was used for other files or another folder: choose a new one")
+        return self.answer
+
+
+def fingerprint(folder_id: str, files: Iterable[tuple[str, Measured]]) -> str:
+    """What makes two uploads the same: folder, names and contents."""
+    told = [folder_id, [[name, measured.size, measured.sha256] for name, measured in files]]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+async def find(database: Database, key: str) -> Remembered | None:
+    """What is remembered under `key`, and can no longer be rolled back."""
+    # Linearizable: the winner of a race has committed when the loser asks, but a majority may not have it yet. Any
+    # weaker read would miss it on a real replica set, or show what a failover takes back.
+    keys = database[IDEMPOTENCY].with_options(read_concern=ReadConcern("linearizable"))
+    found = await keys.find_one({"_id": key})
+    return Remembered(key, found["fingerprint"], found["answer"]) if found else None
+
+
+async def remember(session: AsyncClientSession, database: Database, remembered: Remembered) -> None:
+    """Write in the upload's own transaction. Raises KeyTaken when another upload under this key was faster."""
+    document = {
+        "_id": remembered.key,
+        "fingerprint": remembered.fingerprint,
+        "answer": remembered.answer,
+        "created_at": datetime.now(UTC),
+    }
+    try:
+        await database[IDEMPOTENCY].insert_one(document, session=session)
+    except DuplicateKeyError:
+        raise KeyTaken("another upload under this idempotency key was faster") from None

@@ -1,0 +1,60 @@
+"""The application on real servers, spoken to in this process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import httpx
+import pytest
+from pymongo import AsyncMongoClient
+from starlette.types import Receive, Scope, Send
+
+from api.app import create_app
+from api.settings import ApiSettings
+from outbox import schema
+from outbox.schema import Database
+from outbox.settings import OutboxSettings, load
+
+Serve = Callable[..., Awaitable[httpx.AsyncClient]]
+
+
+@pytest.fixture
+def outbox_settings(mongodb_uri: str, redis_url: str, database: str) -> OutboxSettings:
+    return load(OutboxSettings, mongodb_uri=mongodb_uri, redis_url=redis_url, mongodb_database=database)
+
+
+@pytest.fixture
+async def db(mongo: AsyncMongoClient[dict[str, Any]], outbox_settings: OutboxSettings) -> Database:
+    """The application's own database, set up."""
+    db = mongo[outbox_settings.mongodb_database]
+    await schema.ensure(db, outbox_settings.streams)
+    return db
+
+
+@pytest.fixture
+async def serve(outbox_settings: OutboxSettings) -> AsyncIterator[Serve]:
+    """Starts applications with the given settings, and gives a client to each."""
+    async with AsyncExitStack() as stack:
+
+        async def start(settings: OutboxSettings = outbox_settings, **overrides: Any) -> httpx.AsyncClient:
+            app = create_app(load(ApiSettings, **overrides), settings)
+            shared = await stack.enter_async_context(app.router.lifespan_context(app))
+
+            async def with_state(scope: Scope, receive: Receive, send: Send) -> None:
+                scope["state"] = dict(shared or {})
+                await app(scope, receive, send)
+
+            transport = httpx.ASGITransport(with_state, raise_app_exceptions=False)
+            return await stack.enter_async_context(
+                httpx.AsyncClient(transport=transport, base_url="http://api", timeout=60)
+            )
+
+        yield start
+
+
+@pytest.fixture
+async def api(db: Database, serve: Serve) -> httpx.AsyncClient:
+    """A client to an application with the default settings, on a database that is set up."""
+    return await serve()

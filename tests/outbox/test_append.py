@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from bson import ObjectId
+from pymongo import AsyncMongoClient, MongoClient
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.client_session import ClientSession
+
+from outbox import InvalidMessage, NoTransaction, Outbox, Streams, UndeclaredStream
+from outbox.schema import OUTBOX, Database, Document
+from outbox.streams import FILE_STREAM
+from tests.outbox.shelf import Shelf
+
+Client = AsyncMongoClient[Document]
+
+
+@pytest.fixture
+def outbox(db: Database, streams: Streams) -> Outbox:
+    return Outbox(streams, database=db.name)
+
+
+@pytest.fixture
+def sync_mongo(mongodb_uri: str) -> Iterator[MongoClient[Document]]:
+    with MongoClient[Document](mongodb_uri, w="majority") as client:
+        yield client
+
+
+async def test_a_message_exists_once_its_transaction_is_committed(mongo: Client, outbox: Outbox, shelf: Shelf) -> None:
+    async with mongo.start_session() as session, await session.start_transaction():
+        id_ = await outbox.append(session, FILE_STREAM, {"file_id": "1"}, key="1", headers={"traceparent": "t"})
+        assert await shelf.messages.find_one({"_id": id_}) is None
+    stored = await shelf.get(id_)
+    assert (stored["state"], stored["key"], stored["attempts"]) == ("pending", "1", 0)
+    assert (stored["fields"], stored["headers"]) == ({"file_id": "1"}, {"traceparent": "t"})
+    assert stored["position"].time > 0
+
+
+async def test_a_sync_session_appends_the_same(
+    sync_mongo: MongoClient[Document], outbox: Outbox, db: Database, shelf: Shelf
+) -> None:
+    def body(session: ClientSession) -> ObjectId:
+        sync_mongo[db.name].files.insert_one({"parsing": "queued"}, session=session)
+        return outbox.append(session, FILE_STREAM, {"file_id": "1"}, key="1")
+
+    with sync_mongo.start_session() as session:
+        id_ = session.with_transaction(body)
+    stored = await shelf.get(id_)
+    assert stored["state"] == "pending"
+    assert stored["position"].time > 0
+
+
+async def test_a_rollback_leaves_nothing(mongo: Client, outbox: Outbox, shelf: Shelf) -> None:
+    async def body(session: AsyncClientSession) -> None:
+        await shelf.files.insert_one({"parsing": "queued"}, session=session)
+        await outbox.append(session, FILE_STREAM, {"file_id": "1"}, key="1")
+        raise RuntimeError("the caller changed its mind")
+
+    async with mongo.start_session() as session:
+        with pytest.raises(RuntimeError, match="changed its mind"):
+            await session.with_transaction(body)
+    assert await shelf.messages.count_documents({}) == 0
+    assert await shelf.files.count_documents({}) == 0
+
+
+async def test_a_sync_rollback_leaves_nothing(sync_mongo: MongoClient[Document], outbox: Outbox, shelf: Shelf) -> None:
+    with sync_mongo.start_session() as session:
+        session.start_transaction()
+        outbox.append(session, FILE_STREAM, {"file_id": "1"}, key="1")
+        session.abort_transaction()
+    assert await shelf.messages.count_documents({}) == 0
+
+
+async def test_a_session_without_a_transaction_is_refused(
+    mongo: Client, sync_mongo: MongoClient[Document], outbox: Outbox, shelf: Shelf
+) -> None:
+    async with mongo.start_session() as session:
+        with pytest.raises(NoTransaction, match="with_transaction"):
+            outbox.append(session, FILE_STREAM, {"file_id": "1"}, key="1")
+    with sync_mongo.start_session() as sync_session, pytest.raises(NoTransaction):
+        outbox.append(sync_session, FILE_STREAM, {"file_id": "1"}, key="1")
+    assert await shelf.messages.count_documents({}) == 0
+
+
+async def test_a_session_whose_transaction_has_ended_is_refused(mongo: Client, outbox: Outbox) -> None:
+    async with mongo.start_session() as session:
+        async with await session.start_transaction():
+            await outbox.append(session, FILE_STREAM, {"file_id": "1"}, key="1")
+        with pytest.raises(NoTransaction):
+            outbox.append(session, FILE_STREAM, {"file_id": "1"}, key="1")
+
+
+@pytest.mark.parametrize(
+    ("stream", "fields", "refusal"),
+    [
+        ("file_parsing_quene", {"file_id": "1"}, UndeclaredStream),
+        (FILE_STREAM, {"file_id": 1}, InvalidMessage),
+        (FILE_STREAM, {}, InvalidMessage),
+    ],
+)
+async def test_a_refusal_comes_from_the_call_itself(
+    stream: str, fields: dict[str, Any], refusal: type[Exception], mongo: Client, outbox: Outbox
+) -> None:
+    """Not from the await, which can be forgotten."""
+    async with mongo.start_session() as session, await session.start_transaction():
+        with pytest.raises(refusal):
+            outbox.append(session, stream, fields, key="1")
+
+
+async def test_a_message_for_later_is_scheduled(mongo: Client, outbox: Outbox, shelf: Shelf) -> None:
+    later = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
+    async with mongo.start_session() as session, await session.start_transaction():
+        id_ = await outbox.append(session, FILE_STREAM, {"file_id": "1"}, key="1", available_at=later)
+    stored = await shelf.get(id_)
+    assert (stored["state"], stored["available_at"]) == ("scheduled", later)
+
+
+async def test_positions_of_one_key_rise_in_the_order_of_commits(
+    mongo: Client, outbox: Outbox, shelf: Shelf, db: Database
+) -> None:
+    """Fifty writers at once on one file, whose version tells the order in which they were committed."""
+    key = await shelf.put_file("queued")
+
+    async def body(session: AsyncClientSession) -> None:
+        file = await shelf.files.find_one_and_update(
+            {"_id": ObjectId(key)}, {"$inc": {"version": 1}}, session=session, return_document=True
+        )
+        assert file
+        await outbox.append(session, FILE_STREAM, {"file_id": key, "version": str(file["version"])}, key=key)
+
+    async def write() -> None:
+        async with mongo.start_session() as session:
+            await session.with_transaction(body)
+
+    await asyncio.gather(*(write() for _ in range(50)))
+    messages = await db[OUTBOX].find({"key": key}).sort("position").to_list()
+    assert [int(message["fields"]["version"]) for message in messages] == list(range(2, 52))
+    assert len({message["position"] for message in messages}) == 50
+
+
+async def test_a_skewed_clock_does_not_change_the_order(
+    mongo: Client, outbox: Outbox, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Yesterday(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return datetime.now(tz) - timedelta(days=1)
+
+    ids = []
+    for clock in (datetime, Yesterday):
+        monkeypatch.setattr("outbox.append.datetime", clock)
+        async with mongo.start_session() as session, await session.start_transaction():
+            ids.append(await outbox.append(session, FILE_STREAM, {"file_id": "1"}, key="1"))
+    first, second = [await shelf.get(id_) for id_ in ids]
+    assert first["created_at"] > second["created_at"]
+    assert first["position"] < second["position"]

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from bson import DatetimeMS, ObjectId, Timestamp
+from pymongo import AsyncMongoClient
+from pymongo.errors import WriteError
+
+from outbox import SchemaError, Stream, Streams, schema
+from outbox.message import State
+from outbox.schema import COLLECTIONS, FILES, OUTBOX, PARTITIONS, VALIDATOR, Database, Document
+from tests.outbox.shelf import Shelf, a_document
+
+
+async def test_a_second_time_there_is_nothing_to_do(
+    mongo: AsyncMongoClient[Document], database: str, streams: Streams
+) -> None:
+    assert len(await schema.ensure(mongo[database], streams)) > 10
+    assert await schema.ensure(mongo[database], streams) == []
+    await schema.check(mongo[database], streams)
+
+
+async def test_several_at_once_do_not_disturb_each_other(
+    mongo: AsyncMongoClient[Document], database: str, streams: Streams
+) -> None:
+    await asyncio.gather(*(schema.ensure(mongo[database], streams) for _ in range(4)))
+    await schema.check(mongo[database], streams)
+    assert await schema.ensure(mongo[database], streams) == []
+
+
+async def test_several_at_once_correct_an_index(db: Database, streams: Streams) -> None:
+    await db[OUTBOX].drop_index("pending")
+    await db[OUTBOX].create_index("stream", name="pending")
+    await asyncio.gather(*(schema.ensure(db, streams) for _ in range(4)))
+    await schema.check(db, streams)
+
+
+async def test_a_database_that_was_never_set_up_is_refused(
+    mongo: AsyncMongoClient[Document], database: str, streams: Streams
+) -> None:
+    with pytest.raises(SchemaError, match="Run: outbox init") as caught:
+        await schema.check(mongo[database], streams)
+    for collection in COLLECTIONS:
+        assert f"collection {collection.name} is missing" in str(caught.value)
+
+
+async def test_each_missing_index_is_told_and_built(db: Database, streams: Streams) -> None:
+    for collection, index in [(c.name, index.document["name"]) for c in COLLECTIONS for index in c.indexes]:
+        await db[collection].drop_index(index)
+        with pytest.raises(SchemaError, match=rf"index {collection}\.{index} is missing"):
+            await schema.check(db, streams)
+        assert await schema.ensure(db, streams) == [f"built index {collection}.{index}"]
+    await schema.check(db, streams)
+
+
+@pytest.mark.parametrize(
+    ("keys", "options"),
+    [
+        ([("stream", 1)], {"partialFilterExpression": {"state": "pending"}}),
+        ([("state", 1), ("stream", 1), ("partition", 1), ("position", 1)], {}),
+        ([("state", 1), ("position", 1), ("stream", 1), ("partition", 1)], {}),
+    ],
+    ids=["other keys", "not partial", "other order"],
+)
+async def test_an_index_that_differs_is_told_and_built_again(
+    keys: list[tuple[str, int]], options: dict[str, Any], db: Database, streams: Streams
+) -> None:
+    await db[OUTBOX].drop_index("pending")
+    await db[OUTBOX].create_index(keys, name="pending", **options)
+    with pytest.raises(SchemaError, match=r"index outbox\.pending differs"):
+        await schema.check(db, streams)
+    assert await schema.ensure(db, streams) == ["built index outbox.pending"]
+    await schema.check(db, streams)
+
+
+async def test_a_changed_time_to_live_is_told(db: Database, streams: Streams) -> None:
+    await db.command("collMod", "outbox_relays", index={"name": "expiry", "expireAfterSeconds": 7})
+    with pytest.raises(SchemaError, match=r"outbox_relays\.expiry differs"):
+        await schema.check(db, streams)
+
+
+async def test_a_missing_collection_is_told_and_made(db: Database, streams: Streams) -> None:
+    await db.drop_collection(FILES)
+    with pytest.raises(SchemaError, match="collection files is missing"):
+        await schema.check(db, streams)
+    assert "created collection files" in await schema.ensure(db, streams)
+
+
+async def test_another_validator_is_told_and_corrected(db: Database, streams: Streams) -> None:
+    await db.command("collMod", OUTBOX, validator={})
+    with pytest.raises(SchemaError, match="validator of outbox differs"):
+        await schema.check(db, streams)
+    assert await schema.ensure(db, streams) == ["set the validator of outbox"]
+
+
+async def test_a_stream_that_is_newly_declared_needs_its_partitions(db: Database, streams: Streams) -> None:
+    more = Streams([*streams.values(), Stream("exports", "g", partitions=2)])
+    with pytest.raises(SchemaError, match="partition exports/1 is missing"):
+        await schema.check(db, more)
+    assert await schema.ensure(db, more) == ["created partition exports/0", "created partition exports/1"]
+
+
+async def test_setting_up_again_leaves_leases_and_messages_alone(db: Database, streams: Streams, shelf: Shelf) -> None:
+    [message] = await shelf.put(State.PENDING)
+    await db[PARTITIONS].update_one({"_id": "file_parsing_queue/0"}, {"$set": {"owner": "me", "token": 7, "batch": 9}})
+    await db[OUTBOX].drop_indexes()
+    await schema.ensure(db, streams)
+    lease = await db[PARTITIONS].find_one({"_id": "file_parsing_queue/0"})
+    assert lease
+    assert (lease["owner"], lease["token"], lease["batch"]) == ("me", 7, 9)
+    assert await shelf.states(message) == ["pending"]
+
+
+MALFORMED: dict[str, Document] = {
+    "id": {"_id": "text"},
+    "schema": {"schema": "1"},
+    "stream": {"stream": ""},
+    "partition": {"partition": -1},
+    "key": {"key": 5},
+    "empty key": {"key": ""},
+    "position": {"position": DatetimeMS(0)},
+    "fields": {"fields": {}},
+    "a value of the fields": {"fields": {"n": 1}},
+    "headers": {"headers": {"h": 1}},
+    "state": {"state": "sent"},
+    "attempts": {"attempts": -1},
+    "created_at": {"created_at": "today"},
+    "available_at": {"available_at": "tomorrow"},
+}
+
+
+async def test_a_malformed_message_cannot_be_inserted(shelf: Shelf) -> None:
+    required = VALIDATOR["$jsonSchema"]["required"]
+    without = {f"no {name}": {k: v for k, v in a_document().items() if k != name} for name in required if name != "_id"}
+    malformed = without | {name: a_document() | values for name, values in MALFORMED.items()}
+    for name, document in malformed.items():
+        with pytest.raises(WriteError, match="failed validation"):
+            await _accept(shelf, name, document)
+
+
+async def _accept(shelf: Shelf, name: str, document: Document) -> None:
+    await shelf.messages.insert_one(document)
+    pytest.fail(f"a message with a malformed {name} was accepted")
+
+
+async def test_a_message_in_every_state_is_valid(shelf: Shelf) -> None:
+    await shelf.messages.insert_many([a_document(state) for state in State])
+
+
+async def test_a_message_that_was_written_before_the_validator_can_still_be_buried(shelf: Shelf) -> None:
+    bad = a_document(key="x") | {"fields": {"n": 1}, "_id": ObjectId(), "position": Timestamp(1, 1)}
+    await shelf.messages.insert_one(bad, bypass_document_validation=True)
+    await shelf.messages.update_one({"_id": bad["_id"]}, {"$set": {"state": "dead", "last_error": "n is a number"}})
+    assert await shelf.states(bad["_id"]) == ["dead"]

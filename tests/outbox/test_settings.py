@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+from pydantic import ValidationError
+
+from outbox import SettingsError, Stream, Subject
+from outbox.connections import connect_mongo, connect_redis
+from outbox.settings import Family, OutboxSettings, load, without_secret
+from outbox.streams import FILES
+
+SECRET = "s3cr3t"
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the .env of whoever runs the tests."""
+    monkeypatch.chdir(tmp_path)
+
+
+def dotenv(text: str) -> None:
+    Path(".env").write_text(text)
+
+
+def test_the_defaults_are_servers_on_this_machine_and_the_file_stream() -> None:
+    settings = load(OutboxSettings)
+    assert settings.mongodb_address == "mongodb://127.0.0.1:27017"
+    assert settings.redis_address == "redis://127.0.0.1:6379/0"
+    assert list(settings.streams.values()) == [FILES]
+
+
+def test_the_environment_goes_over_the_file_and_overrides_over_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    dotenv("REDIS_HOST=file\nREDIS_PORT=1\nMONGODB_DATABASE=file")
+    monkeypatch.setenv("REDIS_PORT", "2")
+    monkeypatch.setenv("MONGODB_DATABASE", "environment")
+    settings = load(OutboxSettings, mongodb_database="override")
+    assert (settings.redis_host, settings.redis_port, settings.mongodb_database) == ("file", 2, "override")
+
+
+def test_a_redis_url_goes_over_host_port_and_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_HOST", "host")
+    monkeypatch.setenv("REDIS_PASSWORD", SECRET)
+    assert load(OutboxSettings).redis_dsn == f"redis://:{SECRET}@host:6379/0"
+    monkeypatch.setenv("REDIS_URL", "rediss://other:1/3")
+    assert load(OutboxSettings).redis_dsn == "rediss://other:1/3"
+
+
+def test_any_password_reaches_the_client_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_PASSWORD", password := "p@ss:/w?rd#%41 ü")
+    client = connect_redis(load(OutboxSettings))
+    assert client.connection_pool.connection_kwargs["password"] == password
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("OUTBOX_RETENTION_DAY", "OUTBOX_RETENTION_DAYS"),
+        ("OUTBOX_STREAM", "OUTBOX_STREAMS"),
+        ("outbox_log_levle", "OUTBOX_LOG_LEVEL"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest(name: str, nearest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(SettingsError, match=f"{name} is not a setting; did you mean {nearest}"):
+        load(OutboxSettings)
+
+
+def test_an_unknown_name_in_the_file_is_refused_too() -> None:
+    dotenv("OUTBOX_RETENTION_DAYZ=1")
+    with pytest.raises(SettingsError, match="OUTBOX_RETENTION_DAYZ"):
+        load(OutboxSettings)
+
+
+def test_a_family_leaves_the_names_of_others_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Other(Family):
+        prefix: ClassVar[str] = "OTHER_"
+        other_size: int = 1
+
+    monkeypatch.setenv("OUTBOX_RETENTION_DAYZ", "1")
+    monkeypatch.setenv("RELAY_NONSENSE", "1")
+    monkeypatch.setenv("OTHER_SIZE", "5")
+    assert load(Other).other_size == 5
+
+
+def test_all_faults_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OUTBOX_NONSENSE", "1")
+    monkeypatch.setenv("REDIS_PORT", "many")
+    monkeypatch.setenv("OUTBOX_RETENTION_DAYS", "-1")
+    with pytest.raises(SettingsError) as caught:
+        load(OutboxSettings)
+    for name in ("OUTBOX_NONSENSE", "REDIS_PORT", "OUTBOX_RETENTION_DAYS"):
+        assert name in str(caught.value)
+
+
+def test_what_kubernetes_injects_for_a_service_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_PORT", "tcp://10.0.0.1:6379")
+    with pytest.raises(SettingsError, match="enableServiceLinks"):
+        load(OutboxSettings)
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        load(OutboxSettings).redis_port = 1
+
+
+def test_streams_are_declared_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(
+        "OUTBOX_STREAMS", '[{"name": "a", "group": "g", "partitions": 2}, {"name": "b", "group": "h", "subject": {}}]'
+    )
+    assert list(load(OutboxSettings).streams.values()) == [Stream("a", "g", 2), Stream("b", "h", 4, Subject())]
+
+
+@pytest.mark.parametrize(
+    ("streams", "told"),
+    [
+        ("[", "outbox_streams"),
+        ("[]", "OUTBOX_STREAMS"),
+        ('[{"name": "a"}]', "group"),
+        ('[{"name": "a", "group": "g", "partitons": 2}]', "PARTITONS"),
+        ('[{"name": "a", "group": "g", "partitions": 0}]', "PARTITIONS"),
+        ('[{"name": "a b", "group": "g"}]', "stream name 'a b'"),
+    ],
+)
+def test_streams_that_are_declared_wrongly_are_refused(
+    streams: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OUTBOX_STREAMS", streams)
+    with pytest.raises(SettingsError, match=f"(?i){told}"):
+        _ = load(OutboxSettings).streams
+
+
+SECRETS = {
+    "MONGODB_URI": f"mongodb://user:{SECRET}@host:27017/?replicaSet=rs0",
+    "REDIS_URL": f"redis://:{SECRET}@host:6379/0",
+    "REDIS_PASSWORD": SECRET,
+}
+
+
+def test_secrets_are_in_no_text_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    settings = load(OutboxSettings)
+    texts = [repr(settings), str(settings), settings.model_dump_json(), settings.mongodb_address]
+    assert not [text for text in [*texts, settings.redis_address] if SECRET in text]
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_secrets_are_in_no_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, SECRETS[name])
+    monkeypatch.setenv("REDIS_PORT", "many")
+    with pytest.raises(SettingsError) as caught:
+        load(OutboxSettings)
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", [f"redis://:{SECRET}/x@host", f"http://{SECRET}@host", f"redis://h:{SECRET}"])
+def test_an_address_that_cannot_be_understood_is_refused_without_showing_it(address: str) -> None:
+    settings = load(OutboxSettings, redis_url=address, mongodb_uri=address)
+    for connect in (connect_redis, connect_mongo):
+        with pytest.raises(SettingsError, match="cannot be understood") as caught:
+            connect(settings)
+        assert SECRET not in str(caught.value)
+        assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("redis://h:1/0", "redis://h:1/0"),
+        ("redis://user:pass@h:1/0?x=1", "redis://h:1/0"),
+        ("mongodb://u:p@a:1,b:2/db?replicaSet=r", "mongodb://a:1,b:2/db"),
+        ("mongodb://u:p@ss@h/", "mongodb://h"),
+        ("redis://:p/a?s#s@h:1", "redis://h:1"),
+    ],
+)
+def test_an_address_is_shown_without_user_password_and_options(address: str, shown: str) -> None:
+    assert without_secret(address) == shown

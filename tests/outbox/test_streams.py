@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from redis.crc import key_slot
+
+from outbox import SettingsError, Stream, Streams, UndeclaredStream
+from outbox.streams import Partition
+
+characters = st.text("abcXYZ019_.:/-", max_size=8)
+tags = st.text("abcXYZ019_.:/-", min_size=1, max_size=8).map(lambda tag: f"{{{tag}}}")
+names = st.builds(lambda a, tag, b: a + tag + b, characters, tags | st.just(""), characters).filter(bool)
+
+
+@given(names, st.integers(0, 255))
+def test_a_checkpoint_is_in_the_slot_of_its_stream(name: str, number: int) -> None:
+    checkpoint = Stream(name, "g").checkpoint_key(number)
+    assert key_slot(checkpoint.encode()) == key_slot(name.encode())
+    assert checkpoint != name
+
+
+def test_the_checkpoint_of_the_file_stream_has_the_name_that_others_rely_on() -> None:
+    assert Stream("file_parsing_queue", "g").checkpoint_key(3) == "{file_parsing_queue}:outbox:3"
+
+
+@pytest.mark.parametrize(("key", "number"), [("a", 67), ("65a1f0c2e4b0a1b2c3d4e5f6", 43), ("ключ", 26)])
+def test_the_partition_of_a_key_never_changes(key: str, number: int) -> None:
+    """Written down, because another way to compute it would break the order of each key that has messages waiting."""
+    assert Stream("s", "g", partitions=256).partition_of(key) == number
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])), st.integers(1, 256))
+def test_every_key_has_a_partition(key: str, partitions: int) -> None:
+    assert 0 <= Stream("s", "g", partitions=partitions).partition_of(key) < partitions
+
+
+def test_keys_spread_over_the_partitions() -> None:
+    stream = Stream("s", "g", partitions=4)
+    found = Counter(stream.partition_of(f"key-{n}") for n in range(4000))
+    assert set(found) == {0, 1, 2, 3}
+    assert min(found.values()) > 800
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a\n", "{}", "a{b}{c}", "a}b", "café"])
+def test_a_name_that_redis_tools_or_a_cluster_would_trip_over_is_refused(name: str) -> None:
+    with pytest.raises(SettingsError, match="stream name"):
+        Stream(name, "g")
+
+
+@pytest.mark.parametrize("partitions", [0, -1, 257])
+def test_the_number_of_partitions_is_bounded(partitions: int) -> None:
+    with pytest.raises(SettingsError, match=f"1 to 256, not {partitions}"):
+        Stream("s", "g", partitions=partitions)
+
+
+def test_a_stream_needs_a_group() -> None:
+    with pytest.raises(SettingsError, match="group"):
+        Stream("s", "")
+
+
+def test_an_undeclared_stream_is_refused_with_the_nearest_name() -> None:
+    streams = Streams([Stream("file_parsing_queue", "g"), Stream("exports", "g")])
+    with pytest.raises(UndeclaredStream, match="did you mean 'file_parsing_queue'"):
+        streams["file_parsing_quene"]
+    with pytest.raises(UndeclaredStream, match="declared are: file_parsing_queue, exports"):
+        streams["something else"]
+    assert "exports" in streams
+    assert "export" not in streams
+    assert streams.get("export") is None
+
+
+def test_no_stream_at_all_is_refused() -> None:
+    with pytest.raises(SettingsError, match="at least one"):
+        Streams([])
+
+
+def test_all_partitions_of_all_streams() -> None:
+    streams = Streams([Stream("a", "g", partitions=2), Stream("b", "g", partitions=1)])
+    assert streams.partitions() == [Partition("a", 0), Partition("a", 1), Partition("b", 0)]
+    assert [str(partition) for partition in streams.partitions()] == ["a/0", "a/1", "b/0"]

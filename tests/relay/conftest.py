@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from pymongo import AsyncMongoClient
+from redis.asyncio import Redis
+
+from outbox.schema import Document
+from tests.relay.world import World, a_world
+
+
+@pytest.fixture
+async def world(mongo: AsyncMongoClient[Document], database: str, redis: Redis) -> AsyncIterator[World]:
+    async with a_world(mongo, database, redis) as made:
+        yield made

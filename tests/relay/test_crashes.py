@@ -1,0 +1,203 @@
+"""An owner dies or falls asleep at each point of a pass: the next one finds everything, once, in order (G1, G3, G4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from outbox.checkpoint import Published, Sent
+from outbox.leases import LeaseLost, Leases, Progress
+from outbox.losses import Taken
+from outbox.schema import OUTBOX
+from relay.drainer import Outcome
+from tests.relay.world import PARTITION, STREAM, Owner, World
+
+
+class Crash(Exception):
+    """The process is gone at this point."""
+
+
+def before(target: Any, name: str) -> Callable[[pytest.MonkeyPatch], None]:
+    async def crash(*_: Any, **__: Any) -> None:
+        raise Crash
+
+    return lambda patch: patch.setattr(target, name, crash)
+
+
+def after(target: Any, name: str) -> Callable[[pytest.MonkeyPatch], None]:
+    original = getattr(target, name)
+
+    async def crash(*args: Any, **options: Any) -> None:
+        await original(*args, **options)
+        raise Crash
+
+    return lambda patch: patch.setattr(target, name, crash)
+
+
+CRASH_POINTS = {
+    "before fetch": lambda world: before(world.store, "fetch"),
+    "after fetch": lambda world: after(world.store, "fetch"),
+    "before publish": lambda world: before(world.checkpoints, "publish"),
+    "after send, before the reply": lambda world: after(world.checkpoints, "publish"),
+    "before the lease advances": lambda world: before(Leases, "hold"),
+    "after the lease has advanced, before mark": lambda world: before(world.store, "mark"),
+    "after mark": lambda world: after(world.store, "mark"),
+    "during recovery: after open": lambda world: after(world.checkpoints, "open"),
+}
+
+
+@pytest.mark.parametrize("point", CRASH_POINTS)
+async def test_every_message_is_there_once_and_in_order_after_a_crash(
+    world: World, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    ids = [str(id_) for id_ in await world.append(*(f"f{n % 2}" for n in range(10)))]
+    first = await world.owner("first", relay_batch_size=4)
+    if not point.startswith("during"):
+        await first.drain()
+    with monkeypatch.context() as patch:
+        CRASH_POINTS[point](world)(patch)
+        with pytest.raises(Crash):
+            await first.drain()
+    second = await world.owner("second", relay_batch_size=4)
+    await second.drain_all()
+    assert await world.published_ids() == ids
+    assert set((await world.states()).values()) == {"published"}
+
+
+async def test_half_a_mark_is_finished_by_the_next_owner(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await world.append("f1", "f2")
+    first = await world.owner("first")
+    original = world.database[OUTBOX].update_many
+
+    async def half(query: Any, update: Any, **options: Any) -> None:
+        await original({**query, "_id": {"$in": query["_id"]["$in"][:1]}}, update, **options)
+        raise Crash
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.store._messages, "update_many", half)
+        with pytest.raises(Crash):
+            await first.drain()
+    assert sorted((await world.states()).values()) == ["pending", "published"]
+    assert await (await world.owner("second")).drain_all() == 0
+    assert len(await world.entries()) == 2
+    assert set((await world.states()).values()) == {"published"}
+
+
+async def test_a_lost_reply_is_found_out_by_the_same_owner(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await world.append("f1", "f2")
+    owner = await world.owner()
+    original = world.checkpoints.publish
+
+    async def lose_the_reply(*args: Any) -> None:
+        await original(*args)
+        raise RedisConnectionError("Connection closed by server.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.checkpoints, "publish", lose_the_reply)
+        with pytest.raises(RedisConnectionError):
+            await owner.drain()
+    await owner.drain_all()
+    assert len(await world.entries()) == 2
+
+
+async def test_the_same_batch_sent_twice_is_there_once(world: World) -> None:
+    await world.append("f1", "f2")
+    owner = await world.owner()
+    await owner.drain()
+    messages = (await _fetched(world, owner, await world.append("f3"))).messages
+    once = await world.checkpoints.publish(PARTITION, owner.lease.token, 2, "tag", messages)
+    again = await world.checkpoints.publish(PARTITION, owner.lease.token, 2, "tag", messages)
+    assert isinstance(once, Published)
+    assert not once.repeated
+    assert again == Published(once.first, once.last, True)
+    assert len(await world.entries()) == 3
+
+
+async def test_an_owner_that_wakes_up_late_cannot_publish(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await world.append("f1", "f2")
+    sleeper = await world.owner("sleeper")
+    original = world.store.fetch
+
+    async def sleep_after_fetch(*args: Any, **options: Any) -> Any:
+        fetched = await original(*args, **options)
+        monkeypatch.undo()
+        assert await (await world.owner("next")).drain_all() == 2
+        return fetched
+
+    monkeypatch.setattr(world.store, "fetch", sleep_after_fetch)
+    assert (await sleeper.drain()).outcome is Outcome.REFUSED
+    assert (await sleeper.drain()).outcome is Outcome.LEASE_LOST
+    assert len(await world.entries()) == 2
+
+
+async def test_an_owner_that_wakes_up_late_cannot_advance(world: World) -> None:
+    sleeper = await world.owner("sleeper")
+    await sleeper.drain()
+    await world.owner("next")
+    with pytest.raises(LeaseLost):
+        await sleeper.leases.hold(sleeper.lease, _session(world, sleeper), Progress(1, "tag"))
+    assert (await world.lease())["batch"] == 0
+
+
+async def test_an_owner_that_wakes_up_late_cannot_mark(world: World) -> None:
+    """It slept between the lease and the mark, and Redis lost the batch: marked now, it would never come again (G1)."""
+    [id_] = await world.append("f1")
+    sleeper = await world.owner("sleeper", seconds=2)
+    session = _session(world, sleeper)
+    await sleeper.drainer._recovery.reconcile(sleeper.lease, session)
+    held = await sleeper.leases.hold(sleeper.lease, session, Progress(1, "tag"))
+    slept = replace(held, until=held.until - timedelta(seconds=10))
+    assert await world.store.mark(slept, session, [Sent(id_, 1)]) == 0
+    assert (await world.states())[id_] == "pending"
+    assert await world.store.mark(held, session, [Sent(id_, 1)]) == 1
+
+
+async def test_an_owner_that_wakes_up_late_cannot_take_back(world: World) -> None:
+    [id_] = await world.append("f1")
+    owner = await world.owner()
+    await owner.drain_all()
+    session = _session(world, owner)
+    held = await owner.leases.hold(owner.lease, session)
+    slept = replace(held, until=held.until - timedelta(seconds=10))
+    assert await world.losses.take_back(slept, session, {"batch": {"$gt": 0}}) == Taken(0, 0)
+    assert (await world.states())[id_] == "published"
+
+
+async def test_a_replay_between_publish_and_mark_is_not_undone_by_the_mark(world: World) -> None:
+    [id_] = await world.append("f1")
+    owner = await world.owner()
+    session = _session(world, owner)
+    await owner.drainer._recovery.reconcile(owner.lease, session)
+    messages = (await _fetched(world, owner, [id_])).messages
+    await world.checkpoints.publish(PARTITION, owner.lease.token, 1, "tag", messages)
+    # A quick worker completes attempt 1, and an operator replays it, before it is marked.
+    await world.database[OUTBOX].update_one({"_id": id_}, {"$set": {"state": "pending", "attempts": 1}})
+    held = await owner.leases.hold(owner.lease, session, Progress(1, "tag"))
+    assert await world.store.mark(held, session, [Sent(id_, 1)]) == 0
+    assert (await world.states())[id_] == "pending"
+    await owner.drain_all()
+    assert [entry["attempt"] for entry in await world.entries()] == ["1", "2"]
+
+
+async def test_a_lease_that_was_not_renewed_in_time_is_not_acted_upon(world: World) -> None:
+    await world.append("f1")
+    owner = await world.owner()
+    owner.drainer._trusted = lambda: False
+    assert (await owner.drain()).outcome is Outcome.LEASE_LOST
+    assert await world.redis.xlen(STREAM.name) == 0
+
+
+def _session(world: World, owner: Owner) -> Any:
+    owner.drainer._session = owner.drainer._session or world.client.start_session(causal_consistency=True)
+    return owner.drainer._session
+
+
+async def _fetched(world: World, owner: Owner, expected: Any) -> Any:
+    fetched = await world.store.fetch(PARTITION, _session(world, owner), limit=100, max_bytes=10**6)
+    assert [message.id for message in fetched.messages] == list(expected)
+    return fetched

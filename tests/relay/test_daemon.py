@@ -1,0 +1,207 @@
+"""Whole relays as processes, on real servers: killed, paused, stopped, and with servers that go away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import signal
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from pymongo import AsyncMongoClient
+from redis.asyncio import Redis
+
+from outbox.embedded import Mongod, RedisServer
+from outbox.schema import OUTBOX, Document
+from outbox.streams import Stream, Subject
+from tests.relay.processes import RelayProcess, a_relay
+from tests.relay.world import STREAM, World, a_world
+from tests.waiting import eventually
+
+FOUR = Stream(STREAM.name, STREAM.group, partitions=4, subject=Subject())
+
+
+@pytest.fixture
+async def world(mongo: AsyncMongoClient[Document], database: str, redis: Redis) -> AsyncIterator[World]:
+    async with a_world(mongo, database, redis, [FOUR]) as made:
+        yield made
+
+
+@pytest.fixture
+def environment(mongodb_uri: str, database: str, redis_url: str) -> dict[str, str]:
+    return {
+        "MONGODB_URI": mongodb_uri, "MONGODB_DATABASE": database, "REDIS_URL": redis_url, "RELAY_LEASE_SECONDS": "2",
+    }  # fmt: skip
+
+
+async def append_many(world: World, count: int, *, keys: int = 50, writers: int = 8) -> dict[str, list[str]]:
+    """`count` messages, each in a transaction; returns the ids of each key in the order of their commits."""
+    committed: defaultdict[str, list[str]] = defaultdict(list)
+    left = iter(range(count))
+
+    async def writer(number: int) -> None:
+        # Each key has one writer, so that the order in which its appends return is that of their commits.
+        mine = [f"key-{n}" for n in range(keys) if n % writers == number]
+        for n in left:
+            key = mine[n % len(mine)]
+            [id_] = await world.append(key)
+            committed[key].append(str(id_))
+
+    await asyncio.gather(*(writer(number) for number in range(writers)))
+    return committed
+
+
+async def everything_published(world: World, count: int, seconds: float = 30) -> None:
+    async def none_pending() -> bool:
+        return await world.database[OUTBOX].count_documents({"state": "published"}) == count
+
+    await eventually(none_pending, seconds, every=0.1, what=f"{count} messages published")
+
+
+async def once_each_and_in_order(world: World, committed: dict[str, list[str]]) -> None:
+    in_stream: defaultdict[str, list[str]] = defaultdict(list)
+    for entry in await world.entries():
+        in_stream[entry["file_id"]].append(entry["message_id"])
+    assert in_stream == committed
+
+
+async def test_killed_ten_times_while_messages_are_appended(
+    world: World, environment: dict[str, str], tmp_path: Path
+) -> None:
+    dice = random.Random(20261123)
+    with a_relay(tmp_path / "relay.log", environment) as relay:
+        appending = asyncio.create_task(append_many(world, 5000))
+        for _ in range(10):
+            await asyncio.to_thread(time.sleep, dice.uniform(0.3, 1.5))
+            await asyncio.to_thread(relay.kill)
+            relay.start()
+        committed = await appending
+        await everything_published(world, 5000)
+    await once_each_and_in_order(world, committed)
+
+
+async def test_a_relay_paused_past_its_lease_notices_and_repeats_nothing(
+    world: World, environment: dict[str, str], tmp_path: Path
+) -> None:
+    with a_relay(tmp_path / "a.log", environment) as a, a_relay(tmp_path / "b.log", environment) as b:
+        await eventually(lambda: _held(a) == _held(b) == 2, 15, what="both hold their share")
+        appending = asyncio.create_task(append_many(world, 3000))
+        await eventually(lambda: world.redis.xlen(STREAM.name), 15)
+        a.signal(signal.SIGSTOP)
+        await eventually(lambda: _held(b) == 4, 15, what="the other one takes over")
+        a.signal(signal.SIGCONT)
+        await eventually(lambda: _lost(a), 15, what="the paused one notices")
+        committed = await appending
+        await everything_published(world, 3000)
+    await once_each_and_in_order(world, committed)
+
+
+async def test_a_clean_stop_hands_over_at_once(world: World, environment: dict[str, str], tmp_path: Path) -> None:
+    environment |= {"RELAY_LEASE_SECONDS": "30"}
+    with a_relay(tmp_path / "a.log", environment) as a:
+        a.started()
+        with a_relay(tmp_path / "b.log", environment) as b:
+            await eventually(lambda: _held(b) == 2, 15)
+            started = time.monotonic()
+            assert await asyncio.to_thread(a.stop) == 0
+            await eventually(lambda: _held(b) == 4, 5, what="hand-over long before the lease would run out")
+            assert time.monotonic() - started < 6
+
+
+async def test_redis_killed_with_a_thousand_waiting(
+    world: World, environment: dict[str, str], redis_server: RedisServer, tmp_path: Path
+) -> None:
+    with a_relay(tmp_path / "relay.log", environment) as relay:
+        before = await append_many(world, 100)
+        await everything_published(world, 100)
+        redis_server.kill()
+        during = await append_many(world, 1000)
+        await eventually(lambda: relay.told("redis does not do as asked"), 15)
+        redis_server.start()
+        started = time.monotonic()
+        await everything_published(world, 1100, 10)
+        assert time.monotonic() - started < 10
+        await eventually(lambda: relay.told("redis is back"), 5)
+    [back] = [line for line in _logs(relay) if line["event"] == "redis is back"]
+    assert back["messages_waited"] == 1000
+    assert len([line for line in _logs(relay) if line["event"].startswith("redis does not")]) == 1
+    await once_each_and_in_order(world, {key: before.get(key, []) + during.get(key, []) for key in {*before, *during}})
+
+
+async def test_starts_before_its_servers_and_waits_for_them(tmp_path: Path) -> None:
+    mongod, redis_server = Mongod(tmp_path / "mongod"), RedisServer(tmp_path / "redis")
+    with mongod, redis_server:
+        environment = {"MONGODB_URI": mongod.uri, "MONGODB_DATABASE": "outbox", "REDIS_URL": redis_server.url}
+        from outbox.connections import connect_mongo, connect_redis
+        from outbox.settings import OutboxSettings, load
+
+        settings = load(OutboxSettings, mongodb_uri=mongod.uri, redis_url=redis_server.url)
+        async with connect_mongo(settings) as client, connect_redis(settings) as redis:
+            async with a_world(client, "outbox", redis, [FOUR]) as world:
+                await world.append("f1")
+                mongod.stop()
+                redis_server.stop()
+                with a_relay(tmp_path / "relay.log", environment) as relay:
+                    await eventually(lambda: relay.told("mongodb does not do as asked"), 30)
+                    mongod.start()
+                    await eventually(lambda: relay.told("redis does not do as asked"), 30)
+                    redis_server.start()
+                    await eventually(lambda: redis.xlen(STREAM.name), 20)
+
+
+async def test_once_drains_and_exits(world: World, environment: dict[str, str], tmp_path: Path) -> None:
+    await world.append("f1", "f2", "f3")
+    with a_relay(tmp_path / "relay.log", environment, "--once") as relay:
+        assert await asyncio.to_thread(relay.wait) == 0
+    assert len(await world.entries()) == 3
+
+
+async def test_a_database_that_is_not_set_up_is_refused(environment: dict[str, str], tmp_path: Path) -> None:
+    with a_relay(tmp_path / "relay.log", environment) as relay:
+        assert await asyncio.to_thread(relay.wait) == 1
+    assert relay.told("outbox init")
+
+
+async def test_what_is_appended_is_published_within_moments(
+    world: World, environment: dict[str, str], tmp_path: Path
+) -> None:
+    environment |= {"RELAY_POLL_SECONDS": "60"}  # by the change stream alone
+    with a_relay(tmp_path / "relay.log", environment) as relay:
+        relay.started()
+        await world.append("f1")
+        await eventually(lambda: world.redis.xlen(STREAM.name), 5)
+
+
+async def test_polling_alone_finds_everything(world: World, environment: dict[str, str], tmp_path: Path) -> None:
+    """A standing change stream is a comfort only."""
+    with a_relay(tmp_path / "relay.log", environment) as relay:
+        relay.started()
+        # Written as pending without a change that the stream reports: an old message edited by hand.
+        [id_] = await world.append("f1")
+        await everything_published(world, 1)
+        await world.database[OUTBOX].update_one({"_id": id_}, {"$set": {"state": "scheduled"}})
+        document = await world.database[OUTBOX].find_one({"_id": id_})
+        assert document
+        await world.database[OUTBOX].replace_one({"_id": id_}, {**document, "state": "pending"})
+        await eventually(lambda: _length_is(world, 2), 5)
+
+
+async def _length_is(world: World, length: int) -> bool:
+    return bool(await world.redis.xlen(STREAM.name) == length)
+
+
+def _logs(relay: RelayProcess) -> list[Document]:
+    return [json.loads(line) for line in relay.text().splitlines() if line.startswith("{")]
+
+
+def _held(relay: RelayProcess) -> int:
+    """By its latest word."""
+    return next((int(line["held"]) for line in reversed(_logs(relay)) if "held" in line), 0)
+
+
+def _lost(relay: RelayProcess) -> bool:
+    return any(line.get("lost") for line in _logs(relay))

@@ -1,0 +1,97 @@
+"""What a drained partition looks like to a worker and to MongoDB."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from bson import Timestamp
+
+from outbox.schema import OUTBOX, Document
+from relay.drainer import Outcome
+from tests.relay.world import STREAM, World
+
+
+async def test_messages_enter_the_stream_in_the_order_of_their_commits(world: World) -> None:
+    ids = await world.append(*(f"file-{n % 3}" for n in range(30)))
+    owner = await world.owner(relay_batch_size=7)
+    assert await owner.drain_all() == 30
+    assert await world.published_ids() == [str(id_) for id_ in ids]
+
+
+async def test_an_entry_is_flat_and_carries_message_id_and_attempt(world: World) -> None:
+    [id_] = await world.append("f1", filename="a.pdf", folder_id="x")
+    await (await world.owner()).drain_all()
+    assert await world.entries() == [
+        {"file_id": "f1", "filename": "a.pdf", "folder_id": "x", "message_id": str(id_), "attempt": "1"}
+    ]
+
+
+async def test_headers_are_sent_beside_the_fields(world: World) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    async with world.client.start_session() as session, await session.start_transaction():
+        await world.outbox.append(session, STREAM.name, {"file_id": "f"}, key="f", headers={"traceparent": trace})
+    await (await world.owner()).drain_all()
+    assert (await world.entries())[0]["traceparent"] == trace
+
+
+async def test_a_published_message_is_marked_with_its_batch(world: World) -> None:
+    await world.append("f1", "f2")
+    await (await world.owner()).drain_all()
+    lease = await world.lease()
+    marked = await world.database[OUTBOX].find().to_list()
+    first, last = [id_ for id_, _ in await world.stream()]
+    for message in marked:
+        assert (message["state"], message["attempts"]) == ("published", 1)
+        assert (message["batch"], message["tag"]) == (lease["batch"], lease["tag"]) == (1, lease["tag"])
+        assert message["entries"] == {"first": first, "last": last}
+        assert message["published_at"]
+
+
+async def test_a_worker_that_starts_late_misses_nothing(world: World) -> None:
+    await world.append("f1")
+    await (await world.owner()).drain_all()
+    [[_, entries]] = cast(Any, await world.redis.xreadgroup("file_parsers", "late", {STREAM.name: ">"}))
+    assert len(entries) == 1
+
+
+async def test_a_batch_is_bounded_by_bytes_too(world: World) -> None:
+    await world.append(*(f"f{n}" for n in range(5)), filename="x" * 1000)
+    owner = await world.owner(relay_batch_bytes=2048)
+    drained = await owner.drain()
+    assert (drained.outcome, drained.published) == (Outcome.MORE, 2)
+    assert await owner.drain_all() == 3
+
+
+async def test_what_cannot_be_sent_is_dead_with_its_reason_and_the_rest_goes_on(world: World) -> None:
+    await world.append("before")
+    poison: list[Document] = [
+        {"_id": "text id", "schema": 1, "fields": {"a": "b"}, "headers": {}, "key": "k", "attempts": 0},
+        {"_id": 2, "schema": 99, "fields": {"a": "b"}, "headers": {}, "key": "k", "attempts": 0},
+        {"_id": 3, "schema": 1, "fields": {"a": 1}, "headers": {}, "key": "k", "attempts": 0},
+        {"_id": 4, "schema": 1, "fields": {}, "headers": {}, "key": "k", "attempts": 0},
+        {"_id": 5, "schema": 1, "fields": "no", "headers": {}, "key": "k", "attempts": 0},
+        {"_id": 6, "schema": 1, "fields": {"a": "b"}, "headers": {}, "key": None, "attempts": 0},
+        {"_id": 7, "schema": 1, "fields": {"a": "b"}, "headers": {}, "key": "k", "attempts": "many"},
+        {"_id": 8},
+    ]
+    for document in poison:
+        document |= {"stream": STREAM.name, "partition": 0, "state": "pending"}
+        document.setdefault("position", Timestamp(1, document["_id"] if isinstance(document["_id"], int) else 1))
+    await world.database[OUTBOX].insert_many(poison, bypass_document_validation=True)
+    await world.append("after")
+    assert await (await world.owner()).drain_all() == 2
+    dead = await world.database[OUTBOX].find({"state": "dead"}).to_list()
+    assert {document["_id"] for document in dead} == {document["_id"] for document in poison}
+    assert all(document["last_error"] for document in dead)
+    assert [entry["file_id"] for entry in await world.entries()] == ["before", "after"]
+
+
+async def test_an_idle_owner_writes_nothing(world: World) -> None:
+    owner = await world.owner(relay_verify_seconds=0.001)
+    await owner.drain()
+    before = await world.lease()
+    offset = (await world.redis.info("replication"))["master_repl_offset"]
+    for _ in range(5):
+        assert (await owner.drain()).outcome is Outcome.EMPTY
+    assert await world.lease() == before
+    assert (await world.redis.info("replication"))["master_repl_offset"] == offset

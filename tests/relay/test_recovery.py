@@ -1,0 +1,222 @@
+"""Redis has less than it had: noticed, and what was lost and is wanted comes again, once, under its id (G5)."""
+
+from __future__ import annotations
+
+import pytest
+from structlog.testing import capture_logs
+
+from outbox.schema import OUTBOX, PARTITIONS
+from relay.drainer import Outcome
+from tests.relay.world import PARTITION, STREAM, Owner, World
+
+CHECKPOINT = STREAM.checkpoint_key(0)
+
+
+async def notice(owner: Owner) -> int:
+    """An idle owner's next look; returns how many messages it published again."""
+    owner.drainer._verified = 0
+    assert (await owner.drain()).outcome is Outcome.REFUSED
+    return await owner.drain_all()
+
+
+async def test_everything_is_lost(world: World) -> None:
+    ids = [str(id_) for id_ in await world.append("f1", "f2", "f3")]
+    owner = await world.owner(relay_batch_size=1)
+    await owner.drain_all()
+    await world.redis.flushall()
+    with capture_logs() as logs:
+        assert await notice(owner) == 3
+    assert await world.published_ids() == ids
+    assert [entry["attempt"] for entry in await world.entries()] == ["2", "2", "2"]
+    [told] = [line for line in logs if "lost" in line["event"]]
+    assert (told["recovered"], told["settled"], told["kept"]) == (3, 0, 0)
+
+
+async def test_the_consumer_group_is_there_again(world: World) -> None:
+    owner = await world.owner()
+    await owner.drain()
+    await world.redis.flushall()
+    owner.drainer._verified = 0
+    await owner.drain()
+    assert [group["name"] for group in await world.redis.xinfo_groups(STREAM.name)] == ["file_parsers"]
+
+
+async def test_what_is_settled_is_not_published_again(world: World) -> None:
+    _, wanted, _ = await world.append("f1", "f2", "f3")
+    owner = await world.owner()
+    await owner.drain_all()
+    await world.settle("f1", "f3")
+    await world.redis.flushall()
+    assert await notice(owner) == 1
+    assert await world.published_ids() == [str(wanted)]
+    assert sorted((await world.states()).values()) == ["completed", "completed", "published"]
+
+
+async def test_a_lost_tail_comes_again_and_what_survived_does_not(world: World) -> None:
+    owner = await world.owner(relay_batch_size=2)
+    kept = await world.append("f1", "f2", "f3")
+    await owner.drain_all()
+    copy = await world.remember()
+    lost = await world.append("f4", "f5")
+    await owner.drain_all()
+    await world.restore(copy)
+    assert await notice(owner) == 2
+    assert await world.published_ids() == [str(id_) for id_ in (*kept, *lost)]
+
+
+async def test_a_tail_is_found_although_everything_before_it_is_completed(world: World) -> None:
+    owner = await world.owner()
+    await world.append("f1")
+    await owner.drain_all()
+    await world.database[OUTBOX].update_many({}, {"$set": {"state": "completed"}})
+    copy = await world.remember()
+    [lost] = await world.append("f2")
+    await owner.drain_all()
+    await world.restore(copy)
+    assert await notice(owner) == 1
+    assert (await world.published_ids())[-1] == str(lost)
+
+
+async def test_the_stream_alone_is_deleted(world: World) -> None:
+    ids = await world.append("f1", "f2")
+    owner = await world.owner()
+    await owner.drain_all()
+    await world.redis.delete(STREAM.name)
+    assert await notice(owner) == 2
+    assert await world.published_ids() == [str(id_) for id_ in ids]
+    assert (await world.lease())["batch"] == 2  # the numbering goes on
+
+
+async def test_a_deleted_stream_is_noticed_although_somebody_has_added_to_it_since(world: World) -> None:
+    await world.append("f1", "f2")
+    owner = await world.owner()
+    await owner.drain_all()
+    await world.redis.delete(STREAM.name)
+    await world.redis.xadd(STREAM.name, {"file_id": "by hand"})
+    assert await notice(owner) == 2
+
+
+async def test_a_deleted_stream_is_noticed_by_the_next_batch(world: World) -> None:
+    await world.append("f1")
+    owner = await world.owner()
+    await owner.drain_all()
+    await world.redis.delete(STREAM.name)
+    await world.append("f2")
+    assert (await owner.drain()).outcome is Outcome.REFUSED
+    await owner.drain_all()
+    assert [entry["file_id"] for entry in await world.entries()] == ["f1", "f2"]
+
+
+async def test_the_checkpoint_alone_is_deleted(world: World) -> None:
+    ids = await world.append("f1", "f2")
+    owner = await world.owner(relay_batch_size=1)
+    await owner.drain_all()
+    await world.redis.delete(CHECKPOINT)
+    assert await notice(owner) == 0
+    assert await world.published_ids() == [str(id_) for id_ in ids]
+    later = await world.append("f3")
+    await owner.drain_all()
+    assert await world.published_ids() == [str(id_) for id_ in (*ids, *later)]
+
+
+async def test_an_older_copy_of_a_stream_with_foreign_entries(world: World) -> None:
+    await world.redis.xadd(STREAM.name, {"file_id": "by hand"})
+    await world.redis.xadd(STREAM.name, {"message_id": "not an id", "attempt": "x"})
+    await world.append("f1")
+    owner = await world.owner()
+    await owner.drain_all()
+    await world.redis.delete(CHECKPOINT)
+    assert await notice(owner) == 0
+    assert len(await world.entries()) == 3
+
+
+async def test_a_history_that_comes_back(world: World) -> None:
+    """Split brain: the old primary took a batch, the new one did not, and later the old one is primary again."""
+    owner = await world.owner()
+    await world.append("f1")
+    await owner.drain_all()
+    fork = await world.remember()
+    await world.append("f2")
+    await owner.drain_all()
+    old_primary = await world.remember()
+    await world.restore(fork)
+    await world.append("f3")
+    await notice(owner)  # f2 again, and f3, both in the new history's batches
+    assert [entry["file_id"] for entry in await world.entries()] == ["f1", "f2", "f3"]
+    await world.restore(old_primary)  # f1 and f2 under attempt 1; f3 was never here
+    await owner.drainer.close()
+    await owner.drain_all()
+    files = [entry["file_id"] for entry in await world.entries()]
+    assert sorted(set(files)) == ["f1", "f2", "f3"]
+    assert files.count("f1") == 1
+    assert set((await world.states()).values()) == {"published"}
+
+
+async def test_a_batch_ahead_in_another_history_is_not_taken_for_an_unmarked_one(world: World) -> None:
+    owner = await world.owner(relay_batch_size=1)
+    await world.append("f1")
+    await owner.drain_all()
+    fork = await world.remember()
+    await world.append("f2", "f3")
+    await owner.drain_all()
+    other = await world.remember()  # batches 2 (f2) and 3 (f3)
+    await world.restore(fork)
+    await world.settle("f3")
+    [new] = await world.append("f4")
+    await notice(owner)  # batches 2 (f2) and 3 (f4); f3 is settled
+    lease = await world.lease()
+    await world.database[PARTITIONS].update_one({"_id": str(PARTITION)}, {"$set": {"batch": lease["batch"] - 1}})
+    await world.restore(other)
+    await owner.drainer.close()
+    await owner.drain_all()
+    assert str(new) in await world.published_ids()
+
+
+async def test_mongodb_goes_back(world: World) -> None:
+    """A restored backup has as pending what is in the stream already: it is not published again."""
+    owner = await world.owner(relay_batch_size=1)
+    ids = [str(id_) for id_ in await world.append("f1", "f2", "f3")]
+    messages = await world.database[OUTBOX].find().to_list()
+    leases = await world.lease()
+    await owner.drain_all()
+    await world.database[OUTBOX].delete_many({})
+    await world.database[OUTBOX].insert_many(messages)
+    await world.database[PARTITIONS].replace_one({"_id": str(PARTITION)}, {**leases, "token": 0, "owner": None})
+    restored = await world.owner("restored")
+    for _ in range(3):  # its token is behind Redis's, and is raised above it
+        if (await restored.drain()).outcome is not Outcome.LEASE_LOST:
+            break
+        restored = await world.owner("restored")
+    await restored.drain_all()
+    assert await world.published_ids() == ids
+    assert set((await world.states()).values()) == {"published"}
+
+
+async def test_a_crash_during_recovery_loses_and_repeats_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [str(id_) for id_ in await world.append(*(f"f{n}" for n in range(6)))]
+    owner = await world.owner(relay_batch_size=2)
+    await owner.drain_all()
+    await world.redis.flushall()
+    monkeypatch.setattr("outbox.losses.PAGE", 2)
+
+    class Crash(Exception):
+        pass
+
+    for crash_after in (1, 2):
+        calls = 0
+        original = world.losses.take_back
+
+        async def crash(*args: object, limit: int = crash_after, take_back: object = original) -> object:
+            nonlocal calls
+            calls += 1
+            if calls > limit:
+                raise Crash
+            return await take_back(*args)  # type: ignore[operator]
+
+        with monkeypatch.context() as patch:
+            patch.setattr(world.losses, "take_back", crash)
+            dying = await world.owner(f"dying {crash_after}")
+            with pytest.raises(Crash):
+                await dying.drain_all()
+    await (await world.owner("last")).drain_all()
+    assert await world.published_ids() == ids

@@ -1,0 +1,168 @@
+"""The loop that all services share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ReadOnlyError, ResponseError
+from structlog.testing import capture_logs
+
+from relay.outage import Outages
+from relay.service import Next, Service
+from tests.waiting import eventually
+
+
+@dataclass(frozen=True)
+class Result:
+    next: Next
+
+
+class Redis:
+    """A server that can be away."""
+
+    def __init__(self) -> None:
+        self.away: Exception | None = None
+        self.probed = 0
+
+    async def ping(self) -> None:
+        self.probed += 1
+        if self.away:
+            raise self.away
+
+
+async def waiting() -> int:
+    return 42
+
+
+@pytest.fixture
+def redis() -> Redis:
+    return Redis()
+
+
+@pytest.fixture
+async def outages(redis: Redis) -> AsyncIterator[Outages]:
+    made = Outages({"redis": redis.ping}, waiting)
+    yield made
+    made.close()
+
+
+def passes(*results: Next | Exception) -> Callable[[], object]:
+    left = list(results)
+
+    async def run_once() -> Result:
+        result = left.pop(0)
+        if isinstance(result, Exception):
+            raise result
+        return Result(result)
+
+    return run_once
+
+
+async def test_the_value_decides_the_next_step(outages: Outages) -> None:
+    seen: list[object] = []
+    service = Service("s", passes(Next.AGAIN, Next.AGAIN, Next.END), outages, interval=60, observe=seen.append)  # type: ignore[arg-type]
+    await asyncio.wait_for(service.run(), 1)
+    assert [result.next for result in seen] == [Next.AGAIN, Next.AGAIN, Next.END]  # type: ignore[attr-defined]
+
+
+async def test_a_wake_up_during_the_pass_leads_to_another(outages: Outages) -> None:
+    count = 0
+
+    async def run_once() -> Result:
+        nonlocal count
+        count += 1
+        if count == 1:
+            service.wake()
+            return Result(Next.WAIT)
+        return Result(Next.END)
+
+    service = Service("s", run_once, outages, interval=60)
+    await asyncio.wait_for(service.run(), 1)
+    assert count == 2
+
+
+async def test_a_pass_is_finished_before_the_service_is_quiet(outages: Outages) -> None:
+    started, go_on, finished = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def run_once() -> Result:
+        started.set()
+        await go_on.wait()
+        finished.set()
+        return Result(Next.AGAIN)
+
+    service = Service("s", run_once, outages, interval=60)
+    task = asyncio.create_task(service.run())
+    await started.wait()
+    service.quiet()
+    go_on.set()
+    await asyncio.wait_for(task, 1)
+    assert finished.is_set()
+
+
+async def test_a_defect_ends_the_service(outages: Outages) -> None:
+    with pytest.raises(ZeroDivisionError):
+        await Service("s", passes(ZeroDivisionError()), outages, interval=60).run()  # type: ignore[arg-type]
+
+
+async def test_an_outage_is_told_once_at_its_start_and_once_at_its_end(outages: Outages, redis: Redis) -> None:
+    redis.away = RedisConnectionError("refused")
+    counts = {"a": 0, "b": 0}
+
+    def serve(name: str) -> Service:
+        async def run_once() -> Result:
+            counts[name] += 1
+            if redis.away:
+                raise redis.away
+            return Result(Next.END)
+
+        return Service(name, run_once, outages, interval=60)
+
+    with capture_logs() as logs:
+        tasks = [asyncio.create_task(serve(name).run()) for name in counts]
+        await eventually(lambda: min(counts.values()) >= 4)
+        assert outages.current() == ["redis"]
+        redis.away = None
+        await asyncio.wait_for(asyncio.gather(*tasks), 5)
+    assert [line["event"] for line in logs] == ["redis does not do as asked: waiting for it", "redis is back"]
+    assert logs[1]["messages_waited"] == 42
+    assert outages.current() == []
+
+
+async def test_work_goes_on_soon_after_a_server_is_back_however_long_the_backoff(
+    outages: Outages, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.service.wait_random_exponential", lambda **_: lambda _: 3600)
+    redis.away = RedisConnectionError("refused")
+    service = Service("s", passes(redis.away, Next.END), outages, interval=60)  # type: ignore[arg-type]
+    task = asyncio.create_task(service.run())
+    await eventually(lambda: redis.probed >= 2)
+    assert not task.done()
+    redis.away = None
+    await asyncio.wait_for(task, 2)
+
+
+@pytest.mark.parametrize(
+    ("error", "level"),
+    [(ReadOnlyError("READONLY replica"), "warning"), (ResponseError("WRONGTYPE of key"), "error")],
+)
+async def test_what_does_not_pass_by_itself_is_told_louder(outages: Outages, error: Exception, level: str) -> None:
+    with capture_logs() as logs:
+        await Service("s", passes(error, Next.END), outages, interval=60).run()  # type: ignore[arg-type]
+    assert logs[0]["log_level"] == level
+
+
+async def test_a_service_that_backs_off_can_be_stopped(outages: Outages, redis: Redis) -> None:
+    redis.away = RedisConnectionError("refused")
+
+    async def run_once() -> Result:
+        raise RedisConnectionError("refused")
+
+    service = Service("s", run_once, outages, interval=60)
+    task = asyncio.create_task(service.run())
+    await eventually(lambda: redis.probed >= 1)
+    service.quiet()
+    await asyncio.wait_for(task, 1)

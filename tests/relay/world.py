@@ -1,0 +1,160 @@
+"""A world of one database, one Redis and any number of owners, in which a test schedules every step by hand."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+from bson import ObjectId
+from pymongo import AsyncMongoClient
+from redis.asyncio import Redis
+
+from outbox import Outbox, schema
+from outbox.checkpoint import Checkpoints
+from outbox.leases import Lease, Leases
+from outbox.losses import Losses
+from outbox.schema import OUTBOX, PARTITIONS, Database, Document
+from outbox.settings import load
+from outbox.store import Store
+from outbox.streams import Partition, Stream, Streams, Subject
+from relay.drainer import Drained, Drainer, Outcome
+from relay.recovery import Recovery
+from relay.settings import RelaySettings
+
+STREAM = Stream("file_parsing_queue", "file_parsers", partitions=1, subject=Subject())
+PARTITION = Partition(STREAM.name, 0)
+
+
+@dataclass
+class Owner:
+    """A relay's view of the one partition: its lease and its drainer, moved step by step."""
+
+    leases: Leases
+    lease: Lease
+    drainer: Drainer
+
+    async def drain(self) -> Drained:
+        return await self.drainer.run_once()
+
+    async def drain_all(self) -> int:
+        """Pass after pass until nothing is left; returns how many messages were published."""
+        published = 0
+        while True:
+            drained = await self.drain()
+            published += drained.published
+            if drained.outcome in (Outcome.EMPTY, Outcome.LEASE_LOST):
+                return published
+
+
+class World:
+    """What a test sees and does."""
+
+    def __init__(self, client: AsyncMongoClient[Document], database: str, redis: Redis, streams: Streams) -> None:
+        self.client = client
+        self.database: Database = client[database]
+        self.redis = redis
+        self.streams = streams
+        self.outbox = Outbox(streams, database=database)
+        self.store = Store(self.database)
+        self.losses = Losses(self.database, streams)
+        self.checkpoints = Checkpoints(redis, streams)
+        self._owners: list[Owner] = []
+
+    async def owner(self, name: str = "a", *, seconds: float = 10, **settings: Any) -> Owner:
+        """A new owner of the partition; an earlier one's lease runs out, and it is not told."""
+        await self.database[PARTITIONS].update_one({"_id": str(PARTITION)}, {"$set": {"owner": None}})
+        leases = Leases(self.database, self.streams, name, seconds=seconds)
+        lease = await leases.acquire(PARTITION)
+        assert lease
+        recovery = Recovery(self.store, self.losses, self.checkpoints, leases)
+        drainer = Drainer(
+            lease,
+            lambda: True,
+            self.client,
+            self.store,
+            self.checkpoints,
+            leases,
+            recovery,
+            load(RelaySettings, **settings),
+        )
+        owner = Owner(leases, lease, drainer)
+        self._owners.append(owner)
+        return owner
+
+    async def append(self, *keys: str, stream: str = STREAM.name, **fields: str) -> list[ObjectId]:
+        """One transaction and one message a key; keys name files, which are written as `queued` with it."""
+        ids = []
+        for key in keys:
+
+            async def body(session: Any, key: str = key) -> ObjectId:
+                await self.database.files.update_one(
+                    {"_id": _file_id(key)}, {"$set": {"parsing": "queued"}}, upsert=True, session=session
+                )
+                appended: ObjectId = await self.outbox.append(session, stream, {"file_id": key, **fields}, key=key)
+                return appended
+
+            async with self.client.start_session() as session:
+                ids.append(await session.with_transaction(body))
+        return ids
+
+    async def settle(self, *keys: str) -> None:
+        """What a worker does that knows nothing of us."""
+        for key in keys:
+            await self.database.files.update_one({"_id": _file_id(key)}, {"$set": {"parsing": "parsed"}})
+
+    async def stream(self) -> list[tuple[str, dict[str, str]]]:
+        return cast(list[tuple[str, dict[str, str]]], await self.redis.xrange(STREAM.name))
+
+    async def entries(self) -> list[dict[str, str]]:
+        return [fields for _, fields in await self.stream()]
+
+    async def published_ids(self) -> list[str]:
+        return [entry["message_id"] for entry in await self.entries()]
+
+    async def states(self) -> dict[ObjectId, str]:
+        return {message["_id"]: message["state"] async for message in self.database[OUTBOX].find()}
+
+    async def lease(self) -> Document:
+        found = await self.database[PARTITIONS].find_one({"_id": str(PARTITION)})
+        assert found
+        return found
+
+    async def remember(self) -> dict[str, bytes]:
+        """A copy of all that Redis has, as a backup or a replica that is late."""
+        async with self._binary() as binary:
+            keys = cast(list[bytes], await binary.keys("*"))
+            return {key.decode(): cast(bytes, await binary.dump(key)) for key in keys}
+
+    async def restore(self, copy: dict[str, bytes]) -> None:
+        """Redis has what it had then, and nothing since."""
+        async with self._binary() as binary:
+            await binary.flushall()
+            for key, value in copy.items():
+                await binary.restore(key, 0, value)
+
+    def _binary(self) -> Redis:
+        address = self.redis.connection_pool.connection_kwargs
+        return Redis(host=address["host"], port=address["port"])
+
+    async def close(self) -> None:
+        for owner in self._owners:
+            await owner.drainer.close()
+
+
+def _file_id(key: str) -> Any:
+    return ObjectId(key) if ObjectId.is_valid(key) else key
+
+
+@asynccontextmanager
+async def a_world(
+    client: AsyncMongoClient[Document], database: str, redis: Redis, streams: Iterable[Stream] = (STREAM,)
+) -> AsyncIterator[World]:
+    declared = Streams(streams)
+    await schema.ensure(client[database], declared)
+    world = World(client, database, redis, declared)
+    try:
+        yield world
+    finally:
+        await world.close()
