@@ -12,8 +12,6 @@ from pydantic.config import JsonDict
 from api import labels
 from outbox.files import File, Page
 from outbox.message import State
-from outbox.messages import plain
-from outbox.schema import Document
 
 Id = Annotated[str, Field(pattern="^[0-9a-fA-F]{24}$", examples=["66f0c2a51f2b9c0d8e4a7b31"])]
 """24 hexadecimal digits."""
@@ -100,11 +98,6 @@ class MessageView(BaseModel):
     key: str
     fields: dict[str, Any] = Field(description="what the worker reads")
     attempts: int = Field(description="how often it was published")
-
-    @classmethod
-    def of(cls, document: Document) -> MessageView:
-        # Not validated: a message that was written around the library is the one to look at.
-        return cls.model_construct(**plain(document))
 
 
 def read_ids(ids: list[str]) -> list[ObjectId]:

@@ -19,7 +19,7 @@ _PENDING: list[Document] = [
     {
         "$match": {
             "$or": [
-                {"operationType": "insert", "fullDocument.state": State.PENDING.value},
+                {"operationType": {"$in": ["insert", "replace"]}, "fullDocument.state": State.PENDING.value},
                 {"updateDescription.updatedFields.state": State.PENDING.value},
             ]
         }
@@ -31,8 +31,9 @@ _COME_AND_GO: list[Document] = [
     {
         "$match": {
             "$or": [
-                {"operationType": "delete"},
-                # Not the insert: only the update after it gives a relay its time, and so makes it count.
+                # Not the insert: only the update after it gives a relay its time, and so makes it count. The server may
+                # tell of such an update, which makes a small document larger, as of a replacement.
+                {"operationType": {"$in": ["delete", "replace"]}},
                 {"updateDescription.updatedFields.pid": {"$exists": True}},
             ]
         }

@@ -56,7 +56,7 @@ async def run(
             # Without one whole run of `body`, no commit can have been sent.
             if not returned or not _outcome_unknown(error):
                 raise
-            if not await _ask(happened, seconds, error):
+            if not await _ask(session, happened, seconds, error):
                 raise
     return returned[0]
 
@@ -66,9 +66,14 @@ def _outcome_unknown(error: PyMongoError) -> bool:
     return error.has_error_label("UnknownTransactionCommitResult") or error.timeout
 
 
-async def _ask(happened: Callable[[], Awaitable[bool]], seconds: float, cause: PyMongoError) -> bool:
+async def _ask(
+    session: AsyncClientSession, happened: Callable[[], Awaitable[bool]], seconds: float, cause: PyMongoError
+) -> bool:
     try:
         async with asyncio.timeout(seconds):
+            # If the commit never arrived, the transaction is still open, and would hold what it wrote, and `happened`
+            # with it, until the server gives it up after a minute. A commit that arrives later finds it gone.
+            await session.client.admin.command("killSessions", [session.session_id])
             return await happened()
     except (PyMongoError, TimeoutError) as error:
         raise CommitUnknown(

@@ -189,8 +189,8 @@ async def test_a_large_body_is_refused_at_once_when_it_tells(serve: Serve, db: D
     api = await serve(api_max_upload_bytes=1000)
 
     async def never() -> AsyncIterator[bytes]:
-        raise AssertionError("the body was read")
-        yield b""
+        yield b"the body was read"
+        raise AssertionError
 
     answer = await api.post("/files", content=never(), headers={**AS_FORM, "Content-Length": "1001"})
     assert answer.status_code == 413
@@ -236,6 +236,7 @@ async def test_a_slow_upload_shows_life(serve: Serve, db: Database) -> None:
         record = await eventually(lambda: db.files.find_one({}))
         for byte in body[-40:]:
             yield bytes([byte])
+        assert record
         assert await db.files.find_one({"updated_at": {"$gt": record["updated_at"]}})
 
     assert (await api.post("/files", content=slowly(), headers=AS_FORM)).status_code == 201
@@ -248,6 +249,7 @@ async def test_an_upload_taken_for_abandoned_does_not_come_back(serve: Serve, db
         body = form(FILE, IN_FOLDER)
         yield body[:-40]
         record = await eventually(lambda: db.files.find_one({}))
+        assert record
         await db.files.update_one({"_id": record["_id"]}, {"$set": {"parsing": "abandoned"}})
         yield body[-40:]
 

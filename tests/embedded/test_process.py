@@ -89,12 +89,17 @@ def test_it_does_not_get_the_terminals_interrupt(log: Path) -> None:
 
 def test_it_outlives_the_thread_that_started_it(log: Path) -> None:
     child = Process("child", SLEEPS, log)
-    thread = threading.Thread(target=child.start)
+
+    def start() -> None:
+        child.start()
+        eventually_sync(lambda: is_up(child))
+
+    thread = threading.Thread(target=start)
     thread.start()
     thread.join()
-    with child:
-        eventually_sync(lambda: is_up(child))
-        assert child.running
+    with pytest.raises(subprocess.TimeoutExpired):
+        child.wait(0.2)
+    child.kill()
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel's help is Linux's")

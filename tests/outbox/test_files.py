@@ -4,31 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import pymongo
 import pytest
 from bson import ObjectId
-from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import PyMongoError
 
-from outbox import files, schema, transaction
+from outbox import files, transaction
 from outbox.contents import Measured, Writer
 from outbox.errors import NoSuchFile, StillUploading, UploadLost
 from outbox.schema import Database
-from outbox.streams import FILES as STREAM
-from outbox.streams import Streams
 
+T = TypeVar("T")
 HOUR = timedelta(hours=1)
 SIZE = Measured(8, "…")
-
-
-@pytest.fixture
-async def db(mongo: AsyncMongoClient[dict[str, Any]], database: str) -> Database:
-    db = mongo[database]
-    await schema.ensure(db, Streams([STREAM]))
-    return db
 
 
 async def begun(db: Database, *, silent_for: timedelta = timedelta()) -> ObjectId:
@@ -49,7 +40,7 @@ async def finished(db: Database, file_id: ObjectId) -> files.File:
     return await _committed(db, body)
 
 
-async def _committed(db: Database, body: Callable[[AsyncClientSession], Awaitable[Any]]) -> Any:
+async def _committed(db: Database, body: Callable[[AsyncClientSession], Awaitable[T]]) -> T:
     async def never() -> bool:
         raise AssertionError("the outcome is known")
 

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
 import pytest
 from bson import ObjectId
 from gridfs import AsyncGridFSBucket
 from hypothesis import given
 from hypothesis import strategies as st
-from pymongo import AsyncMongoClient
 
-from outbox import contents, idempotency, schema
+from outbox import contents, idempotency
 from outbox.contents import CHUNK_BYTES, Measure, Measured, Writer
 from outbox.errors import ContentsDamaged
 from outbox.schema import Database
-from outbox.streams import FILES, Streams
-
-
-@pytest.fixture
-async def db(mongo: AsyncMongoClient[dict[str, Any]], database: str) -> Database:
-    db = mongo[database]
-    await schema.ensure(db, Streams([FILES]))
-    return db
 
 
 async def write(db: Database, data: bytes, piece: int) -> tuple[ObjectId, Measured]:

@@ -1,24 +1,28 @@
-"""What becomes of a transaction when the replies to its commit are lost, on a real server."""
+"""What becomes of a transaction when its commit, or the reply to it, is lost. On a real server."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
+from pymongo.errors import AutoReconnect, ConnectionFailure, OperationFailure, PyMongoError
 
 from outbox import CommitUnknown, transaction
 from outbox.connections import connect_mongo
 from outbox.embedded import Mongod
 from outbox.schema import Document
 from outbox.settings import OutboxSettings, load
+from tests.outbox.lossy import Proxy
 
 SECONDS = 1.0
+FOREVER = 1_000_000
 
 
 @pytest.fixture(scope="module")
@@ -26,54 +30,167 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
     """A mongod that fails commands on demand."""
     parameters = ["--setParameter", "enableTestCommands=1"]
     with Mongod(tmp_path_factory.mktemp("faulty"), extra_args=parameters) as server:
-        with server.client() as client:
-            client.test.create_collection("accounts")
         yield server
 
 
-class Account:
-    """A document that a transaction raises by one, and the question whether it did."""
+@contextmanager
+def failing(server: Mongod, mode: str | Document, **data: Any) -> Iterator[None]:
+    """While this lasts, commits fail at the server as `data` says."""
+    command = {
+        "configureFailPoint": "failCommand",
+        "mode": mode,
+        "data": {"failCommands": ["commitTransaction"], **data},
+    }
+    with server.client() as client:
+        client.admin.command(command)
+        try:
+            yield
+        finally:
+            client.admin.command({"configureFailPoint": "failCommand", "mode": "off"})
 
-    def __init__(self, client: AsyncMongoClient[Document], name: str) -> None:
+
+class Account:
+    """What a transaction raises by one, and the question whether it did."""
+
+    def __init__(self, server: Mongod, client: AsyncMongoClient[Document]) -> None:
+        self.server = server
         self.client = client
         self.accounts = client.test.accounts
-        self.name = name
         self.asked = 0
+        self.id = uuid4().hex
+        with server.client() as direct:
+            direct.test.accounts.insert_one({"_id": self.id, "balance": 0})
 
-    async def body(self, session: AsyncClientSession) -> str:
-        await self.accounts.insert_one({"_id": self.name}, session=session)
-        return "returned"
+    async def raise_it(self, session: AsyncClientSession) -> str:
+        await self.accounts.update_one({"_id": self.id}, {"$inc": {"balance": 1}}, session=session)
+        return "raised"
 
     async def happened(self) -> bool:
         self.asked += 1
-        # Waits for the transaction, which wrote the same document.
-        await self.accounts.update_one({"_id": self.name}, {"$inc": {"asked": 1}}, upsert=True)
-        found = await self.accounts.find_one_and_delete({"_id": self.name, "asked": 1, "never": {"$exists": False}})
-        return found is not None
+        await self.accounts.update_one({"_id": self.id}, {"$inc": {"asked": 1}})
+        return self.balance == 1
+
+    @property
+    def balance(self) -> int:
+        with self.server.client() as direct:
+            found = direct.test.accounts.find_one({"_id": self.id})
+        assert found
+        return int(found["balance"])
+
+    async def run(self) -> str:
+        return await transaction.run(self.client, self.raise_it, happened=self.happened, seconds=SECONDS)
 
 
-class Proxy:
-    """Carries bytes to a mongod and back. The next `lose` commits arrive there, and their replies are lost."""
+async def test_what_the_body_returns_is_returned(faulty: Mongod) -> None:
+    async with Proxy(faulty).open() as client:
+        account = Account(faulty, client)
+        assert await account.run() == "raised"
+    assert (account.balance, account.asked) == (1, 0)
 
-    def __init__(self, server: Mongod) -> None:
-        self._server = server
-        self.lose = 0
-        self.lost = 0
 
-    @asynccontextmanager
-    async def open(self) -> AsyncIterator[AsyncMongoClient[Document]]:
-        listener = await asyncio.start_server(self._carry, "127.0.0.1", 0)
-        port = listener.sockets[0].getsockname()[1]
-        async with listener, connect_mongo(
-            load(OutboxSettings, mongodb_uri=f"mongodb://127.0.0.1:{port}/?directConnection=true")
-        ) as client:
-            yield client
+async def test_a_reply_lost_once_is_the_drivers_to_ask_for_again(faulty: Mongod) -> None:
+    proxy = Proxy(faulty)
+    async with proxy.open() as client:
+        account = Account(faulty, client)
+        proxy.lose = 1
+        assert await account.run() == "raised"
+    assert (proxy.lost, account.balance, account.asked) == (1, 1, 0)
 
-    async def _carry(self, client_reader: asyncio.StreamReader, client_writer: asyncio.StreamWriter) -> None:
-        reader, writer = await asyncio.open_connection(self._server.host, self._server.port)
-        try:
-            async with asyncio.TaskGroup() as both:
-                pass
-        finally:
-            writer.close()
-            client_writer.close()
+
+async def test_replies_lost_for_longer_than_the_driver_tries_are_found_out(faulty: Mongod) -> None:
+    proxy = Proxy(faulty)
+    async with proxy.open() as client:
+        account = Account(faulty, client)
+        proxy.lose = FOREVER
+        assert await account.run() == "raised"
+    assert proxy.lost > 1
+    assert (account.balance, account.asked) == (1, 1)
+
+
+async def test_a_commit_that_never_arrives_has_not_happened(faulty: Mongod) -> None:
+    """Its transaction is still open at the server, and holds what it wrote: it must be ended to find out."""
+    async with connect_mongo(load(OutboxSettings, mongodb_uri=faulty.uri)) as client:
+        account = Account(faulty, client)
+        began = time.monotonic()
+        with failing(faulty, "alwaysOn", closeConnection=True), pytest.raises(ConnectionFailure):
+            await account.run()
+        assert time.monotonic() - began < 5 * SECONDS
+        await asyncio.wait_for(account.happened(), 5)  # nothing is held any more
+    assert account.balance == 0
+
+
+async def test_a_commit_that_a_majority_does_not_confirm_is_found_out(faulty: Mongod) -> None:
+    async with connect_mongo(load(OutboxSettings, mongodb_uri=faulty.uri)) as client:
+        account = Account(faulty, client)
+        with failing(faulty, "alwaysOn", writeConcernError={"code": 64, "errmsg": "waiting for replication timed out"}):
+            assert await account.run() == "raised"
+    assert account.balance == 1
+
+
+async def test_an_outcome_that_cannot_be_asked_for_is_unknown(faulty: Mongod) -> None:
+    proxy = Proxy(faulty)
+    async with proxy.open() as client:
+        account = Account(faulty, client)
+        proxy.lose = FOREVER
+
+        async def unreachable() -> bool:
+            raise AutoReconnect("gone")
+
+        with pytest.raises(CommitUnknown, match="gone"):
+            await transaction.run(client, account.raise_it, happened=unreachable, seconds=SECONDS)
+
+        async def silent() -> bool:
+            await asyncio.Event().wait()
+            raise AssertionError("unreachable")
+
+        with pytest.raises(CommitUnknown):
+            await transaction.run(client, account.raise_it, happened=silent, seconds=SECONDS)
+
+
+async def test_an_error_of_the_body_ends_the_transaction_and_nothing_is_asked(faulty: Mongod) -> None:
+    async with Proxy(faulty).open() as client:
+        account = Account(faulty, client)
+
+        async def body(session: AsyncClientSession) -> None:
+            await account.raise_it(session)
+            raise RuntimeError("changed its mind")
+
+        with pytest.raises(RuntimeError, match="changed its mind"):
+            await transaction.run(client, body, happened=account.happened, seconds=SECONDS)
+    assert (account.balance, account.asked) == (0, 0)
+
+
+async def test_an_error_that_the_server_is_sure_of_is_not_asked_about(faulty: Mongod) -> None:
+    async with connect_mongo(load(OutboxSettings, mongodb_uri=faulty.uri)) as client:
+        account = Account(faulty, client)
+        with failing(faulty, {"times": 1}, errorCode=2), pytest.raises(OperationFailure):
+            await account.run()
+    assert account.asked == 0
+
+
+async def test_a_server_that_was_away_all_the_time_is_not_asked(faulty: Mongod) -> None:
+    uri = "mongodb://127.0.0.1:9/?directConnection=true"
+    async with connect_mongo(load(OutboxSettings, mongodb_uri=uri), server_selection_seconds=0.2) as client:
+        account = Account(faulty, client)
+        with pytest.raises(PyMongoError) as caught:
+            await account.run()
+        assert caught.value.timeout
+    assert account.asked == 0
+
+
+async def test_a_conflict_runs_the_body_again(faulty: Mongod) -> None:
+    async with connect_mongo(load(OutboxSettings, mongodb_uri=faulty.uri)) as client:
+        account = Account(faulty, client)
+        runs = 0
+
+        async def body(session: AsyncClientSession) -> int:
+            nonlocal runs
+            runs += 1
+            if runs == 1:
+                await account.accounts.find_one({"_id": account.id}, session=session)
+                await account.accounts.update_one({"_id": account.id}, {"$set": {"other": 1}})
+            await account.raise_it(session)
+            return runs
+
+        assert await transaction.run(client, body, happened=account.happened, seconds=10) == 2
+    assert (account.balance, account.asked) == (1, 0)

@@ -176,24 +176,6 @@ async def test_what_is_appended_is_published_within_moments(
         await eventually(lambda: world.redis.xlen(STREAM.name), 5)
 
 
-async def test_polling_alone_finds_everything(world: World, environment: dict[str, str], tmp_path: Path) -> None:
-    """A standing change stream is a comfort only."""
-    with a_relay(tmp_path / "relay.log", environment) as relay:
-        relay.started()
-        # Written as pending without a change that the stream reports: an old message edited by hand.
-        [id_] = await world.append("f1")
-        await everything_published(world, 1)
-        await world.database[OUTBOX].update_one({"_id": id_}, {"$set": {"state": "scheduled"}})
-        document = await world.database[OUTBOX].find_one({"_id": id_})
-        assert document
-        await world.database[OUTBOX].replace_one({"_id": id_}, {**document, "state": "pending"})
-        await eventually(lambda: _length_is(world, 2), 5)
-
-
-async def _length_is(world: World, length: int) -> bool:
-    return bool(await world.redis.xlen(STREAM.name) == length)
-
-
 def _logs(relay: RelayProcess) -> list[Document]:
     return [json.loads(line) for line in relay.text().splitlines() if line.startswith("{")]
 

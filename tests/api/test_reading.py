@@ -1,0 +1,190 @@
+"""Looking files up, reading them, and what the API says of the outbox."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+from bson import ObjectId
+from redis.asyncio import Redis
+
+from outbox.embedded import RedisServer
+from outbox.message import State
+from outbox.schema import Database
+from tests.api.conftest import Serve
+from tests.outbox.shelf import Shelf
+
+FOLDER = {"folderId": "invoices"}
+NOBODY = "66f0c2a51f2b9c0d8e4a7b31"
+
+
+async def test_files_are_listed_by_page(api: httpx.AsyncClient) -> None:
+    files = [("file", (f"{number}.txt", b"x")) for number in range(5)]
+    told = (await api.post("/files", files=files, data=FOLDER)).json()
+    await api.post("/files", files=files, data={"folderId": "others"})
+
+    seen: list[str] = []
+    query: dict[str, Any] = {**FOLDER, "parsing": "queued", "limit": 2}
+    while True:
+        page = (await api.get("/files", params=query)).json()
+        seen += [file["filename"] for file in page["files"]]
+        if page["before"] is None:
+            break
+        query["before"] = page["before"]
+    assert seen == ["4.txt", "3.txt", "2.txt", "1.txt", "0.txt"]
+    assert (await api.get("/files", params={"parsing": "parsed"})).json() == {"files": [], "before": None}
+    assert told["files"][0]["filename"] == "0.txt"
+
+
+async def test_contents_come_back_as_they_were(api: httpx.AsyncClient) -> None:
+    contents = bytes(range(256)) * 8000
+    upload = {"file": ("name.html", contents, "text/html")}
+    told = (await api.post("/files", files=upload, data=FOLDER)).json()
+    content = await api.get(f"/files/{told['id']}/content")
+    assert content.content == contents
+    assert content.headers["content-length"] == str(len(contents))
+    assert content.headers["content-type"].startswith("text/html")
+
+
+@pytest.mark.parametrize("path", ["/files/{}", "/files/{}/content", "/outbox/messages/{}"])
+async def test_what_is_not_there(path: str, api: httpx.AsyncClient) -> None:
+    answer = await api.get(path.format(NOBODY))
+    assert answer.status_code == 404
+    assert NOBODY in answer.json()["detail"]
+    answer = await api.get(path.format("nonsense"))
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["value"] == "nonsense"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/nowhere", 404), ("DELETE", "/files", 405), ("POST", "/queue", 405), ("PATCH", "/files/reparse", 405)],
+)
+async def test_every_error_is_a_problem(method: str, path: str, status: int, api: httpx.AsyncClient) -> None:
+    answer = await api.request(method, path)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["status"] == status
+    assert problem["instance"] == path
+    assert ("allow" in answer.headers) == (status == 405)
+
+
+async def test_the_queue_is_what_redis_has(api: httpx.AsyncClient, redis: Redis, redis_server: RedisServer) -> None:
+    empty = {"length": 0, "undelivered": 0, "unacknowledged": 0}
+    assert (await api.get("/queue")).json() == {"file_parsing_queue": empty}
+    await redis.xadd("file_parsing_queue", {"file_id": "1"})
+    assert (await api.get("/queue")).json()["file_parsing_queue"]["length"] == 1
+
+    redis_server.stop()
+    answer = await api.get("/queue")
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"]
+    assert answer.json()["title"] == "Server unreachable"
+
+
+async def test_stats(api: httpx.AsyncClient, redis_server: RedisServer) -> None:
+    await api.post("/files", files={"file": ("a.txt", b"x")}, data=FOLDER)
+    told = (await api.get("/outbox/stats")).json()
+    assert told["messages"] == {"scheduled": 0, "pending": 1, "published": 0, "completed": 0, "dead": 0}
+    assert told["oldest_pending_seconds"] >= 0
+    assert len(told["partitions"]) == 4
+    assert told["streams"]["file_parsing_queue"]["length"] == 0
+
+    redis_server.stop()
+    told = (await api.get("/outbox/stats")).json()
+    assert told["messages"]["pending"] == 1
+    assert told["redis"]["reachable"] is False
+
+
+async def test_messages_are_listed_and_found(api: httpx.AsyncClient, db: Database) -> None:
+    shelf = Shelf(db)
+    pending = await shelf.put(State.PENDING, 3)
+    (dead,) = await shelf.put(State.DEAD)
+    await shelf.put(State.PUBLISHED, key="mine")
+
+    async def ids(**query: Any) -> list[str]:
+        return [message["id"] for message in (await api.get("/outbox/messages", params=query)).json()["messages"]]
+
+    assert len(await ids()) == 5
+    assert await ids(state="dead") == [str(dead)]
+    assert await ids(state="pending", limit=2) == [str(pending[2]), str(pending[1])]
+    assert await ids(state="pending", before=str(pending[1])) == [str(pending[0])]
+    assert len(await ids(key="mine")) == 1
+    assert await ids(stream="nothing") == []
+
+    message = (await api.get(f"/outbox/messages/{dead}")).json()
+    assert message["state"] == "dead"
+    assert message["last_error"] == "cannot be sent"
+    assert message["fields"]["file_id"] == message["key"]
+
+
+async def test_a_message_written_around_the_library_can_be_seen(api: httpx.AsyncClient, db: Database) -> None:
+    broken = {"_id": ObjectId(), "fields": {"a": b"\xff", "b": float("nan")}, "state": "?"}
+    await db.outbox.insert_one(broken, bypass_document_validation=True)
+    answer = await api.get(f"/outbox/messages/{broken['_id']}")
+    assert answer.status_code == 200
+    assert (await api.get("/outbox/messages")).status_code == 200
+
+
+async def test_a_dead_message_can_be_retried_once(api: httpx.AsyncClient, db: Database) -> None:
+    shelf = Shelf(db)
+    key = await shelf.put_file("error: broken")
+    (dead,) = await shelf.put(State.DEAD, key=key)
+
+    answer = await api.post(f"/outbox/messages/{dead}/retry")
+    assert answer.status_code == 200
+    assert answer.json()["state"] == "pending"
+    assert (await api.get(f"/files/{key}")).json()["parsing"] == "queued"
+    answer = await api.post(f"/outbox/messages/{dead}/retry")
+    assert answer.status_code == 409
+    assert "pending" in answer.json()["detail"]
+    assert (await api.post(f"/outbox/messages/{NOBODY}/retry")).status_code == 404
+
+
+async def test_replay(api: httpx.AsyncClient, db: Database) -> None:
+    shelf = Shelf(db)
+    published = await shelf.put(State.PUBLISHED, 2)
+    await shelf.put(State.COMPLETED)
+    await shelf.put(State.DEAD)
+
+    answer = await api.post("/outbox/replay", json={"states": ["published"], "dry_run": True})
+    assert answer.json() == {"selected": 2, "replayed": 0}
+    answer = await api.post("/outbox/replay", json={"ids": [str(published[0])]})
+    assert answer.json() == {"selected": 1, "replayed": 1}
+    answer = await api.post("/outbox/replay", json={"since": "2020-01-01T00:00:00Z"})
+    assert answer.json() == {"selected": 2, "replayed": 2}
+    assert await db.outbox.count_documents({"state": "pending"}) == 3
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"dry_run": True},
+        {"states": ["dead"]},
+        {"states": []},
+        {"since": "2020-01-01T00:00:00"},
+        {"since": "2020-01-02T00:00:00Z", "until": "2020-01-01T00:00:00Z"},
+        {"ids": ["x"]},
+        {"streem": "file_parsing_queue"},
+        {"states": ["published", "completed"]},
+    ],
+)
+async def test_a_replay_of_everything_or_nonsense_is_refused(body: dict[str, Any], api: httpx.AsyncClient) -> None:
+    answer = await api.post("/outbox/replay", json=body)
+    assert answer.status_code == 422
+
+
+async def test_metrics_count_by_route(api: httpx.AsyncClient) -> None:
+    await api.get(f"/files/{NOBODY}")
+    await api.get("/nowhere/at/all")
+    text = (await api.get("/metrics")).text
+    assert 'api_requests_total{method="GET",route="/files/{file_id}",status="404"} 1.0' in text
+    assert 'api_requests_total{method="none",route="none",status="404"} 1.0' in text
+    assert NOBODY not in text
+
+
+async def test_live_asks_nobody(serve: Serve, db: Database) -> None:
+    assert (await (await serve()).get("/health/live")).json() == {"status": "live"}
