@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
-from starlette.types import Message
+from starlette.types import Message, Receive, Scope, Send
 
 from api.errors import BodyStalled, BodyTooLarge, ClientGone
 from api.state import State
+
+LINGER_SECONDS = 30.0
+LINGER_BYTES = 4 * 1024**3
 
 
 def limited(request: Request, limit: int, idle_seconds: float) -> Request:
@@ -41,6 +45,38 @@ def limited(request: Request, limit: int, idle_seconds: float) -> Request:
         return message
 
     return Request(request.scope, receive)
+
+
+def is_unread(request: Request) -> bool:
+    """Whether some of the body has not been read."""
+    has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+    return has_body and not request.scope.get("state", {}).get("body_read", False)
+
+
+class EarlyResponse(Response):
+    """An answer given before the body was read to its end, after which the connection is closed.
+
+    Not at once: to close a connection on which bytes still come resets it, and the client, busy sending, would never
+    see why. So what still comes is thrown away for a while.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.headers["Connection"] = "close"
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                await _throw_away(receive)
+        await send({"type": "http.response.body"})
+
+
+async def _throw_away(receive: Receive) -> None:
+    seen = 0
+    while seen < LINGER_BYTES:
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if not message.get("more_body", False):  # the end of the body, or the client has left
+            return
 
 
 class JsonRoute(APIRoute):

@@ -17,7 +17,9 @@ from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from api import bodies
 from api import errors as api_errors
+from api.bodies import EarlyResponse
 from outbox import errors
 from outbox.outages import Trouble, classify, server_of
 
@@ -104,16 +106,10 @@ def _response(request: Request, kind: Kind, detail: str, **more: Any) -> Respons
     headers = {"X-Content-Type-Options": "nosniff"}
     if kind.retry:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    if _has_body(request) and not request.scope.get("state", {}).get("body_read"):
-        # What is left of the body would have to be read, to its end, before the connection could be used again.
-        headers["Connection"] = "close"
     # ASCII only: what was sent, and is told back here, may not be encodable.
     content = json.dumps(problem.model_dump(exclude_none=True), ensure_ascii=True)
-    return Response(content, kind.status, headers, media_type=MEDIA_TYPE)
-
-
-def _has_body(request: Request) -> bool:
-    return request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
+    answer = EarlyResponse if bodies.is_unread(request) else Response
+    return answer(content, kind.status, headers, media_type=MEDIA_TYPE)
 
 
 async def _domain(request: Request, error: Exception) -> Response:

@@ -27,6 +27,6 @@ class ApiSettings(Family):
     api_commit_seconds: float = Field(
         default=20.0, gt=0, description="for a transaction, and again for its lost outcome"
     )
-    api_read_seconds: float = Field(default=10.0, gt=0, description="for what is asked of MongoDB by one request")
+    api_read_seconds: float = Field(default=5.0, gt=0, description="for what is asked of MongoDB by one request")
     api_probe_seconds: float = Field(default=2.0, gt=0, description="for the answer of a server in /health/ready")
     api_stop_seconds: float = Field(default=20.0, gt=0, description="from SIGTERM to leaving requests unfinished")

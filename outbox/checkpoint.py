@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -104,12 +105,8 @@ class Checkpoints:
     ) -> Published | Fenced | Gap:
         """Add `messages` to the stream as batch `batch`. Repeating it with the same number and tag adds nothing."""
         sent = " ".join(f"{message.id}:{message.attempts + 1}" for message in messages)
-        args: list[str | int] = [token, batch, tag, sent]
-        for message in messages:
-            words = message.entry()
-            args.append(len(words))
-            args += words
-        status, *rest = await _PUBLISH.run(self._redis, _keys(partition), args)
+        entries = json.dumps([message.entry() for message in messages], ensure_ascii=False, separators=(",", ":"))
+        status, *rest = await _PUBLISH.run(self._redis, _keys(partition), [token, batch, tag, sent, entries])
         match status:
             case "published" | "repeated":
                 return Published(rest[0], rest[1], status == "repeated")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import isfinite
 from typing import Any
 
 from bson import ObjectId, Timestamp
@@ -82,6 +83,8 @@ def plain(document: Document) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     match value:
         case None | str() | bool() | int():
+            return value
+        case float() if isfinite(value):
             return value
         case datetime():
             aware = value if value.tzinfo else value.replace(tzinfo=UTC)

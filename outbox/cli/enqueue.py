@@ -6,14 +6,13 @@ from typing import Annotated
 
 import typer
 from bson import ObjectId
-from pymongo.asynchronous.client_session import AsyncClientSession
 
-from outbox import files, schema, transaction
+from outbox import schema
 from outbox.append import Outbox
 from outbox.cli.output import write_json, write_line
 from outbox.cli.servers import Servers, run
 from outbox.errors import UsageError
-from outbox.streams import FILE_STREAM
+from outbox.reparse import reparse
 
 
 def _read_id(text: str) -> ObjectId:
@@ -39,38 +38,15 @@ def enqueue(
     """
     file_ids = list(dict.fromkeys(ids))
 
-    async def command(servers: Servers) -> list[ObjectId]:
+    async def command(servers: Servers) -> dict[ObjectId, ObjectId]:
         await schema.check(servers.database, servers.streams)
-        return await _enqueue(servers, file_ids)
+        size = servers.settings.outbox_max_message_bytes
+        outbox = Outbox(servers.streams, database=servers.database.name, max_message_bytes=size)
+        return await reparse(servers.database, outbox, file_ids)
 
-    message_ids = run(command)
-    queued = [{"file_id": str(f), "message_id": str(m)} for f, m in zip(file_ids, message_ids, strict=True)]
+    queued = run(command)
     if json:
-        write_json({"enqueued": queued})
+        write_json({"enqueued": [{"file_id": str(file), "message_id": str(queued[file])} for file in file_ids]})
         return
-    for task in queued:
-        write_line(f"file {task['file_id']} is queued as message {task['message_id']}")
-
-
-async def _enqueue(servers: Servers, file_ids: list[ObjectId]) -> list[ObjectId]:
-    outbox = Outbox(
-        servers.streams,
-        database=servers.database.name,
-        max_message_bytes=servers.settings.outbox_max_message_bytes,
-    )
-    appended: list[ObjectId] = []
-
-    async def body(session: AsyncClientSession) -> None:
-        appended.clear()
-        await files.requeue(session, servers.database, file_ids)
-        for file_id in file_ids:
-            record = await servers.database[schema.FILES].find_one({"_id": file_id}, {"folder_id": 1}, session=session)
-            folder_id = (record or {}).get("folder_id") or ""
-            fields = {"file_id": str(file_id), "reparse": "true", "folder_id": folder_id}
-            appended.append(await outbox.append(session, FILE_STREAM, fields, key=str(file_id)))
-
-    async def happened() -> bool:
-        return await files.happened(servers.database, file_ids[0], appended[0])
-
-    await transaction.run(servers.mongo, body, happened=happened)
-    return appended
+    for file in file_ids:
+        write_line(f"file {file} is queued as message {queued[file]}")

@@ -58,6 +58,8 @@ def _requests(world: World, rules: Rules, bounds: Bounds) -> Iterator[tuple[Acti
             flying = tuple(sorted((*world.flying, relay), key=repr))
             reopened = _sorted(others, relay._replace(request=program.OPEN))
             yield ("give up", relay.token), world._replace(relays=reopened, flying=flying, left=left)
+            if relay.request.do in (Do.PUBLISH, Do.STAMP):
+                yield ("send again", relay.token), world._replace(flying=flying, left=left)
     for late in world.flying:
         after, _ = program.perform(world, late, rules, bounds)
         rest = list(world.flying)
@@ -99,8 +101,10 @@ def _users(world: World, rules: Rules, bounds: Bounds) -> Iterator[tuple[Action,
             continue
         if left.settles and message.state is not State.COMPLETED and _delivered(world, i):
             at = UNKNOWN if rules.shared else message.at
-            settled = message._replace(state=State.COMPLETED, at=at)
-            yield ("settle", i), _with(world, i, settled)._replace(left=left._replace(settles=left.settles - 1))
+            fewer = left._replace(settles=left.settles - 1)
+            yield ("complete", i), _with(world, i, message._replace(state=State.COMPLETED, at=at))._replace(left=fewer)
+            if not message.settled:
+                yield ("settle the subject", i), _with(world, i, message._replace(settled=True))._replace(left=fewer)
         if left.replays and message.state in (State.PUBLISHED, State.COMPLETED):
             again = message._replace(
                 state=State.PENDING,

@@ -57,6 +57,10 @@ class Judge:
             return "G5: a relay alone does not come to rest"
         if broken := self._unsafe(end):
             return f"{broken} (once a relay has recovered and drained)"
+        for i, message in enumerate(world.messages):
+            again = any(j == i for j, _ in end.redis.stream[len(world.redis.stream) :])
+            if message.settled and message.state is State.PUBLISHED and again:
+                return f"G5: message {i} is published again, although its subject is settled"
         for i, message in enumerate(end.messages):
             if message.state is State.PUBLISHED and (i, message.attempt) not in end.redis.stream:
                 return f"G5: message {i} is published in MongoDB, is not in the stream, and nobody will notice"

@@ -51,7 +51,7 @@ def _next(world: World, request: Request, answer: object, rules: Rules, bounds: 
             assert redis.checkpoint
             _, there, before, entries, _ = redis.checkpoint
             if not rules.reconcile:
-                return Request(Do.FETCH, before=there)
+                return Request(Do.STAMP, there, _stamped(world, there, rules), (), redis.marker)
             return Request(Do.COMPARE, before, there, entries, redis.marker, int(redis.gone))
         case Do.COMPARE if answer == "same":
             return Request(Do.FETCH, before=position)
@@ -71,10 +71,13 @@ def _next(world: World, request: Request, answer: object, rules: Rules, bounds: 
             return Request(Do.STAMP, request.before, position, (), request.marker)
         case Do.STAMP:
             return Request(Do.SETTLE, UNKNOWN, position)
+        case Do.FETCH if not rules.snapshot and request.step == 0:
+            found = cast(tuple[Entry, ...], answer)
+            return request._replace(entries=found, step=found[0][0] + 1 if found else 1)
         case Do.FETCH:
             entries = cast(tuple[Entry, ...], answer)
             if not entries:
-                return request
+                return Request(Do.FETCH, before=request.before)
             first = Do.PUBLISH if rules.late_mark else Do.PREMARK
             return Request(first, request.before, fresh(world, request.before[0] + 1), entries)
         case Do.PREMARK:

@@ -22,6 +22,8 @@ class Rules(NamedTuple):
     """Messages are marked after the batch is published, not before."""
     fence: bool = True
     """Whatever is written to messages is one transaction with a write to the lease, filtered on its token."""
+    snapshot: bool = True
+    """A fetch is one snapshot."""
     current: bool = True
     """A fetch sees the lease in the same snapshot, and counts only under its token."""
     barrier: bool = True
@@ -48,6 +50,10 @@ class Rules(NamedTuple):
     """A checkpoint that was not there begins as a history of its own."""
     stamp: bool = True
     """A recovery ends with an empty batch, so that what was before it is another history."""
+    root: bool = True
+    """That empty batch names no batch before it, so that it is never taken for one that was merely not marked."""
+    wanted: bool = True
+    """What is settled is not taken back."""
     same: bool = True
     """A message that is taken back is published again under the same attempt."""
     raised: bool = True

@@ -75,7 +75,8 @@ def _stamp(redis: Redis, token: int, request: Request, rules: Rules) -> tuple[Re
         return redis, "repeated"
     if not _follows(there, request, rules):
         return redis, "gap"
-    checkpoint = Checkpoint(there.token, request.position, there.position, (), redis.marker)
+    before = UNKNOWN if rules.root else there.position
+    checkpoint = Checkpoint(there.token, request.position, before, (), redis.marker)
     return redis._replace(checkpoint=checkpoint), "stamped"
 
 

@@ -21,7 +21,7 @@ def run(mongo: Mongo, token: int, request: Request, rules: Rules, bounds: Bounds
     do = request.do
     held = mongo.lease.token == token
     if do is Do.FETCH:
-        return mongo, fetch(mongo.messages, bounds.batch) if held or not rules.current else LOST
+        return mongo, fetch(mongo.messages, request, rules, bounds) if held or not rules.current else LOST
     if do is Do.LABEL:
         return mongo._replace(messages=marked(mongo.messages, request, rules)), "marked"
     if not held and (rules.fence or do not in (Do.KEEP, Do.TAKE)):
@@ -32,7 +32,7 @@ def run(mongo: Mongo, token: int, request: Request, rules: Rules, bounds: Bounds
         case Do.KEEP | Do.TAKE:
             return mongo._replace(messages=_page(mongo.messages, request, rules, bounds)), "done"
         case Do.SETTLE:
-            if rules.unknown and mongo.lease.position != UNKNOWN:
+            if rules.unknown and rules.reconcile and mongo.lease.position != UNKNOWN:
                 return mongo, STALE
             return _at(mongo, request.position), "settled"
         case Do.PREMARK:
@@ -47,10 +47,14 @@ def run(mongo: Mongo, token: int, request: Request, rules: Rules, bounds: Bounds
     raise ValueError(request)
 
 
-def fetch(messages: tuple[Message, ...], limit: int) -> tuple[Entry, ...]:
+def fetch(messages: tuple[Message, ...], request: Request, rules: Rules, bounds: Bounds) -> tuple[Entry, ...]:
     """Pending messages by position, as one snapshot, each with the attempt under which it goes out."""
-    pending = [(i, m.attempt) for i, m in enumerate(messages) if m.state is State.PENDING]
-    return tuple(pending[:limit])
+    pending = tuple((i, m.attempt) for i, m in enumerate(messages) if m.state is State.PENDING)
+    if rules.snapshot:
+        return pending[: bounds.batch]
+    if request.step == 0:
+        return pending[:1]
+    return (*request.entries, *(entry for entry in pending if entry[0] >= request.step))[: bounds.batch]
 
 
 def marked(messages: tuple[Message, ...], request: Request, rules: Rules) -> tuple[Message, ...]:
@@ -105,4 +109,6 @@ def _page(messages: tuple[Message, ...], request: Request, rules: Rules, bounds:
 
 
 def _taken_back(message: Message, rules: Rules) -> Message:
+    if message.settled and rules.wanted:
+        return message._replace(state=State.COMPLETED, at=UNKNOWN)
     return message._replace(state=State.PENDING, attempt=message.attempt + (not rules.same), at=UNKNOWN)

@@ -39,6 +39,8 @@ class Message(NamedTuple):
     attempt: int = 1
     """The attempt that is to be published, or was published last."""
     at: Position = UNKNOWN
+    settled: bool = False
+    """The subject of the stream is settled, although nobody has told the outbox."""
     replays: int = 0
     excused: bool = False
     """A fault took this message's entry and left that of a later message with the same key."""

@@ -102,7 +102,7 @@ def test_what_kubernetes_injects_for_a_service_is_recognised(monkeypatch: pytest
 
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        load(OutboxSettings).redis_port = 1
+        load(OutboxSettings).redis_port = 1  # type: ignore[misc]
 
 
 def test_streams_are_declared_as_json(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,3 +95,19 @@ async def test_an_idle_owner_writes_nothing(world: World) -> None:
         assert (await owner.drain()).outcome is Outcome.EMPTY
     assert await world.lease() == before
     assert (await world.redis.info("replication"))["master_repl_offset"] == offset
+
+
+async def test_any_text_arrives_as_it_was_written(world: World) -> None:
+    names = [
+        "../../etc/passwd",
+        "naïve 文件 🗂️.pdf",
+        'quote" back\\slash',
+        "line\nbreak\r\ttab",
+        "nul\x00byte",
+        "\u2028\x7f",
+        "{}[]",
+    ]
+    for name in names:
+        await world.append("f", filename=name)
+    await (await world.owner()).drain_all()
+    assert [entry["filename"] for entry in await world.entries()] == names

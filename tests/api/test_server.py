@@ -1,0 +1,152 @@
+"""What can only be seen from outside: memory, connections, start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from outbox.schema import Database
+from outbox.settings import OutboxSettings
+from tests.api.serving import Api
+from tests.waiting import eventually
+
+MEGABYTE = 1024 * 1024
+HEAD = (
+    b'--b\r\nContent-Disposition: form-data; name="folderId"\r\n\r\ninvoices\r\n'
+    b'--b\r\nContent-Disposition: form-data; name="file"; filename="large"\r\n\r\n'
+)
+TAIL = b"\r\n--b--\r\n"
+AS_FORM = {"Content-Type": "multipart/form-data; boundary=b"}
+
+
+@pytest.fixture
+def api(tmp_path: Path, outbox_settings: OutboxSettings, db: Database) -> Iterator[Api]:
+    with Api(tmp_path, outbox_settings, API_MAX_UPLOAD_BYTES=str(500 * MEGABYTE), API_STOP_SECONDS="5") as api:
+        yield api
+
+
+async def form(megabytes: int) -> AsyncIterator[bytes]:
+    yield HEAD
+    block = bytes(MEGABYTE)
+    for _ in range(megabytes):
+        yield block
+    yield TAIL
+
+
+async def test_a_large_file_passes_through_in_flat_memory(api: Api) -> None:
+    async with httpx.AsyncClient(base_url=api.url, timeout=60) as client:
+        await client.get("/files")
+        before, peak = api.memory(), 0
+
+        async def watched() -> AsyncIterator[bytes]:
+            nonlocal peak
+            async for block in form(300):
+                peak = max(peak, api.memory())
+                yield block
+
+        answer = await client.post("/files", content=watched(), headers=AS_FORM)
+        assert answer.status_code == 201
+        assert answer.json()["files"][0]["size"] == 300 * MEGABYTE
+
+        seen = 0
+        async with client.stream("GET", f"/files/{answer.json()['id']}/content") as content:
+            async for piece in content.aiter_bytes():
+                seen += len(piece)
+                peak = max(peak, api.memory())
+        assert seen == 300 * MEGABYTE
+    assert peak < 200 * MEGABYTE
+    assert peak - before < 40 * MEGABYTE
+
+
+async def test_a_client_that_leaves_half_way_leaves_nothing(api: Api, db: Database) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", api.port)
+    writer.write(b"POST /files HTTP/1.1\r\nHost: api\r\nContent-Length: 9000000\r\n")
+    writer.write(b"Content-Type: multipart/form-data; boundary=b\r\n\r\n" + HEAD + bytes(3 * MEGABYTE))
+    await writer.drain()
+    await eventually(lambda: db["fs.chunks"].find_one({}))
+    assert await db.files.count_documents({"parsing": "uploading"}) == 1
+    writer.close()
+    await writer.wait_closed()
+
+    async def nothing_left() -> bool:
+        return not any([await db[name].count_documents({}) for name in ("files", "fs.files", "fs.chunks", "outbox")])
+
+    await eventually(nothing_left)
+    assert "Traceback" not in api.output()
+
+
+@pytest.mark.parametrize("tells", [True, False])
+async def test_who_sends_too_much_gets_an_answer_and_is_cut_off(tells: bool, api: Api) -> None:
+    headers = {**AS_FORM, **({"Content-Length": str(600 * MEGABYTE)} if tells else {})}
+    async with httpx.AsyncClient(base_url=api.url, timeout=60) as client:
+        answer = await client.post("/files", content=form(600), headers=headers)
+    assert answer.status_code == 413
+    assert answer.json()["type"] == "urn:outbox:body-too-large"
+
+
+async def test_a_stop_lets_uploads_finish(api: Api) -> None:
+    async with httpx.AsyncClient(base_url=api.url, timeout=60) as client:
+
+        async def while_stopping() -> AsyncIterator[bytes]:
+            yield HEAD + b"contents"
+            stopping = asyncio.create_task(asyncio.to_thread(api.stop))
+            await eventually(lambda: not _accepts(api.port))
+            yield TAIL
+            stopped.append(stopping)
+
+        stopped: list[asyncio.Task[int]] = []
+        answer = await client.post("/files", content=while_stopping(), headers=AS_FORM)
+    assert answer.status_code == 201
+    assert await stopped[0] == 0
+
+
+async def test_a_stop_does_not_wait_for_ever(api: Api, db: Database) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", api.port)
+    writer.write(b"POST /files HTTP/1.1\r\nHost: api\r\nContent-Length: 9000000\r\n")
+    writer.write(b"Content-Type: multipart/form-data; boundary=b\r\n\r\n" + HEAD + b"contents")
+    await eventually(lambda: db.files.find_one({}))
+    assert await asyncio.to_thread(api.stop, 8) == 0
+    writer.close()
+    assert await db.outbox.count_documents({}) == 0
+
+
+def _accepts(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_taken_port_is_said_so(api: Api) -> None:
+    ended = _run("--port", str(api.port), env=dict(api.env or {}))
+    assert ended.returncode == 2
+    assert f"127.0.0.1:{api.port} cannot be used" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_database_that_is_not_set_up_is_said_so(outbox_settings: OutboxSettings, tmp_path: Path) -> None:
+    ended = _run("--port", "0", env=dict(Api(tmp_path, outbox_settings).env or {}))
+    assert ended.returncode == 1
+    assert "outbox init" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def _run(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-P", "-m", "outbox", "api", *arguments]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_workers_share_the_port(tmp_path: Path, outbox_settings: OutboxSettings, db: Database) -> None:
+    with Api(tmp_path, outbox_settings, "--workers", "2", OUTBOX_LOG_FORMAT="json") as api:
+        upload = {"files": {"file": ("a.txt", b"a")}, "data": {"folderId": "invoices"}}
+        for _ in range(8):
+            assert httpx.post(f"{api.url}/files", **upload).status_code == 201  # type: ignore[arg-type]
+        assert api.stop() == 0
+        lines = [json.loads(line) for line in api.output().splitlines()]
+    assert sum(line["event"] == "queued" for line in lines) == 8

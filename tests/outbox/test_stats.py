@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from outbox import State, Stream, Streams, schema, stats
+from outbox.clock import server_time
+from outbox.connections import connect_redis
+from outbox.leases import Leases
+from outbox.schema import OUTBOX, PARTITIONS, Database
+from outbox.settings import OutboxSettings, load
+from outbox.stats import Depth
+from outbox.streams import FILE_GROUP, FILE_STREAM, Partition
+from tests.outbox.shelf import Shelf
+
+
+async def test_an_empty_system(db: Database, redis: Redis, streams: Streams) -> None:
+    status = (await stats.collect(db, redis, streams)).as_json()
+    assert status["messages"] == {"scheduled": 0, "pending": 0, "published": 0, "completed": 0, "dead": 0}
+    assert status["oldest_pending_seconds"] is None
+    assert status["streams"] == {FILE_STREAM: {"length": 0, "undelivered": 0, "unacknowledged": 0}}
+    assert [(p["stream"], p["number"], p["owner"], p["token"], p["batch"]) for p in status["partitions"]] == [
+        (FILE_STREAM, number, None, 0, 0) for number in range(4)
+    ]
+    assert status["relays"] == []
+    assert status["redis"] == {"reachable": True, "error": None}
+
+
+async def test_messages_are_counted_by_state(db: Database, redis: Redis, streams: Streams, shelf: Shelf) -> None:
+    for count, state in enumerate(State, start=1):
+        await shelf.put(state, count)
+    status = await stats.collect(db, redis, streams)
+    assert list(status.messages.items()) == [(state, count) for count, state in enumerate(State, start=1)]
+
+
+@pytest.mark.parametrize("state", [state for state in State if state is not State.COMPLETED])
+async def test_counting_reads_an_index_and_no_message(state: State, db: Database) -> None:
+    """With two million retained messages, anything else takes seconds."""
+    plan = await db.command("explain", {"count": OUTBOX, "query": {"state": state.value}}, verbosity="queryPlanner")
+    assert plan["queryPlanner"]["winningPlan"]["inputStage"]["stage"] == "COUNT_SCAN"
+
+
+@pytest.mark.parametrize("again", ["replayed_at", "retried_at", "available_at", "recovered_at"])
+async def test_a_message_that_is_pending_again_has_waited_since_then(
+    again: str, db: Database, redis: Redis, streams: Streams, shelf: Shelf
+) -> None:
+    now = await server_time(db)
+    [message] = await shelf.put(State.PENDING)
+    appended = now - timedelta(hours=1)
+    await shelf.messages.update_one({"_id": message}, {"$set": {"position": timestamp(appended)}})
+    assert await age(db, redis, streams) == pytest.approx(3600, abs=5)
+    await shelf.messages.update_one({"_id": message}, {"$set": {again: now - timedelta(seconds=60)}})
+    assert await age(db, redis, streams) == pytest.approx(60, abs=5)
+
+
+async def test_the_age_is_that_of_the_oldest_in_any_partition(
+    db: Database, redis: Redis, streams: Streams, shelf: Shelf
+) -> None:
+    now = await server_time(db)
+    for partition, seconds in ((0, 10), (1, 500), (2, 100)):
+        await shelf.put(State.PENDING, partition=partition, position=timestamp(now - timedelta(seconds=seconds)))
+    await shelf.put(State.PUBLISHED, position=timestamp(now - timedelta(seconds=9999)))
+    assert await age(db, redis, streams) == pytest.approx(500, abs=5)
+
+
+async def test_the_age_does_not_depend_on_the_clocks_of_those_who_append(
+    db: Database, redis: Redis, streams: Streams, shelf: Shelf
+) -> None:
+    await shelf.put(State.PENDING, at=datetime.now(UTC) - timedelta(days=400))
+    assert (await age(db, redis, streams) or 0) < 10
+
+
+async def test_a_message_without_a_position_hides_nothing(
+    db: Database, redis: Redis, streams: Streams, shelf: Shelf
+) -> None:
+    now = await server_time(db)
+    await shelf.put(State.PENDING, partition=0, position="none", recovered_at="never")
+    await shelf.put(State.PENDING, partition=0, position=timestamp(now - timedelta(seconds=100)))
+    assert await age(db, redis, streams) == pytest.approx(100, abs=5)
+
+
+def timestamp(moment: datetime) -> Any:
+    from bson import Timestamp
+
+    return Timestamp(int(moment.timestamp()), 1)
+
+
+async def age(db: Database, redis: Redis, streams: Streams) -> float | None:
+    return (await stats.collect(db, redis, streams)).oldest_pending_seconds
+
+
+async def test_a_backlog_of_a_stream_that_is_no_longer_declared_is_seen(
+    db: Database, redis: Redis, shelf: Shelf
+) -> None:
+    await shelf.put(State.PENDING)
+    other = Streams([Stream("exports", "g")])
+    await schema.ensure(db, other)
+    status = await stats.collect(db, redis, other)
+    assert status.oldest_pending_seconds is not None
+    assert {partition["stream"] for partition in status.partitions} == {"exports", FILE_STREAM}
+
+
+async def test_entries_are_undelivered_then_unacknowledged_then_done(redis: Redis, streams: Streams) -> None:
+    async def depth() -> Depth:
+        return (await stats.queue(redis, streams)).streams[FILE_STREAM]
+
+    for _ in range(5):
+        await redis.xadd(FILE_STREAM, {"a": "b"})
+    assert await depth() == Depth(5, 5, 0)  # no group yet: everything is still to be delivered
+    await redis.xgroup_create(FILE_STREAM, FILE_GROUP, "0")
+    assert await depth() == Depth(5, 5, 0)
+    reply: Any = await redis.xreadgroup(FILE_GROUP, "w", {FILE_STREAM: ">"}, count=2)
+    assert await depth() == Depth(5, 3, 2)
+    await redis.xack(FILE_STREAM, FILE_GROUP, reply[0][1][0][0])
+    assert await depth() == Depth(5, 3, 1)
+
+
+async def test_what_redis_has_lost_count_of_is_counted(
+    redis: Redis, streams: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await redis.xgroup_create(FILE_STREAM, FILE_GROUP, "0", mkstream=True)
+    ids = [await redis.xadd(FILE_STREAM, {"a": "b"}) for _ in range(6)]
+    await redis.xreadgroup(FILE_GROUP, "w", {FILE_STREAM: ">"}, count=1)
+    await redis.xdel(FILE_STREAM, ids[3])
+    [group] = await redis.xinfo_groups(FILE_STREAM)
+    assert group["lag"] is None
+    assert (await stats.queue(redis, streams)).streams[FILE_STREAM] == Depth(5, 4, 1)
+    monkeypatch.setattr(stats, "LOOK_AHEAD", 3)
+    assert (await stats.queue(redis, streams)).streams[FILE_STREAM] == Depth(5, None, 1)
+
+
+async def test_groups_of_others_are_left_out(redis: Redis, streams: Streams) -> None:
+    await redis.xgroup_create(FILE_STREAM, "somebody", "$", mkstream=True)
+    await redis.xadd(FILE_STREAM, {"a": "b"})
+    assert (await stats.queue(redis, streams)).streams[FILE_STREAM] == Depth(1, 1, 0)
+
+
+async def test_a_redis_that_is_away_is_a_part_of_the_status(db: Database, streams: Streams, shelf: Shelf) -> None:
+    await shelf.put(State.PENDING)
+    async with connect_redis(load(OutboxSettings, redis_port=9)) as away:
+        status = (await stats.collect(db, away, streams)).as_json()
+    assert status["redis"]["reachable"] is False
+    assert "refused" in status["redis"]["error"] or "failed" in status["redis"]["error"]
+    assert status["streams"] == {FILE_STREAM: {"length": None, "undelivered": None, "unacknowledged": None}}
+    assert status["messages"]["pending"] == 1
+
+
+async def test_a_redis_that_is_silent_is_not_waited_for(
+    redis: Redis, streams: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stats, "REDIS_SECONDS", 0.1)
+    await redis.client_pause(500)
+    queue = await stats.queue(redis, streams)
+    assert (queue.reachable, queue.error) == (False, "no answer in 0.1 s")
+
+
+async def test_a_key_of_another_type_is_told_beside_the_other_streams(redis: Redis) -> None:
+    await redis.set("broken", "text")
+    await redis.xadd("sound", {"a": "b"})
+    queue = await stats.queue(redis, Streams([Stream("broken", "g"), Stream("sound", "g")]))
+    assert queue.reachable
+    assert "broken: WRONGTYPE" in (queue.error or "")
+    assert queue.streams == {"broken": Depth(), "sound": Depth(1, 1, 0)}
+
+
+async def test_partitions_and_relays(db: Database, redis: Redis, streams: Streams) -> None:
+    leases = Leases(db, streams, "relay-1", seconds=30)
+    await leases.renew({"host": "here", "pid": 5})
+    assert await leases.acquire(Partition(FILE_STREAM, 2))
+    await db[PARTITIONS].update_one({"_id": f"{FILE_STREAM}/2"}, {"$set": {"batch": 7}})
+    status = (await stats.collect(db, redis, streams)).as_json()
+    json.dumps(status)
+    owned = status["partitions"][2]
+    assert (owned["owner"], owned["token"], owned["batch"]) == ("relay-1", 1, 7)
+    assert 25 < owned["expires_in_seconds"] <= 30
+    [relay] = status["relays"]
+    assert 25 < relay.pop("expires_in_seconds") <= 30
+    assert relay == {"id": "relay-1", "host": "here", "pid": 5}
+
+
+async def test_a_relay_whose_time_has_run_out_is_not_shown(db: Database, redis: Redis, streams: Streams) -> None:
+    await Leases(db, streams, "gone", seconds=-1).renew({})
+    assert (await stats.collect(db, redis, streams)).relays == ()

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from bson import ObjectId
+
+from outbox import State, Stream, Streams, upkeep
+from outbox.schema import Database
+from tests.outbox.shelf import Shelf
+
+DAY = timedelta(days=1)
+OLD = datetime.now(UTC) - 8 * DAY
+
+
+async def test_what_is_due_becomes_pending_and_nothing_else(db: Database, shelf: Shelf) -> None:
+    [due] = await shelf.put(State.SCHEDULED, available_at=datetime.now(UTC) - timedelta(seconds=1))
+    [later] = await shelf.put(State.SCHEDULED, available_at=datetime.now(UTC) + DAY)
+    [dead] = await shelf.put(State.DEAD, available_at=OLD)
+    assert await upkeep.stage(db) == 1
+    assert await shelf.states(due, later, dead) == ["pending", "scheduled", "dead"]
+    assert await upkeep.stage(db) == 0
+
+
+async def test_whether_it_is_due_is_decided_by_the_servers_clock(
+    db: Database, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Tomorrow(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return datetime.now(tz) + DAY
+
+    [later] = await shelf.put(State.SCHEDULED, available_at=datetime.now(UTC) + timedelta(hours=1))
+    monkeypatch.setattr(upkeep, "datetime", Tomorrow, raising=False)
+    assert await upkeep.stage(db) == 0
+    assert await shelf.states(later) == ["scheduled"]
+
+
+async def prune(db: Database, streams: Streams) -> int:
+    return await upkeep.prune(db, streams, older_than=7 * DAY)
+
+
+async def test_completed_messages_past_retention_are_deleted(db: Database, streams: Streams, shelf: Shelf) -> None:
+    [old] = await shelf.put(State.COMPLETED, at=OLD)
+    [young] = await shelf.put(State.COMPLETED)
+    assert await prune(db, streams) == 1
+    assert await shelf.messages.find_one({"_id": old}) is None
+    assert await shelf.states(young) == ["completed"]
+
+
+async def test_published_ones_only_when_their_file_is_settled(db: Database, streams: Streams, shelf: Shelf) -> None:
+    kept = await shelf.put(State.PUBLISHED, at=OLD, key=await shelf.put_file("queued"))
+    await shelf.put(State.PUBLISHED, at=OLD, key=await shelf.put_file("parsed"))
+    await shelf.put(State.PUBLISHED, at=OLD, key=await shelf.put_file("error: x"))
+    await shelf.put(State.PUBLISHED, at=OLD, key=str(ObjectId()))  # its file is gone
+    assert await prune(db, streams) == 3
+    assert await shelf.states(*kept) == ["published"]
+
+
+async def test_published_ones_of_a_stream_without_a_subject_stay(db: Database, shelf: Shelf) -> None:
+    """Nobody can tell whether they are still wanted, and recovery needs those that are."""
+    kept = await shelf.put(State.PUBLISHED, at=OLD, stream="exports")
+    await shelf.put(State.COMPLETED, at=OLD, stream="exports")
+    assert await prune(db, Streams([Stream("exports", "g")])) == 1
+    assert await shelf.states(*kept) == ["published"]
+
+
+@pytest.mark.parametrize("state", [State.SCHEDULED, State.PENDING, State.DEAD])
+async def test_what_has_not_arrived_is_never_deleted(
+    state: State, db: Database, streams: Streams, shelf: Shelf
+) -> None:
+    kept = await shelf.put(state, at=OLD, published_at=OLD)
+    assert await prune(db, streams) == 0
+    assert await shelf.states(*kept) == [state]
+
+
+async def test_an_old_message_that_was_published_lately_stays(db: Database, streams: Streams, shelf: Shelf) -> None:
+    """It was replayed or had waited long: its entry may be lost yet."""
+    key = await shelf.put_file("parsed")
+    kept = await shelf.put(State.PUBLISHED, at=OLD, key=key, published_at=datetime.now(UTC))
+    assert await prune(db, streams) == 0
+    assert await shelf.states(*kept) == ["published"]
+
+
+async def test_many_pages(db: Database, streams: Streams, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "PAGE", 10)
+    queued, parsed = await shelf.put_file("queued"), await shelf.put_file("parsed")
+    for _ in range(6):
+        await shelf.put(State.PUBLISHED, 5, at=OLD, key=queued)
+        await shelf.put(State.PUBLISHED, 5, at=OLD, key=parsed)
+        await shelf.put(State.COMPLETED, 5, at=OLD)
+    assert await prune(db, streams) == 60
+    assert await shelf.messages.count_documents({}) == 30
