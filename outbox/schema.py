@@ -20,6 +20,7 @@ from outbox.streams import Streams
 OUTBOX = "outbox"
 PARTITIONS = "outbox_partitions"
 RELAYS = "outbox_relays"
+RECOVERIES = "outbox_recoveries"
 FILES = "files"
 IDEMPOTENCY = "idempotency_keys"
 CONTENTS = "fs"
@@ -102,6 +103,7 @@ COLLECTIONS = (
     Collection(PARTITIONS, (_index("owner", ("owner", ASCENDING)),)),
     # A relay that died without a word is forgotten a minute after its time ran out.
     Collection(RELAYS, (_index("expiry", ("expires_at", ASCENDING), expireAfterSeconds=60),)),
+    Collection(RECOVERIES, (_index("at", ("at", ASCENDING), expireAfterSeconds=90 * 24 * 3600),)),
     Collection(
         FILES,
         (

@@ -92,7 +92,7 @@ class Relay:
         settings, database = self._settings, client[self._outbox_settings.mongodb_database]
         leases = Leases(database, self._streams, self._me, seconds=settings.relay_lease_seconds)
         checkpoints = Checkpoints(redis, self._streams)
-        recovery = Recovery(store, Losses(database, self._streams), checkpoints, leases)
+        recovery = Recovery(database, store, Losses(database, self._streams), checkpoints, leases)
 
         def service(name: str, run_once: Callable[[], Awaitable[Pass]], interval: float = 1.0) -> Service:
             return Service(name, run_once, outages, interval=interval, observe=self._metrics.observe)

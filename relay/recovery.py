@@ -9,10 +9,11 @@ from enum import Enum
 import structlog
 from pymongo.asynchronous.client_session import AsyncClientSession
 
+from outbox import recoveries
 from outbox.checkpoint import Checkpoints, Fenced, Opened
 from outbox.leases import Lease, LeaseLost, Leases, Progress
 from outbox.losses import Losses
-from outbox.schema import Document
+from outbox.schema import Database, Document
 from outbox.store import Store
 
 log = structlog.get_logger(__name__)
@@ -45,7 +46,10 @@ class Reconciled:
 class Recovery:
     """Opens checkpoints and makes MongoDB agree with them. Every step can be repeated after a crash."""
 
-    def __init__(self, store: Store, losses: Losses, checkpoints: Checkpoints, leases: Leases) -> None:
+    def __init__(
+        self, database: Database, store: Store, losses: Losses, checkpoints: Checkpoints, leases: Leases
+    ) -> None:
+        self._database = database
         self._store = store
         self._losses = losses
         self._checkpoints = checkpoints
@@ -80,6 +84,10 @@ class Recovery:
                 # Two steps, so that each reads its own range of the index: what is kept has the checkpoint's batch.
                 not_kept = ({"batch": {"$ne": there.batch}}, {"batch": there.batch, "kept": {"$ne": look}})
                 result = await self._take_back(lease, session, there, verdict, *not_kept, kept=kept)
+        await recoveries.record(
+            self._database, lease.partition, owner=lease.owner, verdict=verdict.value,
+            recovered=result.recovered, settled=result.settled, kept=result.kept,
+        )  # fmt: skip
         # Last, so that a crash before it starts the whole recovery again.
         await self._leases.hold(lease, session, there)
         if opened.behind and not await self._checkpoints.resume(lease.partition, lease.token):

@@ -29,7 +29,7 @@ AS_FORM = {"Content-Type": "multipart/form-data; boundary=b"}
 
 @pytest.fixture
 def api(tmp_path: Path, outbox_settings: OutboxSettings, db: Database) -> Iterator[Api]:
-    with Api(tmp_path, outbox_settings, API_MAX_UPLOAD_BYTES=str(500 * MEGABYTE), API_STOP_SECONDS="5") as api:
+    with Api(tmp_path, outbox_settings, API_MAX_UPLOAD_BYTES=str(350 * MEGABYTE), API_STOP_SECONDS="5") as api:
         yield api
 
 
@@ -85,9 +85,9 @@ async def test_a_client_that_leaves_half_way_leaves_nothing(api: Api, db: Databa
 
 @pytest.mark.parametrize("tells", [True, False])
 async def test_who_sends_too_much_gets_an_answer_and_is_cut_off(tells: bool, api: Api) -> None:
-    headers = {**AS_FORM, **({"Content-Length": str(600 * MEGABYTE)} if tells else {})}
+    length = {"Content-Length": str(len(HEAD) + 400 * MEGABYTE + len(TAIL))}
     async with httpx.AsyncClient(base_url=api.url, timeout=60) as client:
-        answer = await client.post("/files", content=form(600), headers=headers)
+        answer = await client.post("/files", content=form(400), headers={**AS_FORM, **(length if tells else {})})
     assert answer.status_code == 413
     assert answer.json()["type"] == "urn:outbox:body-too-large"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
+from outbox import recoveries
 from outbox.schema import OUTBOX, PARTITIONS
 from relay.drainer import Outcome
 from tests.relay.world import PARTITION, STREAM, Owner, World
@@ -30,6 +31,8 @@ async def test_everything_is_lost(world: World) -> None:
     assert [entry["attempt"] for entry in await world.entries()] == ["2", "2", "2"]
     [told] = [line for line in logs if "lost" in line["event"]]
     assert (told["recovered"], told["settled"], told["kept"]) == (3, 0, 0)
+    [recorded] = await recoveries.latest(world.database)
+    assert (recorded.partition, recorded.recovered, recorded.settled, recorded.kept) == (PARTITION, 3, 0, 0)
 
 
 async def test_the_consumer_group_is_there_again(world: World) -> None:

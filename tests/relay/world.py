@@ -68,7 +68,7 @@ class World:
         leases = Leases(self.database, self.streams, name, seconds=seconds)
         lease = await leases.acquire(PARTITION)
         assert lease
-        recovery = Recovery(self.store, self.losses, self.checkpoints, leases)
+        recovery = Recovery(self.database, self.store, self.losses, self.checkpoints, leases)
         drainer = Drainer(
             lease,
             lambda: True,
