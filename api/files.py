@@ -12,9 +12,10 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from api import bodies, labels, multipart, reparse, traces
 from api.documentation import problems
 from api.errors import BodyStalled, BodyTooLarge, ClientGone, MalformedForm, NotAForm, TooManyFiles, WrongParts
+from api.ids import Id, read_ids
 from api.state import Bounded, Current
 from api.upload import Upload
-from api.views import FilesView, FileView, FolderId, Id, ReparseRequest, ReparseView, UploadView, read_ids
+from api.views import FilesView, FileView, FolderId, ReparseRequest, ReparseView, UploadView
 from outbox import contents, files, idempotency
 from outbox.errors import (
     CommitUnknown,
@@ -149,7 +150,7 @@ async def list_files(
 
 
 @router.get(
-    "/{file_id}",
+    "/{file_id:id}",
     summary="Look up a file",
     dependencies=[Bounded],
     responses=problems(NoSuchFile, Unreachable),
@@ -160,7 +161,7 @@ async def find_file(state: Current, file_id: Id) -> FileView:
 
 
 @router.get(
-    "/{file_id}/content",
+    "/{file_id:id}/content",
     summary="Read a file",
     response_class=StreamingResponse,
     responses={

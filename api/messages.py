@@ -11,8 +11,9 @@ from fastapi.responses import JSONResponse
 from api.bodies import JsonRoute
 from api.documentation import problems
 from api.errors import BodyStalled, BodyTooLarge
+from api.ids import Id, read_ids
 from api.state import Bounded, Current, State
-from api.views import Id, MessagesView, MessageView, ReplayRequest, ReplayView, StatusView
+from api.views import MessagesView, MessageView, ReplayRequest, ReplayView, StatusView
 from outbox import dead, message, messages, replay, stats
 from outbox.errors import CommitUnknown, NoSuchMessage, NotDead, Unreachable, UsageError
 
@@ -60,7 +61,7 @@ async def list_messages(
 
 
 @router.get(
-    "/messages/{message_id}",
+    "/messages/{message_id:id}",
     response_model=MessageView,
     summary="Look up a message",
     dependencies=[Bounded],
@@ -77,7 +78,7 @@ async def _show(state: State, message_id: str) -> Response:
 
 
 @router.post(
-    "/messages/{message_id}/retry",
+    "/messages/{message_id:id}/retry",
     response_model=MessageView,
     summary="Retry a dead message",
     responses=problems(NoSuchMessage, NotDead, UsageError, Unreachable, CommitUnknown),
@@ -104,7 +105,7 @@ async def replay_messages(state: Current, wanted: ReplayRequest) -> ReplayView:
         stream=wanted.stream,
         key=wanted.key,
         states=tuple(dict.fromkeys(wanted.states)) if wanted.states else replay.REPLAYABLE,
-        ids=tuple(ObjectId(message_id) for message_id in wanted.ids or ()),
+        ids=tuple(read_ids(wanted.ids or ())),
     )
     if wanted.dry_run:
         return ReplayView(selected=await replay.count(state.database, selection), replayed=0)

@@ -47,7 +47,7 @@ class Metrics:
             status = "500"  # the answer is given further out
             raise
         finally:
-            route = getattr(scope.get("route"), "path", "none")
+            route = getattr(scope.get("route"), "path_format", "none")
             method = scope["method"] if route != "none" else "none"
             self._requests.labels(method, route, status).inc()
             self._seconds.labels(method, route).observe(time.perf_counter() - started)

@@ -5,16 +5,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from bson import ObjectId
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from api import labels
+from api.ids import Id
 from outbox.files import File, Page
 from outbox.message import State
-
-Id = Annotated[str, Field(pattern="^[0-9a-fA-F]{24}$", examples=["66f0c2a51f2b9c0d8e4a7b31"])]
-"""24 hexadecimal digits."""
 
 FolderId = Annotated[
     str, Field(min_length=1, max_length=labels.MAX_LABEL, pattern=labels.FOLDER_PATTERN, examples=["invoices"])
@@ -100,11 +97,6 @@ class MessageView(BaseModel):
     attempts: int = Field(description="how often it was published")
 
 
-def read_ids(ids: list[str]) -> list[ObjectId]:
-    """Ids in their order, each once."""
-    return list(dict.fromkeys(ObjectId(file_id) for file_id in ids))
-
-
 class QueueView(BaseModel):
     """A stream in numbers; null: not known."""
 
@@ -136,6 +128,15 @@ class MessagesView(BaseModel):
     before: str | None = Field(description="pass it as `before` to get the next page; null after the last")
 
 
+def _text(value: object) -> object:
+    if isinstance(value, str | datetime):
+        return value
+    raise ValueError("a time is text in ISO 8601, with its zone")
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_text, json_schema_input_type=AwareDatetime)]
+
+
 class ReplayRequest(BaseModel):
     """Messages that match all that is given. Something must be given: there is no replay of everything by mistake."""
 
@@ -143,8 +144,8 @@ class ReplayRequest(BaseModel):
         extra="forbid", json_schema_extra={"example": {"since": "2025-01-31T09:00:00Z", "dry_run": True}}
     )
 
-    since: AwareDatetime | None = Field(default=None, description="appended at this time or later")
-    until: AwareDatetime | None = Field(default=None, description="appended before this time")
+    since: Moment | None = Field(default=None, description="appended at this time or later")
+    until: Moment | None = Field(default=None, description="appended before this time")
     stream: str | None = Field(default=None, min_length=1, max_length=512)
     key: str | None = Field(default=None, min_length=1, max_length=512)
     states: list[Literal[State.PUBLISHED, State.COMPLETED]] | None = Field(default=None, min_length=1, max_length=2)

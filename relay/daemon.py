@@ -58,6 +58,7 @@ class Relay:
         self._streams = outbox_settings.streams
         self._listen = listen
         self._until_empty = until_empty
+        self._addresses = {"mongodb": outbox_settings.mongodb_address, "redis": outbox_settings.redis_address}
         self._me = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._metrics = Metrics()
         self._stop = asyncio.Event()
@@ -82,7 +83,9 @@ class Relay:
             outages = Outages(ping, store.count_pending)
             patience = once.PATIENCE_SECONDS if self._until_empty else None
             try:
-                await wait_for_schema(database, self._streams, outages, self._stop, patience=patience)
+                await wait_for_schema(
+                    database, self._streams, outages, self._stop, address=self._addresses["mongodb"], patience=patience
+                )
                 if not self._stop.is_set():
                     await self._serve(client, redis, store, outages)
             finally:
@@ -113,11 +116,13 @@ class Relay:
             service("hints of relays", relays.run_once),
         ]
         if self._until_empty:
-            beside.append(service("until empty", once.UntilEmpty(store, outages, self.stop).run_once, 0.1))
+            beside.append(
+                service("until empty", once.UntilEmpty(store, outages, self._addresses, self.stop).run_once, 0.1)
+            )
 
         async with (
             asyncio.TaskGroup() as group,
-            self._jobs(group, database, outages),
+            self._jobs(group, database),
             self._probes(group, leaser, outages),
         ):
             renewing = group.create_task(leasing.run(), name=leasing.name)
@@ -136,11 +141,11 @@ class Relay:
             log.info("relay stopped", relay=self._me)
 
     @asynccontextmanager
-    async def _jobs(self, group: asyncio.TaskGroup, database: Database, outages: Outages) -> AsyncIterator[None]:
+    async def _jobs(self, group: asyncio.TaskGroup, database: Database) -> AsyncIterator[None]:
         defect: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # The scheduler would only log it; awaited here, it ends the relay as any other service's does.
         watch = group.create_task(_await(defect), name="defects of jobs")
-        jobs = Jobs(outages, lambda error: None if defect.done() else defect.set_exception(error))
+        jobs = Jobs(lambda error: None if defect.done() else defect.set_exception(error))
         add_all(jobs, database, self._streams, self._outbox_settings, self._settings)
         jobs.start()
         try:

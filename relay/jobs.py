@@ -6,6 +6,7 @@ nobody has to be elected for it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
@@ -18,7 +19,6 @@ from outbox.outages import classify
 from outbox.schema import Database
 from outbox.settings import OutboxSettings
 from outbox.streams import Streams
-from relay.outage import Outages
 from relay.settings import RelaySettings
 
 log = structlog.get_logger(__name__)
@@ -29,12 +29,11 @@ Job = Callable[[], Awaitable[int]]
 class Jobs:
     """The scheduler. A server's trouble makes a job wait for its next turn; any other error is given to `fail`."""
 
-    def __init__(self, outages: Outages, fail: Callable[[BaseException], None]) -> None:
+    def __init__(self, fail: Callable[[BaseException], None]) -> None:
         # Missed turns are made up for by one, and a turn never overtakes the one before.
         self._scheduler = AsyncIOScheduler(
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         )
-        self._outages = outages
         self._fail = fail
 
     def add(self, name: str, job: Job, *, seconds: float) -> None:
@@ -50,13 +49,15 @@ class Jobs:
             if classify(error) is None:
                 self._fail(error)
             else:
-                self._outages.hit(name, error)
+                # The leaser meets the same trouble, and tells of it.
+                log.debug(f"{name}: not this time", error=f"{type(error).__name__}: {error}")
             return
-        await self._outages.well(name)
         if count:
             log.info(name, count=count)
 
     def start(self) -> None:
+        # While a server is away, it would say every second that the turn before has not ended.
+        logging.getLogger("apscheduler").setLevel(logging.ERROR)
         self._scheduler.start()
 
     def stop(self) -> None:
@@ -70,6 +71,7 @@ def add_all(
     retention = timedelta(days=outbox_settings.outbox_retention_days)
     abandoned = timedelta(seconds=settings.relay_abandoned_seconds)
     jobs.add("stage due messages", lambda: upkeep.stage(database), seconds=settings.relay_stage_seconds)
+    jobs.add("bury strays", lambda: upkeep.bury_strays(database), seconds=60)
     jobs.add(
         "prune old messages",
         lambda: upkeep.prune(database, streams, older_than=retention),

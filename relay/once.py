@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from outbox.errors import Unreachable
@@ -29,9 +29,10 @@ class Looked:
 class UntilEmpty:
     """Calls `done` when nothing is pending any more, whichever relay drained it."""
 
-    def __init__(self, store: Store, outages: Outages, done: Callable[[], None]) -> None:
+    def __init__(self, store: Store, outages: Outages, addresses: Mapping[str, str], done: Callable[[], None]) -> None:
         self._store = store
         self._outages = outages
+        self._addresses = addresses
         self._done = done
         self._well = time.monotonic()
 

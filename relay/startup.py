@@ -23,7 +23,7 @@ class Checked:
 
 
 async def wait_for_schema(
-    database: Database, streams: Streams, outages: Outages, stop: asyncio.Event, *, patience: float | None
+    database: Database, streams: Streams, outages: Outages, stop: asyncio.Event, *, address: str, patience: float | None
 ) -> None:
     """Return when MongoDB answers and the schema is as it should be, or when `stop` is set.
 
@@ -46,6 +46,6 @@ async def wait_for_schema(
         async with asyncio.timeout(patience):
             await service.run()
     except TimeoutError:
-        raise Unreachable("mongodb", "its address", f"no answer for {patience:.0f} s") from None
+        raise Unreachable("mongodb", address, f"no answer for {patience:.0f} s") from None
     finally:
         watch.cancel()

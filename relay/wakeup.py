@@ -10,39 +10,59 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import structlog
+
+from outbox.outages import Trouble, classify
 from outbox.store import Store
 from relay.service import Next
+
+log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Hinted:
-    """One hint was passed on."""
+    """Whether the change stream works."""
+
+    works: bool
 
     @property
     def next(self) -> Next:
-        return Next.AGAIN
+        return Next.AGAIN if self.works else Next.WAIT
 
 
 class Hints(Generic[T]):
-    """Passes on what a change stream tells; opens it again after an error."""
+    """Passes on what a change stream tells; opens it again after an error.
+
+    A server's trouble is not raised: the relay does all its work without hints, only later, and should not be called
+    unready when, say, it may not open change streams.
+    """
 
     def __init__(self, open_changes: Callable[[], AsyncIterator[T]], tell: Callable[[T], None]) -> None:
         self._open_changes = open_changes
         self._tell = tell
         self._changes: AsyncIterator[T] | None = None
+        self._told = False
 
     async def run_once(self) -> Hinted:
-        """Wait for one hint and pass it on. Raises what the server raises."""
+        """Wait for one hint and pass it on."""
         if self._changes is None:
             self._changes = self._open_changes()
         try:
-            self._tell(await anext(self._changes))
-        except BaseException:
+            hint = await anext(self._changes)
+        except Exception as error:
             self._changes = None
-            raise
-        return Hinted()
+            trouble = classify(error)
+            if trouble is None:
+                raise
+            if trouble is Trouble.MISCONFIGURED and not self._told:
+                log.warning("no change stream: polling alone", error=f"{type(error).__name__}: {error}")
+                self._told = True
+            return Hinted(False)
+        self._told = False
+        self._tell(hint)
+        return Hinted(True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ class Judge:
             then = program.follow(world, relay, answer, self._rules, self._bounds)
             if then is None:
                 return None
-            if then == relay and relay.request.do is Do.FETCH:
+            if then.request.do is relay.request.do is Do.FETCH and then.request.step == 0:
                 return world
             relay = then
         return None

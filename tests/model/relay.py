@@ -53,10 +53,8 @@ def _next(world: World, request: Request, answer: object, rules: Rules, bounds: 
             if not rules.reconcile:
                 return Request(Do.STAMP, there, _stamped(world, there, rules), (), redis.marker)
             return Request(Do.COMPARE, before, there, entries, redis.marker, int(redis.gone))
-        case Do.COMPARE if answer == "same":
-            return Request(Do.FETCH, before=position)
-        case Do.COMPARE if answer == "adopted":
-            return Request(Do.FETCH, before=position) if rules.fence else request._replace(do=Do.LABEL)
+        case Do.COMPARE if answer in ("same", "adopted"):
+            return Request(Do.FETCH, before=position) if rules.joint else request._replace(do=Do.LABEL)
         case Do.COMPARE if answer == "histories differ":
             return Request(Do.SCAN, before=position, marker=request.marker)
         case Do.COMPARE:
@@ -84,7 +82,7 @@ def _next(world: World, request: Request, answer: object, rules: Rules, bounds: 
             return request._replace(do=Do.PUBLISH)
         case Do.PUBLISH:
             return request._replace(do=Do.MARK)
-        case Do.MARK if not rules.fence:
+        case Do.MARK if not rules.joint:
             return request._replace(do=Do.LABEL)
         case Do.SETTLE | Do.MARK | Do.LABEL:
             return Request(Do.FETCH, before=position)

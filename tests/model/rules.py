@@ -20,8 +20,10 @@ class Rules(NamedTuple):
     """MongoDB is reconciled with the checkpoint after each open."""
     late_mark: bool = True
     """Messages are marked after the batch is published, not before."""
+    joint: bool = True
+    """The lease advances and the messages are marked in one transaction."""
     fence: bool = True
-    """Whatever is written to messages is one transaction with a write to the lease, filtered on its token."""
+    """Each page of a recovery is one transaction with a write to the lease, filtered on its token."""
     snapshot: bool = True
     """A fetch is one snapshot."""
     current: bool = True

@@ -32,15 +32,11 @@ def run(mongo: Mongo, token: int, request: Request, rules: Rules, bounds: Bounds
         case Do.KEEP | Do.TAKE:
             return mongo._replace(messages=_page(mongo.messages, request, rules, bounds)), "done"
         case Do.SETTLE:
-            if rules.unknown and rules.reconcile and mongo.lease.position != UNKNOWN:
-                return mongo, STALE
             return _at(mongo, request.position), "settled"
         case Do.PREMARK:
             return mongo._replace(messages=marked(mongo.messages, request, rules)), "marked"
         case Do.MARK:
-            if rules.chain and mongo.lease.position != request.before:
-                return mongo, STALE
-            messages = marked(mongo.messages, request, rules) if rules.fence else mongo.messages
+            messages = marked(mongo.messages, request, rules) if rules.joint else mongo.messages
             return Mongo(messages, Lease(token, request.position)), "marked"
         case Do.RAISE:
             return mongo._replace(lease=mongo.lease._replace(token=request.step)), "raised"
@@ -77,7 +73,7 @@ def _compare(mongo: Mongo, request: Request, rules: Rules) -> tuple[Mongo, Answe
     if known and here == there:
         return mongo, "same"
     if known and here[0] + 1 == there[0] and (here == request.before or not rules.adopt):
-        messages = marked(mongo.messages, request, rules) if rules.fence else mongo.messages
+        messages = marked(mongo.messages, request, rules) if rules.joint else mongo.messages
         return _at(mongo._replace(messages=messages), there), "adopted"
     agreed = known and here[0] > there[0] and any(_vouches(m, there, rules) for m in mongo.messages)
     if rules.unknown:

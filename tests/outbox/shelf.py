@@ -21,6 +21,8 @@ def a_document(state: State = State.PENDING, key: str | None = None, **values: A
     document = new_document(
         STREAM, {"file_id": key}, key=key, headers=None, available_at=None, now=then, max_bytes=10_000
     )
+    # As if made then: an id begins with its time.
+    document["_id"] = ObjectId(ObjectId.from_datetime(then).binary[:4] + document["_id"].binary[4:])
     document["state"] = state.value
     if state in (State.PUBLISHED, State.COMPLETED):
         document |= {"attempts": 1, "batch": 1, "tag": "t", "published_at": then}

@@ -92,3 +92,18 @@ async def test_many_pages(db: Database, streams: Streams, shelf: Shelf, monkeypa
         await shelf.put(State.COMPLETED, 5, at=OLD)
     assert await prune(db, streams) == 60
     assert await shelf.messages.count_documents({}) == 30
+
+
+async def test_messages_that_nobody_drains_are_dead_with_a_reason(db: Database, shelf: Shelf) -> None:
+    [drained] = await shelf.put(State.PENDING)
+    strays = [
+        *await shelf.put(State.PENDING, stream="never declared"),
+        *await shelf.put(State.PENDING, partition=99),
+        *await shelf.put(State.PENDING, partition="odd"),
+        *await shelf.put(State.PENDING, stream=None),
+    ]
+    assert await bury_strays(db) == 4
+    assert await bury_strays(db) == 0
+    assert await shelf.states(*strays) == ["dead"] * 4
+    assert "OUTBOX_STREAMS" in (await shelf.get(strays[0]))["last_error"]
+    assert await shelf.states(drained) == ["pending"]
