@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from outbox.errors import SettingsError
-from outbox.streams import FILES, Stream, Streams, Subject
+from outbox.streams import FILES, Retry, Stream, Streams, Subject
 
 ENV_FILE = ".env"
 S = TypeVar("S", bound="Family")
@@ -36,6 +36,13 @@ class SubjectSetting(BaseModel):
     wanted: str = Subject().wanted
 
 
+class RetrySetting(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    attempts: int = Field(default=Retry().attempts, ge=1, le=1000)
+    base_seconds: float = Field(default=Retry().base_seconds, gt=0)
+    cap_seconds: float = Field(default=Retry().cap_seconds, gt=0)
+
+
 class StreamSetting(BaseModel):
     """One declared stream in OUTBOX_STREAMS."""
 
@@ -44,10 +51,11 @@ class StreamSetting(BaseModel):
     group: str
     partitions: int = Field(default=4, ge=1, le=256)
     subject: SubjectSetting | None = None
+    retry: RetrySetting = RetrySetting()
 
     def declared(self) -> Stream:
         subject = Subject(**self.subject.model_dump()) if self.subject else None
-        return Stream(self.name, self.group, self.partitions, subject)
+        return Stream(self.name, self.group, self.partitions, subject, Retry(**self.retry.model_dump()))
 
 
 _FILES_SETTING = StreamSetting(

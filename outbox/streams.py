@@ -30,6 +30,18 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
+class Retry:
+    """How often a message is tried, and how long it waits between: exponential with full jitter, in seconds.
+
+    `attempts` counts every publication, whatever it was for: a failed handler, a rescue, a recovery.
+    """
+
+    attempts: int = 5
+    base_seconds: float = 2.0
+    cap_seconds: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
 class Partition:
     """A stream's slice that one relay drains at a time; a key always falls into the same one."""
 
@@ -52,6 +64,7 @@ class Stream:
     group: str
     partitions: int = 4
     subject: Subject | None = None
+    retry: Retry = Retry()
 
     def __post_init__(self) -> None:
         if not self.name or not _NAME.fullmatch(self.name):
