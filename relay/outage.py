@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import structlog
 
 from outbox.outages import Trouble, classify, server_of
+from relay.waiting import first
 
 log = structlog.get_logger(__name__)
 
@@ -28,6 +29,7 @@ class Outage:
     def __init__(self, server: str, probe: Probe, waiting: Count) -> None:
         self.server = server
         self.returned = asyncio.Event()
+        self.answers = asyncio.Event()
         self.total_seconds = 0.0
         self._probe = probe
         self._waiting = waiting
@@ -48,6 +50,7 @@ class Outage:
             tell(f"{self.server} does not do as asked: waiting for it", error=f"{type(error).__name__}: {error}")
         self._hit.add(who)
         if self._watch is None or self._watch.done():
+            self.answers.clear()
             self._watch = asyncio.create_task(self._until_it_answers(), name=f"probe of {self.server}")
 
     async def well(self, who: str) -> None:
@@ -66,18 +69,23 @@ class Outage:
             self._watch.cancel()
 
     async def _until_it_answers(self) -> None:
+        silent = False
         while True:
             await asyncio.sleep(PROBE_SECONDS * random.uniform(0.8, 1.2))
             try:
                 await self._probe()
-                # Counted before anybody goes on, so that it is what waited and not what is left.
-                self._waited = await self._waiting()
+                # Counted before anybody goes on, so that it is what waited and not what is left. The most of several
+                # counts: a stale connection may fail once more when work has gone on already.
+                self._waited = max(self._waited or 0, await self._waiting())
             except Exception as error:
                 if classify(error) is None:
                     raise
+                silent = True
                 continue
-            self.returned.set()
-            self.returned = asyncio.Event()
+            self.answers.set()
+            if silent:
+                self.returned.set()
+                self.returned = asyncio.Event()
             return
 
 
@@ -94,9 +102,13 @@ class Outages:
         for outage in self._outages.values():
             await outage.well(who)
 
-    def returns(self, who: str) -> list[asyncio.Event]:
-        """Events that are set when a server that cannot be reached answers again."""
-        return [outage.returned for outage in self._outages.values() if outage.current]
+    async def pause(self, quiet: asyncio.Event, seconds: float) -> None:
+        """Back off for `seconds`: less when a server that was silent answers again, more while it is silent still."""
+        current = [outage for outage in self._outages.values() if outage.current]
+        await first(quiet, *(outage.returned for outage in current), seconds=seconds)
+        for outage in current:
+            while outage.current and not outage.answers.is_set() and not quiet.is_set():
+                await first(quiet, outage.answers, seconds=PROBE_SECONDS)
 
     def current(self) -> list[str]:
         """The servers that do not do as asked at present."""

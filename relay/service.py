@@ -104,5 +104,4 @@ class Service:
             self._outages.hit(self.name, error)
 
     async def _pause(self, seconds: float) -> None:
-        # Not longer than until a server that could not be reached answers again.
-        await first(self._quiet, *self._outages.returns(self.name), seconds=seconds)
+        await self._outages.pause(self._quiet, seconds)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.prompt import Confirm
 from rich.table import Table
 from rich.text import Text
 
@@ -69,8 +70,8 @@ def clean(text: str) -> str:
 
 def confirm(question: str, *, yes: bool) -> None:
     """Ask, unless `yes`. A "no" ends the command with exit code 1 and nothing done."""
-    if not yes:
-        typer.confirm(clean(question), abort=True, err=True)
+    if not yes and not Confirm.ask(Text(clean(question)), console=Console(stderr=True), default=False):
+        raise typer.Abort
 
 
 def require_answerable(*, yes: bool) -> None:

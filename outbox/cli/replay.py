@@ -91,4 +91,4 @@ def _range(selection: Selection) -> str:
         *([f"since {moments.show(selection.since)}"] if selection.since else []),
         *([f"until {moments.show(selection.until)}"] if selection.until else []),
     ]
-    return f" appended {' '.join(words)}" if words else ""
+    return f", appended {' '.join(words)}" if words else ""

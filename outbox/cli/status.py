@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from time import sleep
 from typing import Annotated
 
 import typer
@@ -48,7 +48,7 @@ def status(
             _show(now)
         if not watch:
             return
-        time.sleep(WATCH_SECONDS)
+        sleep(WATCH_SECONDS)
 
 
 async def _collect(servers: Servers) -> Status:

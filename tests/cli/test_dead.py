@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import pytest
+from bson import ObjectId
+
+from outbox.dead import DISCARDED
+from outbox.message import State
+from tests.cli.conftest import Cli, Shelf
+
+
+def test_a_list_tells_the_reasons_the_newest_first(outbox: Cli, shelf: Shelf) -> None:
+    first = shelf.put(State.DEAD, last_error="field 'n' is int 1")
+    second = shelf.put(State.DEAD, key="k2", last_error="too large")
+    shelf.put(State.PENDING)
+    result = outbox("dead", "list")
+    assert result.code == 0
+    assert result.out.index(str(second[0])) < result.out.index(str(first[0]))
+    assert "field 'n' is int 1" in result.out
+    listed = outbox("dead", "list", "--json").json
+    assert [message["id"] for message in listed["messages"]] == [str(second[0]), str(first[0])]
+    assert listed["messages"][0]["last_error"] == "too large"
+    assert listed["before"] is None
+
+
+def test_a_long_list_has_pages(outbox: Cli, shelf: Shelf) -> None:
+    ids = sorted(map(str, shelf.put(State.DEAD, 3)), reverse=True)
+    first = outbox("dead", "list", "--limit", "2", "--json").json
+    assert first["before"] == ids[1]
+    rest = outbox("dead", "list", "--before", first["before"], "--json").json
+    assert [message["id"] for message in first["messages"] + rest["messages"]] == ids
+    assert f"outbox dead list --before {ids[1]}" in outbox("dead", "list", "--limit", "2").out
+
+
+def test_a_stream_narrows_the_list(outbox: Cli, shelf: Shelf) -> None:
+    shelf.put(State.DEAD)
+    assert outbox("dead", "list", "--stream", "other", "--json").json["messages"] == []
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_a_message_holds_does_not_act_on_the_terminal(terminal: bool, outbox: Cli, shelf: Shelf) -> None:
+    shelf.put(State.DEAD, key="a[red]b\x1b]0;owned\x07\nc", last_error="[bold]\x1b[2J")
+    result = outbox("dead", "list", terminal=terminal)
+    assert "\x1b]0" not in result.out
+    assert "\x1b[2J" not in result.out
+    assert "a[red]b" in result.out
+    assert "[bold]" in result.out
+
+
+def test_everything_about_one_message(outbox: Cli, shelf: Shelf) -> None:
+    [id_] = shelf.put(State.DEAD, key="k")
+    shown = outbox("dead", "show", id_)
+    assert f"id: {id_}\n" in shown.out
+    assert "last_error: cannot be sent\n" in shown.out
+    assert "  file_id: k\n" in shown.out
+    assert outbox("dead", "show", id_, "--json").json["fields"] == {"file_id": "k"}
+
+
+def test_an_unknown_message_is_told(outbox: Cli) -> None:
+    result = outbox("dead", "show", ObjectId())
+    assert result.code == 1
+    assert "there is no message" in result.err
+
+
+def test_a_retry_of_some(outbox: Cli, shelf: Shelf) -> None:
+    file = shelf.put_file("error: broken")
+    ids = shelf.put(State.DEAD, key=str(file)) + shelf.put(State.DEAD, 2)
+    result = outbox("dead", "retry", ids[0], ids[1])
+    assert (result.code, result.out) == (0, "2 retried\n")
+    assert shelf.states(*ids) == ["pending", "pending", "dead"]
+    assert shelf.db.files.find_one({"_id": file}, {"_id": 0, "parsing": 1}) == {"parsing": "queued"}
+
+
+def test_what_fails_for_one_does_not_stop_the_rest(outbox: Cli, shelf: Shelf) -> None:
+    [pending] = shelf.put(State.PENDING)
+    [dead] = shelf.put(State.DEAD)
+    unknown = ObjectId()
+    result = outbox("dead", "retry", unknown, pending, dead, "--json")
+    assert result.code == 1
+    assert result.json["retried"] == 1
+    assert [failed["id"] for failed in result.json["failed"]] == [str(unknown), str(pending)]
+    assert "2 of 3 messages were not retried" in result.err
+    assert f"{pending} is pending" in result.err
+    assert shelf.states(dead) == ["pending"]
+
+
+def test_a_retry_of_all_or_of_all_in_a_stream(outbox: Cli, shelf: Shelf) -> None:
+    ids = shelf.put(State.DEAD, 3)
+    assert outbox("dead", "retry", "--all", "--stream", "other").out == "0 retried\n"
+    assert outbox("dead", "retry", "--all", "--stream", "file_parsing_queue", "--json").json == {
+        "retried": 3, "failed": [],
+    }  # fmt: skip
+    assert set(shelf.states(*ids)) == {"pending"}
+
+
+def test_discarding_asks_first(outbox: Cli, shelf: Shelf) -> None:
+    file = shelf.put_file("queued")
+    ids = shelf.put(State.DEAD, key=str(file))
+    assert outbox("dead", "discard", ids[0]).code == 2
+    refused = outbox("dead", "discard", ids[0], types="n\n")
+    assert refused.code == 1
+    assert "Delete 1 dead message for good?" in refused.err
+    assert shelf.states(*ids) == ["dead"]
+    assert outbox("dead", "discard", ids[0], types="y\n").out == "1 discarded\n"
+    assert shelf.states(*ids) == ["gone"]
+    assert shelf.db.files.find_one({"_id": file}, {"_id": 0, "parsing": 1}) == {"parsing": DISCARDED}
+
+
+def test_discarding_all_of_a_stream(outbox: Cli, shelf: Shelf) -> None:
+    shelf.put(State.DEAD, 2)
+    [pending] = shelf.put(State.PENDING)
+    assert outbox("dead", "discard", "--all", "--yes", "--json").json == {"discarded": 2, "failed": []}
+    assert shelf.db.outbox.count_documents({}) == 1
+    assert shelf.states(pending) == ["pending"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["--all", "65a1f0c2e4b0a1b2c3d4e5f6"], ["--stream", "s", "65a1f0c2e4b0a1b2c3d4e5f6"], ["zz"]],
+)
+def test_it_must_be_said_which(arguments: list[str], cli: Cli) -> None:
+    assert cli("dead", "retry", *arguments).code == 2

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from outbox import errors
+from outbox.cli import main, program
+from outbox.cli.failures import explain
+from tests.cli.conftest import Cli
+
+
+def test_help_names_every_command(cli: Cli) -> None:
+    result = cli("--help")
+    assert result.code == 0
+    for name in ("up", "api", "relay", "init", "status", "replay", "dead", "enqueue"):
+        assert f"│ {name} " in result.out
+    assert "Cannot be loaded" not in result.out
+
+
+@pytest.mark.parametrize(
+    "command", ["init", "status", "replay", "enqueue", "dead list", "dead show", "dead retry", "dead discard", "up"]
+)
+def test_the_help_of_every_command_has_an_example(command: str, cli: Cli) -> None:
+    result = cli(*command.split(), "--help")
+    assert result.code == 0
+    assert f"outbox {command}" in result.out.partition("Example")[2]
+
+
+def test_a_mistyped_command_is_told_the_nearest(cli: Cli) -> None:
+    result = cli("repaly")
+    assert result.code == 2
+    assert "Did you mean 'replay'" in result.err
+
+
+def test_it_runs_as_a_module_and_as_a_program(tmp_path: Path) -> None:
+    for command in ([sys.executable, "-m", "outbox"], [str(Path(sys.executable).with_name("outbox"))]):
+        done = subprocess.run([*command, "--version"], cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert done.stdout.startswith("outbox-relay ")
+
+
+@pytest.mark.parametrize(
+    "command", [["status"], ["status", "--json"], ["init"], ["dead", "list"], ["replay", "--since", "2h", "--yes"]]
+)
+def test_without_servers_the_address_is_told_and_what_to_do_and_no_secret(command: list[str], cli: Cli) -> None:
+    result = cli(*command)
+    assert result.code == 3
+    assert "MongoDB at mongodb://127.0.0.1:9 cannot be reached" in result.err
+    assert "outbox up" in result.err
+    assert "s3cr3t" not in result.err
+    assert result.err.count("\n") == 1
+    assert result.out == ""
+
+
+@pytest.mark.parametrize("command", [["status"], ["enqueue", "65a1f0c2e4b0a1b2c3d4e5f6"], ["dead", "retry", "--all"]])
+def test_a_database_that_was_not_set_up_is_told_how_to(command: list[str], bare: Cli) -> None:
+    result = bare(*command)
+    assert result.code == 1
+    assert "Run: outbox init" in result.err
+
+
+def test_a_misspelt_setting_is_a_usage_error(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OUTBOX_RETENTION_DAY", "1")
+    result = cli("status")
+    assert result.code == 2
+    assert "OUTBOX_RETENTION_DAYS" in result.err
+
+
+def test_a_server_that_refuses_us_is_told_apart_from_one_that_is_away(
+    bare: Cli, monkeypatch: pytest.MonkeyPatch, mongodb_uri: str
+) -> None:
+    monkeypatch.setenv("MONGODB_URI", mongodb_uri.replace("mongodb://", "mongodb://user:s3cr3t@"))
+    result = bare("status")
+    assert result.code == 1
+    assert "refuses" in result.err
+    assert "s3cr3t" not in result.err
+
+
+def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def defect() -> None:
+        raise ZeroDivisionError
+
+    plug_in(monkeypatch, "defect", defect)
+    with pytest.raises(ZeroDivisionError):
+        main(["defect"])
+
+
+TARGET: Any = None
+"""What a test registers as a command."""
+
+
+def plug_in(monkeypatch: pytest.MonkeyPatch, name: str, target: Any) -> None:
+    """As if another package had registered the command."""
+    monkeypatch.setattr(f"{__name__}.TARGET", target)
+    point = EntryPoint(name, f"{__name__}:TARGET", program.GROUP)
+    monkeypatch.setattr(program, "entry_points", lambda **_: EntryPoints([point]))
+
+
+def test_a_package_can_bring_a_command(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def greet(name: str, loud: bool = False) -> None:
+        """Say hello."""
+        typer.echo(f"hello {name}{'!' if loud else ''}")
+
+    plug_in(monkeypatch, "greet", greet)
+    assert cli("greet", "you", "--loud").out == "hello you!\n"
+    assert "Say hello." in cli("--help").out
+    assert "Did you mean 'greet'" in cli("great").err
+
+
+def test_a_package_can_bring_a_group_of_commands(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = typer.Typer()
+    app.command("one")(lambda: typer.echo("1"))
+    app.command("two")(lambda: typer.echo("2"))
+    plug_in(monkeypatch, "count", app)
+    assert cli("count", "two").out == "2\n"
+
+
+def test_a_broken_package_breaks_its_own_command_only(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint("broken", "no.such.module:app", program.GROUP)
+    monkeypatch.setattr(program, "entry_points", lambda **_: EntryPoints([point]))
+    result = cli("broken", "--any", "argument")
+    assert result.code == 1
+    assert "`outbox broken` (no.such.module:app) cannot be loaded: ModuleNotFoundError" in result.err
+    assert cli("--help").code == 0
+    assert cli("replay", "--help").code == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.Unreachable("Redis", "redis://h:1", "refused"), 3),
+        (ExceptionGroup("of a task group", [errors.Unreachable("mongodb", "its address", "no answer")]), 3),
+        (errors.SettingsError("x"), 2),
+        (errors.UndeclaredStream("x"), 2),
+        (errors.NoSuchMessage("x"), 1),
+        (errors.NoSuchFile(["x"]), 1),
+        (errors.SchemaError("x"), 1),
+        (errors.CommitUnknown("x"), 1),
+    ],
+)
+def test_every_error_has_its_exit_code(error: BaseException, code: int) -> None:
+    failure = explain(error)
+    assert failure
+    assert failure.code == code
+    assert failure.text
+
+
+def test_what_is_not_known_is_not_explained() -> None:
+    assert explain(ValueError("a defect")) is None
+    assert explain(ExceptionGroup("two", [errors.SchemaError("x"), ValueError("a defect")])) is None

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import pytest
+
+from outbox.embedded import RedisServer
+from outbox.message import State
+from outbox.streams import FILE_STREAM
+from tests.cli.conftest import Cli, Shelf
+
+
+@pytest.fixture
+def busy(outbox: Cli, shelf: Shelf, redis_server: RedisServer) -> Cli:
+    shelf.put(State.PENDING, 3)
+    shelf.put(State.COMPLETED, 2)
+    shelf.put(State.DEAD)
+    with redis_server.client() as redis:
+        redis.xadd(FILE_STREAM, {"file_id": "1"})
+    return outbox
+
+
+def test_as_json(busy: Cli) -> None:
+    status = busy("status", "--json").json
+    assert status["messages"] == {"scheduled": 0, "pending": 3, "published": 0, "completed": 2, "dead": 1}
+    assert status["oldest_pending_seconds"] >= 0
+    assert status["streams"][FILE_STREAM] == {"length": 1, "undelivered": 1, "unacknowledged": 0}
+    assert status["partitions"][0].keys() >= {"stream", "number", "owner", "token", "batch"}
+    assert status["relays"] == []
+
+
+def test_into_a_pipe_it_is_plain_text(busy: Cli) -> None:
+    result = busy("status")
+    assert result.code == 0
+    lines = [line.split() for line in result.out.splitlines()]
+    assert ["scheduled", "pending", "published", "completed", "dead", "oldest", "pending"] in lines
+    assert [FILE_STREAM, "1", "1", "0"] in lines
+    assert "No relay is running" in result.out
+    assert "1 dead. See why: outbox dead list" in result.out
+    assert "\x1b" not in result.out
+    assert "┏" not in result.out
+
+
+def test_on_a_terminal_there_are_tables(busy: Cli) -> None:
+    assert "┏" in busy("status", terminal=True).out
+
+
+def test_a_redis_that_is_away_is_no_failure(busy: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://:s3cr3t@127.0.0.1:9/0")
+    shown = busy("status")
+    assert shown.code == 0
+    assert "Redis does not answer" in shown.out
+    assert "s3cr3t" not in shown.out
+    status = busy("status", "--json")
+    assert status.code == 0
+    assert status.json["redis"]["reachable"] is False
+    assert status.json["messages"]["pending"] == 3
+
+
+def test_it_can_be_watched(busy: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("outbox.cli.status.sleep", interrupt)
+    result = busy("status", "--watch")
+    assert result.code == 130
+    assert "Messages" in result.out
+    assert busy("status", "--watch", "--json").code == 2
