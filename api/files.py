@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import pymongo
+import structlog
 from bson import ObjectId
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from api import bodies, labels, multipart, reparse, traces
+from api import bodies, labels, multipart, traces
 from api.documentation import problems
 from api.errors import BodyStalled, BodyTooLarge, ClientGone, MalformedForm, NotAForm, TooManyFiles, WrongParts
 from api.ids import Id, read_ids
@@ -26,6 +27,9 @@ from outbox.errors import (
     Unreachable,
     UploadLost,
 )
+from outbox.reparse import reparse
+
+log = structlog.get_logger(__name__)
 
 router = APIRouter(prefix="/files", tags=["files"], route_class=bodies.JsonRoute)
 uploads = APIRouter(prefix="/files", tags=["files"])
@@ -123,8 +127,17 @@ async def upload(
 async def reparse_files(request: Request, state: Current, wanted: ReparseRequest) -> ReparseView:
     """Queue files for parsing again, each in its next version: all of them, or none."""
     file_ids = read_ids(wanted.files_id)
-    await state.gate.require()
-    await reparse.reparse(state, file_ids, wanted.folder_id, traces.headers(request))
+    with pymongo.timeout(state.settings.api_read_seconds):
+        await state.gate.require()
+    queued = await reparse(
+        state.database,
+        state.outbox,
+        file_ids,
+        folder_id=wanted.folder_id,
+        headers=traces.headers(request),
+        seconds=state.settings.api_commit_seconds,
+    )
+    log.info("queued_again", messages={str(file_id): str(queued[file_id]) for file_id in file_ids})
     return ReparseView(files_id=[str(file_id) for file_id in file_ids], parsing=files.QUEUED)
 
 
