@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from outbox.checkpoint import Published, Sent
+from outbox.checkpoint import Fenced, Opened, Published, Sent
 from outbox.leases import LeaseLost, Leases, Progress
 from outbox.losses import Taken
 from outbox.schema import OUTBOX
@@ -66,6 +66,7 @@ async def test_every_message_is_there_once_and_in_order_after_a_crash(
     second = await world.owner("second", relay_batch_size=4)
     await second.drain_all()
     assert await world.published_ids() == ids
+    assert {entry["attempt"] for entry in await world.entries()} == {"1"}  # nothing was taken for lost
     assert set((await world.states()).values()) == {"published"}
 
 
@@ -133,6 +134,19 @@ async def test_an_owner_that_wakes_up_late_cannot_publish(world: World, monkeypa
     assert (await sleeper.drain()).outcome is Outcome.REFUSED
     assert (await sleeper.drain()).outcome is Outcome.LEASE_LOST
     assert len(await world.entries()) == 2
+
+
+async def test_a_token_shuts_out_the_ones_before_it(world: World) -> None:
+    """Even when the number follows: what the late owner fetched may be out of date."""
+    await world.append("f1")
+    sleeper = await world.owner("sleeper")
+    fetched = await _fetched(world, sleeper, await world.states())
+    await world.checkpoints.open(PARTITION, sleeper.lease.token)
+    assert isinstance(await world.checkpoints.open(PARTITION, sleeper.lease.token + 1), Opened)
+    late = await world.checkpoints.publish(PARTITION, sleeper.lease.token, 1, "tag", fetched.messages)
+    assert late == Fenced(sleeper.lease.token + 1)
+    assert await world.checkpoints.open(PARTITION, sleeper.lease.token) == Fenced(sleeper.lease.token + 1)
+    assert await world.entries() == []
 
 
 async def test_an_owner_that_wakes_up_late_cannot_advance(world: World) -> None:

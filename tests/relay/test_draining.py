@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any, cast
 
 from bson import Timestamp
+from pymongo import AsyncMongoClient
+from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
+from redis.asyncio import Redis
 
 from outbox.schema import OUTBOX, Document
 from relay.drainer import Outcome
-from tests.relay.world import STREAM, World
+from tests.relay.world import STREAM, World, a_world
 
 
 async def test_messages_enter_the_stream_in_the_order_of_their_commits(world: World) -> None:
@@ -111,3 +114,31 @@ async def test_any_text_arrives_as_it_was_written(world: World) -> None:
         await world.append("f", filename=name)
     await (await world.owner()).drain_all()
     assert [entry["filename"] for entry in await world.entries()] == names
+
+
+async def test_a_fetch_is_one_snapshot_and_at_least_as_new_as_the_last_mark(
+    mongodb_uri: str, database: str, redis: Redis
+) -> None:
+    """Not one snapshot: a second transaction without the first. Older: what was published already (G3, G4)."""
+    heard: list[Document] = []
+
+    class Listener(CommandListener):
+        def started(self, event: CommandStartedEvent) -> None:
+            if event.command_name == "find" and event.command["find"] == OUTBOX and "sort" in event.command:
+                heard.append(dict(event.command["readConcern"]))
+
+        def succeeded(self, event: CommandSucceededEvent) -> None:
+            """Not asked."""
+
+        def failed(self, event: CommandFailedEvent) -> None:
+            """Not asked."""
+
+    client: AsyncMongoClient[Document] = AsyncMongoClient(mongodb_uri, w="majority", event_listeners=[Listener()])
+    async with client, a_world(client, database, redis) as world:
+        await world.append("f1", "f2")
+        owner = await world.owner(relay_batch_size=1)
+        await owner.drain_all()
+    assert len(heard) == 3
+    assert {concern["level"] for concern in heard} == {"snapshot"}
+    times = [concern["afterClusterTime"] for concern in heard]
+    assert times == sorted(set(times))

@@ -223,3 +223,17 @@ async def test_a_crash_during_recovery_loses_and_repeats_nothing(world: World, m
                 await dying.drain_all()
     await (await world.owner("last")).drain_all()
     assert await world.published_ids() == ids
+
+
+async def test_a_lost_tail_is_noticed_by_the_next_batch(world: World) -> None:
+    owner = await world.owner()
+    await world.append("f1")
+    await owner.drain_all()
+    copy = await world.remember()
+    await world.append("f2")
+    await owner.drain_all()
+    await world.restore(copy)
+    await world.append("f3")
+    assert (await owner.drain()).outcome is Outcome.REFUSED
+    await owner.drain_all()
+    assert [entry["file_id"] for entry in await world.entries()] == ["f1", "f2", "f3"]
