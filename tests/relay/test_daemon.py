@@ -160,6 +160,21 @@ async def test_once_drains_and_exits(world: World, environment: dict[str, str], 
     assert len(await world.entries()) == 3
 
 
+async def test_a_second_signal_leaves_at_once(
+    world: World, environment: dict[str, str], mongod: Mongod, tmp_path: Path
+) -> None:
+    with a_relay(tmp_path / "relay.log", environment) as relay:
+        relay.started()
+        mongod.pause()  # so that nothing in hand can be finished
+        try:
+            relay.signal(signal.SIGTERM)
+            await eventually(lambda: relay.told("relay stops"), 10)
+            relay.signal(signal.SIGTERM)
+            assert await asyncio.to_thread(relay.wait, 10) == 1
+        finally:
+            mongod.resume()
+
+
 async def test_a_database_that_is_not_set_up_is_refused(environment: dict[str, str], tmp_path: Path) -> None:
     with a_relay(tmp_path / "relay.log", environment) as relay:
         assert await asyncio.to_thread(relay.wait) == 1
