@@ -14,8 +14,7 @@ RUN groupadd --system --gid 10001 outbox \
 COPY --from=build /opt/outbox /opt/outbox
 ENV PATH=/opt/outbox/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001
-# Not a folder with anything in it: a .env where a program starts is read.
-WORKDIR /tmp
+WORKDIR /opt/outbox
 EXPOSE 8000 8001
 ENTRYPOINT ["outbox"]
 CMD ["--help"]

@@ -50,7 +50,9 @@ def create_app(settings: ApiSettings, outbox_settings: OutboxSettings) -> FastAP
                     await gate.check()
             except PyMongoError as error:
                 log.warning("mongodb_is_down", address=outbox_settings.mongodb_address, reason=str(error)[:200])
-            yield Lifespan(api=State(settings, streams, mongo, database, redis, outbox, gate))
+            yield Lifespan(
+                api=State(settings, streams, mongo, database, redis, outbox_settings.redis_address, outbox, gate)
+            )
 
     app = Documented(title="outbox-relay", version="1", description=DESCRIPTION, lifespan=lifespan, redoc_url=None)
     problems.install(app)

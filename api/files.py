@@ -180,7 +180,7 @@ async def find_file(state: Current, file_id: Id) -> FileView:
     responses={
         200: {
             "description": "The contents as they were uploaded, to be saved and not shown",
-            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+            "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}},
         },
         **problems(NoSuchFile, StillUploading, Unreachable),
     },
@@ -193,8 +193,9 @@ async def read_file(state: Current, file_id: Id) -> Response:
         raise StillUploading([file.id])
     return StreamingResponse(
         contents.read(state.database, file.id, file.size),
-        media_type=labels.content_type(file.content_type),
         headers={
+            # As a header: as `media_type`, a text would be said to be in UTF-8, which nobody knows.
+            "Content-Type": labels.content_type(file.content_type),
             "Content-Length": str(file.size),
             "Content-Disposition": labels.attachment(file.filename or "unnamed"),
             # Whatever it is, it is nothing of ours, and must not run as if it were.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -11,6 +12,9 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from api.errors import MalformedForm, NotAForm
 
 MAX_HEADER_BYTES = 8 * 1024
+
+# What is wrong with a form is told to who sent it. The parser would also put it into our log, a line for each.
+logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True, slots=True)

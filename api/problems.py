@@ -118,6 +118,8 @@ async def _domain(request: Request, error: Exception) -> Response:
     if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.warning("refused", path=request.url.path, error=type(error).__name__, reason=str(error))
     more: dict[str, Any] = {}
+    if isinstance(error, errors.Unreachable):
+        return _response(request, kind, _unavailable(error.server))
     if isinstance(error, errors.FilesError):
         more["ids"] = list(error.ids)
     elif isinstance(error, api_errors.NotReady):
@@ -131,8 +133,12 @@ async def _server(request: Request, error: Exception) -> Response:
     server = {"mongodb": "MongoDB", "redis": "Redis"}[server_of(error)]
     loud = log.error if classify(error) is Trouble.MISCONFIGURED else log.warning
     loud("server_unavailable", server=server, path=request.url.path, reason=str(error)[:500])
+    return _response(request, TABLE[errors.Unreachable], _unavailable(server))
+
+
+def _unavailable(server: str) -> str:
     # The error itself names hosts and more, which is nobody's business but the log's.
-    return _response(request, TABLE[errors.Unreachable], f"{server} does not answer as it should; try again later")
+    return f"{server} does not answer as it should; try again later"
 
 
 async def _invalid(request: Request, error: Exception) -> Response:

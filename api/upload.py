@@ -62,6 +62,7 @@ class Upload:
         self._known = known
         self._headers = headers
         self._form = Form()
+        self._text = b""
         self._touched = time.monotonic()
 
     async def take(self, pieces: AsyncIterator[Piece]) -> tuple[dict[str, Any], bool]:
@@ -95,33 +96,41 @@ class Upload:
             raise
 
     async def _read(self, pieces: AsyncIterator[Piece]) -> None:
-        part: Part | None = None
-        text = b""
+        part = Part("", None, None)
         async for piece in pieces:
-            match piece:
-                case Part(name="file"):
-                    await self._begin(piece)
-                case Part(name="folderId") if self._form.folder_id is None:
-                    text = b""
-                case Part(name="folderId"):
-                    raise WrongParts("folderId is there twice")
-                case Part(name=name):
-                    raise WrongParts(f"part {name!r:.100} is not known here: send `file`, once or more, and `folderId`")
-                case bytes() if part and part.name == "file":
-                    await self._form.files[-1].contents.write(piece)
-                case bytes():
-                    text += piece
-                    if len(text) > 4 * labels.MAX_LABEL:
-                        raise WrongParts(_FOLDER)
-                case End() if part and part.name == "file":
-                    await self._end()
-                case End():
-                    self._form.folder_id = _folder(text)
-            if isinstance(piece, Part):
-                part = piece
-            await self._touch()
+            # For each piece, not for all of them: a large file may take hours, but MongoDB no longer than this.
+            with pymongo.timeout(self._state.settings.api_commit_seconds):
+                match piece:
+                    case Part():
+                        part = piece
+                        await self._begin(part)
+                    case bytes() if part.name == "file":
+                        await self._form.files[-1].contents.write(piece)
+                    case bytes():
+                        self._add_to_folder(piece)
+                    case End() if part.name == "file":
+                        await self._end()
+                    case End():
+                        self._form.folder_id = _folder(self._text)
+                await self._touch()
 
     async def _begin(self, part: Part) -> None:
+        match part.name:
+            case "file":
+                await self._begin_file(part)
+            case "folderId" if self._form.folder_id is not None:
+                raise WrongParts("folderId is there twice")
+            case "folderId":
+                self._text = b""
+            case name:
+                raise WrongParts(f"part {name!r:.100} is not known here: send `file`, once or more, and `folderId`")
+
+    def _add_to_folder(self, piece: bytes) -> None:
+        self._text += piece
+        if len(self._text) > 4 * labels.MAX_LABEL:
+            raise WrongParts(_FOLDER)
+
+    async def _begin_file(self, part: Part) -> None:
         if part.filename is None:
             raise WrongParts("part `file` has no filename: send it as a file")
         if len(self._form.files) == self._state.settings.api_max_files:

@@ -5,16 +5,23 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic.config import JsonDict
 
 from api import labels
 from api.ids import Id
+from outbox.clock import as_text
 from outbox.files import File, Page
 from outbox.message import State
 
 FolderId = Annotated[
     str, Field(min_length=1, max_length=labels.MAX_LABEL, pattern=labels.FOLDER_PATTERN, examples=["invoices"])
+]
+
+Time = Annotated[
+    datetime,
+    PlainSerializer(as_text, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
 
 _FILE: JsonDict = {
@@ -38,8 +45,8 @@ class FileView(BaseModel):
     content_type: str | None = Field(description="what the client said")
     parsing: str | None = Field(description="`uploading`, `queued`, `parsed`, or `error: ` and the reason")
     version: int = Field(description="rises with each upload or reparse")
-    created_at: datetime | None
-    updated_at: datetime | None
+    created_at: Time | None
+    updated_at: Time | None
 
     @classmethod
     def of(cls, file: File) -> Self:

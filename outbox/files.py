@@ -187,16 +187,10 @@ async def remove_abandoned(database: Database, *, older_than: timedelta) -> int:
     without one is somebody else's, and not touched.
     """
     silent = {"$expr": {"$lt": ["$updated_at", {"$subtract": ["$$NOW", int(older_than.total_seconds() * 1000)]}]}}
-    gone = database[FILES].find({"$or": [{"parsing": UPLOADING, **silent}, {"parsing": ABANDONED}]}, {"parsing": 1})
+    # Judged and marked in one statement, so that an upload which shows life at this very moment is left alone.
+    await database[FILES].update_many({"parsing": UPLOADING, **silent}, {"$set": {"parsing": ABANDONED}})
     removed = 0
-    async for document in gone:
-        if document["parsing"] == UPLOADING:
-            # Asked once more in the same statement that decides: it may have shown life since it was found.
-            giving_up = await database[FILES].update_one(
-                {"_id": document["_id"], "parsing": UPLOADING, **silent}, {"$set": {"parsing": ABANDONED}}
-            )
-            if not giving_up.matched_count:
-                continue
+    async for document in database[FILES].find({"parsing": ABANDONED}, {"_id": 1}):
         removed += await abandon(database, document["_id"])
     return removed
 

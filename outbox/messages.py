@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from math import isfinite
 from typing import Any
 
@@ -11,6 +11,7 @@ from bson import ObjectId, Timestamp
 from bson.codec_options import CodecOptions, DatetimeConversion
 from pymongo.asynchronous.collection import AsyncCollection
 
+from outbox.clock import as_text
 from outbox.errors import NoSuchMessage, UsageError
 from outbox.message import State
 from outbox.schema import OUTBOX, Database, Document
@@ -87,8 +88,7 @@ def _plain(value: Any) -> Any:
         case float() if isfinite(value):
             return value
         case datetime():
-            aware = value if value.tzinfo else value.replace(tzinfo=UTC)
-            return aware.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            return as_text(value)
         case Timestamp():
             return f"{value.time}:{value.inc}"
         case dict():

@@ -21,15 +21,24 @@ Serve = Callable[..., Awaitable[httpx.AsyncClient]]
 
 
 @pytest.fixture
-def outbox_settings(mongodb_uri: str, redis_url: str, database: str) -> OutboxSettings:
-    return load(OutboxSettings, mongodb_uri=mongodb_uri, redis_url=redis_url, mongodb_database=database)
+def outbox_settings(mongodb_uri: str, redis_url: str) -> OutboxSettings:
+    return load(OutboxSettings, mongodb_uri=mongodb_uri, redis_url=redis_url, mongodb_database="test_api")
+
+
+@pytest.fixture
+def not_set_up(outbox_settings: OutboxSettings, database: str) -> OutboxSettings:
+    """The same with a database in which nothing is."""
+    return outbox_settings.model_copy(update={"mongodb_database": database})
 
 
 @pytest.fixture
 async def db(mongo: AsyncMongoClient[dict[str, Any]], outbox_settings: OutboxSettings) -> Database:
-    """The application's own database, set up."""
+    """The application's database, set up and empty. One for all tests: to set one up takes longer than most of them."""
     db = mongo[outbox_settings.mongodb_database]
     await schema.ensure(db, outbox_settings.streams)
+    for collection in schema.COLLECTIONS:
+        if collection.name != schema.PARTITIONS:
+            await db[collection.name].delete_many({})
     return db
 
 

@@ -159,16 +159,16 @@ async def test_ready_is_degraded_without_redis(api: httpx.AsyncClient, redis_ser
     assert answer.json() == {"status": "degraded", "checks": {"mongodb": "ok", "redis": "does not answer"}}
 
 
-async def test_a_database_that_is_not_set_up_is_refused(serve: Serve) -> None:
+async def test_a_database_that_is_not_set_up_is_refused(serve: Serve, not_set_up: OutboxSettings) -> None:
     with pytest.raises(SchemaError, match="outbox init"):
-        await serve()
+        await serve(not_set_up)
 
 
 async def test_it_starts_before_mongodb_and_waits_for_the_schema(
-    serve: Serve, fragile: Mongod, outbox_settings: OutboxSettings
+    serve: Serve, fragile: Mongod, not_set_up: OutboxSettings
 ) -> None:
     fragile.stop()
-    api = await serve(api_probe_seconds=0.3)
+    api = await serve(not_set_up, api_probe_seconds=0.3)
     fragile.start()
     answer = await eventually(lambda: _named(api, "not set up"))
     assert answer
@@ -177,10 +177,10 @@ async def test_it_starts_before_mongodb_and_waits_for_the_schema(
     assert upload.status_code == 503
     assert "outbox init" in upload.json()["detail"]
 
-    async with connect_mongo(outbox_settings) as client:
-        db = client[outbox_settings.mongodb_database]
+    async with connect_mongo(not_set_up) as client:
+        db = client[not_set_up.mongodb_database]
         assert await db.list_collection_names() == []
-        await schema.ensure(db, outbox_settings.streams)
+        await schema.ensure(db, not_set_up.streams)
     assert (await api.get("/health/ready")).status_code == 200
     assert (await api.post("/files", **UPLOAD)).status_code == 201
 

@@ -8,11 +8,13 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 
+from outbox import files
 from outbox.schema import Database
 from outbox.settings import OutboxSettings
 from tests.api.serving import Api
@@ -29,7 +31,7 @@ AS_FORM = {"Content-Type": "multipart/form-data; boundary=b"}
 
 @pytest.fixture
 def api(tmp_path: Path, outbox_settings: OutboxSettings, db: Database) -> Iterator[Api]:
-    with Api(tmp_path, outbox_settings, API_MAX_UPLOAD_BYTES=str(350 * MEGABYTE), API_STOP_SECONDS="5") as api:
+    with Api(tmp_path, outbox_settings, API_MAX_UPLOAD_BYTES=str(350 * MEGABYTE), API_STOP_SECONDS="2") as api:
         yield api
 
 
@@ -83,6 +85,18 @@ async def test_a_client_that_leaves_half_way_leaves_nothing(api: Api, db: Databa
     assert "Traceback" not in api.output()
 
 
+async def test_what_a_killed_api_leaves_is_removed_later(api: Api, db: Database) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", api.port)
+    writer.write(b"POST /files HTTP/1.1\r\nHost: api\r\nContent-Length: 9000000\r\n")
+    writer.write(b"Content-Type: multipart/form-data; boundary=b\r\n\r\n" + HEAD + bytes(3 * MEGABYTE))
+    await eventually(lambda: db["fs.chunks"].find_one({}))
+    api.kill()
+    writer.close()
+    assert await files.remove_abandoned(db, older_than=timedelta(hours=1)) == 0
+    assert await files.remove_abandoned(db, older_than=timedelta(seconds=-1)) == 1
+    assert not any([await db[name].count_documents({}) for name in ("files", "fs.files", "fs.chunks", "outbox")])
+
+
 @pytest.mark.parametrize("tells", [True, False])
 async def test_who_sends_too_much_gets_an_answer_and_is_cut_off(tells: bool, api: Api) -> None:
     length = {"Content-Length": str(len(HEAD) + 400 * MEGABYTE + len(TAIL))}
@@ -130,8 +144,8 @@ def test_a_taken_port_is_said_so(api: Api) -> None:
     assert "Traceback" not in ended.stderr
 
 
-def test_a_database_that_is_not_set_up_is_said_so(outbox_settings: OutboxSettings, tmp_path: Path) -> None:
-    ended = _run("--port", "0", env=dict(Api(tmp_path, outbox_settings).env or {}))
+def test_a_database_that_is_not_set_up_is_said_so(not_set_up: OutboxSettings, tmp_path: Path) -> None:
+    ended = _run("--port", "0", env=dict(Api(tmp_path, not_set_up).env or {}))
     assert ended.returncode == 1
     assert "outbox init" in ended.stderr
     assert "Traceback" not in ended.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -60,6 +61,7 @@ async def test_an_upload_is_stored_and_queued(api: httpx.AsyncClient, db: Databa
     assert file["size"] == len(contents)
     assert file["sha256"] == hashlib.sha256(contents).hexdigest()
     assert (file["parsing"], file["version"]) == ("queued", 1)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", file["created_at"])
 
     assert (await api.get(f"/files/{told['id']}")).json() == file
     message = await db.outbox.find_one({})
