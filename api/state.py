@@ -9,13 +9,13 @@ from typing import Annotated, TypedDict
 import pymongo
 from fastapi import Depends, Request
 from pymongo import AsyncMongoClient
-from redis.asyncio import Redis
 
 from api.settings import ApiSettings
 from outbox import schema
 from outbox.append import Outbox
 from outbox.schema import Database, Document
 from outbox.streams import Streams
+from outbox.topology import AnyRedis
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class State:
     streams: Streams
     mongo: AsyncMongoClient[Document]
     database: Database
-    redis: Redis
+    redis: AnyRedis
     redis_address: str
     outbox: Outbox
     gate: Gate = field(compare=False)

@@ -10,11 +10,12 @@ from importlib.resources import files
 from typing import Any, cast
 
 from bson import ObjectId
-from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
+from outbox.confirmation import Confirm
 from outbox.message import Message
 from outbox.streams import Partition, Streams, checkpoint_key
+from outbox.topology import AnyRedis
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +72,14 @@ class Script:
         self._text = (folder / "position.lua").read_text() + (folder / f"{name}.lua").read_text()
         self._digest = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
 
-    async def run(self, redis: Redis, keys: Sequence[str], args: Sequence[str | int]) -> list[Any]:
+    async def run(
+        self, redis: AnyRedis, keys: Sequence[str], args: Sequence[str | int], confirm: Confirm = Confirm.NONE
+    ) -> list[Any]:
+        operands = (len(keys), *keys, *args)
         try:
-            return cast(list[Any], await redis.evalsha(self._digest, len(keys), *keys, *args))
+            return cast(list[Any], await confirm.run(redis, keys[0], ("EVALSHA", self._digest, *operands)))
         except NoScriptError:
-            return cast(list[Any], await redis.eval(self._text, len(keys), *keys, *args))
+            return cast(list[Any], await confirm.run(redis, keys[0], ("EVAL", self._text, *operands)))
 
 
 _OPEN, _PUBLISH, _RESUME = Script("open"), Script("publish"), Script("resume")
@@ -84,17 +88,26 @@ _OPEN, _PUBLISH, _RESUME = Script("open"), Script("publish"), Script("resume")
 class Checkpoints:
     """The scripts of a partition. Each either takes effect as a whole or not at all.
 
-    A call that ends in a connection error or time-out may have taken effect: open the checkpoint again to find out.
+    A call that ends in a connection error or time-out may have taken effect, confirmed or not: open the checkpoint
+    again to find out.
     """
 
-    def __init__(self, redis: Redis, streams: Streams) -> None:
+    def __init__(self, redis: AnyRedis, streams: Streams, confirm: Confirm = Confirm.NONE) -> None:
         self._redis = redis
         self._streams = streams
+        self._confirm = confirm
 
     async def open(self, partition: Partition, token: int) -> Opened | Fenced:
-        """Read the checkpoint and shut out older tokens. Repeating it changes nothing."""
-        group = self._streams[partition.stream].group
-        status, *rest = await _OPEN.run(self._redis, _keys(partition), [token, group])
+        """Read the checkpoint and shut out older tokens. What is found is confirmed. Repeating it changes nothing."""
+        return await self._open(partition, token, self._confirm)
+
+    async def look(self, partition: Partition, token: int) -> Opened | Fenced:
+        """The same for an owner that has opened it already: writes nothing, and waits for no confirmation."""
+        return await self._open(partition, token, Confirm.NONE)
+
+    async def _open(self, partition: Partition, token: int, confirm: Confirm) -> Opened | Fenced:
+        group, write = self._streams[partition.stream].group, int(confirm is not Confirm.NONE)
+        status, *rest = await _OPEN.run(self._redis, _keys(partition), [token, group, write], confirm)
         if status == "fenced":
             return Fenced(int(rest[0] or 0))
         batch, tag, previous, messages, behind = rest
@@ -103,10 +116,14 @@ class Checkpoints:
     async def publish(
         self, partition: Partition, token: int, batch: int, tag: str, messages: Sequence[Message]
     ) -> Published | Fenced | Gap:
-        """Add `messages` to the stream as batch `batch`. Repeating it with the same number and tag adds nothing."""
+        """Add `messages` to the stream as batch `batch`. Repeating it with the same number and tag adds nothing.
+
+        Returns once the batch is confirmed. Unconfirmed, or an error: it may be there all the same.
+        """
         sent = " ".join(f"{message.id}:{message.attempts + 1}" for message in messages)
         entries = json.dumps([message.entry() for message in messages], ensure_ascii=False, separators=(",", ":"))
-        status, *rest = await _PUBLISH.run(self._redis, _keys(partition), [token, batch, tag, sent, entries])
+        args: list[str | int] = [token, batch, tag, sent, entries]
+        status, *rest = await _PUBLISH.run(self._redis, _keys(partition), args, self._confirm)
         match status:
             case "published" | "repeated":
                 return Published(rest[0], rest[1], status == "repeated")

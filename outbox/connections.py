@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pymongo import AsyncMongoClient
 from pymongo.errors import ConfigurationError
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
+from outbox import topology
 from outbox.errors import SettingsError
 from outbox.schema import Document
 from outbox.settings import OutboxSettings
+from outbox.topology import AnyRedis
 
 
 def connect_mongo(settings: OutboxSettings, *, server_selection_seconds: float = 5.0) -> AsyncMongoClient[Document]:
@@ -35,23 +34,16 @@ def connect_mongo(settings: OutboxSettings, *, server_selection_seconds: float =
         raise SettingsError(_MALFORMED.format("MONGODB_URI", "mongodb://user:password@host/?replicaSet=rs0")) from None
 
 
-def connect_redis(settings: OutboxSettings, *, timeout_seconds: float = 5.0) -> Redis:
-    """A client that never repeats a command by itself. Connects at its first use.
+def connect_redis(settings: OutboxSettings, *, timeout_seconds: float = 5.0) -> AnyRedis:
+    """A client that never repeats a command by itself, for one server, Sentinels or a cluster (see outbox.topology).
 
-    redis-py retries ten times by default, and a command whose reply was lost has been carried out already: an XADD
-    would then be there twice.
+    Connects at its first use.
     """
     try:
-        return Redis.from_url(
-            settings.redis_dsn,
-            decode_responses=True,
-            socket_timeout=timeout_seconds,
-            socket_connect_timeout=timeout_seconds,
-            retry=Retry(NoBackoff(), 0),
-            client_name="outbox",
-        )
+        return topology.connect(settings.redis_dsn, timeout_seconds=timeout_seconds)
     except ValueError:
-        raise SettingsError(_MALFORMED.format("REDIS_URL", "redis://user:password@host:6379/0")) from None
+        example = "redis://user:password@host:6379/0 (or redis+sentinel://a,b,c/name/0, redis+cluster://a,b,c)"
+        raise SettingsError(_MALFORMED.format("REDIS_URL", example)) from None
 
 
 _MALFORMED = "{0} cannot be understood. It looks like {1}; percent-encode what is not a letter or digit in a password"

@@ -89,7 +89,11 @@ class Losses:
         with held.no_longer():
             recovered = await self._messages.update_many(
                 {"_id": {"$in": again}, **published, **held.in_time()},
-                {"$set": {"state": State.PENDING.value}, "$inc": {"recovered": 1}},
+                {
+                    "$set": {"state": State.PENDING.value},
+                    "$inc": {"recovered": 1},
+                    "$currentDate": {"recovered_at": True},
+                },
                 session=session,
             )
             completed = await self._messages.update_many(

@@ -34,6 +34,7 @@ _REDIS_PASSES = frozenset(
         "MOVED",
         "ASK",
         "BUSYKEY",
+        "UNBLOCKED",
     ]
 )
 _REDIS_PASSING_TYPES = (
@@ -42,7 +43,7 @@ _REDIS_PASSING_TYPES = (
     redis_errors.BusyLoadingError,
     redis_errors.ReadOnlyError,
     redis_errors.OutOfMemoryError,
-    redis_errors.ClusterDownError,
+    redis_errors.ClusterError,
     redis_errors.MasterDownError,
     redis_errors.TryAgainError,
     OSError,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from outbox.schema import RECOVERIES, Database
+from outbox.messages import plain
+from outbox.schema import RECOVERIES, Database, Document
 from outbox.streams import Partition
 
 
@@ -19,6 +20,14 @@ class Recovery:
     recovered: int
     settled: int
     kept: int
+
+    def as_json(self) -> Document:
+        return plain(
+            {
+                "at": self.at, "stream": self.partition.stream, "number": self.partition.number,
+                "verdict": self.verdict, "recovered": self.recovered, "settled": self.settled, "kept": self.kept,
+            }
+        )  # fmt: skip
 
 
 async def record(

@@ -6,17 +6,19 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
 import pymongo
-from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from outbox import eviction, recoveries
 from outbox.clock import server_time
 from outbox.message import State
 from outbox.messages import LENIENT, plain
+from outbox.recoveries import Recovery
 from outbox.schema import OUTBOX, PARTITIONS, RELAYS, Database, Document
 from outbox.streams import Stream, Streams
+from outbox.topology import AnyRedis
 
 MONGO_SECONDS = 5.0
 REDIS_SECONDS = 2.0
@@ -49,6 +51,8 @@ class Queue:
     streams: Mapping[str, Depth]
     reachable: bool
     error: str | None = None
+    eviction_policy: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ class Status:
     queue: Queue
     partitions: tuple[Document, ...]
     relays: tuple[Document, ...]
+    recoveries: tuple[Recovery, ...]
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -70,11 +75,17 @@ class Status:
             "streams": {name: depth.as_json() for name, depth in self.queue.streams.items()},
             "partitions": [plain(partition) for partition in self.partitions],
             "relays": [plain(relay) for relay in self.relays],
-            "redis": {"reachable": self.queue.reachable, "error": self.queue.error},
+            "recoveries": [recovery.as_json() for recovery in self.recoveries],
+            "redis": {
+                "reachable": self.queue.reachable,
+                "error": self.queue.error,
+                "eviction_policy": self.queue.eviction_policy,
+                "warnings": list(self.queue.warnings),
+            },
         }
 
 
-async def collect(database: Database, redis: Redis, streams: Streams) -> Status:
+async def collect(database: Database, redis: AnyRedis, streams: Streams) -> Status:
     """The status now. That Redis does not answer is a part of it; an error of MongoDB is raised.
 
     The numbers are not of one moment: while messages flow, their sum may be off by what moved meanwhile.
@@ -86,7 +97,10 @@ async def collect(database: Database, redis: Redis, streams: Streams) -> Status:
         oldest = await _oldest_pending(readable)
         # A position is cut to the second, and a clock may be set back.
         age = max(0.0, round((now - oldest).total_seconds(), 3)) if oldest else None
-        return Status(now, await count(readable), age, depths, await _partitions(readable), await _relays(readable))
+        return Status(
+            now, await count(readable), age, depths,
+            await _partitions(readable), await _relays(readable), tuple(await recoveries.latest(readable)),
+        )  # fmt: skip
 
 
 async def count(database: Database) -> dict[State, int]:
@@ -107,8 +121,8 @@ async def _count(database: Database, state: State) -> int:
     return int(reply["n"])
 
 
-async def queue(redis: Redis, streams: Streams) -> Queue:
-    """What Redis has of each declared stream, in one round trip. Never raises because of Redis."""
+async def queue(redis: AnyRedis, streams: Streams) -> Queue:
+    """What Redis has of each declared stream. Never raises because of Redis."""
     try:
         async with asyncio.timeout(REDIS_SECONDS):
             return await _queue(redis, streams)
@@ -119,27 +133,28 @@ async def queue(redis: Redis, streams: Streams) -> Queue:
     return Queue({name: Depth() for name in streams}, reachable=False, error=error)
 
 
-async def _queue(redis: Redis, streams: Streams) -> Queue:
-    async with redis.pipeline(transaction=False) as pipe:
-        for stream in streams.values():
-            pipe.xlen(stream.name)
-            pipe.xinfo_groups(stream.name)
-        replies = await pipe.execute(raise_on_error=False)
+async def _queue(redis: AnyRedis, streams: Streams) -> Queue:
+    found = await asyncio.gather(*(_depth(redis, stream) for stream in streams.values()), return_exceptions=True)
     depths, errors = {}, []
-    for stream, length, groups in zip(streams.values(), replies[::2], replies[1::2], strict=True):
-        if isinstance(length, Exception):
-            if not isinstance(length, ResponseError):
-                raise length
-            depths[stream.name] = Depth()
-            errors.append(f"{stream.name}: {length}")  # a key of another type, or no permission
-            continue
-        # The stream is not there yet, and so neither is its group.
-        found = [] if isinstance(groups, Exception) else cast(list[dict[str, Any]], groups)
-        depths[stream.name] = await _depth(redis, stream, length, found)
-    return Queue(depths, reachable=True, error="; ".join(errors) or None)
+    for stream, depth in zip(streams, found, strict=True):
+        match depth:
+            case Depth():
+                depths[stream] = depth
+            case RedisError() | OSError():  # a key of another type, no permission, or a shard that is away
+                depths[stream] = Depth()
+                errors.append(f"{stream}: {depth}")
+            case BaseException():
+                raise depth
+    policy = await eviction.policy(redis)
+    return Queue(depths, True, "; ".join(errors) or None, policy, tuple(eviction.warnings(policy)))
 
 
-async def _depth(redis: Redis, stream: Stream, length: int, groups: list[dict[str, Any]]) -> Depth:
+async def _depth(redis: AnyRedis, stream: Stream) -> Depth:
+    length = await redis.xlen(stream.name)
+    try:
+        groups: list[dict[str, Any]] = await redis.xinfo_groups(stream.name)
+    except ResponseError:
+        groups = []  # the stream is not there yet, and so neither is its group
     group = next((group for group in groups if group["name"] == stream.group), None)
     if group is None:
         return Depth(length, length, 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 from typing import Annotated
@@ -48,7 +49,7 @@ def relay(
 
 async def _run(settings: RelaySettings, outbox_settings: OutboxSettings, once: bool) -> None:
     daemon = Relay(settings, outbox_settings, listen=_listen(settings), until_empty=once)
-    loop, running = asyncio.get_running_loop(), asyncio.current_task()
+    loop = asyncio.get_running_loop()
     signals = 0
 
     def on_signal() -> None:
@@ -56,16 +57,14 @@ async def _run(settings: RelaySettings, outbox_settings: OutboxSettings, once: b
         signals += 1
         if signals == 1:
             daemon.stop()
-        elif running:
+        else:
             log.warning("leaving at once: the next owner takes up what was in hand")
-            running.cancel()
+            # As by SIGKILL, which everything here survives: taking leave of a server that hangs would take its time.
+            os._exit(1)
 
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, on_signal)
-    try:
-        await daemon.run()
-    except asyncio.CancelledError:
-        raise typer.Exit(1) from None
+    await daemon.run()
 
 
 def _listen(settings: RelaySettings) -> socket.socket:

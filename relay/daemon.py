@@ -12,7 +12,6 @@ from functools import partial
 
 import structlog
 from pymongo import AsyncMongoClient
-from redis.asyncio import Redis
 
 from outbox import changes
 from outbox.checkpoint import Checkpoints
@@ -22,7 +21,9 @@ from outbox.losses import Losses
 from outbox.schema import Database, Document
 from outbox.settings import OutboxSettings
 from outbox.store import Store
+from outbox.topology import AnyRedis
 from relay import once, probes
+from relay.advice import LOOK_SECONDS, Advice
 from relay.drainer import Drainer
 from relay.jobs import Jobs, add_all
 from relay.leaser import Leaser
@@ -31,7 +32,7 @@ from relay.outage import Outages, Probe
 from relay.recovery import Recovery
 from relay.service import Pass, Service
 from relay.settings import RelaySettings
-from relay.startup import wait_for_schema
+from relay.startup import refuse_what_cannot_be_confirmed, wait_for_schema
 from relay.wakeup import Hints, Sweep
 
 log = structlog.get_logger(__name__)
@@ -71,6 +72,7 @@ class Relay:
         """Drain until `stop`.
 
         :raises SchemaError: the database is not set up.
+        :raises SettingsError: Redis cannot confirm as RELAY_CONFIRM asks.
         :raises Unreachable: only with `until_empty`; otherwise a server is waited for, for ever.
         """
         async with (
@@ -87,14 +89,15 @@ class Relay:
                     database, self._streams, outages, self._stop, address=self._addresses["mongodb"], patience=patience
                 )
                 if not self._stop.is_set():
+                    await refuse_what_cannot_be_confirmed(redis, self._settings.relay_confirm)
                     await self._serve(client, redis, store, outages)
             finally:
                 outages.close()
 
-    async def _serve(self, client: AsyncMongoClient[Document], redis: Redis, store: Store, outages: Outages) -> None:
+    async def _serve(self, client: AsyncMongoClient[Document], redis: AnyRedis, store: Store, outages: Outages) -> None:
         settings, database = self._settings, client[self._outbox_settings.mongodb_database]
         leases = Leases(database, self._streams, self._me, seconds=settings.relay_lease_seconds)
-        checkpoints = Checkpoints(redis, self._streams)
+        checkpoints = Checkpoints(redis, self._streams, settings.relay_confirm)
         recovery = Recovery(database, store, Losses(database, self._streams), checkpoints, leases)
 
         def service(name: str, run_once: Callable[[], Awaitable[Pass]], interval: float = 1.0) -> Service:
@@ -109,11 +112,13 @@ class Relay:
         leaser = Leaser(leases, self._me, about, drain, seconds=settings.relay_lease_seconds)
         leasing = service("lease", leaser.run_once, settings.relay_lease_seconds / 3)
         messages = Hints(lambda: changes.pending_partitions(database), leaser.wake)
+        advice = Advice(redis)
         relays = Hints(lambda: changes.relays(database), lambda _: leasing.wake())
         beside = [
             service("sweep", Sweep(store, leaser.wake).run_once, settings.relay_poll_seconds),
             service("hints of messages", messages.run_once),
             service("hints of relays", relays.run_once),
+            service("advice", advice.run_once, LOOK_SECONDS),
         ]
         if self._until_empty:
             beside.append(
@@ -123,7 +128,7 @@ class Relay:
         async with (
             asyncio.TaskGroup() as group,
             self._jobs(group, database),
-            self._probes(group, leaser, outages),
+            self._probes(group, leaser, outages, advice),
         ):
             renewing = group.create_task(leasing.run(), name=leasing.name)
             waking = [group.create_task(other.run(), name=other.name) for other in beside]
@@ -155,11 +160,13 @@ class Relay:
             watch.cancel()
 
     @asynccontextmanager
-    async def _probes(self, group: asyncio.TaskGroup, leaser: Leaser, outages: Outages) -> AsyncIterator[None]:
+    async def _probes(
+        self, group: asyncio.TaskGroup, leaser: Leaser, outages: Outages, advice: Advice
+    ) -> AsyncIterator[None]:
         def obstacles() -> list[str]:
             return outages.current() + ([] if leaser.trusted() else ["leases"])
 
-        server = probes.server(obstacles, lambda: leaser.held, self._metrics)
+        server = probes.server(obstacles, lambda: advice.warnings, lambda: leaser.held, self._metrics)
         serving = group.create_task(server.serve(sockets=[self._listen]), name="probes")
         try:
             yield

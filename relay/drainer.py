@@ -151,7 +151,7 @@ class Drainer:
         return answer
 
     async def _still_there(self, progress: Progress) -> bool:
-        opened = await self._checkpoints.open(self.lease.partition, self.lease.token)
+        opened = await self._checkpoints.look(self.lease.partition, self.lease.token)
         return not isinstance(opened, Fenced) and (opened.batch, opened.tag, opened.behind) == (
             progress.batch,
             progress.tag,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import uvicorn
@@ -22,8 +22,13 @@ class Probes(uvicorn.Server):
         yield
 
 
-def server(obstacles: Callable[[], list[str]], held: Callable[[], int], metrics: Metrics) -> Probes:
-    """`obstacles` returns what keeps the relay from working, if anything; `held` its number of partitions."""
+def server(
+    obstacles: Callable[[], list[str]], warnings: Callable[[], Sequence[str]], held: Callable[[], int], metrics: Metrics
+) -> Probes:
+    """`obstacles` returns what keeps the relay from working, if anything; `held` its number of partitions.
+
+    `warnings` are for an operator to read, and make nobody unready.
+    """
 
     async def healthz(_: Request) -> Response:
         # That it answers shows that the event loop turns; whatever else failed would have ended the process.
@@ -33,7 +38,7 @@ def server(obstacles: Callable[[], list[str]], held: Callable[[], int], metrics:
         waiting_for = obstacles()
         status = "ready" if not waiting_for else "waiting"
         return JSONResponse(
-            {"status": status, "waiting_for": waiting_for, "partitions": held()},
+            {"status": status, "waiting_for": waiting_for, "warnings": list(warnings()), "partitions": held()},
             status_code=503 if waiting_for else 200,
         )
 

@@ -1,4 +1,4 @@
-"""Start: wait for the servers, and look whether the database is set up."""
+"""Start: wait for MongoDB, and look whether both servers can do what is asked of them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import asyncio
 from dataclasses import dataclass
 
 from outbox import schema
-from outbox.errors import Unreachable
+from outbox.confirmation import CannotConfirm, Confirm
+from outbox.errors import SettingsError, Unreachable
+from outbox.outages import classify
 from outbox.schema import Database
 from outbox.streams import Streams
+from outbox.topology import AnyRedis
 from relay.outage import Outages
 from relay.service import Next, Service
 
@@ -49,3 +52,18 @@ async def wait_for_schema(
         raise Unreachable("mongodb", address, f"no answer for {patience:.0f} s") from None
     finally:
         watch.cancel()
+
+
+async def refuse_what_cannot_be_confirmed(redis: AnyRedis, confirm: Confirm) -> None:
+    """Raise SettingsError when Redis answers and will never confirm as RELAY_CONFIRM asks.
+
+    Not when it does not answer: then it is waited for, and if it turns out to be too old, that is told then, loudly.
+    """
+    try:
+        await confirm.probe(redis)
+    except CannotConfirm as error:
+        raise SettingsError(str(error)) from error
+    except Exception as error:
+        if classify(error) is None:
+            raise
+        # Whoever drains meets it as well, and tells it.

@@ -6,7 +6,7 @@ OUTBOX_REDIS_SERVER and OUTBOX_MONGOD choose other server programs for the whole
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
@@ -68,4 +68,4 @@ async def mongo(mongodb_uri: str) -> AsyncIterator[AsyncMongoClient[dict[str, An
 async def redis(redis_url: str) -> AsyncIterator[Redis]:
     """The product's own client, to an empty Redis: text, and no retries of its own."""
     async with connect_redis(load(OutboxSettings, redis_url=redis_url)) as client:
-        yield client
+        yield cast(Redis, client)

@@ -9,7 +9,6 @@ from typing import TypeVar
 
 from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from outbox.connections import connect_mongo, connect_redis
@@ -18,6 +17,7 @@ from outbox.outages import Trouble, classify, server_of
 from outbox.schema import Database, Document
 from outbox.settings import OutboxSettings, load
 from outbox.streams import Streams
+from outbox.topology import AnyRedis
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ class Servers:
     streams: Streams
     mongo: AsyncMongoClient[Document]
     database: Database
-    redis: Redis
+    redis: AnyRedis
 
 
 class Refused(OutboxError):

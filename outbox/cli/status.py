@@ -76,6 +76,12 @@ def _show(now: Status) -> None:
         ],
     )
     write_table("Relays", ["relay"], [[relay["id"]] for relay in now.relays])
+    if now.recoveries:
+        write_table(
+            "Recoveries: what Redis lost",
+            ["when", "partition", "verdict", "pending again", "settled", "survived"],
+            [[moments.show(r.at), r.partition, r.verdict, r.recovered, r.settled, r.kept] for r in now.recoveries],
+        )
     for warning in _warnings(now):
         write_line(f"! {warning}")
 
@@ -92,6 +98,7 @@ def _warnings(now: Status) -> list[str]:
         warnings.append(f"Redis does not answer: {now.queue.error}. Messages wait in MongoDB until it does.")
     elif now.queue.error:
         warnings.append(f"Redis: {now.queue.error}")
+    warnings += now.queue.warnings
     if not now.relays:
         warnings.append("No relay is running, so nothing is published. Start one: outbox relay")
     if dead := now.messages[State.DEAD]:

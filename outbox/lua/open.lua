@@ -3,6 +3,8 @@
 --
 -- KEYS[1] checkpoint   KEYS[2] stream
 -- ARGV[1] token        ARGV[2] consumer group, created at 0 if it is not there
+-- ARGV[3] 1: write in any case. A WAIT behind this call waits for what its own connection wrote, and for all before it
+--         with it; after a call that only read, it would confirm a batch that nobody else has.
 --
 -- {'opened', batch, tag, previous tag, messages, behind 0|1}   or   {'fenced', the higher token}
 
@@ -15,7 +17,7 @@ end
 -- Before the group is created: that creates the stream, too.
 local last, added = position(KEYS[2])
 
-if token ~= ARGV[1] then
+if token ~= ARGV[1] or ARGV[3] == '1' then
   redis.call('HSET', KEYS[1], 'token', ARGV[1])
 end
 

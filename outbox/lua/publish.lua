@@ -16,6 +16,7 @@ if checkpoint[1] ~= ARGV[1] then
   return {'fenced', checkpoint[1] or ''}
 end
 if checkpoint[2] == ARGV[2] and checkpoint[3] == ARGV[3] then
+  redis.call('HSET', KEYS[1], 'tag', ARGV[3])  -- as it was, so that a WAIT behind this call has what to wait for
   return {'repeated', checkpoint[4], checkpoint[5]}
 end
 local last, added = position(KEYS[2])

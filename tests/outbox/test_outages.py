@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import cast
 
 import pytest
 import redis.exceptions as redis_errors
@@ -33,13 +34,14 @@ def troubled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 async def client(troubled: RedisServer) -> AsyncIterator[Redis]:
     async with connect_redis(load(OutboxSettings, redis_url=troubled.url), timeout_seconds=0.5) as client:
         await client.flushall()
-        yield client
+        yield cast(Redis, client)
 
 
 def another(client: Redis, credentials: str = "") -> Redis:
     """A client to the same server, as somebody else."""
     address = client.connection_pool.connection_kwargs
-    return connect_redis(load(OutboxSettings, redis_url=f"redis://{credentials}{address['host']}:{address['port']}"))
+    url = f"redis://{credentials}{address['host']}:{address['port']}"
+    return cast(Redis, connect_redis(load(OutboxSettings, redis_url=url)))
 
 
 async def failure(awaitable: Awaitable[object]) -> Exception:

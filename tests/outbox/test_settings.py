@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import pytest
 from pydantic import ValidationError
+from redis.asyncio import Redis
 
 from outbox import SettingsError, Stream, Subject
 from outbox.connections import connect_mongo, connect_redis
@@ -50,6 +51,7 @@ def test_a_redis_url_goes_over_host_port_and_password(monkeypatch: pytest.Monkey
 def test_any_password_reaches_the_client_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_PASSWORD", password := "p@ss:/w?rd#%41 ü")
     client = connect_redis(load(OutboxSettings))
+    assert isinstance(client, Redis)
     assert client.connection_pool.connection_kwargs["password"] == password
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from outbox import State, Stream, Streams, schema, stats
+from outbox import State, Stream, Streams, recoveries, schema, stats
 from outbox.clock import server_time
 from outbox.connections import connect_redis
 from outbox.leases import Leases
@@ -180,6 +180,17 @@ async def test_partitions_and_relays(db: Database, redis: Redis, streams: Stream
     [relay] = status["relays"]
     assert 25 < relay.pop("expires_in_seconds") <= 30
     assert relay == {"id": "relay-1", "host": "here", "pid": 5}
+
+
+async def test_recoveries_the_latest_first(db: Database, redis: Redis, streams: Streams) -> None:
+    for lost in (5, 7):
+        await recoveries.record(
+            db, Partition(FILE_STREAM, 1), owner="r", verdict="tail_lost", recovered=lost, settled=1, kept=2
+        )
+    found = (await stats.collect(db, redis, streams)).as_json()["recoveries"]
+    assert [recovery.pop("recovered") for recovery in found] == [7, 5]
+    assert found[0].pop("at").endswith("Z")
+    assert found[0] == {"stream": FILE_STREAM, "number": 1, "verdict": "tail_lost", "settled": 1, "kept": 2}
 
 
 async def test_a_relay_whose_time_has_run_out_is_not_shown(db: Database, redis: Redis, streams: Streams) -> None:

@@ -19,6 +19,7 @@ from outbox.schema import OUTBOX, PARTITIONS, Database, Document
 from outbox.settings import load
 from outbox.store import Store
 from outbox.streams import Partition, Stream, Streams, Subject
+from outbox.topology import AnyRedis
 from relay.drainer import Drained, Drainer, Outcome
 from relay.recovery import Recovery
 from relay.settings import RelaySettings
@@ -51,10 +52,10 @@ class Owner:
 class World:
     """What a test sees and does."""
 
-    def __init__(self, client: AsyncMongoClient[Document], database: str, redis: Redis, streams: Streams) -> None:
+    def __init__(self, client: AsyncMongoClient[Document], database: str, redis: AnyRedis, streams: Streams) -> None:
         self.client = client
         self.database: Database = client[database]
-        self.redis = redis
+        self.redis = cast(Redis, redis)  # a cluster's client has the same commands
         self.streams = streams
         self.outbox = Outbox(streams, database=database)
         self.store = Store(self.database)
@@ -149,7 +150,7 @@ def _file_id(key: str) -> Any:
 
 @asynccontextmanager
 async def a_world(
-    client: AsyncMongoClient[Document], database: str, redis: Redis, streams: Iterable[Stream] = (STREAM,)
+    client: AsyncMongoClient[Document], database: str, redis: AnyRedis, streams: Iterable[Stream] = (STREAM,)
 ) -> AsyncIterator[World]:
     declared = Streams(streams)
     await schema.ensure(client[database], declared)

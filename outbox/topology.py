@@ -1,0 +1,201 @@
+"""The ways to a Redis: one server, a primary that Sentinels watch over, or a cluster. The address's scheme tells which.
+
+==========================================================  ==========================================================
+``redis://user:password@host:6379/0``                       one server
+``redis+sentinel://user:password@a:26379,b:26379/name/0``   the primary that Sentinels at a and b know as ``name``
+``redis+cluster://user:password@a:6379,b:6379``             the cluster of which a and b are members
+==========================================================  ==========================================================
+
+``rediss`` instead of ``redis`` is TLS, to Sentinels too. Options of redis-py follow a ``?``, such as ``ssl_ca_certs=``;
+for the Sentinels themselves, ``sentinel_username=`` and ``sentinel_password=``.
+
+No client of these carries out a command twice by itself: after a lost reply it raises, and who called finds out what
+happened. A cluster's redirections are followed, because a command that is redirected has not been carried out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self, TypeAlias
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from redis.asyncio import Redis, RedisCluster, Sentinel
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import SSLConnection, parse_url
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import SentinelConnectionPool
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import MovedError, RedisClusterException
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+AnyRedis: TypeAlias = Redis | RedisCluster
+Command: TypeAlias = Sequence[str | int]
+
+SENTINEL_SECONDS = 1.0
+"""How long one Sentinel may take to answer before the next one is asked."""
+
+
+def connect(url: str, *, timeout_seconds: float) -> AnyRedis:
+    """A client for `url`, which connects at its first use. ValueError when the address cannot be understood."""
+    options: dict[str, Any] = {
+        "decode_responses": True,
+        "socket_timeout": timeout_seconds,
+        "socket_connect_timeout": timeout_seconds,
+        "client_name": "outbox",
+    }
+    address = urlsplit(url)
+    try:
+        match address.scheme.partition("+")[2]:
+            case "sentinel":
+                return _sentinel(Members.read(address), options)
+            case "cluster":
+                return _cluster(Members.read(address), options)
+            case _:
+                return Redis.from_url(url, **options, retry=_never())
+    except (TypeError, RedisClusterException) as error:  # an option that there is not, or a database number
+        raise ValueError(str(error)) from None
+
+
+async def on_one_connection(redis: AnyRedis, key: str, commands: Sequence[Command]) -> list[Any]:
+    """Send `commands` at once, on one connection, to the server that has `key`; the replies, errors among them.
+
+    A redirection is not followed: what came after the command would have gone to the wrong server.
+    """
+    if isinstance(redis, Cluster):
+        return await redis.on_one_connection(key, commands)
+    async with redis.pipeline(transaction=False) as pipe:
+        for command in commands:
+            pipe.execute_command(*command)
+        replies: list[Any] = await pipe.execute(raise_on_error=False)
+        return replies
+
+
+async def primaries(redis: AnyRedis, *command: str | int) -> list[Any]:
+    """The replies of each primary to one command, errors among them. Raises when a cluster's primaries are unknown."""
+    if not isinstance(redis, Cluster):
+        return [*await asyncio.gather(redis.execute_command(*command), return_exceptions=True)]
+    await redis.initialize()
+    asked = (redis.execute_command(*command, target_nodes=node) for node in redis.get_primaries())
+    return await asyncio.gather(*asked, return_exceptions=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """An address that names several servers, taken apart."""
+
+    hosts: tuple[tuple[str, int], ...]
+    path: tuple[str, ...]
+    options: dict[str, Any]
+    """What redis-py reads from user, password and query."""
+    tls: bool
+
+    @classmethod
+    def read(cls, address: SplitResult) -> Self:
+        scheme = address.scheme.partition("+")[0]
+        credentials, at, hosts = address.netloc.rpartition("@")
+        read = [parse_url(f"{scheme}://{credentials}{at}{host}?{address.query}") for host in hosts.split(",")]
+        if not all("host" in member for member in read):
+            raise ValueError("a host is missing")
+        options: dict[str, Any] = dict(read[0])
+        for name in ("host", "port", "connection_class"):
+            options.pop(name, None)
+        path = tuple(unquote(part) for part in address.path.split("/") if part)
+        standard = 26379 if address.scheme.endswith("sentinel") else 6379
+        return cls(
+            tuple((member["host"], member.get("port", standard)) for member in read),
+            path,
+            options,
+            tls=read[0].get("connection_class") is SSLConnection,
+        )
+
+
+def _never() -> Retry:
+    # redis-py retries ten times by default, and an XADD whose reply was lost would then be there twice.
+    return Retry(NoBackoff(), 0)
+
+
+def _sentinel(members: Members, options: dict[str, Any]) -> Redis:
+    match members.path:
+        case (name,):
+            number = 0
+        case (name, text):
+            number = int(text)
+        case _:
+            raise ValueError("after the Sentinels, name the service that they watch, such as /mymaster/0")
+    own = members.options
+    sentinel_only = {
+        option: own.pop(f"sentinel_{option}") for option in ("username", "password") if f"sentinel_{option}" in own
+    }
+    tls = {option: value for option, value in own.items() if option.startswith("ssl_")} | {"ssl": members.tls}
+    sentinels = Sentinel(  # type: ignore[no-untyped-call]
+        members.hosts,
+        sentinel_kwargs={
+            "socket_timeout": SENTINEL_SECONDS,
+            "socket_connect_timeout": SENTINEL_SECONDS,
+            "retry": _never(),
+            **(tls if members.tls else {}),
+            **sentinel_only,
+        },
+    )
+    return sentinels.master_for(  # type: ignore[no-any-return]
+        name,
+        connection_pool_class=_Watched,
+        **{**options, **own, "db": number, "retry": _never(), **({"ssl": True} if members.tls else {})},
+    )
+
+
+class _Watched(SentinelConnectionPool):
+    """Connections to the primary of the moment; with them, those to the Sentinels are closed."""
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        await self.sentinel_manager.aclose()
+
+
+def _cluster(members: Members, options: dict[str, Any]) -> Cluster:
+    if members.path not in ((), ("0",)):
+        raise ValueError("a cluster has one database, number 0")
+    nodes = [ClusterNode(host, port) for host, port in members.hosts]
+    return Cluster(startup_nodes=nodes, **options, **members.options, ssl=members.tls, retry=_never())
+
+
+class Cluster(RedisCluster):
+    """A cluster's client that is like one server's: it connects at its first use, and raises the same errors."""
+
+    async def __aenter__(self) -> Self:
+        return self  # redis-py would connect here
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        # After an error, redis-py takes itself for closed, and leaves the connections open.
+        for nodes in ("nodes_cache", "startup_nodes"):
+            await self.nodes_manager.aclose(nodes)
+
+    async def initialize(self, *args: Any, **options: Any) -> Self:
+        try:
+            await super().initialize(*args, **options)
+        except RedisClusterException as error:  # not one of redis-py's own root of errors
+            raise RedisConnectionError(str(error)) from error
+        return self
+
+    async def ping(self, **options: Any) -> bool:
+        """Whether some primary answers. Not all, or a shard that is away would keep the others' work from going on."""
+        return bool(await self.execute_command("PING", target_nodes=self.RANDOM))
+
+    async def on_one_connection(self, key: str, commands: Sequence[Command]) -> list[Any]:
+        await self.initialize()
+        node = self.get_node_from_key(key)
+        async with self.pipeline() as pipe:
+            for command in commands:
+                pipe.execute_command(*command, target_nodes=node)
+            replies = await pipe.execute(raise_on_error=False, allow_redirections=False)
+        if any(isinstance(reply, RedisConnectionError | RedisTimeoutError | MovedError) for reply in replies):
+            # A pipeline does not look for the new layout by itself, as a single command does.
+            self._initialize = True
+        return replies

@@ -1,0 +1,86 @@
+"""What a client and an operator did, in order: the judge's knowledge of what should be there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """A transaction with one message. `acknowledged`: its commit was confirmed; otherwise it may or may not be."""
+
+    message: str
+    key: str
+    acknowledged: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """A transaction that was aborted, or that a failover took away: nobody may ever see its message."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Poisoned:
+    """A document written around the library that cannot be sent as it is."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A worker has dealt with what a key names: if Redis loses its entries later, they are not wanted again."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """An operator has put a published message back once: it is to enter the stream once more.
+
+    Not between a loss and its discovery: then a replay may be answered by the very entry that recovery wants.
+    """
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """An operator has put a dead message back: it enters the stream now, out of the order of its key."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Redis lost data. What was in the streams right before and right after that, as (message, attempt).
+
+    `before` None: unknown, because messages were being published at that moment.
+    """
+
+    survived: tuple[tuple[str, int], ...] = ()
+    before: tuple[tuple[str, int], ...] | None = None
+
+
+Event = Appended | RolledBack | Poisoned | Settled | Replayed | Retried | Lost
+
+
+@dataclass(slots=True)
+class History:
+    """Events in the order in which they happened. Appends to one key stand in the order of their commits."""
+
+    events: list[Event] = field(default_factory=list)
+
+    def add(self, *events: Event) -> None:
+        self.events += events
+
+    def appended(self) -> Iterable[Appended]:
+        return (event for event in self.events if isinstance(event, Appended))
+
+    def acknowledged(self) -> set[str]:
+        return {event.message for event in self.appended() if event.acknowledged}
+
+    def settled(self) -> set[str]:
+        return {event.key for event in self.events if isinstance(event, Settled)}

@@ -1,0 +1,116 @@
+"""What a relay does next: a request is sent, its answer decides the next one, and any trouble leads back to open."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from . import scripts, statements
+from .rules import Bounds, Rules
+from .world import START, UNKNOWN, Do, Entry, Redis, Relay, Request, World, fresh, fresh_marker
+
+OPEN = Request(Do.OPEN)
+_IN_REDIS = (Do.OPEN, Do.SCAN, Do.PUBLISH, Do.STAMP)
+
+
+def perform(world: World, relay: Relay, rules: Rules, bounds: Bounds) -> tuple[World, object]:
+    """Let the server execute the relay's request."""
+    token, request = relay
+    if request.do in _IN_REDIS:
+        new = _new(world, rules) if request.do is Do.OPEN else scripts.New(START, 0)
+        redis, answer = scripts.run(world.redis, token, request, new, rules)
+        return (world if redis is world.redis else world._replace(redis=redis)), answer
+    mongo = statements.Mongo(world.messages, world.lease)
+    recovery = fresh(world, UNKNOWN[0]) if request.do is Do.COMPARE and rules.named else UNKNOWN
+    after, answer = statements.run(mongo, token, request, recovery, rules, bounds)
+    if after is not mongo:
+        world = world._replace(messages=after.messages, lease=after.lease)
+    if request.do is Do.COMPARE and rules.barrier and answer != statements.LOST and world.flying:
+        done = tuple(late for late in world.flying if late.request.do not in statements.MESSAGES)
+        world = world._replace(flying=done)
+    return world, answer
+
+
+def follow(world: World, relay: Relay, answer: object, rules: Rules, bounds: Bounds) -> Relay | None:
+    """The relay after its request was answered; None when it has lost its lease and stops."""
+    token, request = relay
+    if answer == statements.LOST:
+        return None
+    if answer in (scripts.REFUSED, "gap", statements.STALE):
+        return Relay(token, OPEN)
+    if request.do is Do.OPEN and isinstance(answer, int):
+        # A higher token in Redis than in MongoDB: somebody else's, or MongoDB was restored from a backup.
+        return Relay(token, Request(Do.RAISE, step=answer + 1)) if world.lease.token == token else None
+    if request.do is Do.RAISE:
+        return Relay(request.step, OPEN)
+    return Relay(token, _next(world, request, answer, rules, bounds))
+
+
+def _next(world: World, request: Request, answer: object, rules: Rules, bounds: Bounds) -> Request:
+    position = request.position
+    match request.do:
+        case Do.OPEN:
+            redis = cast(Redis, answer)
+            assert redis.checkpoint
+            _, there, before, entries, _ = redis.checkpoint
+            if not rules.reconcile:
+                return Request(Do.STAMP, there, _stamped(world, there, rules), (), redis.marker, world.lease.position)
+            return Request(Do.COMPARE, before, there, entries, redis.marker, step=int(redis.gone))
+        case Do.COMPARE if answer in ("same", "adopted"):
+            # Also when both say the same: the lease advances before the messages are marked.
+            return _mark(Request(Do.MARK, UNKNOWN, position, request.entries), rules, bounds)
+        case Do.COMPARE if answer == "histories differ":
+            return Request(Do.SCAN, position, UNKNOWN, (), request.marker, world.lease.position)
+        case Do.COMPARE:
+            return Request(
+                Do.TAKE, position, _stamped(world, position, rules), (), request.marker, world.lease.position
+            )
+        case Do.SCAN:
+            found = cast(tuple[Entry, ...], answer)
+            best = tuple(sorted(dict(sorted(found)).items()))
+            return request._replace(do=Do.KEEP, position=_stamped(world, request.before, rules), entries=best)
+        case Do.KEEP | Do.TAKE if request.step + bounds.page < len(world.messages):
+            return request._replace(step=request.step + bounds.page)
+        case Do.KEEP | Do.TAKE:
+            return request._replace(do=Do.STAMP, entries=(), step=0)
+        case Do.STAMP:
+            return Request(Do.SETTLE, request.recovery, position)
+        case Do.FETCH if not rules.snapshot and request.step == 0:
+            found = cast(tuple[Entry, ...], answer)
+            return request._replace(entries=found, step=found[0][0] + 1 if found else 1)
+        case Do.FETCH:
+            entries = cast(tuple[Entry, ...], answer)
+            if not entries:
+                return Request(Do.FETCH, before=request.before)
+            reached = fresh(world, request.before[0] + 1)
+            first = Do.PUBLISH if rules.late_mark else Do.MARK
+            return Request(first, request.before, reached, entries)
+        case Do.PUBLISH:
+            return request._replace(do=Do.ADVANCE if rules.advance or not rules.late_mark else Do.MARK)
+        case Do.ADVANCE if not (rules.advance and rules.late_mark):
+            return Request(Do.FETCH, before=position)
+        case Do.ADVANCE:
+            return _mark(Request(Do.MARK, UNKNOWN, position, request.entries), rules, bounds)
+        case Do.MARK:
+            return _mark(request._replace(step=request.step + bounds.page), rules, bounds)
+        case Do.SETTLE:
+            return Request(Do.FETCH, before=position)
+    raise ValueError(request)
+
+
+def _mark(request: Request, rules: Rules, bounds: Bounds) -> Request:
+    """The next page of a mark; after the last one, the next fetch (or what a mutation has put off)."""
+    if request.step < len(request.entries):
+        return request
+    if request.before == UNKNOWN:
+        return Request(Do.FETCH, before=request.position)
+    return request._replace(do=Do.ADVANCE if rules.late_mark else Do.PUBLISH, step=0)
+
+
+def _new(world: World, rules: Rules) -> scripts.New:
+    there, marker = world.redis.checkpoint, world.redis.marker
+    position = fresh(world, 0) if there is None and rules.nonce else START
+    return scripts.New(position, marker or fresh_marker(world))
+
+
+def _stamped(world: World, there: tuple[int, int], rules: Rules) -> tuple[int, int]:
+    return fresh(world, there[0] + 1) if rules.stamp else there

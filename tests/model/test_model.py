@@ -1,0 +1,43 @@
+"""The protocol keeps its promises in every world within the bounds, and each protection is one that it needs."""
+
+from __future__ import annotations
+
+import pytest
+
+from .rules import Bounds, Rules
+from .scenarios import MUTATIONS, SCENARIOS, SECOND_LINES, Mutation
+from .search import search
+from .telling import tell
+
+SLEEPER = SCENARIOS["a relay sleeps while redis forgets"]
+
+
+@pytest.mark.parametrize("bounds", SCENARIOS.values(), ids=SCENARIOS.keys())
+def test_every_promise_holds_in_every_world(bounds: Bounds) -> None:
+    found = search(Rules(), bounds)
+    assert found.broken is None, "\n".join(tell(found, Rules(), bounds))
+    assert found.worlds > 10_000
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=[",".join(mutation.without) for mutation in MUTATIONS])
+def test_a_protection_taken_out_breaks_a_promise(mutation: Mutation) -> None:
+    found = search(mutation.rules, mutation.bounds)
+    assert found.broken is not None
+    assert found.broken.startswith(mutation.breaks)
+    story = list(tell(found, mutation.rules, mutation.bounds))
+    assert story[0].endswith("at first")
+    assert story[-1].endswith(found.broken)
+
+
+def test_all_protections_are_accounted_for() -> None:
+    taken_out_alone = {mutation.without[0] for mutation in MUTATIONS if len(mutation.without) == 1}
+    assert taken_out_alone | set(SECOND_LINES) == set(Rules._fields)
+
+
+def test_the_chain_check_refuses_what_its_second_lines_refuse() -> None:
+    assert search(Rules()._replace(**dict.fromkeys(SECOND_LINES, False)), SLEEPER).broken is None
+
+
+def test_without_the_chain_check_it_is_the_token_that_stops_a_relay_that_slept() -> None:
+    assert search(Rules(chain=False), SLEEPER).broken is None
+    assert search(Rules(chain=False, token=False), SLEEPER).broken is not None

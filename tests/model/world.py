@@ -1,0 +1,174 @@
+"""The whole world of one partition as one immutable value: MongoDB, Redis, relays, and requests that were given up.
+
+A position is a batch's number and tag. Tags stand for random ones: equal only if they were drawn once. To keep the
+number of worlds finite, a tag that nobody in the world remembers any more may be drawn again.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from itertools import count
+from typing import NamedTuple
+
+Position = tuple[int, int]
+"""The number and the tag of a batch."""
+
+Entry = tuple[int, int]
+"""A stream entry: which message, and its attempt, from 1."""
+
+UNKNOWN: Position = (-1, 0)
+"""In a lease: MongoDB does not know where the partition stands. It has never known, or a recovery is under way, which
+has a tag of its own. Elsewhere: nothing."""
+
+START: Position = (0, 0)
+"""In a checkpoint: nothing was ever published."""
+
+
+class State(StrEnum):
+    """Of a message. `absent`: its transaction has not committed yet."""
+
+    ABSENT = "absent"
+    PENDING = "pending"
+    PUBLISHED = "published"
+    COMPLETED = "completed"
+
+
+class Message(NamedTuple):
+    """`at` is where a published message stands. `replays` and `excused` are what the promises are judged by."""
+
+    state: State = State.ABSENT
+    attempt: int = 1
+    """The attempt that is to be published, or was published last."""
+    at: Position = UNKNOWN
+    settled: bool = False
+    """The subject of the stream is settled, although nobody has told the outbox."""
+    replays: int = 0
+    excused: bool = False
+    """A fault took this message's entry and left that of a later message with the same key."""
+
+
+class Lease(NamedTuple):
+    """MongoDB's side of the partition. Owner and expiry are left out: a lease may expire at any time."""
+
+    token: int
+    position: Position
+
+
+class Checkpoint(NamedTuple):
+    """Redis's side of the partition: its token, its last batch, and the position before that batch."""
+
+    token: int
+    position: Position
+    before: Position
+    entries: tuple[Entry, ...]
+    marker: int
+    """The marker of the stream that it was written for."""
+
+
+class Redis(NamedTuple):
+    """`marker` lives in the stream's key and is deleted with it; each new stream gets another one. 0: none yet."""
+
+    stream: tuple[Entry, ...] = ()
+    marker: int = 0
+    checkpoint: Checkpoint | None = None
+
+    @property
+    def gone(self) -> bool:
+        """The stream is not the one that the checkpoint was written for."""
+        return self.checkpoint is not None and self.checkpoint.marker != self.marker
+
+
+class Do(StrEnum):
+    """The requests of a relay, each one atomic statement or script. A relay may sleep or die between any two."""
+
+    OPEN = "open"
+    COMPARE = "compare"
+    SCAN = "scan"
+    KEEP = "keep or take back what the scan shows"
+    TAKE = "take back later batches"
+    STAMP = "stamp"
+    SETTLE = "settle"
+    FETCH = "fetch"
+    PUBLISH = "publish"
+    ADVANCE = "advance"
+    MARK = "mark"
+    RAISE = "raise the token"
+
+
+class Request(NamedTuple):
+    """`before` and `position`: what the relay believes to be there, and what shall be there next."""
+
+    do: Do
+    before: Position = UNKNOWN
+    position: Position = UNKNOWN
+    entries: tuple[Entry, ...] = ()
+    marker: int = 0
+    """The marker that was in the stream when the relay opened it."""
+    recovery: Position = UNKNOWN
+    """What the lease says while the relay's recovery is under way."""
+    step: int = 0
+    """In a recovery: the first message of the page. In `compare`: 1 if the stream is gone. In `raise`: the token."""
+
+
+class Relay(NamedTuple):
+    """One relay under one token, and the request that it is about to send. Also one given up, still on its way."""
+
+    token: int
+    request: Request
+
+
+class Left(NamedTuple):
+    """How much may still go wrong."""
+
+    acquires: int
+    troubles: int
+    losses: int
+    replays: int
+    settles: int
+    restores: int = 0
+
+
+class World(NamedTuple):
+    messages: tuple[Message, ...]
+    lease: Lease
+    redis: Redis
+    saved: Redis | None
+    """The one other state of Redis that can come back: an old copy, or the other half of a split brain."""
+    relays: tuple[Relay, ...]
+    flying: tuple[Relay, ...]
+    left: Left
+    backup: tuple[tuple[Message, ...], Lease] | None = None
+
+
+def name(keys: tuple[int, ...], i: int) -> str:
+    """What a message is called in stories: its key as a letter, and its number in that key."""
+    return "ABCDEFGH"[keys[i]] + str(keys[: i + 1].count(keys[i]))
+
+
+def fresh(world: World, number: int) -> Position:
+    """A position of this number that is nowhere in the world."""
+    seen = {message.at for message in world.messages}
+    seen.add(world.lease.position)
+    for redis in (world.redis, world.saved):
+        if redis and redis.checkpoint:
+            seen.add(redis.checkpoint.position)
+            seen.add(redis.checkpoint.before)
+    for _, request in world.relays + world.flying:
+        seen.add(request.before)
+        seen.add(request.position)
+        seen.add(request.recovery)
+    if world.backup:
+        seen.update(message.at for message in world.backup[0])
+        seen.add(world.backup[1].position)
+    return next((number, tag) for tag in count(1) if (number, tag) not in seen)
+
+
+def fresh_marker(world: World) -> int:
+    """A marker that is nowhere in the world."""
+    seen = {request.marker for _, request in world.relays + world.flying}
+    for redis in (world.redis, world.saved):
+        if redis:
+            seen.add(redis.marker)
+            if redis.checkpoint:
+                seen.add(redis.checkpoint.marker)
+    return next(marker for marker in count(1) if marker not in seen)

@@ -1,0 +1,115 @@
+"""What the README says is so: its tables are the code's, and its examples run."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import typer
+from pydantic import SecretStr
+from pymongo import AsyncMongoClient
+
+from api.app import create_app
+from api.settings import ApiSettings
+from outbox import schema
+from outbox.cli.program import app
+from outbox.settings import Family, OutboxSettings, load
+from relay.settings import RelaySettings
+from tests.documents import README, ROOT, code, plain, section, tables
+
+FAMILIES: tuple[type[Family], ...] = (OutboxSettings, RelaySettings, ApiSettings)
+STREAMS = "OUTBOX_STREAMS"
+
+
+def _settings() -> Iterator[tuple[str, Any]]:
+    for family in FAMILIES:
+        for name, field in family.model_fields.items():
+            yield name.upper(), field.get_default()
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, SecretStr):
+        return default.get_secret_value()
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def test_settings_and_their_defaults() -> None:
+    (table,) = tables(section("Settings"))
+    told = {plain(name): plain(default) for name, default, _ in table}
+    so = {name: "none" if default is None else _shown(default) for name, default in _settings()}
+    assert told == so | {STREAMS: "the file stream"}
+
+
+def test_the_example_of_streams() -> None:
+    (block,) = code(section("Settings"), "sh")
+    streams = load(OutboxSettings, outbox_streams=json.loads(block.split("'")[1])).streams
+    (default,) = load(OutboxSettings).streams.values()
+    assert streams[default.name] == default
+    assert len(streams) == 2
+
+
+def test_the_example_of_an_environment() -> None:
+    told = dict(re.findall(r"^#?([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    (default,) = json.loads(told[STREAMS].strip("'"))
+    assert load(OutboxSettings, outbox_streams=[default]).streams == load(OutboxSettings).streams
+    so = {name: "" if default is None else _shown(default) for name, default in _settings()}
+    assert told.items() >= (so | {STREAMS: told[STREAMS]}).items()
+    strange = {name for name in told.keys() - so.keys() if name.startswith(tuple(f.prefix for f in FAMILIES))}
+    assert not strange, "these would be refused"
+
+
+def test_every_route() -> None:
+    (table,) = tables(section("HTTP"))
+    paths = create_app(load(ApiSettings), load(OutboxSettings)).openapi()["paths"]
+    assert {plain(route) for route, _ in table} == {
+        f"{method.upper()} {path}" for path, operations in paths.items() for method in operations
+    }
+
+
+def test_every_command() -> None:
+    (table,) = tables(section("Command line"))
+    commands: Any = typer.main.get_command(app)
+    assert {plain(command) for command, _ in table} == {f"outbox {name}" for name in commands.commands}
+
+
+def test_lines_of_the_log() -> None:
+    lines = [plain(line) for line, _ in tables(section("Operate it"))[1]]
+    assert lines
+    source = "".join(path.read_text() for path in (ROOT / "relay").glob("*.py"))
+    # Of some, the first word is the name of a server.
+    assert [line for line in lines if line not in source and line.partition(" ")[2] not in source] == []
+
+
+def test_links() -> None:
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
+    assert targets
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_the_command_of_the_tests() -> None:
+    """What `.ci/run` takes from here and runs word for word."""
+    marked = re.findall(r"<!-- test command -->\n```sh\n(.*)\n```\n<!-- end -->", README)
+    assert len(marked) == 1
+    assert marked[0].endswith("/pytest")
+
+
+@pytest.mark.parametrize("number", [0, 1])
+async def test_examples_append(
+    number: int, mongodb_uri: str, database: str, mongo: AsyncMongoClient[dict[str, Any]]
+) -> None:
+    example = code(section("Use it from your code"), "python")[number]
+    await schema.ensure(mongo[database], load(OutboxSettings).streams)
+    await mongo[database].files.insert_one({"parsing": "error: too hot", "folder_id": "demo"})
+    environment = {**os.environ, "MONGODB_URI": mongodb_uri, "MONGODB_DATABASE": database}
+    subprocess.run([sys.executable, "-W", "error", "-c", example], env=environment, cwd=ROOT, check=True, timeout=30)
+    (message,) = await mongo[database].outbox.find().to_list()
+    file = await mongo[database].files.find_one({"parsing": "queued"})
+    assert file
+    assert message["key"] == message["fields"]["file_id"] == str(file["_id"])
+    assert message["state"] == "pending"
