@@ -97,7 +97,10 @@ class Streams(Mapping[str, Stream]):
     """The declared streams by name. Looking up another name raises UndeclaredStream, naming the nearest one."""
 
     def __init__(self, streams: Iterable[Stream]) -> None:
-        self._streams = {stream.name: stream for stream in streams}
+        declared = list(streams)
+        self._streams = {stream.name: stream for stream in declared}
+        if len(self._streams) < len(declared):
+            raise SettingsError("a stream is declared twice: each name can have one group and one subject")
         if not self._streams:
             raise SettingsError("declare at least one stream")
 

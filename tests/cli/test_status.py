@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from outbox.embedded import RedisServer
@@ -37,6 +39,16 @@ def test_into_a_pipe_it_is_plain_text(busy: Cli) -> None:
     assert "1 dead. See why: outbox dead list" in result.out
     assert "\x1b" not in result.out
     assert "┏" not in result.out
+
+
+def test_what_redis_lost_is_shown(busy: Cli, shelf: Shelf) -> None:
+    assert "Recoveries" not in busy("status").out
+    loss = {"stream": FILE_STREAM, "number": 2, "verdict": "tail_lost", "recovered": 7, "settled": 1, "kept": 40}
+    shelf.db.outbox_recoveries.insert_one({"at": datetime(2026, 1, 31, tzinfo=UTC), **loss})
+    lines = [line.split() for line in busy("status").out.splitlines()]
+    assert ["2026-01-31", "00:00:00Z", f"{FILE_STREAM}/2", "tail_lost", "7", "1", "40"] in lines
+    [recovery] = busy("status", "--json").json["recoveries"]
+    assert recovery == {"at": "2026-01-31T00:00:00.000Z", **{k: v for k, v in loss.items() if k != "_id"}}
 
 
 def test_on_a_terminal_there_are_tables(busy: Cli) -> None:

@@ -27,7 +27,8 @@ async def test_an_empty_system(db: Database, redis: Redis, streams: Streams) -> 
         (FILE_STREAM, number, None, 0, 0) for number in range(4)
     ]
     assert status["relays"] == []
-    assert status["redis"] == {"reachable": True, "error": None}
+    assert status["recoveries"] == []
+    assert (status["redis"]["reachable"], status["redis"]["error"]) == (True, None)
 
 
 async def test_messages_are_counted_by_state(db: Database, redis: Redis, streams: Streams, shelf: Shelf) -> None:

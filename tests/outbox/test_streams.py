@@ -77,6 +77,11 @@ def test_no_stream_at_all_is_refused() -> None:
         Streams([])
 
 
+def test_a_stream_that_is_declared_twice_is_refused() -> None:
+    with pytest.raises(SettingsError, match="declared twice"):
+        Streams([Stream("a", "g"), Stream("a", "h")])
+
+
 def test_all_partitions_of_all_streams() -> None:
     streams = Streams([Stream("a", "g", partitions=2), Stream("b", "g", partitions=1)])
     assert streams.partitions() == [Partition("a", 0), Partition("a", 1), Partition("b", 0)]
