@@ -36,9 +36,9 @@ class Confirm(StrEnum):
     REPLICA = "replica"
     """One replica as well, in memory."""
 
-    def command(self, seconds: float = CONFIRM_SECONDS) -> Command:
+    def command(self) -> Command:
         """Waits for all that was written before on the same connection. On another one, it waits for nothing."""
-        milliseconds = int(seconds * 1000)
+        milliseconds = int(CONFIRM_SECONDS * 1000)
         return ("WAITAOF", 1, 0, milliseconds) if self is Confirm.AOF else ("WAIT", 1, milliseconds)
 
     def check(self, reply: Any) -> None:
@@ -67,7 +67,8 @@ class Confirm(StrEnum):
     async def probe(self, redis: AnyRedis) -> None:
         """Raise CannotConfirm when a primary never will, or what else it raises."""
         if self is Confirm.AOF:
-            for reply in await primaries(redis, *self.command(0.001)):
+            # This client has written nothing, so there is nothing that would be waited for.
+            for reply in await primaries(redis, *self.command()):
                 if isinstance(reply, BaseException):
                     self.check(reply)
 

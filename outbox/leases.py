@@ -116,7 +116,8 @@ class Leases:
             elif lease["owner"] is None or lease["expired"]:
                 free.append(partition)
         alive = await self._relays.aggregate([_EXPIRED, {"$match": {"expired": False}}])
-        relays = [relay["_id"] async for relay in alive]
+        # Itself in any case: on a slow network, or after a pause, its own record may have run out since it was renewed.
+        relays = {relay["_id"] async for relay in alive} | {self._owner}
         return Overview(frozenset(held), tuple(free), partitions, tuple(sorted(relays)))
 
     async def acquire(self, partition: Partition) -> Lease | None:

@@ -28,7 +28,7 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import MovedError, RedisClusterException
+from redis.exceptions import MovedError, RedisClusterException, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 AnyRedis: TypeAlias = Redis | RedisCluster
@@ -46,17 +46,24 @@ def connect(url: str, *, timeout_seconds: float) -> AnyRedis:
         "socket_connect_timeout": timeout_seconds,
         "client_name": "outbox",
     }
-    address = urlsplit(url)
     try:
-        match address.scheme.partition("+")[2]:
-            case "sentinel":
-                return _sentinel(Members.read(address), options)
-            case "cluster":
-                return _cluster(Members.read(address), options)
-            case _:
-                return Redis.from_url(url, **options, retry=_never())
-    except (TypeError, RedisClusterException) as error:  # an option that there is not, or a database number
+        client = _client(urlsplit(url), url, options)
+        if isinstance(client, Redis):
+            # Connects to nothing, and finds an option that there is not.
+            client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+    except (TypeError, RedisError, RedisClusterException) as error:
         raise ValueError(str(error)) from None
+    return client
+
+
+def _client(address: SplitResult, url: str, options: dict[str, Any]) -> AnyRedis:
+    match address.scheme.partition("+")[2]:
+        case "sentinel":
+            return _sentinel(Members.read(address), options)
+        case "cluster":
+            return _cluster(Members.read(address), options)
+        case _:
+            return Redis.from_url(url, **options, retry=_never())
 
 
 async def on_one_connection(redis: AnyRedis, key: str, commands: Sequence[Command]) -> list[Any]:

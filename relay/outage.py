@@ -36,6 +36,7 @@ class Outage:
         self._hit: set[str] = set()
         self._since = 0.0
         self._waited: int | None = None
+        self._told: Trouble | None = None
         self._watch: asyncio.Task[None] | None = None
 
     @property
@@ -45,9 +46,8 @@ class Outage:
     def hit(self, who: str, error: BaseException) -> None:
         """`who` cannot do its work because of `error`."""
         if not self._hit:
-            self._since, self._waited = time.monotonic(), None
-            tell = log.error if classify(error) is Trouble.MISCONFIGURED else log.warning
-            tell(f"{self.server} does not do as asked: waiting for it", error=f"{type(error).__name__}: {error}")
+            self._since, self._waited, self._told = time.monotonic(), None, None
+        self._tell(error)
         self._hit.add(who)
         if self._watch is None or self._watch.done():
             self.answers.clear()
@@ -68,6 +68,15 @@ class Outage:
         if self._watch:
             self._watch.cancel()
 
+    def _tell(self, error: BaseException) -> None:
+        """Once when it begins, and once more when it turns out that it will not pass by itself."""
+        trouble = classify(error)
+        if self._told is Trouble.MISCONFIGURED or self._told is trouble:
+            return
+        self._told = trouble
+        tell = log.error if trouble is Trouble.MISCONFIGURED else log.warning
+        tell(f"{self.server} does not do as asked: waiting for it", error=f"{type(error).__name__}: {error}")
+
     async def _until_it_answers(self) -> None:
         silent = False
         while True:
@@ -80,6 +89,8 @@ class Outage:
             except Exception as error:
                 if classify(error) is None:
                     raise
+                if server_of(error) == self.server:
+                    self._tell(error)
                 silent = True
                 continue
             self.answers.set()

@@ -64,6 +64,14 @@ def eventually_sync(probe: Callable[[], T], seconds: float = 10, every: float = 
         time.sleep(every)
 
 
+async def stays(probe: Callable[[], Awaitable[object]], seconds: float, every: float = 0.05) -> None:
+    """`probe` resolves to something true all the time for `seconds`; AssertionError as soon as it does not."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert await probe(), f"it did not stay so for {seconds:g} s"
+        await asyncio.sleep(every)
+
+
 def _check(deadline: float, seconds: float, what: str, last: object) -> None:
     if time.monotonic() > deadline:
         raise AssertionError(f"{what or 'it'} did not happen in {seconds:g} s; the probe's last answer: {last!r}")

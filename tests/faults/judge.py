@@ -108,6 +108,7 @@ def _accounts(history: History) -> dict[str, Account]:
         match event:
             case Appended():
                 keys[event.message] = event.key
+                settled.discard(event.key)  # as a file is that is to be parsed again
                 accounts[event.message] = Account(committed=True if event.acknowledged else None)
             case RolledBack():
                 accounts[event.message] = Account(committed=False, least=0, most=0)

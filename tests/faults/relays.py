@@ -9,9 +9,12 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+from outbox.connections import connect_redis
 from outbox.embedded.process import Process
 from outbox.settings import OutboxSettings, load
 from relay.daemon import Relay
@@ -22,9 +25,15 @@ STOP_SECONDS = 15
 
 
 @asynccontextmanager
-async def in_this_process(outbox_settings: OutboxSettings, **settings: Any) -> AsyncIterator[Relay]:
-    """A whole relay, in this event loop. A defect that ends it is raised here."""
-    with socket.create_server(("127.0.0.1", 0)) as listen:
+async def in_this_process(
+    outbox_settings: OutboxSettings, *, redis_patience: float | None = None, **settings: Any
+) -> AsyncIterator[Relay]:
+    """A whole relay, in this event loop. A defect that ends it is raised here.
+
+    :param redis_patience: seconds until a command counts as lost; by default as in production.
+    """
+    patient = partial(connect_redis, timeout_seconds=redis_patience) if redis_patience else connect_redis
+    with socket.create_server(("127.0.0.1", 0)) as listen, patch("relay.daemon.connect_redis", patient):
         daemon = Relay(load(RelaySettings, **{**SHORT, **settings}), outbox_settings, listen=listen)
         running = asyncio.create_task(daemon.run(), name="relay")
         try:

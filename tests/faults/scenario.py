@@ -1,4 +1,4 @@
-"""A scenario: servers of its own, bad networks before them, relays, a client that remembers, the judge at the end."""
+"""A scenario: its own Redis, bad networks, relays, a client that remembers, and the judge at the end."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Scenario:
 
     @asynccontextmanager
     async def relay(self, **settings: Any) -> AsyncIterator[Relay]:
-        """A relay that holds all partitions already."""
+        """A relay in this process. Of several, the last one holds its share already, and the others none too many."""
         async with relays.in_this_process(self.settings, **settings) as running:
             await self.held()
             yield running
@@ -94,6 +94,15 @@ class Scenario:
     def told(self, event: str, level: str | None = None) -> bool:
         """Whether a relay in this process has logged `event`, at `level` if given."""
         return any(event in line["event"] and level in (None, line["log_level"]) for line in self._logs)
+
+    def everything_told(self) -> str:
+        return "\n".join(map(str, self._logs))
+
+    def error_told(self, event: str, level: str) -> str:
+        """The error that came with the first such line."""
+        return next(
+            str(line.get("error")) for line in self._logs if event in line["event"] and line["log_level"] == level
+        )
 
     # -- the client
 
@@ -168,6 +177,33 @@ class Scenario:
         async with self.at_redis() as redis:
             return cast(list[tuple[str, dict[str, str]]], await redis.xrange(STREAM))
 
+    async def survivors(self) -> Survivors:
+        return _survivors(await self.stream())
+
+    async def groups(self) -> list[dict[str, Any]]:
+        async with self.at_redis() as redis:
+            return await redis.xinfo_groups(STREAM)
+
+    async def length(self) -> int:
+        async with self.at_redis() as redis:
+            return int(await redis.xlen(STREAM))
+
+    async def longer_than(self, length: int) -> bool:
+        return await self.length() > length
+
+    async def shorter_than(self, length: int) -> bool:
+        return await self.length() < length
+
+    async def written(self) -> None:
+        """No rewrite of its append-only file is under way, and all of it has been handed to the kernel."""
+
+        async def at_rest() -> bool:
+            async with self.at_redis() as redis:
+                info = await redis.info("persistence")
+            return not info["aof_rewrite_in_progress"] and not info["aof_rewrite_scheduled"]
+
+        await eventually(at_rest)
+
     async def lose(self, *command: str) -> None:
         """A command that loses the stream, unnoticed by anybody: in one step with a look at what was there."""
         async with self.at_redis() as redis:
@@ -176,6 +212,11 @@ class Scenario:
             together.execute_command(*command)
             before, _ = await together.execute()
         self.history.add(Lost((), _survivors(before)))
+
+    async def lose_at_work(self, *command: str) -> None:
+        """The same while messages are being published: what was there then is not looked at."""
+        await self.do(*command)
+        self.history.add(Lost())
 
     @asynccontextmanager
     async def loss(self) -> AsyncIterator[None]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from redis import Redis
 from redis.crc import key_slot
@@ -20,12 +21,15 @@ SLOTS = 16384
 
 
 class SentinelServer(RedisServer):
-    """The same program in its part as a watchman. It forgets all it has found out when it is started again."""
+    """The same program in its part as a watchman of the primary at `port`.
 
-    def __init__(self, data_dir: Path, *, name: str, watched: RedisServer, service: str, quorum: int) -> None:
+    It forgets all it has found out when it is started again.
+    """
+
+    def __init__(self, data_dir: Path, *, name: str, port: int, service: str, quorum: int) -> None:
         super().__init__(data_dir, name=name)
         self.options = {
-            f"sentinel monitor {service}": f"127.0.0.1 {watched.port} {quorum}",
+            f"sentinel monitor {service}": f"127.0.0.1 {port} {quorum}",
             f"sentinel down-after-milliseconds {service}": "500",
             f"sentinel failover-timeout {service}": "3000",
         }
@@ -77,13 +81,27 @@ class Watched:
         return other
 
     def fail_over(self) -> RedisServer:
-        """As an operator does, before the primary's machine is restarted; returns the new primary."""
+        """As an operator does, before the primary's machine is restarted; returns the new primary.
+
+        The old one does not know yet, and goes on beside it, until it is made to `follow`.
+        """
         old = self.primary()
         self._in_sync(self.replica())
         with self.sentinels[0].client() as client:
             eventually_sync(lambda: _accepted(client, "SENTINEL", "FAILOVER", self.service), 20)
         eventually_sync(lambda: self.primary() is not old, 20)
         return self.primary()
+
+    def follow(self, server: RedisServer) -> None:
+        """Make `server` the replica of the primary, starting it if it was killed.
+
+        The Sentinels would do it, too, but only after it has been a primary beside the other one for ten seconds.
+        """
+        primary = self.primary()
+        server.options["replicaof"] = f"{primary.host} {primary.port}"
+        server.start()
+        with server.client() as client:
+            client.replicaof(primary.host, primary.port)
 
     def __enter__(self) -> Self:
         try:
@@ -98,7 +116,7 @@ class Watched:
             for number in range(3):
                 sentinel = SentinelServer(
                     self._data_dir / f"sentinel-{number}", name=f"sentinel-{number}",
-                    watched=first, service=self.service, quorum=2,
+                    port=first.port, service=self.service, quorum=2,
                 )  # fmt: skip
                 self.sentinels.append(sentinel)
                 sentinel.start()
@@ -170,9 +188,33 @@ class ThreePrimaries:
         assert node
         return node
 
-    def move(self, slot: int, target: RedisServer, *, between: object = None) -> None:
-        """Migrate a slot to another primary, as `redis-cli --cluster reshard` does."""
-        raise NotImplementedError
+    @contextmanager
+    def migrating(self, slot: int, target: RedisServer) -> Iterator[Callable[[], bool]]:
+        """Move a slot to another primary, as resharding tools do. Inside, each call moves one key; False: none is left.
+
+        All that is left is moved at the end.
+        """
+        source = next(node for node in self.nodes if node.running and node.port == self._owner(target, slot))
+        names = identity(source), identity(target)
+        with source.client() as giving, target.client() as taking:
+
+            def step() -> bool:
+                keys = cast(list[str], giving.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 1))
+                if keys:
+                    giving.execute_command("MIGRATE", target.host, target.port, keys[0], 0, 5000)
+                return bool(keys)
+
+            taking.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", names[0])
+            giving.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", names[1])
+            yield step
+            while step():
+                pass
+            taking.execute_command("CLUSTER", "SETSLOT", slot, "NODE", names[1])
+            giving.execute_command("CLUSTER", "SETSLOT", slot, "NODE", names[1])
+
+    def migrate(self, slot: int, target: RedisServer) -> None:
+        with self.migrating(slot, target):
+            pass
 
     def __enter__(self) -> Self:
         try:

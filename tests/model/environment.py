@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from . import relay as program
 from .rules import Bounds, Rules
-from .world import START, UNKNOWN, Do, Lease, Left, Message, Redis, Relay, Request, State, World
+from .world import START, UNKNOWN, Do, Lease, Left, Message, Redis, Relay, State, World
 
 Action = tuple[str, int]
 """What happened, and to which message or under which token."""
@@ -44,7 +44,7 @@ def _requests(world: World, rules: Rules, bounds: Bounds) -> Iterator[tuple[Acti
         then = program.follow(after, relay, answer, rules, bounds)
         if then is None:
             yield ("step", relay.token), after._replace(relays=others)
-        elif (then is not relay and then != relay) or after is not world:
+        elif then != relay or after is not world:
             yield ("step", relay.token), after._replace(relays=_sorted(others, then))
         if relay.request.do is Do.FETCH:
             # An owner that has nothing to publish verifies its checkpoint now and then.
@@ -157,16 +157,11 @@ def _restores(world: World) -> Iterator[tuple[Action, World]]:
         yield ("copy of mongodb", -1), world._replace(backup=(world.messages, world.lease))
         return
     messages, lease = world.backup
-    same = all(
-        (a.state is State.ABSENT) == (b.state is State.ABSENT) for a, b in zip(messages, world.messages, strict=True)
-    )
-    if same:
-        kept = tuple(a._replace(excused=b.excused) for a, b in zip(messages, world.messages, strict=True))
+    pairs = list(zip(messages, world.messages, strict=True))
+    if all((a.state is State.ABSENT) == (b.state is State.ABSENT) for a, b in pairs):
+        kept = tuple(a._replace(excused=b.excused) for a, b in pairs)
         left = world.left._replace(restores=world.left.restores - 1)
         yield (
             ("relays stopped; mongodb goes back", -1),
             world._replace(messages=kept, lease=lease, relays=(), flying=(), backup=None, left=left),
         )
-
-
-__all__ = ["Action", "Request", "beginning", "successors"]

@@ -23,18 +23,18 @@ class Judge:
 
     def judge(self, world: World) -> str | None:
         """The first broken promise, or None."""
-        key = (world.redis.stream, tuple((m.replays, m.excused) for m in world.messages))
-        if key not in self._safe:
-            self._safe[key] = self._unsafe(world)
-        if broken := self._safe[key]:
+        safe = (world.redis.stream, tuple((m.replays, m.excused) for m in world.messages))
+        if safe not in self._safe:
+            self._safe[safe] = self._unsafe(world)
+        if broken := self._safe[safe]:
             return broken
         there, token = world.redis.checkpoint, world.lease.token
         behind = there is not None and there.token > token
         unfenced = world.redis._replace(checkpoint=there and there._replace(token=token + 9 if behind else 0))
-        situation = (world.messages, world.lease.position, unfenced)
-        if situation not in self._quiet:
-            self._quiet[situation] = self._when_quiet(world)
-        return self._quiet[situation]
+        quiet = (world.messages, world.lease.position, unfenced)
+        if quiet not in self._quiet:
+            self._quiet[quiet] = self._when_quiet(world)
+        return self._quiet[quiet]
 
     def _unsafe(self, world: World) -> str | None:
         """G4 and G3, in every world."""

@@ -1,4 +1,4 @@
-"""What a relay does next: a request is sent, its answer decides the next one, and any trouble leads back to open."""
+"""What a relay does next: the answer to one request decides the next, and any trouble leads back to open."""
 
 from __future__ import annotations
 
@@ -61,9 +61,8 @@ def _next(world: World, request: Request, answer: object, rules: Rules, bounds: 
         case Do.COMPARE if answer == "histories differ":
             return Request(Do.SCAN, position, UNKNOWN, (), request.marker, world.lease.position)
         case Do.COMPARE:
-            return Request(
-                Do.TAKE, position, _stamped(world, position, rules), (), request.marker, world.lease.position
-            )
+            stamped = _stamped(world, position, rules)
+            return Request(Do.TAKE, position, stamped, (), request.marker, world.lease.position)
         case Do.SCAN:
             found = cast(tuple[Entry, ...], answer)
             best = tuple(sorted(dict(sorted(found)).items()))

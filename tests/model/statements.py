@@ -22,6 +22,7 @@ class Mongo(NamedTuple):
 def run(
     mongo: Mongo, token: int, request: Request, recovery: Position, rules: Rules, bounds: Bounds
 ) -> tuple[Mongo, Answer]:
+    """Execute a request. `recovery`: what the lease says from here on if a recovery has to begin."""
     do = request.do
     held = mongo.lease.token == token
     if do is Do.FETCH:

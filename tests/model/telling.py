@@ -31,13 +31,8 @@ def _happened(before: World | None, action: Action | None, after: World, rules: 
         return "at first"
     what, which = action
     if what not in ("step", "late", "give up", "send again", "verify"):
-        return (
-            what
-            if which < 0
-            else f"{what}: token {which}"
-            if "acquire" in what
-            else f"{what}: {name(bounds.keys, which)}"
-        )
+        whose = f"token {which}" if "acquire" in what else name(bounds.keys, which)
+        return what if which < 0 else f"{what}: {whose}"
     if what == "late":
         relay = next(late for late in before.flying if before.flying.count(late) > after.flying.count(late))
     else:
@@ -78,9 +73,8 @@ def _answer(answer: object, bounds: Bounds) -> str:
 
 def _changes(before: World | None, after: World, bounds: Bounds) -> Iterator[str]:
     if before is None or (before.messages, before.lease) != (after.messages, after.lease):
-        messages = ", ".join(
-            _message(i, m, bounds) for i, m in enumerate(after.messages) if m.state is not State.ABSENT
-        )
+        committed = [(i, message) for i, message in enumerate(after.messages) if message.state is not State.ABSENT]
+        messages = ", ".join(_message(i, message, bounds) for i, message in committed)
         yield f"       M  {messages}; lease: token {after.lease.token} at {_position(after.lease.position)}"
     if before is None or before.redis != after.redis:
         there = after.redis.checkpoint

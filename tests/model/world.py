@@ -111,7 +111,7 @@ class Request(NamedTuple):
 
 
 class Relay(NamedTuple):
-    """One relay under one token, and the request that it is about to send. Also one given up, still on its way."""
+    """One relay under one token, and the request that it is about to send; or one that it gave up, still on its way."""
 
     token: int
     request: Request
