@@ -10,8 +10,10 @@ import structlog
 from fastapi import FastAPI
 from pymongo.errors import PyMongoError
 
-from api import files, health, messages, metrics, problems, queue
+from api import documentation, files, health, messages, metrics, problems, queue
+from api.access import Access
 from api.documentation import Documented
+from api.headers import SecurityHeaders
 from api.settings import ApiSettings
 from api.state import Gate, Lifespan, State
 from outbox.append import Outbox
@@ -35,6 +37,7 @@ def create_app(settings: ApiSettings, outbox_settings: OutboxSettings) -> FastAP
     """
     streams = outbox_settings.streams
     _ = streams[FILE_STREAM]
+    access = Access(settings.keys, settings.api_rate_limit)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[Lifespan]:
@@ -51,12 +54,22 @@ def create_app(settings: ApiSettings, outbox_settings: OutboxSettings) -> FastAP
             except PyMongoError as error:
                 log.warning("mongodb_is_down", address=outbox_settings.mongodb_address, reason=str(error)[:200])
             yield Lifespan(
-                api=State(settings, streams, mongo, database, redis, outbox_settings.redis_address, outbox, gate)
+                api=State(
+                    settings, access, streams, mongo, database, redis, outbox_settings.redis_address, outbox, gate
+                )
             )
 
-    app = Documented(title="outbox-relay", version="1", description=DESCRIPTION, lifespan=lifespan, redoc_url=None)
+    app = Documented(
+        title="outbox-relay", version="1", description=DESCRIPTION, lifespan=lifespan,
+        docs_url=None, redoc_url=None, locked=not access.open,
+    )  # fmt: skip
     problems.install(app)
+    app.add_middleware(SecurityHeaders)
     app.add_middleware(metrics.Metrics)
-    for router in (files.uploads, files.router, queue.router, messages.router, health.router, metrics.router):
+    for router in (
+        files.uploads, files.changes, files.router, queue.router, messages.router, messages.operations,
+        health.router, metrics.router, documentation.router,
+    ):  # fmt: skip
         app.include_router(router)
+    app.mount("/docs/static", documentation.static)
     return app

@@ -12,6 +12,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
+from api.access import Requires
 from api.errors import BodyStalled, BodyTooLarge, ClientGone
 from api.state import State
 
@@ -84,9 +85,12 @@ class JsonRoute(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
+        guards = [d.dependency for d in self.dependencies if isinstance(d.dependency, Requires)]
 
         async def handle_limited(request: Request) -> Response:
             state: State = request.state.api
+            for guard in guards:  # FastAPI asks them, too, but only once it has the body
+                guard.check(request)
             request = limited(request, state.settings.api_max_body_bytes, state.settings.api_idle_seconds)
             # Read here, where our errors stay what they are: FastAPI makes any error of reading a plain 400.
             await request.body()

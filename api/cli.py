@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import secrets
 import signal
 import socket
 import sys
@@ -20,6 +22,7 @@ from api.settings import ApiSettings
 from outbox import logs, schema
 from outbox.connections import connect_mongo
 from outbox.errors import SettingsError
+from outbox.keys import refuse_open_door
 from outbox.settings import OutboxSettings, load
 
 log = structlog.get_logger(__name__)
@@ -32,6 +35,8 @@ def api(
 ) -> None:
     """Serve the HTTP API, until stopped.
 
+    Without keys (`outbox key new`) it is open, and listens on this machine only.
+
     Starts with either server still down; /health/ready tells when uploads work. SIGTERM lets requests under way finish,
     for API_STOP_SECONDS at most.
 
@@ -39,12 +44,16 @@ def api(
 
         outbox api
 
-        outbox api --host 0.0.0.0 --port 8080 --workers 4
+        API_KEYS='…' outbox api --host 0.0.0.0 --port 8080 --workers 4
     """
     overrides = {"api_host": host, "api_port": port, "api_workers": workers}
     settings = load(ApiSettings, **{name: value for name, value in overrides.items() if value is not None})
+    refuse_open_door(settings.api_host, keys=bool(settings.keys), open_to_all=settings.api_open_to_all)
     outbox_settings = load(OutboxSettings)
     logs.configure(outbox_settings)
+    if settings.api_session_secret is None:
+        # Shared by the processes that are started from here.
+        os.environ["API_SESSION_SECRET"] = secrets.token_urlsafe(32)
     # Uvicorn gives a signal back once it has stopped in order: that is an end like any other.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     free = _free_port(settings)

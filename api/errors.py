@@ -10,6 +10,10 @@
     ├── BodyTooLarge        the body is larger than allowed
     ├── BodyStalled         no byte came for too long
     ├── ClientGone          the client left before its body was complete
+    ├── NotAuthenticated    there is no key, or none that is known
+    ├── NotAllowed          the key has not the scope that this needs
+    ├── FromAnotherSite     a page of another site makes the request
+    ├── TooManyRequests     the key has had its share for now
     └── NotReady            uploads do not work at the moment
 """
 
@@ -61,6 +65,30 @@ class BodyStalled(RequestError):
 
 class ClientGone(RequestError):
     """The client left before its body was complete. Nobody is there to read the answer."""
+
+
+class NotAuthenticated(RequestError):
+    """The request has no key, or none that is known here."""
+
+
+class NotAllowed(RequestError):
+    """The key has not the scope that this needs."""
+
+    def __init__(self, name: str, scope: str) -> None:
+        super().__init__(f"this needs the scope `{scope}`, which the key of {name} has not")
+        self.scope = scope
+
+
+class FromAnotherSite(RequestError):
+    """A page of another site makes the request, perhaps without its reader's knowledge."""
+
+
+class TooManyRequests(RequestError):
+    """The key has made as many requests as it may for now."""
+
+    def __init__(self, rate: str, seconds: int) -> None:
+        super().__init__(f"the key has had its {rate}; wait {seconds} s")
+        self.seconds = seconds
 
 
 class NotReady(RequestError):

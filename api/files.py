@@ -7,10 +7,11 @@ from typing import Annotated, Any
 import pymongo
 import structlog
 from bson import ObjectId
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from api import bodies, labels, multipart, traces
+from api.access import Requires
 from api.documentation import problems
 from api.errors import BodyStalled, BodyTooLarge, ClientGone, MalformedForm, NotAForm, TooManyFiles, WrongParts
 from api.ids import Id, read_ids
@@ -27,12 +28,18 @@ from outbox.errors import (
     Unreachable,
     UploadLost,
 )
+from outbox.keys import Scope
 from outbox.reparse import reparse
 
 log = structlog.get_logger(__name__)
 
-router = APIRouter(prefix="/files", tags=["files"], route_class=bodies.JsonRoute)
-uploads = APIRouter(prefix="/files", tags=["files"])
+router = APIRouter(
+    prefix="/files", tags=["files"], route_class=bodies.JsonRoute, dependencies=[Depends(Requires(Scope.READ))]
+)
+changes = APIRouter(
+    prefix="/files", tags=["files"], route_class=bodies.JsonRoute, dependencies=[Depends(Requires(Scope.UPLOAD))]
+)
+uploads = APIRouter(prefix="/files", tags=["files"], dependencies=[Depends(Requires(Scope.UPLOAD))])
 
 _UNAVAILABLE = (Unreachable, SchemaError, CommitUnknown)
 
@@ -119,7 +126,7 @@ async def upload(
     return JSONResponse(answer, 201, headers)
 
 
-@router.put(
+@changes.put(
     "/reparse",
     summary="Queue files again",
     responses=problems(NoSuchFile, StillUploading, BodyStalled, BodyTooLarge, *_UNAVAILABLE),

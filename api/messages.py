@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 from bson import ObjectId
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import JSONResponse
 
+from api.access import Requires
 from api.bodies import JsonRoute
 from api.documentation import problems
 from api.errors import BodyStalled, BodyTooLarge
@@ -16,8 +17,14 @@ from api.state import Bounded, Current, State
 from api.views import MessagesView, MessageView, ReplayRequest, ReplayView, StatusView
 from outbox import dead, message, messages, replay, stats
 from outbox.errors import CommitUnknown, NoSuchMessage, NotDead, Unreachable, UsageError
+from outbox.keys import Scope
 
-router = APIRouter(prefix="/outbox", tags=["outbox"], route_class=JsonRoute)
+router = APIRouter(
+    prefix="/outbox", tags=["outbox"], route_class=JsonRoute, dependencies=[Depends(Requires(Scope.READ))]
+)
+operations = APIRouter(
+    prefix="/outbox", tags=["outbox"], route_class=JsonRoute, dependencies=[Depends(Requires(Scope.OPERATE))]
+)
 
 
 @router.get(
@@ -77,7 +84,7 @@ async def _show(state: State, message_id: str) -> Response:
     return JSONResponse(messages.plain(await messages.find(state.database, ObjectId(message_id))))
 
 
-@router.post(
+@operations.post(
     "/messages/{message_id:id}/retry",
     response_model=MessageView,
     summary="Retry a dead message",
@@ -89,7 +96,7 @@ async def retry_message(state: Current, message_id: Id) -> Response:
     return await _show(state, message_id)
 
 
-@router.post(
+@operations.post(
     "/replay",
     summary="Replay messages",
     responses=problems(UsageError, BodyStalled, BodyTooLarge, Unreachable),

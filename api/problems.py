@@ -72,6 +72,10 @@ TABLE: Mapping[type[Exception], Kind] = {
     api_errors.BodyTooLarge: Kind(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Body too large"),
     api_errors.BodyStalled: Kind(HTTPStatus.REQUEST_TIMEOUT, "Body stalled"),
     api_errors.ClientGone: Kind(HTTPStatus.BAD_REQUEST, "Client gone"),
+    api_errors.NotAuthenticated: Kind(HTTPStatus.UNAUTHORIZED, "Not authenticated"),
+    api_errors.NotAllowed: Kind(HTTPStatus.FORBIDDEN, "Not allowed"),
+    api_errors.FromAnotherSite: Kind(HTTPStatus.FORBIDDEN, "From another site"),
+    api_errors.TooManyRequests: Kind(HTTPStatus.TOO_MANY_REQUESTS, "Too many requests", retry=True),
     errors.NoSuchFile: Kind(HTTPStatus.NOT_FOUND, "No such file"),
     errors.NoSuchMessage: Kind(HTTPStatus.NOT_FOUND, "No such message"),
     errors.StillUploading: Kind(HTTPStatus.CONFLICT, "Still uploading", retry=True),
@@ -124,7 +128,14 @@ async def _domain(request: Request, error: Exception) -> Response:
         more["ids"] = list(error.ids)
     elif isinstance(error, api_errors.NotReady):
         more["checks"] = error.checks
-    return _response(request, kind, str(error), **more)
+    elif isinstance(error, api_errors.NotAllowed):
+        more["scope"] = error.scope
+    answer = _response(request, kind, str(error), **more)
+    if isinstance(error, api_errors.NotAuthenticated):
+        answer.headers["WWW-Authenticate"] = 'Bearer realm="outbox-relay"'
+    elif isinstance(error, api_errors.TooManyRequests):
+        answer.headers["Retry-After"] = str(error.seconds)
+    return answer
 
 
 async def _server(request: Request, error: Exception) -> Response:

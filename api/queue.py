@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 
+from api.access import Requires
 from api.bodies import JsonRoute
 from api.documentation import problems
 from api.state import Current
 from api.views import QueueView
 from outbox import stats
 from outbox.errors import Unreachable
+from outbox.keys import Scope
 
-router = APIRouter(tags=["outbox"], route_class=JsonRoute)
+router = APIRouter(tags=["outbox"], route_class=JsonRoute, dependencies=[Depends(Requires(Scope.READ))])
 
 
 @router.get(

@@ -10,6 +10,7 @@ import pymongo
 from fastapi import Depends, Request
 from pymongo import AsyncMongoClient
 
+from api.access import Access
 from api.settings import ApiSettings
 from outbox import schema
 from outbox.append import Outbox
@@ -43,6 +44,7 @@ class Gate:
 @dataclass(frozen=True, slots=True)
 class State:
     settings: ApiSettings
+    access: Access
     streams: Streams
     mongo: AsyncMongoClient[Document]
     database: Database

@@ -24,6 +24,7 @@ OWN = [
         "replay": "replay:replay",
         "dead": "dead:app",
         "enqueue": "enqueue:enqueue",
+        "key": "key:app",
     }.items()
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import threading
 import time
@@ -15,6 +16,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import typer
+from dotenv import dotenv_values
 from rich.text import Text
 
 from outbox import schema
@@ -23,7 +25,8 @@ from outbox.connections import connect_mongo
 from outbox.embedded import PortTaken, ports
 from outbox.embedded.stack import REDIS_PAUSE_SECONDS, Stack
 from outbox.embedded.supervisor import Supervisor
-from outbox.settings import OutboxSettings, load
+from outbox.keys import refuse_open_door
+from outbox.settings import ENV_FILE, OutboxSettings, load
 
 _TICK_SECONDS = 0.1
 _READY_SECONDS = 30.0
@@ -52,6 +55,9 @@ def up(
     settings = load(OutboxSettings)
     if ports.is_taken(host, port):
         raise PortTaken("the API", host, port, remedy="choose another port with --port")
+    environment = {**dotenv_values(ENV_FILE), **os.environ}
+    keys, open_to_all = (bool(environment.get(name)) for name in ("API_KEYS", "API_OPEN_TO_ALL"))
+    refuse_open_door(host, keys=keys, open_to_all=open_to_all)
     terminal = Terminal()
     supervisor = Supervisor(terminal.tell)
     with _stop_on_signals() as stop:

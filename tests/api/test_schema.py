@@ -11,12 +11,17 @@ from pathlib import Path
 import httpx
 import pytest
 
+from outbox import keys
+from outbox.keys import ALL
 from outbox.schema import Database
 from outbox.settings import OutboxSettings
 from tests.api.serving import Api
 
 ROOT = Path(__file__).parents[2]
 SCHEMATHESIS = shutil.which("schemathesis", path=str(Path(sys.executable).parent))
+
+
+SECRET, KEY = keys.make("tests", ALL)
 
 
 @pytest.fixture
@@ -27,9 +32,22 @@ def api(tmp_path: Path, outbox_settings: OutboxSettings, db: Database) -> Iterat
 
 def test_the_api_keeps_to_its_document(api: Api) -> None:
     """Generated requests, right and wrong ones: every answer is one that the document tells of."""
+    scan(api, "--max-examples", "25")
+
+
+def test_the_api_keeps_to_its_document_with_keys(tmp_path: Path, outbox_settings: OutboxSettings, db: Database) -> None:
+    """The same behind keys; and what asks for a key answers neither without one nor to a wrong one."""
+    with Api(tmp_path, outbox_settings, API_KEYS=KEY.line, OUTBOX_LOG_FORMAT="json") as api:
+        # The header goes with every request, also where schemathesis would like to see what happens without it.
+        header = ("--header", f"Authorization: Bearer {SECRET}", "--exclude-checks", "missing_required_header")
+        scan(api, "--max-examples", "10", *header)
+        assert SECRET not in api.output()
+
+
+def scan(api: Api, *options: str) -> None:
     assert SCHEMATHESIS
     command = [SCHEMATHESIS, "--config-file", "tests/api/schemathesis.toml", "run", f"{api.url}/openapi.json"]
-    command += ["--max-examples", "25", "--seed", "1", "--no-color"]
+    command += ["--seed", "1", "--no-color", *options]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "Traceback" not in api.output()
