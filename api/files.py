@@ -23,6 +23,7 @@ from outbox.errors import (
     CommitUnknown,
     KeyTaken,
     NoSuchFile,
+    NoSuchPriority,
     SchemaError,
     StillUploading,
     Unreachable,
@@ -30,6 +31,7 @@ from outbox.errors import (
 )
 from outbox.keys import Scope
 from outbox.reparse import reparse
+from outbox.streams import Priority
 
 log = structlog.get_logger(__name__)
 
@@ -64,6 +66,10 @@ _FORM: dict[str, Any] = {
                             "pattern": labels.FOLDER_PATTERN, "example": "invoices",
                             "description": "before the files or after them",
                         },
+                        "priority": {
+                            "type": "string", "enum": [*Priority], "default": Priority.NORMAL,
+                            "description": "other than normal: as OUTBOX_STREAMS declares",
+                        },
                     },
                 }
             }
@@ -90,7 +96,7 @@ _FORM: dict[str, Any] = {
         },
         **problems(
             ClientGone, BodyStalled, UploadLost, BodyTooLarge, NotAForm,
-            MalformedForm, WrongParts, TooManyFiles, KeyTaken, *_UNAVAILABLE,
+            MalformedForm, WrongParts, TooManyFiles, NoSuchPriority, KeyTaken, *_UNAVAILABLE,
         ),
     },
 )  # fmt: skip
@@ -129,7 +135,7 @@ async def upload(
 @changes.put(
     "/reparse",
     summary="Queue files again",
-    responses=problems(NoSuchFile, StillUploading, BodyStalled, BodyTooLarge, *_UNAVAILABLE),
+    responses=problems(NoSuchFile, StillUploading, NoSuchPriority, BodyStalled, BodyTooLarge, *_UNAVAILABLE),
 )
 async def reparse_files(request: Request, state: Current, wanted: ReparseRequest) -> ReparseView:
     """Queue files for parsing again, each in its next version: all of them, or none."""
@@ -141,6 +147,7 @@ async def reparse_files(request: Request, state: Current, wanted: ReparseRequest
         state.outbox,
         file_ids,
         folder_id=wanted.folder_id,
+        priority=wanted.priority,
         headers=traces.headers(request),
         seconds=state.settings.api_commit_seconds,
     )

@@ -77,6 +77,7 @@ TABLE: Mapping[type[Exception], Kind] = {
     api_errors.FromAnotherSite: Kind(HTTPStatus.FORBIDDEN, "From another site"),
     api_errors.TooManyRequests: Kind(HTTPStatus.TOO_MANY_REQUESTS, "Too many requests", retry=True),
     errors.NoSuchFile: Kind(HTTPStatus.NOT_FOUND, "No such file"),
+    errors.NoSuchPriority: Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "No such priority"),
     errors.NoSuchMessage: Kind(HTTPStatus.NOT_FOUND, "No such message"),
     errors.StillUploading: Kind(HTTPStatus.CONFLICT, "Still uploading", retry=True),
     errors.NotDead: Kind(HTTPStatus.CONFLICT, "Not dead"),

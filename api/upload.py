@@ -26,9 +26,9 @@ from api.state import State
 from api.views import FileView, UploadView
 from outbox import contents, files, idempotency, transaction
 from outbox.contents import Measured
-from outbox.errors import CommitUnknown, KeyTaken
+from outbox.errors import CommitUnknown, InvalidMessage, KeyTaken
 from outbox.idempotency import Remembered
-from outbox.streams import FILE_STREAM
+from outbox.streams import FILE_STREAM, Priority
 
 log = structlog.get_logger(__name__)
 
@@ -51,6 +51,7 @@ class Form:
 
     files: list[Incoming] = field(default_factory=list)
     folder_id: str | None = None
+    priority: Priority | None = None
 
 
 class Upload:
@@ -75,7 +76,8 @@ class Upload:
             async with aclosing(pieces):  # type: ignore[type-var]
                 await self._read(pieces)
             folder_id = self._check()
-            fingerprint = idempotency.fingerprint(folder_id, [(f.label, _measured(f)) for f in self._form.files])
+            contents_told = [(f.label, _measured(f)) for f in self._form.files]
+            fingerprint = idempotency.fingerprint(folder_id, contents_told, self._priority)
             if self._known:
                 return self._known.repeat(fingerprint), True
             try:
@@ -107,9 +109,11 @@ class Upload:
                     case bytes() if part.name == "file":
                         await self._form.files[-1].contents.write(piece)
                     case bytes():
-                        self._add_to_folder(piece)
+                        self._add_to_text(part.name, piece)
                     case End() if part.name == "file":
                         await self._end()
+                    case End() if part.name == "priority":
+                        self._form.priority = self._read_priority()
                     case End():
                         self._form.folder_id = _folder(self._text)
                 await self._touch()
@@ -120,15 +124,33 @@ class Upload:
                 await self._begin_file(part)
             case "folderId" if self._form.folder_id is not None:
                 raise WrongParts("folderId is there twice")
-            case "folderId":
+            case "priority" if self._form.priority is not None:
+                raise WrongParts("priority is there twice")
+            case "folderId" | "priority":
                 self._text = b""
             case name:
-                raise WrongParts(f"part {name!r:.100} is not known here: send `file`, once or more, and `folderId`")
+                raise WrongParts(
+                    f"part {name!r:.100} is not known here: send `file`, once or more, `folderId`, and `priority` "
+                    "if it is not normal"
+                )
 
-    def _add_to_folder(self, piece: bytes) -> None:
+    def _add_to_text(self, name: str, piece: bytes) -> None:
         self._text += piece
         if len(self._text) > 4 * labels.MAX_LABEL:
-            raise WrongParts(_FOLDER)
+            raise WrongParts(_FOLDER if name == "folderId" else f"{name} is too long")
+
+    def _read_priority(self) -> Priority:
+        """Raises NoSuchPriority as well, before the rest of the form has come."""
+        try:
+            priority = Priority.read(self._text.decode(errors="replace"))
+        except InvalidMessage as error:
+            raise WrongParts(str(error)) from None
+        _ = self._state.streams.serving(FILE_STREAM, priority)
+        return priority
+
+    @property
+    def _priority(self) -> Priority:
+        return self._form.priority or Priority.NORMAL
 
     async def _begin_file(self, part: Part) -> None:
         if part.filename is None:
@@ -178,6 +200,7 @@ class Upload:
                     {"file_id": str(file.id), "filename": file.label, "folder_id": folder_id},
                     key=str(file.id),
                     headers=self._headers,
+                    priority=self._priority,
                 )
                 views.append(FileView.of(record))
             await files.name_messages(session, database, messages)

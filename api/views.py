@@ -13,6 +13,7 @@ from api.ids import Id
 from outbox.clock import as_text
 from outbox.files import File, Page
 from outbox.message import State
+from outbox.streams import Priority
 
 FolderId = Annotated[
     str, Field(min_length=1, max_length=labels.MAX_LABEL, pattern=labels.FOLDER_PATTERN, examples=["invoices"])
@@ -82,6 +83,7 @@ class ReparseRequest(BaseModel):
 
     files_id: list[Id] = Field(min_length=1, max_length=1000, description="one given twice counts once")
     folder_id: FolderId = Field(alias="folderId")
+    priority: Priority = Field(default=Priority.NORMAL, description="other than normal: as OUTBOX_STREAMS declares")
 
 
 class ReparseView(BaseModel):

@@ -14,6 +14,7 @@ from outbox.errors import (
     CommitUnknown,
     InvalidMessage,
     NoSuchMessage,
+    NoSuchPriority,
     NotDead,
     NoTransaction,
     OutboxError,
@@ -24,17 +25,19 @@ from outbox.errors import (
     UsageError,
 )
 from outbox.message import Message, State
-from outbox.streams import Stream, Streams, Subject
+from outbox.streams import Priority, Stream, Streams, Subject
 
 __all__ = [
     "CommitUnknown",
     "InvalidMessage",
     "Message",
     "NoSuchMessage",
+    "NoSuchPriority",
     "NoTransaction",
     "NotDead",
     "Outbox",
     "OutboxError",
+    "Priority",
     "SchemaError",
     "SettingsError",
     "State",

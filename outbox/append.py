@@ -14,7 +14,7 @@ from pymongo.client_session import ClientSession
 from outbox.errors import NoTransaction
 from outbox.message import new_document
 from outbox.schema import OUTBOX
-from outbox.streams import Streams
+from outbox.streams import Priority, Streams
 
 MAX_MESSAGE_BYTES = 256 * 1024
 
@@ -43,6 +43,7 @@ class Outbox:
         key: str,
         headers: Mapping[str, str] | None = None,
         available_at: datetime | None = None,
+        priority: str = Priority.NORMAL,
     ) -> Awaitable[ObjectId]: ...
 
     @overload
@@ -55,6 +56,7 @@ class Outbox:
         key: str,
         headers: Mapping[str, str] | None = None,
         available_at: datetime | None = None,
+        priority: str = Priority.NORMAL,
     ) -> ObjectId: ...
 
     def append(
@@ -66,6 +68,7 @@ class Outbox:
         key: str,
         headers: Mapping[str, str] | None = None,
         available_at: datetime | None = None,
+        priority: str = Priority.NORMAL,
     ) -> Awaitable[ObjectId] | ObjectId:
         """Append a message to `stream`; returns its id. With an async session, await the answer.
 
@@ -79,8 +82,9 @@ class Outbox:
         :param key: the ordering scope, such as the file's id.
         :param headers: metadata such as `traceparent`, sent beside the fields.
         :param available_at: not before this time (aware); until then the message is `scheduled`.
+        :param priority: `high`, `normal` or `low`. What is urgent overtakes, also earlier messages of its own key.
         :raises NoTransaction: the session has no open transaction.
-        :raises UndeclaredStream: no relay would drain this stream.
+        :raises UndeclaredStream: no relay would drain this stream; NoSuchPriority, when not in this priority.
         :raises InvalidMessage: a field, header, key or the size is not acceptable.
         """
         if not session.in_transaction:
@@ -89,7 +93,7 @@ class Outbox:
                 "together: call it inside session.with_transaction(...) or session.start_transaction()"
             )
         document = new_document(
-            self._streams[stream],
+            self._streams.serving(stream, Priority.read(priority)),
             fields,
             key=key,
             headers=headers,

@@ -81,7 +81,9 @@ async def discard(database: Database, streams: Streams, message: ObjectId) -> No
             raise await _refusal(database, message, session)
         stream = streams.get(found.get("stream", ""))
         if stream and stream.subject:
-            others = {"key": found.get("key"), "stream": stream.name, "state": {"$in": _ON_THE_WAY}}
+            # In whichever stream: those of other priorities are about the same subject.
+            about_it = [other.name for other in streams.values() if other.subject == stream.subject]
+            others = {"key": found.get("key"), "stream": {"$in": about_it}, "state": {"$in": _ON_THE_WAY}}
             if await database[OUTBOX].find_one(others, {"_id": 1}, session=session) is None:
                 waiting = {"_id": _subject_id(found), stream.subject.field: stream.subject.wanted}
                 await _touch(database, stream.subject, waiting, DISCARDED, session)

@@ -6,6 +6,7 @@
     ├── UsageError              the call is wrong: change it
     │   ├── NoTransaction       append was given a session without an open transaction
     │   ├── UndeclaredStream    the stream is not among the declared ones
+    │   │   └── NoSuchPriority  it has no stream for messages of this priority
     │   ├── InvalidMessage      a field, header, key or size is not acceptable
     │   ├── NoSuchMessage       no message has this id
     │   ├── NotDead             only a dead message can be retried or discarded
@@ -45,6 +46,10 @@ class UndeclaredStream(UsageError, KeyError):
 
     def __str__(self) -> str:
         return str(self.args[0])  # KeyError would show the repr of the text
+
+
+class NoSuchPriority(UndeclaredStream):
+    """The stream has no such priority; the text says how to declare it."""
 
 
 class InvalidMessage(UsageError, ValueError):

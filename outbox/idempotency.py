@@ -19,6 +19,7 @@ from pymongo.read_concern import ReadConcern
 from outbox.contents import Measured
 from outbox.errors import KeyTaken
 from outbox.schema import IDEMPOTENCY, Database, Document
+from outbox.streams import Priority
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +33,16 @@ class Remembered:
     def repeat(self, fingerprint: str) -> Document:
         """The first answer. Raises KeyTaken when something else was uploaded."""
         if fingerprint != self.fingerprint:
-            raise KeyTaken("this idempotency key was used for other files or another folder: choose a new one")
+            raise KeyTaken(
+                "this idempotency key was used for other files, another folder or priority: choose a new one"
+            )
         return self.answer
 
 
-def fingerprint(folder_id: str, files: Iterable[tuple[str, Measured]]) -> str:
-    """What makes two uploads the same: folder, names and contents."""
-    told = [folder_id, [[name, measured.size, measured.sha256] for name, measured in files]]
+def fingerprint(folder_id: str, files: Iterable[tuple[str, Measured]], priority: Priority = Priority.NORMAL) -> str:
+    """What makes two uploads the same: folder, names, contents, and a priority that is not the normal one."""
+    told: list[object] = [folder_id, [[name, measured.size, measured.sha256] for name, measured in files]]
+    told += [priority] if priority is not Priority.NORMAL else []
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 

@@ -10,7 +10,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from outbox import files, transaction
 from outbox.append import Outbox
 from outbox.schema import FILES, Database
-from outbox.streams import FILE_STREAM
+from outbox.streams import FILE_STREAM, Priority
 
 
 async def reparse(
@@ -20,6 +20,7 @@ async def reparse(
     *,
     folder_id: str | None = None,
     headers: Mapping[str, str] | None = None,
+    priority: Priority = Priority.NORMAL,
     seconds: float = 20.0,
 ) -> dict[ObjectId, ObjectId]:
     """Queue the files again, each in its next version, with a message for each; returns the message id of each file.
@@ -28,6 +29,7 @@ async def reparse(
 
     :param folder_id: what the workers are told; by default each file's own folder.
     :raises NoSuchFile, StillUploading: with the ids in question, and then nothing has changed.
+    :raises NoSuchPriority: likewise.
     :raises CommitUnknown: whether it happened could not be found out in `seconds`.
     """
     messages: dict[ObjectId, ObjectId] = {}
@@ -38,7 +40,9 @@ async def reparse(
         for file_id in file_ids:
             folder = folders.get(file_id) or "" if folder_id is None else folder_id
             fields = {"file_id": str(file_id), "reparse": "true", "folder_id": folder}
-            messages[file_id] = await outbox.append(session, FILE_STREAM, fields, key=str(file_id), headers=headers)
+            messages[file_id] = await outbox.append(
+                session, FILE_STREAM, fields, key=str(file_id), headers=headers, priority=priority
+            )
         await files.name_messages(session, database, messages)
 
     async def happened() -> bool:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from outbox.errors import SettingsError
-from outbox.streams import FILES, Retry, Stream, Streams, Subject
+from outbox.streams import FILES, Priority, Retry, Stream, Streams, Subject
 
 ENV_FILE = ".env"
 S = TypeVar("S", bound="Family")
@@ -52,10 +52,23 @@ class StreamSetting(BaseModel):
     partitions: int = Field(default=4, ge=1, le=256)
     subject: SubjectSetting | None = None
     retry: RetrySetting = RetrySetting()
+    priorities: list[Literal["high", "low"]] = []
+    max_undelivered: int = Field(default=FILES.max_undelivered, ge=0)
+    trim: bool = FILES.trim
+    ignore_groups_after_seconds: float | None = Field(default=None, ge=60)
 
     def declared(self) -> Stream:
-        subject = Subject(**self.subject.model_dump()) if self.subject else None
-        return Stream(self.name, self.group, self.partitions, subject, Retry(**self.retry.model_dump()))
+        return Stream(
+            self.name,
+            self.group,
+            self.partitions,
+            Subject(**self.subject.model_dump()) if self.subject else None,
+            Retry(**self.retry.model_dump()),
+            priorities=tuple(map(Priority, self.priorities)),
+            max_undelivered=self.max_undelivered,
+            trim=self.trim,
+            ignore_groups_after_seconds=self.ignore_groups_after_seconds,
+        )
 
 
 _FILES_SETTING = StreamSetting(

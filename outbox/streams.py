@@ -1,19 +1,36 @@
-"""The streams that are declared: their names, consumer groups, partitions and subjects."""
+"""The streams that are declared: their names, consumer groups, partitions, subjects, priorities and limits."""
 
 from __future__ import annotations
 
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from enum import StrEnum
 
-from outbox.errors import SettingsError, UndeclaredStream
+from outbox.errors import InvalidMessage, NoSuchPriority, SettingsError, UndeclaredStream
 
 FILE_STREAM = "file_parsing_queue"
 FILE_GROUP = "file_parsers"
 
 _NAME = re.compile(r"[A-Za-z0-9_.:/-]*(\{[A-Za-z0-9_.:/-]+\})?[A-Za-z0-9_.:/-]*")
+
+
+class Priority(StrEnum):
+    """How soon a message is wanted, the highest first. Each priority has a stream of its own."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+    @classmethod
+    def read(cls, text: str) -> Priority:
+        """Raises InvalidMessage."""
+        try:
+            return cls(text)
+        except ValueError:
+            raise InvalidMessage(f"priority {text!r:.40} is unknown: use {', '.join(cls)}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +75,14 @@ class Stream:
 
     `partitions` bounds how many batches can be on their way at once. Raising it moves some keys to another partition:
     let the backlog become empty first, or those keys may be delivered out of order once.
+
+    `priorities` gives messages of these priorities streams of their own, `name:high` and `name:low`, alike in all else.
+    A stream that was made so has its `priority`. Order is kept within a stream: what is urgent overtakes, also
+    messages of its own key.
+
+    `max_undelivered` entries at most wait in Redis for a worker, the rest in MongoDB; 0 is no limit. `trim` removes
+    entries that every group has acknowledged. A group other than `group` that has done nothing for
+    `ignore_groups_after_seconds`, and so holds them all up, is left out of that; None waits for it for ever.
     """
 
     name: str
@@ -65,6 +90,11 @@ class Stream:
     partitions: int = 4
     subject: Subject | None = None
     retry: Retry = Retry()
+    priorities: tuple[Priority, ...] = ()
+    priority: Priority = Priority.NORMAL
+    max_undelivered: int = 10_000
+    trim: bool = True
+    ignore_groups_after_seconds: float | None = None
 
     def __post_init__(self) -> None:
         if not self.name or not _NAME.fullmatch(self.name):
@@ -75,6 +105,25 @@ class Stream:
             raise SettingsError(f"stream {self.name!r}: name the consumer group that reads it")
         if not 1 <= self.partitions <= 256:
             raise SettingsError(f"stream {self.name!r}: partitions must be 1 to 256, not {self.partitions}")
+        if Priority.NORMAL in self.priorities or len(set(self.priorities)) < len(self.priorities):
+            raise SettingsError(
+                f"stream {self.name!r}: it is of normal priority; others can be high and low, once each"
+            )
+        if self.max_undelivered < 0:
+            raise SettingsError(f"stream {self.name!r}: max_undelivered must be 0 (no limit) or more")
+
+    @property
+    def family(self) -> str:
+        """The name by which messages of all its priorities are appended: that of the stream of normal priority."""
+        return self.name if self.priority is Priority.NORMAL else self.name.removesuffix(f":{self.priority}")
+
+    def by_priority(self) -> list[Stream]:
+        """Itself, and the streams of its other priorities."""
+        others = [
+            replace(self, name=f"{self.name}:{priority}", priority=priority, priorities=())
+            for priority in self.priorities
+        ]
+        return [self, *others]
 
     def partition_of(self, key: str) -> int:
         """The number of the partition of `key`: CRC-32 (IEEE) of its UTF-8 bytes, modulo `partitions`."""
@@ -94,10 +143,13 @@ def checkpoint_key(stream: str, number: int) -> str:
 
 
 class Streams(Mapping[str, Stream]):
-    """The declared streams by name. Looking up another name raises UndeclaredStream, naming the nearest one."""
+    """The declared streams by name, each priority's among them.
+
+    Looking up another name raises UndeclaredStream, naming the nearest one.
+    """
 
     def __init__(self, streams: Iterable[Stream]) -> None:
-        declared = list(streams)
+        declared = [one for stream in streams for one in stream.by_priority()]
         self._streams = {stream.name: stream for stream in declared}
         if len(self._streams) < len(declared):
             raise SettingsError("a stream is declared twice: each name can have one group and one subject")
@@ -120,6 +172,28 @@ class Streams(Mapping[str, Stream]):
 
     def __len__(self) -> int:
         return len(self._streams)
+
+    def serving(self, name: str, priority: Priority) -> Stream:
+        """The stream for messages of `priority` that are appended to `name`.
+
+        Raises UndeclaredStream, and its kind NoSuchPriority.
+        """
+        stream = self[name]
+        if priority in (Priority.NORMAL, stream.priority):
+            return stream
+        try:
+            return self._streams[f"{stream.family}:{priority}"]
+        except KeyError:
+            raise NoSuchPriority(
+                f'stream {stream.family!r} has no {priority} priority: add "priorities": ["{priority}"] to it in '
+                "OUTBOX_STREAMS, run `outbox init`, and start the relays again"
+            ) from None
+
+    def family(self, name: str) -> list[Stream]:
+        """The streams of all priorities of `name`, the highest first."""
+        order = list(Priority)
+        members = (stream for stream in self.values() if stream.family == self[name].family)
+        return sorted(members, key=lambda stream: order.index(stream.priority))
 
     def partitions(self) -> list[Partition]:
         """Every partition of every declared stream."""

@@ -19,7 +19,7 @@ from api.app import create_app
 from api.settings import ApiSettings
 from outbox import schema
 from outbox.cli.program import app
-from outbox.settings import Family, OutboxSettings, load
+from outbox.settings import Family, OutboxSettings, StreamSetting, load
 from relay.settings import RelaySettings
 from tests.documents import README, ROOT, code, plain, section, tables
 
@@ -40,10 +40,17 @@ def _shown(default: Any) -> str:
 
 
 def test_settings_and_their_defaults() -> None:
-    (table,) = tables(section("Settings"))
+    table, _ = tables(section("Settings"))
     told = {plain(name): plain(default) for name, default, _ in table}
     so = {name: "none" if default is None else _shown(default) for name, default in _settings()}
     assert told == so | {STREAMS: "the file stream"}
+
+
+def test_what_a_declaration_of_a_stream_can_have() -> None:
+    _, table = tables(section("Settings"))
+    declared = StreamSetting(name="s", group="g").model_dump(mode="json")
+    told = {plain(name): json.loads(plain(default)) for name, default, _ in table}
+    assert told == {name: default for name, default in declared.items() if name not in ("name", "group")}
 
 
 def test_the_example_of_streams() -> None:

@@ -13,6 +13,7 @@ from outbox.cli.output import write_json, write_line
 from outbox.cli.servers import Servers, run
 from outbox.errors import UsageError
 from outbox.reparse import reparse
+from outbox.streams import Priority
 
 
 def _read_id(text: str) -> ObjectId:
@@ -23,6 +24,9 @@ def _read_id(text: str) -> ObjectId:
 
 def enqueue(
     ids: Annotated[list[ObjectId], typer.Argument(parser=_read_id, metavar="FILE_ID…", help="Ids of files.")],
+    priority: Annotated[
+        Priority, typer.Option(help="Other than normal: as OUTBOX_STREAMS declares.")
+    ] = Priority.NORMAL,
     json: Annotated[bool, typer.Option("--json", help="Write JSON: file ids and message ids.")] = False,
 ) -> None:
     """Queue files to be parsed again: each record becomes `queued`, in its next version, and a message is appended.
@@ -34,6 +38,8 @@ def enqueue(
 
         outbox enqueue 65a1f0c2e4b0a1b2c3d4e5f6
 
+        outbox enqueue --priority high 65a1f0c2e4b0a1b2c3d4e5f6
+
         xargs outbox enqueue < ids.txt
     """
     file_ids = list(dict.fromkeys(ids))
@@ -42,7 +48,7 @@ def enqueue(
         await schema.check(servers.database, servers.streams)
         size = servers.settings.outbox_max_message_bytes
         outbox = Outbox(servers.streams, database=servers.database.name, max_message_bytes=size)
-        return await reparse(servers.database, outbox, file_ids)
+        return await reparse(servers.database, outbox, file_ids, priority=priority)
 
     queued = run(command)
     if json:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from bson import ObjectId
 
 from tests.cli.conftest import Cli, Shelf
@@ -45,3 +46,16 @@ def test_a_file_that_is_not_complete_is_refused(outbox: Cli, shelf: Shelf) -> No
 def test_what_is_no_id_is_a_usage_error(cli: Cli) -> None:
     assert cli("enqueue", "zz").code == 2
     assert cli("enqueue").code == 2
+
+
+def test_a_priority(outbox: Cli, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = shelf.put_file("parsed")
+    refused = outbox("enqueue", file, "--priority", "high")
+    assert refused.code == 2
+    assert 'add "priorities": ["high"]' in refused.err
+    monkeypatch.setenv(
+        "OUTBOX_STREAMS", '[{"name": "file_parsing_queue", "group": "file_parsers", "priorities": ["high"]}]'
+    )
+    assert outbox("init").code == 0
+    assert outbox("enqueue", file, "--priority", "high").code == 0
+    assert [message["stream"] for message in shelf.db.outbox.find()] == ["file_parsing_queue:high"]

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from bson import ObjectId
 from pymongo import AsyncMongoClient
 from pymongo.errors import AutoReconnect
 
-from outbox import NoSuchMessage, NotDead, State, Stream, Streams, UndeclaredStream, dead, transaction
+from outbox import NoSuchMessage, NotDead, Priority, State, Stream, Streams, UndeclaredStream, dead, transaction
 from outbox.dead import DISCARDED
 from outbox.schema import OUTBOX, Database, Document
+from outbox.streams import FILES
 from tests.outbox.shelf import Shelf
 
 
@@ -98,6 +101,15 @@ async def test_a_settled_file_is_left_as_it_is(db: Database, streams: Streams, s
     [id_] = await shelf.put(State.DEAD, key=key)
     await dead.discard(db, streams, id_)
     assert await shelf.parsing(key) == "parsed"
+
+
+async def test_a_message_of_another_priority_is_on_its_way_for_the_file_as_well(db: Database, shelf: Shelf) -> None:
+    streams = Streams([replace(FILES, priorities=(Priority.HIGH,))])
+    key = await shelf.put_file("queued")
+    [id_] = await shelf.put(State.DEAD, key=key)
+    await shelf.put(State.PENDING, key=key, stream=f"{FILES.name}:high")
+    await dead.discard(db, streams, id_)
+    assert await shelf.parsing(key) == "queued"
 
 
 async def test_poison_can_be_retried_and_discarded(db: Database, streams: Streams, shelf: Shelf) -> None:

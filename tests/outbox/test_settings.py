@@ -179,3 +179,34 @@ def test_an_address_that_cannot_be_understood_is_refused_without_showing_it(addr
 )
 def test_an_address_is_shown_without_user_password_and_options(address: str, shown: str) -> None:
     assert without_secret(address) == shown
+
+
+def test_a_declaration_has_a_default_for_all_that_it_leaves_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(
+        "OUTBOX_STREAMS",
+        """[{"name": "ml", "group": "models"},
+            {"name": "file_parsing_queue", "group": "file_parsers", "priorities": ["high"], "max_undelivered": 0,
+             "trim": false, "ignore_groups_after_seconds": 86400}]""",
+    )
+    streams = load(OutboxSettings).streams
+    assert streams["ml"] == Stream("ml", "models")
+    assert list(streams) == ["ml", "file_parsing_queue", "file_parsing_queue:high"]
+    for name in ("file_parsing_queue", "file_parsing_queue:high"):
+        stream = streams[name]
+        assert (stream.max_undelivered, stream.trim, stream.ignore_groups_after_seconds) == (0, False, 86400)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ('"priorities": ["urgent"]', "'high' or 'low'"),
+        ('"priorities": ["normal"]', "'high' or 'low'"),
+        ('"max_undelivered": -1', "MAX_UNDELIVERED"),
+        ('"ignore_groups_after_seconds": 5', "60"),
+        ('"priority": "high"', "PRIORITY: Extra"),
+    ],
+)
+def test_a_wrong_declaration_is_told(wrong: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OUTBOX_STREAMS", f'[{{"name": "s", "group": "g", {wrong}}}]')
+    with pytest.raises(SettingsError, match=told):
+        load(OutboxSettings)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
-from outbox import SettingsError, Stream, Streams, UndeclaredStream
+from outbox import InvalidMessage, NoSuchPriority, Priority, SettingsError, Stream, Streams, Subject, UndeclaredStream
 from outbox.streams import Partition
 
 characters = st.text("abcXYZ019_.:/-", max_size=8)
@@ -86,3 +86,49 @@ def test_all_partitions_of_all_streams() -> None:
     streams = Streams([Stream("a", "g", partitions=2), Stream("b", "g", partitions=1)])
     assert streams.partitions() == [Partition("a", 0), Partition("a", 1), Partition("b", 0)]
     assert [str(partition) for partition in streams.partitions()] == ["a/0", "a/1", "b/0"]
+
+
+HIGH, NORMAL, LOW = Priority
+
+
+def test_each_priority_has_a_stream_of_its_own_that_is_alike_in_all_else() -> None:
+    streams = Streams(
+        [Stream("{f}iles", "g", partitions=2, subject=Subject(), priorities=(LOW, HIGH), max_undelivered=7)]
+    )
+    assert [(stream.name, stream.priority) for stream in streams.family("{f}iles")] == [
+        ("{f}iles:high", HIGH), ("{f}iles", NORMAL), ("{f}iles:low", LOW),
+    ]  # fmt: skip
+    assert streams.family("{f}iles:low") == streams.family("{f}iles")
+    assert {stream.family for stream in streams.values()} == {"{f}iles"}
+    for stream in streams.values():
+        assert (stream.group, stream.partitions, stream.subject, stream.max_undelivered) == ("g", 2, Subject(), 7)
+    assert len(streams.partitions()) == 6
+
+
+def test_a_priority_is_served_by_its_stream() -> None:
+    streams = Streams([Stream("s", "g", priorities=(HIGH,)), Stream("exports", "g")])
+    assert streams.serving("s", NORMAL).name == "s"
+    assert streams.serving("s", HIGH).name == streams.serving("s:high", HIGH).name == "s:high"
+    with pytest.raises(NoSuchPriority, match=r"'s' has no low priority: add .priorities.: \[.low.\]"):
+        streams.serving("s", LOW)
+    with pytest.raises(NoSuchPriority, match="'exports' has no high priority"):
+        streams.serving("exports", HIGH)
+    with pytest.raises(UndeclaredStream, match="'other' is not declared"):
+        streams.serving("other", HIGH)
+
+
+def test_a_priority_is_one_of_three() -> None:
+    assert [Priority.read(text) for text in ("high", "normal", "low")] == list(Priority)
+    with pytest.raises(InvalidMessage, match="'urgent' is unknown: use high, normal, low"):
+        Priority.read("urgent")
+
+
+@pytest.mark.parametrize("priorities", [(NORMAL,), (HIGH, HIGH)])
+def test_priorities_that_cannot_be_are_refused(priorities: tuple[Priority, ...]) -> None:
+    with pytest.raises(SettingsError, match="once each"):
+        Stream("s", "g", priorities=priorities)
+
+
+def test_a_stream_named_like_anothers_priority_is_refused() -> None:
+    with pytest.raises(SettingsError, match="declared twice"):
+        Streams([Stream("s", "g", priorities=(HIGH,)), Stream("s:high", "g")])
