@@ -10,7 +10,7 @@ import structlog
 from fastapi import FastAPI
 from pymongo.errors import PyMongoError
 
-from api import documentation, files, health, messages, metrics, problems, queue
+from api import documentation, files, health, messages, metrics, problems, queue, replays
 from api.access import Access
 from api.documentation import Documented
 from api.headers import SecurityHeaders
@@ -55,9 +55,10 @@ def create_app(settings: ApiSettings, outbox_settings: OutboxSettings) -> FastAP
                 log.warning("mongodb_is_down", address=outbox_settings.mongodb_address, reason=str(error)[:200])
             yield Lifespan(
                 api=State(
-                    settings, access, streams, mongo, database, redis, outbox_settings.redis_address, outbox, gate
+                    settings, access, streams, mongo, database, redis, outbox_settings.redis_address, outbox,
+                    outbox_settings.outbox_replay_rate, gate,
                 )
-            )
+            )  # fmt: skip
 
     app = Documented(
         title="outbox-relay", version="1", description=DESCRIPTION, lifespan=lifespan,
@@ -68,7 +69,7 @@ def create_app(settings: ApiSettings, outbox_settings: OutboxSettings) -> FastAP
     app.add_middleware(metrics.Metrics)
     for router in (
         files.uploads, files.changes, files.router, queue.router, messages.router, messages.operations,
-        health.router, metrics.router, documentation.router,
+        replays.router, replays.operations, health.router, metrics.router, documentation.router,
     ):  # fmt: skip
         app.include_router(router)
     app.mount("/docs/static", documentation.static)

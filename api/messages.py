@@ -1,4 +1,4 @@
-"""The routes of the outbox: what is going on, messages, retry, replay."""
+"""The routes of the outbox: what is going on, messages, retry."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from bson import ObjectId
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import JSONResponse
 
-from api.access import Requires
+from api.access import Asking, Requires
 from api.bodies import JsonRoute
 from api.documentation import problems
-from api.errors import BodyStalled, BodyTooLarge
-from api.ids import Id, read_ids
+from api.ids import Id
 from api.state import Bounded, Current, State
-from api.views import MessagesView, MessageView, ReplayRequest, ReplayView, StatusView
-from outbox import dead, message, messages, replay, stats
+from api.views import MessagesView, MessageView, StatusView
+from outbox import dead, message, messages, stats
 from outbox.errors import CommitUnknown, NoSuchMessage, NotDead, Unreachable, UsageError
 from outbox.keys import Scope
 
@@ -90,31 +89,7 @@ async def _show(state: State, message_id: str) -> Response:
     summary="Retry a dead message",
     responses=problems(NoSuchMessage, NotDead, UsageError, Unreachable, CommitUnknown),
 )
-async def retry_message(state: Current, message_id: Id) -> Response:
+async def retry_message(state: Current, asking: Asking, message_id: Id) -> Response:
     """Make a dead message pending again, and its file queued."""
-    await dead.retry(state.database, state.streams, ObjectId(message_id))
+    await dead.retry(state.database, state.streams, ObjectId(message_id), who=asking.name)
     return await _show(state, message_id)
-
-
-@operations.post(
-    "/replay",
-    summary="Replay messages",
-    responses=problems(UsageError, BodyStalled, BodyTooLarge, Unreachable),
-)
-async def replay_messages(state: Current, wanted: ReplayRequest) -> ReplayView:
-    """Make published and completed messages pending again, under their own ids, with `attempt` one higher.
-
-    A second identical request replays once more what has been published since.
-    """
-    selection = replay.Selection(
-        since=wanted.since,
-        until=wanted.until,
-        stream=wanted.stream,
-        key=wanted.key,
-        states=tuple(dict.fromkeys(wanted.states)) if wanted.states else replay.REPLAYABLE,
-        ids=tuple(read_ids(wanted.ids or ())),
-    )
-    if wanted.dry_run:
-        return ReplayView(selected=await replay.count(state.database, selection), replayed=0)
-    replayed = await replay.replay(state.database, selection)
-    return ReplayView(selected=replayed.selected, replayed=replayed.replayed)

@@ -51,6 +51,7 @@ class State:
     redis: AnyRedis
     redis_address: str
     outbox: Outbox
+    replay_rate: float
     gate: Gate = field(compare=False)
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
+from bson import ObjectId
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 from pydantic.config import JsonDict
 
 from api import labels
-from api.ids import Id
+from api.ids import Id, read_ids
+from outbox import jobs
 from outbox.clock import as_text
 from outbox.files import File, Page
 from outbox.message import State
+from outbox.replay import REPLAYABLE, Selection
 from outbox.streams import Priority
 
 FolderId = Annotated[
@@ -158,15 +161,81 @@ class ReplayRequest(BaseModel):
     stream: str | None = Field(default=None, min_length=1, max_length=512)
     key: str | None = Field(default=None, min_length=1, max_length=512)
     states: list[Literal[State.PUBLISHED, State.COMPLETED]] | None = Field(default=None, min_length=1, max_length=2)
+    file: Id | None = Field(default=None, description="messages about this file")
     ids: list[Id] | None = Field(default=None, min_length=1, max_length=10_000)
+    rate: float | None = Field(
+        default=None, ge=jobs.MIN_RATE, le=jobs.MAX_RATE, description="messages a second, at most"
+    )
     dry_run: bool = Field(default=False, description="only count")
 
+    def selection(self) -> Selection:
+        return Selection(
+            self.since, self.until, self.stream, self.key,
+            tuple(dict.fromkeys(self.states)) if self.states else REPLAYABLE, tuple(read_ids(self.ids or ())),
+            ObjectId(self.file) if self.file else None,
+        )  # fmt: skip
 
-class ReplayView(BaseModel):
-    model_config = ConfigDict(json_schema_extra={"example": {"selected": 120, "replayed": 120}})
 
-    selected: int = Field(description="how many matched")
-    replayed: int = Field(description="how many of them are pending now; 0 after a dry run")
+class DryRunView(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"example": {"selected": 120, "replayed": 0}})
+
+    selected: int = Field(description="how many match")
+    replayed: Literal[0]
+
+
+_JOB: JsonDict = {
+    "id": "66f0c2a51f2b9c0d8e4a7b31", "phase": "running", "who": "anna", "selected": 120, "replayed": 40, "rate": 2000,
+    "selection": {"since": "2025-01-31T09:00:00.000Z", "states": ["published", "completed"]}, "request": None,
+    "owner": "relay-1-7-5f0c", "created_at": "2025-01-31T11:00:00.000Z", "started_at": "2025-01-31T11:00:00.420Z",
+    "finished_at": None,
+}  # fmt: skip
+
+
+class JobView(BaseModel):
+    """A replay that was asked for, and how far it is."""
+
+    model_config = ConfigDict(json_schema_extra={"example": _JOB})
+
+    id: str
+    phase: jobs.Phase = Field(description="`waiting` for a relay, `running`, `done` or `cancelled`")
+    who: str = Field(description="who asked for it")
+    selected: int = Field(description="how many matched when it was asked for")
+    replayed: int = Field(description="how many have been made pending so far")
+    rate: float = Field(description="messages a second, at most")
+    selection: dict[str, Any]
+    request: str | None = Field(description="the Idempotency-Key it was asked for under")
+    owner: str | None = Field(description="the relay that works on it")
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+
+    @classmethod
+    def of(cls, job: jobs.Job) -> Self:
+        return cls.model_validate(job.as_json())
+
+
+class JobsView(BaseModel):
+    """The latest replays, newest first."""
+
+    replays: list[JobView]
+
+
+class RecordView(BaseModel):
+    """What an operator did."""
+
+    id: str
+    at: str
+    who: str = Field(description="an API key's name, `user@host` for a command, `anyone` where no key is asked for")
+    action: str
+    count: int = Field(description="of how many messages or files")
+    details: dict[str, Any]
+
+
+class AuditView(BaseModel):
+    """A page of what operators did, newest first."""
+
+    records: list[RecordView]
+    before: str | None = Field(description="pass it as `before` to get the next page; null after the last")
 
 
 class ReadyView(BaseModel):

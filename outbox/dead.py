@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 
-from outbox import transaction
+from outbox import audit, transaction
 from outbox.errors import NoSuchMessage, NotDead
 from outbox.message import State
 from outbox.schema import FILES, OUTBOX, Database, Document
@@ -17,7 +17,7 @@ DISCARDED = "error: discarded by an operator"
 """What a discarded message leaves in its subject's field."""
 
 _ON_THE_WAY = [State.SCHEDULED.value, State.PENDING.value, State.PUBLISHED.value]
-_NEEDED = {"stream": 1, "key": 1, "retried": 1}
+_NEEDED = {"stream": 1, "key": 1, "retried": 1, "last_error": 1}
 
 
 async def ids(database: Database, *, stream: str | None = None) -> AsyncIterator[ObjectId]:
@@ -31,11 +31,13 @@ async def count(database: Database, *, stream: str | None = None) -> int:
     return await database[OUTBOX].count_documents(_dead(stream), hint="dead")
 
 
-async def retry(database: Database, streams: Streams, message: ObjectId) -> None:
+async def retry(database: Database, streams: Streams, message: ObjectId, *, who: str | None = None) -> None:
     """Make a dead message pending again, and in the same transaction its subject wanted again if that ended in error.
 
     Its attempts count on, and its last error stays readable. Raises NoSuchMessage, NotDead, UndeclaredStream (no relay
     would drain it), or CommitUnknown; after that one, ask for the message's state.
+
+    :param who: for the audit; by default who runs this process.
     """
     before: int | None = None
 
@@ -59,6 +61,7 @@ async def retry(database: Database, streams: Streams, message: ObjectId) -> None
         if subject:
             ended = {"_id": _subject_id(found), subject.field: {"$regex": "^error"}}
             await _touch(database, subject, ended, subject.wanted, session)
+        await _record(database, "retry", found, who, session)
 
     async def happened() -> bool:
         found = await _written(database, message)
@@ -67,10 +70,12 @@ async def retry(database: Database, streams: Streams, message: ObjectId) -> None
     await transaction.run(database.client, body, happened=happened)
 
 
-async def discard(database: Database, streams: Streams, message: ObjectId) -> None:
+async def discard(database: Database, streams: Streams, message: ObjectId, *, who: str | None = None) -> None:
     """Delete a dead message. Its subject, if it still waits and no other message of it is under way, ends `DISCARDED`.
 
     Raises NoSuchMessage, NotDead or CommitUnknown.
+
+    :param who: for the audit; by default who runs this process.
     """
 
     async def body(session: AsyncClientSession) -> None:
@@ -87,6 +92,7 @@ async def discard(database: Database, streams: Streams, message: ObjectId) -> No
             if await database[OUTBOX].find_one(others, {"_id": 1}, session=session) is None:
                 waiting = {"_id": _subject_id(found), stream.subject.field: stream.subject.wanted}
                 await _touch(database, stream.subject, waiting, DISCARDED, session)
+        await _record(database, "discard", found, who, session)
 
     async def happened() -> bool:
         return await _written(database, message) is None
@@ -105,6 +111,13 @@ async def _touch(
     if subject.collection == FILES:
         update |= {"$inc": {"version": 1}, "$currentDate": {"updated_at": True}}
     await database[subject.collection].update_one(query, update, session=session)
+
+
+async def _record(
+    database: Database, action: str, message: Document, who: str | None, session: AsyncClientSession
+) -> None:
+    told = {"message": message["_id"], **{name: message.get(name) for name in ("stream", "key", "last_error")}}
+    await audit.record(database, who=who or audit.me(), action=action, details=told, session=session)
 
 
 def _subject_id(message: Document) -> object:

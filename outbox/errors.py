@@ -10,9 +10,11 @@
     │   ├── InvalidMessage      a field, header, key or size is not acceptable
     │   ├── NoSuchMessage       no message has this id
     │   ├── NotDead             only a dead message can be retried or discarded
+    │   ├── NoSuchJob           no job has this id
+    │   ├── JobEnded            the job is over, and cannot be cancelled
     │   ├── NoSuchFile          no file has these ids
     │   ├── StillUploading      the files are not complete yet
-    │   └── KeyTaken            the idempotency key belongs to another upload
+    │   └── KeyTaken            the idempotency key belongs to another upload or replay
     ├── UploadLost              the upload was taken for abandoned and removed: upload again
     ├── ContentsDamaged         stored contents are not what was uploaded
     ├── SettingsError           the environment is wrong: change it and start again
@@ -64,6 +66,14 @@ class NotDead(UsageError):
     """The message is not dead, so that there is nothing to retry or discard; the text tells its state."""
 
 
+class NoSuchJob(UsageError):
+    """No job has this id: it never existed, or ended long ago."""
+
+
+class JobEnded(UsageError):
+    """The job is over, so that there is nothing to cancel; the text tells how it ended."""
+
+
 class FilesError(UsageError):
     """Some of the given files will not do; `ids` are theirs."""
 
@@ -87,7 +97,7 @@ class StillUploading(FilesError):
 
 
 class KeyTaken(UsageError):
-    """The idempotency key belongs to another upload."""
+    """The idempotency key belongs to another upload or replay."""
 
 
 class UploadLost(OutboxError):

@@ -7,10 +7,13 @@ from collections.abc import Mapping, Sequence
 from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 
-from outbox import files, transaction
+from outbox import audit, files, transaction
 from outbox.append import Outbox
 from outbox.schema import FILES, Database
 from outbox.streams import FILE_STREAM, Priority
+
+MAX_TOLD = 100
+"""How many files the audit names of one call; it counts all."""
 
 
 async def reparse(
@@ -21,12 +24,14 @@ async def reparse(
     folder_id: str | None = None,
     headers: Mapping[str, str] | None = None,
     priority: Priority = Priority.NORMAL,
+    who: str | None = None,
     seconds: float = 20.0,
 ) -> dict[ObjectId, ObjectId]:
     """Queue the files again, each in its next version, with a message for each; returns the message id of each file.
 
     All of them in one transaction, or none. A second call queues them once more.
 
+    :param who: puts it on record as what an operator did; without, it is the application's daily work.
     :param folder_id: what the workers are told; by default each file's own folder.
     :raises NoSuchFile, StillUploading: with the ids in question, and then nothing has changed.
     :raises NoSuchPriority: likewise.
@@ -44,6 +49,11 @@ async def reparse(
                 session, FILE_STREAM, fields, key=str(file_id), headers=headers, priority=priority
             )
         await files.name_messages(session, database, messages)
+        if who:
+            await audit.record(
+                database, who=who, action="enqueue", count=len(messages),
+                details={"files": list(messages)[:MAX_TOLD]}, session=session,
+            )  # fmt: skip
 
     async def happened() -> bool:
         return await files.happened(database, file_ids[0], messages.get(file_ids[0]))

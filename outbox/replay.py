@@ -1,12 +1,17 @@
-"""Replay: messages that were published or completed become pending again, under the same ids, by an operator."""
+"""Replay: messages that were published or completed become pending again, under the same ids, by an operator.
+
+The statements. As operators ask for it, a replay is a job (`outbox.jobs`), which takes one page after the other.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
 from bson import ObjectId
+from pymongo.asynchronous.client_session import AsyncClientSession
 
 from outbox.clock import server_time
 from outbox.errors import UsageError
@@ -15,14 +20,21 @@ from outbox.schema import OUTBOX, Database, Document
 
 REPLAYABLE = (State.PUBLISHED, State.COMPLETED)
 PAGE = 500
+SCAN = 10_000
+"""How many messages one page looks at, at most: its statements end in time, however rare what is selected may be."""
+
 MAX_IDS = 10_000
+_APART = timedelta(hours=1)
+"""How far the time in a message's id and its `created_at`, both of one clock, can be apart: the library takes them at
+the same moment."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
     """Which messages to replay: those that match all that is given. An empty one is refused.
 
-    `since` (included) and `until` (not included) are about when a message was appended.
+    `since` (included) and `until` (not included) are about when a message was appended, by the appending process's
+    clock. `file` selects the messages about that file: those whose key is its id.
     """
 
     since: datetime | None = None
@@ -31,6 +43,7 @@ class Selection:
     key: str | None = None
     states: tuple[State, ...] = REPLAYABLE
     ids: tuple[ObjectId, ...] = ()
+    file: ObjectId | None = None
 
     def __post_init__(self) -> None:
         for name, time in (("since", self.since), ("until", self.until)):
@@ -43,26 +56,54 @@ class Selection:
             raise UsageError(f"states: {states}; only published and completed messages can be replayed")
         if len(self.ids) > MAX_IDS:
             raise UsageError(f"{len(self.ids)} ids are more than {MAX_IDS}: select by time or stream instead")
-        narrowed = self.since or self.until or self.stream or self.key or self.ids
+        if self.file and self.key and self.key != str(self.file):
+            raise UsageError("file and key differ: the key of a file's messages is the file's id, so give one of them")
+        narrowed = self.since or self.until or self.stream or self.key or self.ids or self.file
         if not narrowed and set(self.states) == set(REPLAYABLE):
-            raise UsageError("nothing is selected: give at least one of since, until, stream, key, state, ids")
+            raise UsageError("nothing is selected: give at least one of since, until, stream, key, file, state, ids")
+
+    @property
+    def few(self) -> bool:
+        """Whether an index leads to the messages at once, so that the outbox need not be walked."""
+        return bool(self.key or self.file or self.ids)
 
     def query(self, before: datetime) -> Document:
         """The selected messages, of those that were published not later than `before`."""
-        created = {"$gte": self.since} if self.since else {}
-        created |= {"$lt": self.until} if self.until else {}
         query: Document = {"state": {"$in": [state.value for state in self.states]}}
         # "not later" also holds for a message without the time, such as one that was found in the stream by recovery.
         query["published_at"] = {"$not": {"$gt": before}}
-        if created:
+        if created := _between(self.since, self.until):
             query["created_at"] = created
         if self.stream:
             query["stream"] = self.stream
-        if self.key:
-            query["key"] = self.key
+        if key := self.key or (str(self.file) if self.file else None):
+            query["key"] = key
         if self.ids:
             query["_id"] = {"$in": list(self.ids)}
+        elif not self.few and (walked := self._walked()):
+            query["_id"] = walked
         return query
+
+    def _walked(self) -> Document:
+        """The part of the outbox that a time selects: there is no index of `created_at`, and an id begins with it."""
+        return _between(
+            ObjectId.from_datetime(self.since - _APART) if self.since else None,
+            ObjectId.from_datetime(self.until + _APART) if self.until else None,
+        )
+
+    def as_document(self) -> Document:
+        """What is given, as a job keeps it and JSON shows it."""
+        given: Document = {
+            "since": self.since, "until": self.until, "stream": self.stream, "key": self.key, "file": self.file,
+            "states": [state.value for state in self.states], "ids": list(self.ids),
+        }  # fmt: skip
+        return {name: value for name, value in given.items() if value}
+
+    @classmethod
+    def of(cls, document: Document) -> Selection:
+        """The inverse of `as_document`."""
+        lists = {"states": tuple(State(state) for state in document["states"]), "ids": tuple(document.get("ids", ()))}
+        return cls(**{**document, **lists})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +120,14 @@ class Replayed:
         return {"selected": self.selected, "replayed": self.replayed}
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Messages to replay, and up to which id the outbox has been looked through with them."""
+
+    ids: tuple[ObjectId, ...]
+    last: ObjectId
+
+
 async def count(database: Database, selection: Selection, *, before: datetime | None = None) -> int:
     """How many messages a replay would select. `before` as in `replay`."""
     return await database[OUTBOX].count_documents(selection.query(before or await server_time(database)))
@@ -91,51 +140,91 @@ async def replay(
     before: datetime | None = None,
     progress: Callable[[Replayed], None] = lambda _: None,
 ) -> Replayed:
-    """Make the selected messages pending again; `progress` is called after each page.
+    """Make the selected messages pending again, all in this call; `progress` is called after each page.
 
     Each selected message enters its stream once more, in the order of its position, with `attempt` one higher. Within
     one call no message is replayed twice, however soon it is published again. A second call with the same selection
     replays again what has been published since; what is still pending is not selected. When a call is interrupted,
-    the pages done are done, and the same call again does the rest, and once more those that were published meanwhile.
+    the pages done are done, and the same call again does the rest, and once more those that were published meanwhile:
+    a job is what goes on where it was.
 
     :param before: only what was published until then, by the server's clock; by default until now. Give the moment at
         which messages were counted, to replay just those.
     """
     before = before or await server_time(database)
-    query = selection.query(before)
     done = Replayed(0, 0)
-    async for ids in _pages(database, query, few=bool(selection.key or selection.ids)):
-        result = await database[OUTBOX].update_many(
-            # The whole query again: a message may have left the selection since its page was read.
-            {"$and": [{"_id": {"$in": ids}}, query]},
-            {
-                # attempts, batch and tag stay: from them a relay knows a batch that it published and did not mark.
-                "$set": {"state": State.PENDING.value},
-                "$unset": {"completed_at": ""},
-                "$inc": {"replayed": 1},
-                "$currentDate": {"replayed_at": True},
-            },
-        )
-        done = Replayed(done.selected + len(ids), done.replayed + result.modified_count)
+    async for ids in _pages(database, selection, before):
+        replayed = await put_back(database, selection, before, ids)
+        done = Replayed(done.selected + len(ids), done.replayed + replayed)
         progress(done)
     return done
 
 
-async def _pages(database: Database, query: Document, *, few: bool) -> AsyncIterator[list[ObjectId]]:
-    """Ids that match, page by page, in flat memory. Unless they are `few`, the whole outbox is walked once.
-
-    Each page begins after the last id of the one before. For a queue that would lose messages, since transactions do
-    not commit in the order of ids; here it cannot, because what is asked for had been committed and published before
-    the first page was read. It is also what keeps a message that is published again from being met twice.
-    """
+async def _pages(database: Database, selection: Selection, before: datetime) -> AsyncIterator[Sequence[ObjectId]]:
     last: ObjectId | None = None
-    while True:
-        after = {"$and": [query, {"_id": {"$gt": last}}]} if last else query
-        found = database[OUTBOX].find(after, {"_id": 1}).sort("_id").limit(PAGE)
-        # Left to itself, the planner may take an index of the state, and sort millions of messages for every page.
-        page = await (found if few else found.hint("_id_")).to_list()
-        if not page:
-            return
-        ids = [document["_id"] for document in page]
-        yield ids
-        last = ids[-1]
+    while found := await page(database, selection, before, after=last, limit=PAGE):
+        if found.ids:
+            yield found.ids
+        last = found.last
+
+
+async def page(
+    database: Database, selection: Selection, before: datetime, *, after: ObjectId | None, limit: int
+) -> Page | None:
+    """Up to `limit` ids that match, in flat memory and short statements; None: there are no more.
+
+    A page begins after the last id of the one before. For a queue that would lose messages, since transactions do not
+    commit in the order of ids; here it cannot, because what is asked for had been committed and published before the
+    first page was read. It is also what keeps a message that is published again from being met twice.
+    """
+    query = selection.query(before)
+    beyond: Document = {"_id": {"$gt": after}} if after else {}
+    if selection.few:
+        found = await _ids(database, {"$and": [query, beyond]}, limit)
+        return Page(found, found[-1]) if found else None
+    # Left to itself, the planner may take an index of the state, and sort millions of messages for every page.
+    walk = {"$and": [{"_id": query.get("_id", {"$type": "objectId"})}, beyond]}
+    far = database[OUTBOX].find(walk, {"_id": 1}).sort("_id").skip(SCAN - 1).limit(1).hint("_id_")
+    end = next((document["_id"] for document in await far.to_list()), None)
+    until: Document = {"_id": {"$lte": end}} if end else {}
+    found = await _ids(database, {"$and": [query, beyond, until]}, limit, hint="_id_")
+    if len(found) == limit or (found and end is None):
+        return Page(found, found[-1])
+    return Page(found, end) if end else None
+
+
+async def _ids(database: Database, query: Document, limit: int, hint: str | None = None) -> tuple[ObjectId, ...]:
+    found = database[OUTBOX].find(query, {"_id": 1}).sort("_id").limit(limit)
+    return tuple([document["_id"] async for document in (found.hint(hint) if hint else found)])
+
+
+async def put_back(
+    database: Database,
+    selection: Selection,
+    before: datetime,
+    ids: Sequence[ObjectId],
+    *,
+    job: ObjectId | None = None,
+    session: AsyncClientSession | None = None,
+) -> int:
+    """Make these messages pending again, as far as they are still selected; returns how many.
+
+    May be repeated: what is pending is not selected.
+    """
+    result = await database[OUTBOX].update_many(
+        # The whole query again: a message may have left the selection since its page was read.
+        {"$and": [{"_id": {"$in": list(ids)}}, selection.query(before)]},
+        {
+            # attempts, batch and tag stay: from them a relay knows a batch that it published and did not mark.
+            "$set": {"state": State.PENDING.value, **({"replayed_by": job} if job else {})},
+            "$unset": {"completed_at": ""},
+            "$inc": {"replayed": 1},
+            "$currentDate": {"replayed_at": True},
+        },
+        session=session,
+    )
+    return result.modified_count
+
+
+def _between(first: Any, end: Any) -> Document:
+    return {**({"$gte": first} if first else {}), **({"$lt": end} if end else {})}

@@ -21,6 +21,8 @@ OUTBOX = "outbox"
 PARTITIONS = "outbox_partitions"
 RELAYS = "outbox_relays"
 RECOVERIES = "outbox_recoveries"
+JOBS = "outbox_jobs"
+AUDIT = "outbox_audit"
 FILES = "files"
 IDEMPOTENCY = "idempotency_keys"
 CONTENTS = "fs"
@@ -104,6 +106,18 @@ COLLECTIONS = (
     # A relay that died without a word is forgotten a minute after its time ran out.
     Collection(RELAYS, (_index("expiry", ("expires_at", ASCENDING), expireAfterSeconds=60),)),
     Collection(RECOVERIES, (_index("at", ("at", ASCENDING), expireAfterSeconds=90 * 24 * 3600),)),
+    Collection(
+        JOBS,
+        (
+            _index("open", ("open", ASCENDING), partialFilterExpression={"open": True}),
+            # What makes a request that is sent twice one job.
+            _index(
+                "request", ("request", ASCENDING), unique=True, partialFilterExpression={"request": {"$exists": True}}
+            ),
+            _index("expiry", ("finished_at", ASCENDING), expireAfterSeconds=90 * 24 * 3600),
+        ),
+    ),
+    Collection(AUDIT, (_index("expiry", ("at", ASCENDING), expireAfterSeconds=400 * 24 * 3600),)),
     Collection(
         FILES,
         (

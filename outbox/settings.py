@@ -91,6 +91,7 @@ class OutboxSettings(Family):
     outbox_streams: Annotated[list[StreamSetting], Field(min_length=1)] = [_FILES_SETTING]
     outbox_max_message_bytes: int = Field(default=256 * 1024, ge=1024, le=8 * 1024 * 1024)
     outbox_retention_days: float = Field(default=7, gt=0)
+    outbox_replay_rate: float = Field(default=2000, ge=0.1, le=1_000_000)
     outbox_log_format: Literal["auto", "json", "console"] = "auto"
     outbox_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     outbox_mongod: str | None = None

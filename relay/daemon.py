@@ -7,11 +7,12 @@ import os
 import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 import structlog
 from pymongo import AsyncMongoClient
+from pymongo.errors import PyMongoError
 
 from outbox import changes
 from outbox.checkpoint import Checkpoints
@@ -30,6 +31,7 @@ from relay.leaser import Leaser
 from relay.metrics import Metrics
 from relay.outage import Outages, Probe
 from relay.recovery import Recovery
+from relay.replays import Replays
 from relay.service import Pass, Service
 from relay.settings import RelaySettings
 from relay.startup import refuse_what_cannot_be_confirmed, wait_for_schema
@@ -120,6 +122,8 @@ class Relay:
             service("hints of relays", relays.run_once),
             service("advice", advice.run_once, LOOK_SECONDS),
         ]
+        replays = Replays(database, self._me)
+        replaying = service("replays", replays.run_once)
         if self._until_empty:
             beside.append(
                 service("until empty", once.UntilEmpty(store, outages, self._addresses, self.stop).run_once, 0.1)
@@ -131,17 +135,20 @@ class Relay:
             self._probes(group, leaser, outages, advice),
         ):
             renewing = group.create_task(leasing.run(), name=leasing.name)
+            working = group.create_task(_replay(replays, replaying), name=replaying.name)
             waking = [group.create_task(other.run(), name=other.name) for other in beside]
             log.info("relay started", relay=self._me, streams=list(self._streams))
             await self._stop.wait()
             log.info("relay stops", relay=self._me, seconds=settings.relay_stop_seconds)
             for task in waking:
                 task.cancel()  # they only read
+            replaying.quiet()
             leaser.leave()
             leasing.wake()
-            if (await asyncio.wait([renewing], timeout=settings.relay_stop_seconds))[1]:
+            if (await asyncio.wait([renewing, working], timeout=settings.relay_stop_seconds))[1]:
                 log.error("not finished in time: the next owner takes up what was in hand")
                 renewing.cancel()
+                working.cancel()
                 leaser.abandon()
             log.info("relay stopped", relay=self._me)
 
@@ -181,6 +188,12 @@ async def _drain(drainer: Drainer, service: Service, *, done: Callable[[], None]
     finally:
         await drainer.close()
         done()
+
+
+async def _replay(replays: Replays, service: Service) -> None:
+    await service.run()
+    with suppress(PyMongoError):  # then its time runs out
+        await replays.leave()
 
 
 async def _await(future: asyncio.Future[None]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from bson import ObjectId
 
-from outbox import schema
+from outbox import audit, schema
 from outbox.append import Outbox
 from outbox.cli.output import write_json, write_line
 from outbox.cli.servers import Servers, run
@@ -48,7 +48,7 @@ def enqueue(
         await schema.check(servers.database, servers.streams)
         size = servers.settings.outbox_max_message_bytes
         outbox = Outbox(servers.streams, database=servers.database.name, max_message_bytes=size)
-        return await reparse(servers.database, outbox, file_ids, priority=priority)
+        return await reparse(servers.database, outbox, file_ids, priority=priority, who=audit.me())
 
     queued = run(command)
     if json:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from outbox.errors import (
     CommitUnknown,
     FilesError,
+    JobEnded,
+    NoSuchJob,
     NoSuchMessage,
     NotDead,
     OutboxError,
@@ -44,7 +46,7 @@ def explain(error: BaseException) -> Failure | None:
             return explain(only)
         case Unreachable():
             return Failure(UNREACHABLE, _sentences(str(error), _NEXT.get(error.server.lower(), "")))
-        case NoSuchMessage() | NotDead() | FilesError():
+        case NoSuchMessage() | NotDead() | NoSuchJob() | JobEnded() | FilesError():
             return Failure(FAILED, str(error))
         case UsageError() | SettingsError():
             return Failure(USAGE, str(error))

@@ -22,6 +22,8 @@ OWN = [
         "init": "init:init",
         "status": "status:status",
         "replay": "replay:replay",
+        "jobs": "jobs:app",
+        "audit": "audit:audit",
         "dead": "dead:app",
         "enqueue": "enqueue:enqueue",
         "key": "key:app",

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from bson import ObjectId
 
+from outbox import audit, jobs, schema
 from outbox import replay as replaying
-from outbox import schema
 from outbox.cli import moments
-from outbox.cli.output import confirm, progress_bar, require_answerable, write_json, write_line
+from outbox.cli.output import confirm, require_answerable, write_json, write_line, write_note
 from outbox.cli.servers import Servers, run
+from outbox.cli.working import work_on
 from outbox.clock import server_time
+from outbox.jobs import Job, Phase
 from outbox.message import State
 from outbox.messages import read_id
-from outbox.replay import REPLAYABLE, Replayed, Selection
+from outbox.replay import REPLAYABLE, Selection
 
 
 def replay(
@@ -27,7 +29,8 @@ def replay(
         datetime | None, typer.Option(parser=moments.read, metavar="TIME", help="Appended before this time.")
     ] = None,
     stream: Annotated[str | None, typer.Option(help="Of this stream.")] = None,
-    key: Annotated[str | None, typer.Option(help="Of this key, which for files is the file's id.")] = None,
+    key: Annotated[str | None, typer.Option(help="Of this key.")] = None,
+    file: Annotated[ObjectId | None, typer.Option(parser=read_id, metavar="FILE_ID", help="About this file.")] = None,
     state: Annotated[
         list[State] | None,
         typer.Option(metavar="published|completed", help="In this state; both by default."),
@@ -36,17 +39,34 @@ def replay(
         list[ObjectId] | None,
         typer.Option("--id", parser=read_id, metavar="ID", help="This message; may be given many times."),
     ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            min=jobs.MIN_RATE,
+            max=jobs.MAX_RATE,
+            help="Messages a second, at most; else OUTBOX_REPLAY_RATE.",
+        ),
+    ] = None,
+    request: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Names this request: given again, it is the same replay."),
+    ] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Leave the work to the relays.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count; change nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Write JSON: selected and replayed.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Write JSON: selected, replayed, and the job.")] = False,
 ) -> None:
     """Publish messages once more, under the same message ids, with `attempt` one higher.
 
     For when workers lost or spoiled what they did. Selects published and completed messages that match all that is
     given; at least one option is needed. Dead ones are for `outbox dead retry`.
 
-    A second identical call replays again whatever has been published since, the messages of the first call included.
-    Those that are still pending are not selected, so nothing is queued twice.
+    It is a job that is worked on here, without a relay. If this command is interrupted, a relay goes on with it within
+    half a minute: see `outbox jobs`. By one job, no message is replayed twice.
+
+    A second identical call is a second job, unless it has the same `--request`, and replays again whatever has been
+    published since, the messages of the first call included. Those that are still pending are not selected, so nothing
+    is queued twice.
 
     TIME is a moment or how long ago: 2h, 30m, 1d, 1d12h, now, 2026-01-31, 2026-01-31T14:00 (UTC unless it names its
     zone).
@@ -57,33 +77,47 @@ def replay(
 
         outbox replay --since 2026-01-31T14:00 --until 2026-01-31T15:30 --stream file_parsing_queue
 
-        outbox replay --key 65a1f0c2e4b0a1b2c3d4e5f6 --yes
+        outbox replay --file 65a1f0c2e4b0a1b2c3d4e5f6 --yes
+
+        outbox replay --since 1d --rate 200 --request incident-4711 --detach
     """
-    selection = Selection(since, until, stream, key, tuple(state or REPLAYABLE), tuple(id_ or ()))
+    selection = Selection(since, until, stream, key, tuple(state or REPLAYABLE), tuple(id_ or ()), file)
     require_answerable(yes=yes or dry_run)
 
-    async def command(servers: Servers) -> Replayed:
-        await schema.check(servers.database, servers.streams)
+    async def command(servers: Servers) -> tuple[int, Job | None]:
+        database = servers.database
+        await schema.check(database, servers.streams)
         if stream:
             _ = servers.streams[stream]  # one that is not declared is a mistake, and has no relay
         # What was counted, and agreed to, is what is replayed: not what is published while somebody thinks.
-        before = await server_time(servers.database)
-        selected = await replaying.count(servers.database, selection, before=before)
-        if dry_run or not selected:
-            return Replayed(selected, 0)
-        confirm(f"Replay {selected} messages{_range(selection)}?", yes=yes)
-        with progress_bar("replaying", selected) as advance:
-            return await replaying.replay(
-                servers.database, selection, before=before, progress=lambda done: advance(done.selected)
-            )
+        before = await server_time(database)
+        job = await jobs.requested(database, request) if request and not dry_run else None
+        if job:
+            write_note(f"this was asked for before, and is job {job.id}")
+        else:
+            selected = await replaying.count(database, selection, before=before)
+            if dry_run or not selected:
+                return selected, None
+            confirm(f"Replay {selected} messages{_range(selection)}?", yes=yes)
+            job = await jobs.create(
+                database, selection, who=audit.me(), before=before, request=request,
+                rate=rate or servers.settings.outbox_replay_rate,
+            )  # fmt: skip
+        return job.selected, job if detach else await work_on(database, job)
 
-    done = run(command)
+    selected, job = run(command)
+    replayed = job.replayed if job else 0
     if json:
-        write_json(done.as_json() | {"dry_run": dry_run})
+        told: dict[str, Any] = {"selected": selected, "replayed": replayed, "dry_run": dry_run}
+        write_json(told | ({"job": str(job.id), "phase": job.phase.value} if job else {}))
     elif dry_run:
-        write_line(f"{done.selected} messages would be replayed{_range(selection)}")
+        write_line(f"{selected} messages would be replayed{_range(selection)}")
+    elif job and detach and job.open:
+        write_line(f"selected {selected}; the relays replay them as job {job.id}: outbox jobs show {job.id}")
     else:
-        write_line(f"selected {done.selected}, replayed {done.replayed}")
+        write_line(f"selected {selected}, replayed {replayed}")
+    if job and job.phase is Phase.CANCELLED:
+        write_note("it was cancelled; what was replayed until then stays so")
 
 
 def _range(selection: Selection) -> str:

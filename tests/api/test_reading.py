@@ -145,40 +145,6 @@ async def test_a_dead_message_can_be_retried_once(api: httpx.AsyncClient, db: Da
     assert (await api.post(f"/outbox/messages/{NOBODY}/retry")).status_code == 404
 
 
-async def test_replay(api: httpx.AsyncClient, db: Database) -> None:
-    shelf = Shelf(db)
-    published = await shelf.put(State.PUBLISHED, 2)
-    await shelf.put(State.COMPLETED)
-    await shelf.put(State.DEAD)
-
-    answer = await api.post("/outbox/replay", json={"states": ["published"], "dry_run": True})
-    assert answer.json() == {"selected": 2, "replayed": 0}
-    answer = await api.post("/outbox/replay", json={"ids": [str(published[0])]})
-    assert answer.json() == {"selected": 1, "replayed": 1}
-    answer = await api.post("/outbox/replay", json={"since": "2020-01-01T00:00:00Z"})
-    assert answer.json() == {"selected": 2, "replayed": 2}
-    assert await db.outbox.count_documents({"state": "pending"}) == 3
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {},
-        {"dry_run": True},
-        {"states": ["dead"]},
-        {"states": []},
-        {"since": "2020-01-01T00:00:00"},
-        {"since": "2020-01-02T00:00:00Z", "until": "2020-01-01T00:00:00Z"},
-        {"ids": ["x"]},
-        {"streem": "file_parsing_queue"},
-        {"states": ["published", "completed"]},
-    ],
-)
-async def test_a_replay_of_everything_or_nonsense_is_refused(body: dict[str, Any], api: httpx.AsyncClient) -> None:
-    answer = await api.post("/outbox/replay", json=body)
-    assert answer.status_code == 422
-
-
 async def test_metrics_count_by_route(api: httpx.AsyncClient) -> None:
     await api.get(f"/files/{NOBODY}")
     await api.get("/nowhere/at/all")

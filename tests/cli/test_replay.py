@@ -24,7 +24,9 @@ def test_a_dry_run_counts_and_changes_nothing(outbox: Cli, shelf: Shelf) -> None
 def test_it_reports_what_was_selected_and_replayed(outbox: Cli, shelf: Shelf) -> None:
     ids = shelf.put(State.PUBLISHED, 2)
     result = outbox("replay", "--since", "2h", "--yes", "--json")
-    assert result.json == {"selected": 2, "replayed": 2, "dry_run": False}
+    told = result.json
+    assert told.pop("job")
+    assert told == {"selected": 2, "replayed": 2, "dry_run": False, "phase": "done"}
     assert shelf.states(*ids) == ["pending", "pending"]
     assert outbox("replay", "--since", "2h", "--yes").out == "selected 0, replayed 0\n"  # they are still pending
 
@@ -77,3 +79,60 @@ def test_what_cannot_be_meant_is_a_usage_error(options: list[str], told: str, ou
     result = outbox("replay", *options, "--yes")
     assert result.code == 2
     assert told in " ".join(result.err.split())
+
+
+def test_it_is_a_job_that_is_on_record(outbox: Cli, shelf: Shelf) -> None:
+    shelf.put(State.PUBLISHED, 2)
+    job = outbox("replay", "--since", "2h", "--yes", "--json").json["job"]
+    shown = outbox("jobs", "show", job, "--json").json
+    assert (shown["phase"], shown["selected"], shown["replayed"]) == ("done", 2, 2)
+    assert [each["id"] for each in outbox("jobs", "list", "--json").json["jobs"]] == [job]
+    assert "selected 2, replayed 2" in outbox("jobs", "show", job, "--watch").out
+    records = outbox("audit", "--json").json["records"]
+    assert [(r["action"], r["count"], r["details"]["job"]) for r in records] == [
+        ("replay done", 2, job), ("replay", 2, job),
+    ]  # fmt: skip
+    assert records[0]["who"] == shown["who"]
+    assert "@" in shown["who"]
+
+
+def test_the_same_request_twice_does_not_replay_twice(outbox: Cli, shelf: Shelf) -> None:
+    ids = shelf.put(State.PUBLISHED, 3)
+    first = outbox("replay", "--since", "2h", "--yes", "--request", "incident-1", "--json").json
+    shelf.db.outbox.update_many({}, {"$set": {"state": "published"}, "$currentDate": {"published_at": True}})
+    again = outbox("replay", "--since", "2h", "--yes", "--request", "incident-1", "--json")
+    assert again.json == first
+    assert "was asked for before" in again.err
+    assert shelf.states(*ids) == ["published"] * 3
+
+
+def test_what_is_left_to_the_relays_waits_and_can_be_cancelled(outbox: Cli, shelf: Shelf) -> None:
+    ids = shelf.put(State.PUBLISHED, 3)
+    result = outbox("replay", "--since", "2h", "--yes", "--detach", "--rate", 7)
+    assert "the relays replay them as job" in result.out
+    [job] = outbox("jobs", "list", "--json").json["jobs"]
+    assert (job["phase"], job["rate"]) == ("waiting", 7)
+    assert "waiting" in outbox("jobs", "list").out
+    assert outbox("jobs", "cancel", job["id"]).code == 0
+    assert outbox("jobs", "cancel", job["id"]).code == 1
+    assert shelf.states(*ids) == ["published"] * 3
+    assert [r["action"] for r in outbox("audit", "--json").json["records"]] == ["cancel replay", "replay"]
+
+
+def test_a_job_that_was_interrupted_is_gone_on_with(outbox: Cli, shelf: Shelf) -> None:
+    shelf.put(State.PUBLISHED, 3)
+    outbox("replay", "--since", "2h", "--yes", "--detach", "--request", "r")
+    assert outbox("replay", "--since", "2h", "--yes", "--request", "r", "--json").json["phase"] == "done"
+
+
+def test_the_messages_of_a_file(outbox: Cli, shelf: Shelf) -> None:
+    file = shelf.put_file("queued")
+    shelf.put(State.PUBLISHED, key=str(file))
+    shelf.put(State.PUBLISHED)
+    assert outbox("replay", "--file", file, "--yes", "--json").json["replayed"] == 1
+
+
+@pytest.mark.parametrize("command", [("jobs", "show"), ("jobs", "cancel")])
+def test_jobs_that_are_not_there(command: tuple[str, str], outbox: Cli) -> None:
+    assert outbox(*command, "65a1f0c2e4b0a1b2c3d4e5f6").code == 1
+    assert outbox(*command, "zz").code == 2

@@ -1,0 +1,108 @@
+"""Audit: what operators did, who and when, kept for everybody on call to see.
+
+An action and its record are one transaction wherever the action has one, so that there is neither without the other.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from bson import ObjectId
+from pymongo.asynchronous.client_session import AsyncClientSession
+
+from outbox.messages import plain
+from outbox.schema import AUDIT, Database, Document
+
+MAX_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One action. `count`: of how many messages or other things it disposed; `at`: by the database server's clock."""
+
+    id: ObjectId
+    at: datetime
+    who: str
+    action: str
+    count: int
+    details: Mapping[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        return plain(
+            {
+                "_id": self.id, "at": self.at, "who": self.who, "action": self.action,
+                "count": self.count, "details": dict(self.details),
+            }
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some records, newest first. `before`: pass it to get the next page; None after the last."""
+
+    records: tuple[Record, ...]
+    before: ObjectId | None
+
+
+def me() -> str:
+    """Who runs this process: `user@host`."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user often has no name
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"
+
+
+async def record(
+    database: Database,
+    *,
+    who: str,
+    action: str,
+    count: int = 1,
+    details: Mapping[str, Any] | None = None,
+    session: AsyncClientSession | None = None,
+) -> None:
+    """Keep that `who` did `action`, with as much of the what as somebody will ask for later.
+
+    :param session: the one of the action's own transaction, if it has one.
+    """
+    # An update, although it always inserts: only that takes the server's time.
+    await database[AUDIT].update_one(
+        {"_id": ObjectId()},
+        {
+            "$setOnInsert": {"who": who, "action": action, "count": count, "details": dict(details or {})},
+            "$currentDate": {"at": True},
+        },
+        upsert=True,
+        session=session,
+    )
+
+
+async def page(
+    database: Database,
+    *,
+    who: str | None = None,
+    action: str | None = None,
+    before: ObjectId | None = None,
+    limit: int = 50,
+) -> Page:
+    """Up to `limit` records (500 at most) that match all that is given, newest first."""
+    limit = min(max(limit, 1), MAX_PAGE)
+    query: Document = {}
+    if who is not None:
+        query["who"] = who
+    if action is not None:
+        query["action"] = action
+    if before is not None:
+        query["_id"] = {"$lt": before}
+    found = await database[AUDIT].find(query).sort("_id", -1).limit(limit + 1).to_list()
+    records = tuple(
+        Record(d["_id"], d["at"], d["who"], d["action"], d.get("count", 1), d.get("details", {})) for d in found[:limit]
+    )
+    return Page(records, records[-1].id if len(found) > limit else None)

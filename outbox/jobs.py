@@ -1,0 +1,297 @@
+"""Jobs: replays that go on until they are done, whoever works on them and however often that one dies.
+
+A job is worked on by one owner at a time, under a lease by the server's clock, page by page. A page, the job's progress
+and the proof that its owner still has it are one transaction: so a page is replayed once, whatever crashes, and an
+owner that slept replays nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, TypeVar
+
+import pymongo
+from bson import ObjectId
+from pymongo import ReturnDocument
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.errors import DuplicateKeyError
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
+
+from outbox import audit, replay
+from outbox.clock import server_time
+from outbox.errors import JobEnded, KeyTaken, NoSuchJob, OutboxError, UsageError
+from outbox.messages import plain
+from outbox.replay import PAGE, Selection
+from outbox.schema import JOBS, Database, Document
+
+LEASE_SECONDS = 30.0
+STEP_SECONDS = 20.0
+"""For one page. Shorter than the lease, so that nobody else begins with a page that is still being written."""
+
+MAX_RATE = 1_000_000.0
+MIN_RATE = 0.1
+MAX_REQUEST = 255
+
+T = TypeVar("T")
+
+
+class Phase(StrEnum):
+    """Where a job is: waiting → running → done, or cancelled."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A replay that was asked for.
+
+    `before`: only what was published until then is replayed, so that nothing is twice by one job. `rate`: messages a
+    second. `selected`: how many matched when it was asked for. `last`: how far the outbox has been looked through.
+    """
+
+    id: ObjectId
+    who: str
+    selection: Selection
+    before: datetime
+    rate: float
+    selected: int
+    phase: Phase = Phase.WAITING
+    replayed: int = 0
+    request: str | None = None
+    last: ObjectId | None = None
+    owner: str | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether there may be something left to do."""
+        return self.phase in (Phase.WAITING, Phase.RUNNING)
+
+    @classmethod
+    def of(cls, document: Document) -> Job:
+        known = {name: document[name] for name in cls.__slots__ if name in document}
+        return cls(**known | {"id": document["_id"], "phase": Phase(document["phase"]),
+                              "selection": Selection.of(document["selection"])})  # fmt: skip
+
+    def as_json(self) -> dict[str, Any]:
+        return plain(
+            {
+                "_id": self.id, "phase": self.phase.value, "who": self.who, "selected": self.selected,
+                "replayed": self.replayed, "rate": self.rate, "selection": self.selection.as_document(),
+                "request": self.request, "owner": self.owner, "created_at": self.created_at,
+                "started_at": self.started_at, "finished_at": self.finished_at,
+            }
+        )  # fmt: skip
+
+
+@dataclass(slots=True)
+class Pace:
+    """How soon the next page may come, so that a job keeps to its rate; by this machine's monotonic clock."""
+
+    rate: float
+    _next: float = field(default_factory=time.monotonic)
+
+    @property
+    def page(self) -> int:
+        """How many messages make a page: half a second's worth, so that progress is steady."""
+        return max(1, min(PAGE, int(self.rate / 2)))
+
+    def wait(self) -> float:
+        """Seconds until the next page."""
+        return max(0.0, self._next - time.monotonic())
+
+    def spent(self, messages: int) -> None:
+        self._next = max(self._next, time.monotonic()) + messages / self.rate
+
+
+async def create(
+    database: Database,
+    selection: Selection,
+    *,
+    who: str,
+    rate: float,
+    before: datetime | None = None,
+    request: str | None = None,
+) -> Job:
+    """Ask for a replay, and put on record who did; returns the job.
+
+    :param rate: messages a second, at most.
+    :param before: only what was published until then, by the server's clock; by default until now.
+    :param request: names the request. A second one of that name makes nothing new: it gets the job of the first.
+    :raises KeyTaken: a request of that name asked for something else.
+    """
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise UsageError(f"rate must be {MIN_RATE:g} to {MAX_RATE:.0f} messages a second, not {rate:g}")
+    if request is not None and not 0 < len(request) <= MAX_REQUEST:
+        raise UsageError(f"the name of a request has 1 to {MAX_REQUEST} characters")
+    if request and (known := await requested(database, request)):
+        return _the_same(known, selection)
+    before = before or await server_time(database)
+    job = Job(ObjectId(), who, selection, before, rate, await replay.count(database, selection, before=before))
+
+    async def body(session: AsyncClientSession) -> Job:
+        values: Document = {
+            "who": who, "selection": selection.as_document(), "before": before, "rate": rate,
+            "selected": job.selected, "replayed": 0, "phase": Phase.WAITING.value, "open": True, "last": None,
+            "owner": None, **({"request": request} if request else {}),
+        }  # fmt: skip
+        # An update, although it always inserts: only that takes the server's time.
+        insert: Document = {"$setOnInsert": values, "$currentDate": {"created_at": True}}
+        await database[JOBS].update_one({"_id": job.id}, insert, upsert=True, session=session)
+        told = {"job": job.id, "selection": selection.as_document(), "rate": rate}
+        await audit.record(database, who=who, action="replay", count=job.selected, details=told, session=session)
+        return await _find(database, job.id, session)
+
+    try:
+        return await _transaction(database, body)
+    except DuplicateKeyError:  # the same request came twice at once
+        known = await requested(database, request or "")
+        if known is None:
+            raise
+        return _the_same(known, selection)
+
+
+async def requested(database: Database, request: str) -> Job | None:
+    """The job that a request of this name asked for."""
+    # Linearizable: the winner of a race has committed when the loser asks, but a majority may not have it yet.
+    jobs = database[JOBS].with_options(read_concern=ReadConcern("linearizable"))
+    found = await jobs.find_one({"request": request})
+    return Job.of(found) if found else None
+
+
+async def find(database: Database, job: ObjectId) -> Job:
+    """Raises NoSuchJob."""
+    return await _find(database, job)
+
+
+async def latest(database: Database, limit: int = 20) -> list[Job]:
+    """The latest jobs, newest first."""
+    return [Job.of(document) async for document in database[JOBS].find().sort("_id", -1).limit(limit)]
+
+
+async def cancel(database: Database, job: ObjectId, *, who: str) -> Job:
+    """Stop a job after the page in hand. What it has replayed stays so. Raises NoSuchJob, JobEnded."""
+
+    async def body(session: AsyncClientSession) -> Job:
+        found = await database[JOBS].find_one_and_update(
+            {"_id": job, "open": True}, _ended(Phase.CANCELLED), session=session, return_document=ReturnDocument.AFTER
+        )
+        if found is None:
+            ended = await _find(database, job, session)
+            raise JobEnded(f"job {job} is {ended.phase.value} already")
+        told = {"job": job, "selected": found["selected"]}
+        await audit.record(
+            database, who=who, action="cancel replay", count=found["replayed"], details=told, session=session
+        )
+        return Job.of(found)
+
+    return await _transaction(database, body)
+
+
+async def claim(database: Database, owner: str, *, job: ObjectId | None = None) -> Job | None:
+    """Take an open job that nobody works on, the oldest first, or that one; None: there is none.
+
+    Of two who ask at once, one gets it. What `owner` has already counts as free.
+    """
+    free = [{"owner": None}, {"owner": owner}, {"$expr": {"$lte": ["$expires_at", "$$NOW"]}}]
+    found = await database[JOBS].find_one_and_update(
+        {"open": True, **({"_id": job} if job else {}), "$or": free},
+        [
+            {
+                "$set": {
+                    "owner": {"$literal": owner}, "phase": Phase.RUNNING.value, "expires_at": _EXPIRY,
+                    "started_at": {"$ifNull": ["$started_at", "$$NOW"]},
+                }
+            }
+        ],
+        sort=[("_id", 1)],
+        return_document=ReturnDocument.AFTER,
+    )  # fmt: skip
+    return Job.of(found) if found else None
+
+
+async def release(database: Database, owner: str) -> None:
+    """Give back what `owner` works on, so that another one goes on with it at once."""
+    await database[JOBS].update_many({"open": True, "owner": owner}, {"$set": {"owner": None}})
+
+
+async def step(database: Database, job: Job, owner: str, *, limit: int = PAGE) -> Job | None:
+    """Replay the next page of a claimed job; returns how it stands then.
+
+    None: it is not this owner's any more, because it was cancelled or the lease ran out. After an error of MongoDB,
+    claim the job again: the page may have been replayed, and the job knows.
+    """
+    page = await replay.page(database, job.selection, job.before, after=job.last, limit=limit)
+    mine = {"_id": job.id, "open": True, "owner": owner, "last": job.last}
+
+    async def body(session: AsyncClientSession) -> Job | None:
+        replayed = 0
+        if page and page.ids:
+            replayed = await replay.put_back(database, job.selection, job.before, page.ids, job=job.id, session=session)
+        progress: Document | list[Document] = (
+            [{"$set": {"last": page.last, "replayed": {"$add": ["$replayed", replayed]}, "expires_at": _EXPIRY}}]
+            if page
+            else _ended(Phase.DONE)
+        )
+        found = await database[JOBS].find_one_and_update(
+            mine, progress, session=session, return_document=ReturnDocument.AFTER
+        )
+        if found is None:
+            raise _Lost
+        if page is None:
+            told = {"job": job.id, "selected": job.selected}
+            await audit.record(
+                database, who=job.who, action="replay done", count=found["replayed"], details=told, session=session
+            )
+        return Job.of(found)
+
+    try:
+        return await _transaction(database, body)
+    except _Lost:
+        return None
+
+
+class _Lost(OutboxError):
+    """Aborts a page's transaction."""
+
+
+def _ended(phase: Phase) -> Document:
+    return {
+        "$set": {"phase": phase.value},
+        "$unset": {"open": "", "expires_at": ""},
+        "$currentDate": {"finished_at": True},
+    }
+
+
+_EXPIRY: Document = {"$add": ["$$NOW", int(LEASE_SECONDS * 1000)]}
+
+
+async def _find(database: Database, job: ObjectId, session: AsyncClientSession | None = None) -> Job:
+    found = await database[JOBS].find_one({"_id": job}, session=session)
+    if found is None:
+        raise NoSuchJob(f"there is no job {job}: jobs are kept for 90 days after their end")
+    return Job.of(found)
+
+
+def _the_same(job: Job, selection: Selection) -> Job:
+    if plain(job.selection.as_document()) != plain(selection.as_document()):
+        raise KeyTaken("a request of this name asked for another replay: choose a new one")
+    return job
+
+
+async def _transaction(database: Database, body: Callable[[AsyncClientSession], Awaitable[T]]) -> T:
+    async with database.client.start_session() as session:
+        with pymongo.timeout(STEP_SECONDS):
+            return await session.with_transaction(
+                body, read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority")
+            )

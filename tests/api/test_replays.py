@@ -1,0 +1,110 @@
+"""Replays and the audit over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+from bson import ObjectId
+
+from outbox.message import State
+from outbox.schema import Database
+from relay.replays import Replays
+from relay.service import Next
+from tests.outbox.shelf import Shelf
+
+SINCE = {"since": "2020-01-01T00:00:00Z"}
+
+
+async def work(db: Database) -> None:
+    replays = Replays(db, "relay-1")
+    while (await replays.run_once()).next is Next.AGAIN:
+        pass
+
+
+async def test_a_dry_run_counts(api: httpx.AsyncClient, db: Database) -> None:
+    shelf = Shelf(db)
+    await shelf.put(State.PUBLISHED, 2)
+    await shelf.put(State.COMPLETED)
+    await shelf.put(State.DEAD)
+    answer = await api.post("/outbox/replay", json={"states": ["published"], "dry_run": True})
+    assert (answer.status_code, answer.json()) == (200, {"selected": 2, "replayed": 0})
+    assert (await api.get("/outbox/replays")).json() == {"replays": []}
+
+
+async def test_a_replay_is_a_job_that_a_relay_works_on(api: httpx.AsyncClient, db: Database) -> None:
+    shelf = Shelf(db)
+    published = await shelf.put(State.PUBLISHED, 2)
+    await shelf.put(State.COMPLETED)
+
+    answer = await api.post("/outbox/replay", json=SINCE | {"rate": 500})
+    assert answer.status_code == 202
+    job = answer.json()
+    assert (job["phase"], job["selected"], job["replayed"], job["rate"], job["who"]) == ("waiting", 3, 0, 500, "anyone")
+    assert answer.headers["Location"] == f"/outbox/replays/{job['id']}"
+    assert await shelf.states(*published) == ["published", "published"]
+
+    await work(db)
+    done = (await api.get(answer.headers["Location"])).json()
+    assert (done["phase"], done["replayed"], done["owner"]) == ("done", 3, "relay-1")
+    assert (await api.get("/outbox/replays")).json()["replays"] == [done]
+    assert await db.outbox.count_documents({"state": "pending"}) == 3
+
+
+async def test_the_same_request_twice_is_one_replay(api: httpx.AsyncClient, db: Database) -> None:
+    await Shelf(db).put(State.PUBLISHED, 2)
+    headers = {"Idempotency-Key": "incident-1"}
+    first, second = [await api.post("/outbox/replay", json=SINCE, headers=headers) for _ in range(2)]
+    assert first.json() == second.json()
+    other = await api.post("/outbox/replay", json={"key": "k"}, headers=headers)
+    assert (other.status_code, other.json()["type"]) == (422, "urn:outbox:idempotency-key-taken")
+    assert len((await api.get("/outbox/replays")).json()["replays"]) == 1
+
+
+async def test_a_replay_can_be_cancelled_once(api: httpx.AsyncClient, db: Database) -> None:
+    await Shelf(db).put(State.PUBLISHED, 2)
+    job = (await api.post("/outbox/replay", json=SINCE)).json()["id"]
+    assert (await api.post(f"/outbox/replays/{job}/cancel")).json()["phase"] == "cancelled"
+    assert (await api.post(f"/outbox/replays/{job}/cancel")).status_code == 409
+    await work(db)
+    assert await db.outbox.count_documents({"state": "published"}) == 2
+    for missing in (api.get(f"/outbox/replays/{ObjectId()}"), api.post(f"/outbox/replays/{ObjectId()}/cancel")):
+        assert (await missing).status_code == 404
+
+
+async def test_what_operators_did_is_told(api: httpx.AsyncClient, db: Database) -> None:
+    shelf = Shelf(db)
+    [dead] = await shelf.put(State.DEAD)
+    await shelf.put(State.PUBLISHED)
+    await api.post(f"/outbox/messages/{dead}/retry")
+    await api.post("/outbox/replay", json=SINCE)
+    told = (await api.get("/outbox/audit")).json()["records"]
+    assert [(record["action"], record["who"], record["count"]) for record in told] == [
+        ("replay", "anyone", 1), ("retry", "anyone", 1),
+    ]  # fmt: skip
+    assert told[1]["details"]["message"] == str(dead)
+    page = (await api.get("/outbox/audit", params={"limit": 1})).json()
+    assert (await api.get("/outbox/audit", params={"before": page["before"]})).json()["records"] == told[1:]
+    assert (await api.get("/outbox/audit", params={"action": "discard"})).json()["records"] == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"dry_run": True},
+        {"states": ["dead"]},
+        {"states": []},
+        {"since": "2020-01-01T00:00:00"},
+        {"since": "2020-01-02T00:00:00Z", "until": "2020-01-01T00:00:00Z"},
+        {"ids": ["x"]},
+        {"streem": "file_parsing_queue"},
+        {"stream": "file_parsing_quene"},
+        {"key": "k", "rate": 0},
+        {"states": ["published", "completed"]},
+    ],
+)
+async def test_a_replay_of_everything_or_nonsense_is_refused(body: dict[str, Any], api: httpx.AsyncClient) -> None:
+    answer = await api.post("/outbox/replay", json=body)
+    assert answer.status_code == 422
