@@ -98,6 +98,7 @@ async def test_health_and_documentation_are_open(api: httpx.AsyncClient) -> None
     "authorization",
     ["", "Bearer", "Bearer ", "Bearer wrong", f"Basic {SECRETS[Scope.READ][0]}", SECRETS[Scope.READ][0],
      f"Bearer {SECRETS[Scope.READ][1].digest}", f"Bearer {SECRETS[Scope.READ][0]}x"],
+    ids=["nothing", "no key", "empty", "another key", "another scheme", "no scheme", "its hash", "one letter more"],
 )  # fmt: skip
 async def test_what_is_no_key_opens_nothing(api: httpx.AsyncClient, authorization: str) -> None:
     answer = await ask(api, "GET", "/files", Authorization=authorization)
