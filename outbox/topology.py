@@ -31,6 +31,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import MovedError, RedisClusterException, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from outbox.transports import make_honest
+
 AnyRedis: TypeAlias = Redis | RedisCluster
 Command: TypeAlias = Sequence[str | int]
 
@@ -48,6 +50,7 @@ def connect(url: str, *, timeout_seconds: float) -> AnyRedis:
     }
     try:
         client = _client(urlsplit(url), url, options)
+        make_honest(client)
         if isinstance(client, Redis):
             # Connects to nothing, and finds an option that there is not.
             client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
@@ -147,6 +150,8 @@ def _sentinel(members: Members, options: dict[str, Any]) -> Redis:
             **sentinel_only,
         },
     )
+    for sentinel in sentinels.sentinels:
+        make_honest(sentinel)
     return sentinels.master_for(  # type: ignore[no-any-return]
         name,
         connection_pool_class=_Watched,

@@ -25,7 +25,7 @@ def test_one_server() -> None:
     assert isinstance(client, Redis)
     options = client.connection_pool.connection_kwargs
     assert (options["username"], options["password"], options["host"], options["db"]) == ("relay", SECRET, "h", 3)
-    assert client.connection_pool.connection_class is SSLConnection
+    assert issubclass(client.connection_pool.connection_class, SSLConnection)
     assert (options["ssl_ca_certs"], options["ssl_check_hostname"]) == ("/ca.pem", False)
 
 
@@ -45,8 +45,8 @@ def test_sentinels() -> None:
 def test_tls_holds_for_the_sentinels_too() -> None:
     pool: SentinelConnectionPool = made("rediss+sentinel://a/tasks?ssl_ca_certs=/ca.pem").connection_pool
     [sentinel] = pool.sentinel_manager.sentinels
-    assert pool.connection_class is SentinelManagedSSLConnection
-    assert sentinel.connection_pool.connection_class is SSLConnection
+    assert issubclass(pool.connection_class, SentinelManagedSSLConnection)
+    assert issubclass(sentinel.connection_pool.connection_class, SSLConnection)
     for options in (pool.connection_kwargs, sentinel.connection_pool.connection_kwargs):
         assert options["ssl_ca_certs"] == "/ca.pem"
 
@@ -57,7 +57,8 @@ def test_a_cluster() -> None:
     assert [(node.host, node.port) for node in client.startup_nodes] == [("a", 6379), ("b", 2)]
     options = client.connection_kwargs
     assert (options["username"], options["password"]) == ("relay", SECRET)
-    assert (options["connection_class"], options["ssl_ca_certs"]) == (SSLConnection, "/ca.pem")
+    assert issubclass(options["connection_class"], SSLConnection)
+    assert options["ssl_ca_certs"] == "/ca.pem"
 
 
 @pytest.mark.parametrize("url", ["redis://h", "redis+sentinel://a,b/tasks", "redis+cluster://a,b"])

@@ -1,0 +1,37 @@
+"""A connection that the other side has closed is an error of the connection, on every event loop.
+
+asyncio's own loop raises a ConnectionError when such a connection is written to. uvloop raises RuntimeError, which
+redis-py lets pass, and which nobody takes for an outage: a relay would end.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+
+class _Closing:
+    async def send_packed_command(self, *args: Any, **options: Any) -> None:
+        try:
+            await super().send_packed_command(*args, **options)  # type: ignore[misc]
+        except RuntimeError as error:
+            raise RedisConnectionError(f"the connection was closed: {error}") from error
+
+
+def make_honest(client: Redis | RedisCluster) -> None:
+    """Let all connections that `client` will open raise ConnectionError when they turn out to be closed."""
+    if isinstance(client, Redis):
+        client.connection_pool.connection_class = _honest(client.connection_pool.connection_class)
+        return
+    # Nodes that are found later are made from these, too.
+    honest = _honest(client.connection_kwargs["connection_class"])
+    client.connection_kwargs["connection_class"] = honest
+    for node in client.startup_nodes:
+        node.connection_class = honest
+
+
+def _honest(connection: type[AbstractConnection]) -> Any:
+    return type(connection.__name__, (_Closing, connection), {})
