@@ -11,7 +11,7 @@ from typing import Any
 import pymongo
 from redis.exceptions import RedisError, ResponseError
 
-from outbox import eviction, recoveries
+from outbox import eviction, recoveries, trim
 from outbox.clock import server_time
 from outbox.message import State
 from outbox.messages import LENIENT, plain
@@ -146,7 +146,16 @@ async def _queue(redis: AnyRedis, streams: Streams) -> Queue:
             case BaseException():
                 raise depth
     policy = await eviction.policy(redis)
-    return Queue(depths, True, "; ".join(errors) or None, policy, tuple(eviction.warnings(policy)))
+    warnings = (*eviction.warnings(policy), *await _abandoned_groups(redis, streams))
+    return Queue(depths, True, "; ".join(errors) or None, policy, warnings)
+
+
+async def _abandoned_groups(redis: AnyRedis, streams: Streams) -> list[str]:
+    asked = (trim.stragglers(redis, stream) for stream in streams.values() if stream.trim)
+    found = await asyncio.gather(*asked, return_exceptions=True)
+    # An error has been told with the stream's numbers already; or whoever asks may not run scripts.
+    behind = (straggler for one in found if not isinstance(one, BaseException) for straggler in one)
+    return [str(straggler) for straggler in behind if straggler.abandoned]
 
 
 async def _depth(redis: AnyRedis, stream: Stream) -> Depth:

@@ -91,14 +91,17 @@ class Store:
         values: Document = {
             "state": State.PUBLISHED.value, "batch": held.progress.batch, "tag": held.progress.tag,
         }  # fmt: skip
+        update: Document = {"$set": values, "$currentDate": {"published_at": True}}
         if entries:
             values["entries"] = {"first": entries[0], "last": entries[1]}
+        else:
+            update["$unset"] = {"entries": ""}  # those of an earlier attempt
         marked = 0
         with held.no_longer():
             for attempt, ids in by_attempt.items():
                 result = await self._messages.update_many(
                     {"_id": {"$in": ids}, "state": State.PENDING.value, "attempts": attempt - 1, **held.in_time()},
-                    {"$set": {**values, "attempts": attempt}, "$currentDate": {"published_at": True}},
+                    {**update, "$set": {**values, "attempts": attempt}},
                     session=session,
                 )
                 marked += result.modified_count

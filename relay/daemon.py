@@ -35,6 +35,7 @@ from relay.replays import Replays
 from relay.service import Pass, Service
 from relay.settings import RelaySettings
 from relay.startup import refuse_what_cannot_be_confirmed, wait_for_schema
+from relay.trimmer import Trimmer
 from relay.wakeup import Hints, Sweep
 
 log = structlog.get_logger(__name__)
@@ -121,6 +122,7 @@ class Relay:
             service("hints of messages", messages.run_once),
             service("hints of relays", relays.run_once),
             service("advice", advice.run_once, LOOK_SECONDS),
+            service("trim", Trimmer(database, redis, self._streams).run_once, settings.relay_trim_seconds),
         ]
         replays = Replays(database, self._me)
         replaying = service("replays", replays.run_once)
@@ -141,7 +143,7 @@ class Relay:
             await self._stop.wait()
             log.info("relay stops", relay=self._me, seconds=settings.relay_stop_seconds)
             for task in waking:
-                task.cancel()  # they only read
+                task.cancel()  # they read, or do what can be done again
             replaying.quiet()
             leaser.leave()
             leasing.wake()

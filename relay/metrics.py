@@ -7,6 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from relay.drainer import Drained
 from relay.leaser import Leased
 from relay.service import Pass
+from relay.trimmer import Round
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -23,6 +24,12 @@ class Metrics:
             "relay_batch_seconds", "From fetch to mark, for passes that published.", registry=self.registry,
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
         )  # fmt: skip
+        self._trimmed = Counter(
+            "relay_trimmed_entries", "Acknowledged entries that left Redis.", registry=self.registry
+        )
+        self._abandoned = Gauge(
+            "relay_abandoned_groups", "Groups that hold up trimming, or are ignored.", registry=self.registry
+        )
         self._held = Gauge("relay_partitions", "Partitions that this relay holds.", registry=self.registry)
         self._changes = Counter(
             "relay_lease_changes", "Leases acquired, lost, given back.", ["change"], registry=self.registry
@@ -37,6 +44,9 @@ class Metrics:
                     self._batch.observe(result.seconds)
                 if result.reconciled:
                     self._recovered.inc(result.reconciled.recovered)
+            case Round():
+                self._trimmed.inc(result.removed)
+                self._abandoned.set(result.abandoned)
             case Leased():
                 self._held.set(result.held)
                 for change in ("acquired", "lost", "given_back"):

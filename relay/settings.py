@@ -24,6 +24,7 @@ class RelaySettings(Family):
     relay_stop_seconds: float = Field(default=25.0, gt=0, description="from SIGTERM to leaving whatever is unfinished")
     relay_stage_seconds: float = Field(default=1.0, gt=0, description="how often scheduled messages are looked at")
     relay_prune_seconds: float = Field(default=600.0, gt=0, description="how often old messages are deleted")
+    relay_trim_seconds: float = Field(default=10.0, gt=0, description="how often acknowledged entries leave Redis")
     relay_abandoned_seconds: float = Field(default=3600.0, gt=0, description="after which a silent upload is removed")
     relay_host: str = Field(default="127.0.0.1", description="where /healthz, /readyz and /metrics are served")
     relay_port: int = Field(default=8001, ge=0, le=65535, description="0 picks a free port")
