@@ -30,3 +30,12 @@ def code(text: str, language: str) -> list[str]:
 def plain(cell: str) -> str:
     """A cell that is nothing but `code`, without its backticks."""
     return cell.strip("`")
+
+
+def put(document: Path, name: str, text: str) -> None:
+    """Replace what stands between the markers `<!-- name -->` and `<!-- end -->` of a document."""
+    before, marker, rest = document.read_text().partition(f"<!-- {name} -->\n")
+    _, end, after = rest.partition("<!-- end -->")
+    assert marker, f"{document} has no marker {name!r}"
+    assert end, f"{document} does not end what begins with {name!r}"
+    document.write_text(f"{before}{marker}{text}\n{end}{after}")

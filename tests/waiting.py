@@ -72,6 +72,11 @@ async def stays(probe: Callable[[], Awaitable[object]], seconds: float, every: f
         await asyncio.sleep(every)
 
 
+async def pass_by(seconds: float) -> None:
+    """Let time go by, where chance says how much and nothing is waited for."""
+    await asyncio.sleep(seconds)
+
+
 def _check(deadline: float, seconds: float, what: str, last: object) -> None:
     if time.monotonic() > deadline:
         raise AssertionError(f"{what or 'it'} did not happen in {seconds:g} s; the probe's last answer: {last!r}")

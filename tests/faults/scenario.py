@@ -178,7 +178,7 @@ class Scenario:
             return cast(list[tuple[str, dict[str, str]]], await redis.xrange(STREAM))
 
     async def survivors(self) -> Survivors:
-        return _survivors(await self.stream())
+        return published_in(await self.stream())
 
     async def groups(self) -> list[dict[str, Any]]:
         async with self.at_redis() as redis:
@@ -206,12 +206,16 @@ class Scenario:
 
     async def lose(self, *command: str) -> None:
         """A command that loses the stream, unnoticed by anybody: in one step with a look at what was there."""
+        self.history.add(Lost((), published_in(await self.look_and(*command))))
+
+    async def look_and(self, *command: str) -> list[tuple[str, dict[str, str]]]:
+        """What is in the stream, and right after that, with nothing in between, a command."""
         async with self.at_redis() as redis:
             together = redis.pipeline(transaction=True)
             together.xrange(STREAM)
             together.execute_command(*command)
             before, _ = await together.execute()
-        self.history.add(Lost((), _survivors(before)))
+        return cast(list[tuple[str, dict[str, str]]], before)
 
     async def lose_at_work(self, *command: str) -> None:
         """The same while messages are being published: what was there then is not looked at."""
@@ -222,9 +226,9 @@ class Scenario:
     async def loss(self) -> AsyncIterator[None]:
         """Redis loses data inside: no relay reaches it until it has been seen what survived."""
         self.to_redis.cut()
-        before = _survivors(await self.stream())
+        before = published_in(await self.stream())
         yield
-        self.history.add(Lost(_survivors(await self.stream()), before))
+        self.history.add(Lost(published_in(await self.stream()), before))
         self.to_redis.heal()
 
     @contextmanager
@@ -271,7 +275,8 @@ def _one_key_for_each_partition() -> list[str]:
     return [keys[number] for number in range(FILES.partitions)]
 
 
-def _survivors(entries: list[tuple[str, dict[str, str]]]) -> Survivors:
+def published_in(entries: list[tuple[str, dict[str, str]]]) -> Survivors:
+    """As the history names entries: message and attempt. Somebody else's are left out."""
     return tuple((fields["message_id"], int(fields["attempt"])) for _, fields in entries if "message_id" in fields)
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import random
 import shutil
-from pathlib import Path
 
 import pytest
 
-from outbox.embedded import RedisServer
 from outbox.streams import FILES
+from tests.faults import append_only_file
 from tests.faults.scenario import CHECKPOINTS, STREAM, Scenario
 from tests.waiting import eventually
 
@@ -142,11 +141,11 @@ async def test_a_replay_is_lost(scenario: Scenario) -> None:
         older = scenario.folder / "older"
         await scenario.do("BGREWRITEAOF")
         await scenario.written()
-        shutil.copytree(_aof(scenario.redis), older)
+        shutil.copytree(append_only_file.folder(scenario.redis), older)
         await scenario.replay(first)
         await scenario.comes_to_rest()
         async with scenario.loss():
-            _restore(scenario.redis, older)
+            append_only_file.restore(scenario.redis, older)
         await scenario.comes_to_rest(NOTICED)
     await scenario.stays_at_rest()
 
@@ -183,7 +182,7 @@ async def test_the_tail_of_the_append_only_file_is_cut(scenario: Scenario, cut: 
     async with scenario.relay(relay_batch_size=3):
         await something_is_published(scenario)
         async with scenario.loss():
-            _cut(scenario.redis, cut)
+            append_only_file.cut(scenario.redis, cut)
         await scenario.comes_to_rest(NOTICED)
     await scenario.stays_at_rest()
 
@@ -193,7 +192,7 @@ async def test_the_tail_is_cut_at_random_places(scenario: Scenario, dice: random
         for _ in range(5):
             await something_is_published(scenario, 15)
             async with scenario.loss():
-                _cut(scenario.redis, dice.randrange(1, 6000))
+                append_only_file.cut(scenario.redis, dice.randrange(1, 6000))
             await scenario.comes_to_rest(NOTICED)
     await scenario.stays_at_rest()
 
@@ -204,10 +203,10 @@ async def test_an_older_copy_of_the_append_only_file_is_restored(scenario: Scena
         await scenario.comes_to_rest()
         await scenario.written()
         older = scenario.folder / "older"
-        shutil.copytree(_aof(scenario.redis), older)
+        shutil.copytree(append_only_file.folder(scenario.redis), older)
         await something_is_published(scenario)
         async with scenario.loss():
-            _restore(scenario.redis, older)
+            append_only_file.restore(scenario.redis, older)
         await scenario.comes_to_rest(NOTICED)
     await scenario.stays_at_rest()
 
@@ -226,23 +225,3 @@ async def test_the_clock_of_redis_goes_back_an_hour(scenario: Scenario) -> None:
 
 def _partition(key: str) -> int:
     return FILES.partition_of(key)
-
-
-def _aof(server: RedisServer) -> Path:
-    return server.data_dir / "appendonlydir"
-
-
-def _cut(server: RedisServer, count: int) -> None:
-    """Kill it, take the last `count` bytes from what it had written, start it."""
-    server.kill()
-    [file] = _aof(server).glob("*.incr.aof")
-    with file.open("r+b") as opened:
-        opened.truncate(max(0, file.stat().st_size - count))
-    server.start()
-
-
-def _restore(server: RedisServer, copy: Path) -> None:
-    server.kill()
-    shutil.rmtree(_aof(server))
-    shutil.copytree(copy, _aof(server))
-    server.start()

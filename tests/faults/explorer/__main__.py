@@ -1,0 +1,82 @@
+"""python -m tests.faults.explorer"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from tests import documents
+from tests.faults.explorer import log
+from tests.faults.explorer.run import STEPS, Exploration, explore, three_members
+from tests.faults.explorer.servers import One, Three
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def main(
+    seed: Annotated[int | None, typer.Option(help="Repeat this one.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds, if --minutes does not say.")] = 1,
+    minutes: Annotated[float | None, typer.Option(help="Seed after seed, for so long.")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Actions for each seed.")] = STEPS,
+    logged: Annotated[Path | None, typer.Option("--log", help="Add a line of JSON for each seed.")] = None,
+    write: Annotated[bool, typer.Option(help="Put what is in the log into tests/README.md.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show actions as they happen.")] = False,
+) -> None:
+    """Random faults, one upon the other, over real servers; the judge decides. Exit code 1 when a promise was broken.
+
+    Examples:
+
+        python -m tests.faults.explorer --seed 7 -v
+
+        python -m tests.faults.explorer --minutes 30 --log seeds.jsonl --write
+
+    OUTBOX_REDIS_SERVER chooses another Redis.
+    """
+    deadline = None if minutes is None else time.monotonic() + 60 * minutes
+    done: list[Exploration] = []
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="explorer-mongodb-")))
+        one, three = One(folder), Three(folder)
+        first = seed if seed is not None else random.SystemRandom().randrange(10**6)
+        while (time.monotonic() < deadline) if deadline else (len(done) < seeds):
+            number = first + len(done)
+            members = three if three_members(number) else one
+            stack.enter_context(members.servers())
+            result = asyncio.run(
+                explore(number, members, steps=steps, tell=console.print if verbose else lambda _: None)
+            )
+            done.append(result)
+            tell(result, verbose)
+            if logged:
+                log.write(logged, result)
+    if logged and write:
+        documents.put(documents.ROOT / "tests/README.md", "explorer", log.summary(log.read(logged)))
+    sys.exit(1 if any(result.violation for result in done) else 0)
+
+
+def tell(result: Exploration, verbose: bool) -> None:
+    verdict = "VIOLATION" if result.violation else "ok"
+    console.print(
+        f"seed {result.seed}: {verdict}; {result.done['appends']} appends, "
+        f"{result.done['appends in doubt or failed']} in doubt or failed, {result.done['entries']} entries, "
+        f"{result.faults.total()} faults, {result.servers}, {result.seconds:.0f} s"
+    )
+    if not result.violation:
+        return
+    if not verbose:
+        console.print("\n".join(result.story))
+    console.print(f"data and logs: {result.evidence}")
+    console.print(f"again: python -m tests.faults.explorer --seed {result.seed}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,128 @@
+"""One exploration: a seed's actions, one after the other, and what the judge says in the end."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from structlog.testing import capture_logs
+
+from outbox import schema
+from outbox.embedded import RedisServer
+from outbox.streams import FILES, Streams
+from tests.faults.explorer.actions import ACTIONS, Action
+from tests.faults.explorer.servers import Members, connect
+from tests.faults.explorer.world import World
+from tests.faults.proxy import Proxy
+from tests.waiting import pass_by
+
+STEPS = 40
+BATCH_SIZES = [1, 3, 20, 500]
+
+
+@dataclass
+class Exploration:
+    """What a seed has led to."""
+
+    seed: int
+    servers: str
+    day: str
+    story: list[str] = field(default_factory=list)
+    done: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    violation: str | None = None
+    evidence: Path | None = None
+    """Where data and logs are, when there is a violation."""
+    seconds: float = 0.0
+
+
+def three_members(seed: int) -> bool:
+    """Whether this seed asks for a replica set of three."""
+    return random.Random(f"{seed} servers").random() < 0.3
+
+
+async def explore(
+    seed: int,
+    members: Members,
+    *,
+    steps: int = STEPS,
+    actions: Sequence[Action] = ACTIONS,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Exploration:
+    """Run a seed. A violation is in the result; whatever else goes wrong is raised."""
+    result = Exploration(seed, "", f"{datetime.now(UTC):%Y-%m-%d}")
+    folder = Path(tempfile.mkdtemp(prefix=f"explorer-{seed}-"))
+    started = time.monotonic()
+
+    def told(line: str) -> None:
+        result.story.append(f"{time.monotonic() - started:6.1f} s  {line}")
+        tell(result.story[-1])
+
+    async with _a_world(seed, members, folder) as world:
+        result.servers = f"{world.redis.version}, {await members.version(world.client)}"
+        try:
+            await _act(world, seed, steps, actions, result, told)
+        except AssertionError as violation:
+            result.violation = f"{violation}"
+            told(f"VIOLATION: {violation}")
+            result.evidence = folder
+            (folder / "story.txt").write_text("\n".join([*result.story, "", *map(str, world.history.events)]))
+        result.done = world.done
+        result.done["entries"] = len(await world.stream()) if world.redis.running else 0
+    result.seconds = time.monotonic() - started
+    if result.violation is None:
+        shutil.rmtree(folder)
+    return result
+
+
+async def _act(
+    world: World, seed: int, steps: int, actions: Sequence[Action], result: Exploration, told: Callable[[str], None]
+) -> None:
+    size = random.Random(f"{seed} batch").choice(BATCH_SIZES)
+    told(f"{result.servers}; two relays, batches of {size}")
+    async with world.at_work(seed, relay_batch_size=size):
+        await world.held()
+        step = 0
+        tries = 0
+        while step < steps:
+            # Chance anew for every try, so that one action's use of it does not change the others.
+            tries += 1
+            dice = random.Random(f"{seed} {tries}")
+            [chosen] = dice.choices(actions, [action.weight for action in actions])
+            outcome = await chosen.do(world, dice)
+            if outcome is None:
+                continue
+            step += 1
+            told(f"{step:3d}. {chosen.name} {outcome}".rstrip())
+            result.faults[chosen.name] += chosen.fault
+            world.check_relays()
+            await pass_by(dice.expovariate(4))
+        await world.comes_to_rest()
+        told("at rest")
+        for relay in world.relays:
+            relay.stop()
+        world.relays.clear()
+    # Relays that know nothing of what was find nothing to do over again.
+    await world.stays_at_rest()
+    told("and stays so")
+
+
+@asynccontextmanager
+async def _a_world(seed: int, members: Members, folder: Path) -> AsyncIterator[World]:
+    database = f"explorer_{seed}"
+    mongod = members.primary()
+    async with connect(members) as client:
+        await client.drop_database(database)
+        await schema.ensure(client[database], Streams([FILES]))
+        with RedisServer(folder / "redis") as redis, capture_logs() as logs:
+            async with Proxy((mongod.host, mongod.port)) as to_mongo, Proxy((redis.host, redis.port)) as to_redis:
+                yield World(members, client, database, redis, to_mongo, to_redis, folder, logs)
+        await client.drop_database(database)

@@ -1,0 +1,113 @@
+"""The MongoDB of an exploration: one member behind a proxy, or three members that elect a primary."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+from pymongo import AsyncMongoClient
+from pymongo.errors import PyMongoError
+
+from outbox.connections import connect_mongo
+from outbox.embedded import Mongod, ReplicaSet
+from outbox.schema import Document
+from outbox.settings import OutboxSettings, load
+
+
+class Members(Protocol):
+    """What an exploration can do to MongoDB. Each returns when there is a primary again."""
+
+    behind_a_proxy: bool
+
+    @property
+    def uri(self) -> str: ...
+
+    def primary(self) -> Mongod: ...
+
+    def step_down(self) -> None: ...
+
+    def crash(self) -> None: ...
+
+    def servers(self) -> AbstractContextManager[object]:
+        """They run; entered again, they run already."""
+        ...
+
+    async def version(self, client: AsyncMongoClient[Document]) -> str:
+        """What there is, for people."""
+        ...
+
+
+class One:
+    """A single member: nothing is elected, and yet it can step down and be killed."""
+
+    behind_a_proxy = True
+
+    def __init__(self, folder: Path) -> None:
+        self.mongod = Mongod(folder / "mongod")
+
+    @property
+    def uri(self) -> str:
+        return self.mongod.uri
+
+    def primary(self) -> Mongod:
+        return self.mongod
+
+    def step_down(self) -> None:
+        with self.mongod.client() as client:
+            client.admin.command("replSetStepDown", 1, secondaryCatchUpPeriodSecs=0, force=True)
+
+    def crash(self) -> None:
+        self.mongod.kill()
+        self.mongod.start()
+
+    def servers(self) -> AbstractContextManager[object]:
+        return self.mongod
+
+    async def version(self, client: AsyncMongoClient[Document]) -> str:
+        return f"one mongod {(await client.server_info())['version']}"
+
+
+class Three:
+    """A replica set whose primary is replaced when it falls silent."""
+
+    behind_a_proxy = False
+
+    def __init__(self, folder: Path) -> None:
+        self.set = ReplicaSet(folder / "replica-set")
+
+    @property
+    def uri(self) -> str:
+        return self.set.uri
+
+    def primary(self) -> Mongod:
+        return self.set.primary()
+
+    def step_down(self) -> None:
+        self.set.step_down(2)
+
+    def crash(self) -> None:
+        old = self.set.primary()
+        old.kill()
+        self.set.primary()
+        old.start()
+
+    def servers(self) -> AbstractContextManager[object]:
+        return self.set
+
+    async def version(self, client: AsyncMongoClient[Document]) -> str:
+        return f"three mongods {(await client.server_info())['version']}"
+
+
+def connect(members: Members) -> AsyncMongoClient[Document]:
+    """The client's own connection: patient, since an election takes a while."""
+    return connect_mongo(load(OutboxSettings, mongodb_uri=members.uri), server_selection_seconds=30)
+
+
+async def accepts_writes(client: AsyncMongoClient[Document]) -> bool:
+    """Whether there is a primary, and a majority that follows it."""
+    try:
+        await client["explorer"]["probe"].update_one({"_id": 0}, {"$inc": {"n": 1}}, upsert=True)
+    except PyMongoError:
+        return False
+    return True

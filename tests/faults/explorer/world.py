@@ -1,0 +1,218 @@
+"""What an exploration acts upon: servers, networks, two relays, and a client that is always at work."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, MutableMapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pymongo
+from bson import ObjectId
+from pymongo import AsyncMongoClient
+from pymongo.errors import PyMongoError
+
+from outbox.embedded import RedisServer
+from outbox.schema import Document
+from outbox.settings import OutboxSettings, load
+from tests.faults.explorer.servers import Members, accepts_writes
+from tests.faults.history import Appended, Lost, RolledBack
+from tests.faults.proxy import Proxy
+from tests.faults.relays import RelayProcess
+from tests.faults.scenario import STREAM, Scenario, published_in
+from tests.waiting import eventually, pass_by
+
+RELAYS = 2
+WRITERS = 4
+REST_SECONDS = 60
+APPEND_SECONDS = 20
+
+Entries = list[tuple[str, dict[str, str]]]
+
+
+class World(Scenario):
+    """A scenario under chance. Each key has one writer, so that its appends stand in the history as they commit."""
+
+    def __init__(
+        self,
+        members: Members,
+        client: AsyncMongoClient[Document],
+        database: str,
+        redis: RedisServer,
+        to_mongo: Proxy,
+        to_redis: Proxy,
+        folder: Path,
+        logs: list[MutableMapping[str, Any]],
+    ) -> None:
+        super().__init__(client, database, redis, to_mongo, to_redis, folder, logs)
+        self.members = members
+        self.relays: list[RelayProcess] = []
+        self.asleep: set[RelayProcess] = set()
+        self.down: set[RelayProcess] = set()
+        self.keys = [f"key-{n}" for n in range(WRITERS)]
+        self.retired: list[str] = []
+        self.in_doubt: set[str] = set()
+        self.names = WRITERS
+        self.poisoned: list[ObjectId] = []
+        self.older: Path | None = None
+        self.trimmed: Entries = []
+        self.recovered = True
+        """Nothing has been lost since everything was at rest. Otherwise nobody settles or replays: whether what is lost
+        is wanted would depend on when that is looked at."""
+        self.done: Counter[str] = Counter()
+        self._at_work = asyncio.Event()
+        self._in_hand = [asyncio.Lock() for _ in range(WRITERS)]
+
+    @property
+    def settings(self) -> OutboxSettings:
+        if self.members.behind_a_proxy:
+            return super().settings
+        return load(
+            OutboxSettings,
+            mongodb_uri=self.members.uri,
+            mongodb_database=self.database.name,
+            redis_url=f"redis://{self.to_redis.address}/0",
+        )
+
+    @asynccontextmanager
+    async def at_work(self, seed: int, **settings: Any) -> AsyncIterator[None]:
+        """Relays run, and the client appends all the time."""
+        async with AsyncExitStack() as stack:
+            for _ in range(RELAYS):
+                process = self.relay_process("tests.faults.impatient", **settings)
+                self.relays.append(stack.enter_context(process))
+            writers = [asyncio.create_task(self._write(n, random.Random(f"{seed} writer {n}"))) for n in range(WRITERS)]
+            self._at_work.set()
+            try:
+                yield
+            finally:
+                for writer in writers:
+                    writer.cancel()
+                with suppress(asyncio.CancelledError):
+                    await asyncio.gather(*writers)
+
+    async def _write(self, number: int, dice: random.Random) -> None:
+        while True:
+            await self._at_work.wait()
+            async with self._in_hand[number]:
+                await self.append(self.keys[number])
+            await pass_by(dice.expovariate(10))
+
+    def name(self, kind: str) -> str:
+        """A key that nobody has used yet."""
+        self.names += 1
+        return f"{kind}-{self.names}"
+
+    async def retire(self, number: int) -> str:
+        """Let a writer go on under another key; returns the key that it leaves."""
+        async with self._in_hand[number]:
+            key, self.keys[number] = self.keys[number], self.name("key")
+        return key
+
+    # -- a client whose transactions fail, and whose commits may be in doubt
+
+    async def _append(self, key: str) -> str:
+        return await self.append_for(key, None)
+
+    async def append_for(self, key: str, available_in: float | None) -> str:
+        """Append, and put down what is known of the outcome; returns the message's id, or "" if there is none."""
+        begun: list[str] = []
+
+        async def body(session: Any) -> None:
+            begun.append(str(await self.write_message(session, key, available_in)))
+
+        failure: PyMongoError | None = None
+        try:
+            with pymongo.timeout(APPEND_SECONDS):
+                async with self.client.start_session() as session:
+                    await session.with_transaction(body)
+        except PyMongoError as error:
+            failure = error
+        # What the driver began again had not been committed.
+        unknown = failure and (failure.has_error_label("UnknownTransactionCommitResult") or failure.timeout)
+        message = begun.pop() if begun and (not failure or unknown) else ""
+        self.history.add(*map(RolledBack, begun))
+        if unknown:
+            self.in_doubt.add(key)
+        if message:
+            self.history.add(Appended(message, key, acknowledged=not failure))
+        self.done["appends"] += not failure
+        self.done["appends in doubt or failed"] += bool(failure)
+        return message
+
+    async def write_message(self, session: Any, key: str, available_in: float | None = None) -> ObjectId:
+        await self.database.files.update_one(
+            {"_id": key}, {"$set": {"parsing": "queued"}}, upsert=True, session=session
+        )  # fmt: skip
+        due = datetime.now(UTC) + timedelta(seconds=available_in) if available_in is not None else None
+        fields = {"file_id": key, "filename": f"{key}.pdf"}
+        message: ObjectId = await self._outbox.append(session, STREAM, fields, key=key, available_at=due)
+        return message
+
+    async def accepted(self) -> None:
+        """MongoDB takes writes."""
+        await eventually(lambda: accepts_writes(self.client), 60, what="MongoDB takes writes")
+
+    # -- what was trimmed has been in the stream all the same
+
+    async def stream(self) -> Entries:
+        """With what was trimmed. A Redis that forgets may forget that it has trimmed, too."""
+        there = await super().stream()
+        ids = {id_ for id_, _ in there}
+        return [entry for entry in self.trimmed if entry[0] not in ids] + there
+
+    async def lose(self, *command: str) -> None:
+        """As in a scenario; what was trimmed cannot be lost."""
+        before = await self.look_and(*command)
+        ids = {id_ for id_, _ in before}
+        kept = [entry for entry in self.trimmed if entry[0] not in ids]
+        self.history.add(Lost(published_in(kept), published_in(kept + before)))
+
+    @asynccontextmanager
+    async def losing(self) -> AsyncIterator[None]:
+        """Redis is about to lose data. No append is in hand: the history must tell what came before and what after."""
+        async with AsyncExitStack() as stack:
+            for lock in self._in_hand:
+                await stack.enter_async_context(lock)
+            self.recovered = False
+            yield
+
+    # -- rest
+
+    async def comes_to_rest(self, seconds: float | None = None) -> None:
+        """Mend everything, let the client pause, and wait for the judge to find nothing."""
+        self._at_work.clear()
+        for lock in self._in_hand:
+            async with lock:
+                pass
+        self.check_relays()
+        await self.mend()
+        await super().comes_to_rest(seconds or REST_SECONDS)
+        self.recovered = True
+
+    def goes_on(self) -> None:
+        self._at_work.set()
+
+    async def mend(self) -> None:
+        self.redis.resume()
+        await self.do("CONFIG", "SET", "maxmemory", 0)
+        for network in (self.to_redis, self.to_mongo):
+            network.heal()
+            network.release()
+        self.members.primary().resume()
+        await self.accepted()
+        for relay in self.relays:
+            relay.resume()
+            self.asleep.discard(relay)
+            relay.start()  # unless it runs
+            self.down.discard(relay)
+
+    def check_relays(self) -> None:
+        """None has ended that nobody has ended."""
+        for relay in self.relays:
+            if not relay.running and relay not in self.down:
+                raise AssertionError(f"{relay.name} has ended by itself: {relay.output(last_lines=30)}")

@@ -1,0 +1,47 @@
+"""The explorer itself: one seed of it, and what it says when a promise is broken."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.faults.explorer import world as worlds
+from tests.faults.explorer.actions import Action
+from tests.faults.explorer.log import read, summary, write
+from tests.faults.explorer.run import explore
+from tests.faults.explorer.servers import One
+from tests.faults.explorer.world import World
+from tests.faults.scenario import STREAM
+
+
+async def test_one_seed(tmp_path: Path, dice: random.Random) -> None:
+    """Others by `python -m tests.faults.explorer`."""
+    members = One(tmp_path)
+    with members.servers():
+        result = await explore(dice.randrange(10**6), members, steps=15)
+    assert not result.violation, "\n".join([*result.story, f"data and logs: {result.evidence}"])
+
+
+async def test_what_is_lost_behind_everybodys_back_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def delete_an_entry(world: World, dice: random.Random) -> str:
+        await world.append("a")
+        await world.comes_to_rest()
+        [(first, _), *_] = await world.stream()
+        await world.do("XDEL", STREAM, first)
+        return first
+
+    monkeypatch.setattr(worlds, "REST_SECONDS", 3)
+    members = One(tmp_path)
+    with members.servers():
+        result = await explore(1, members, steps=1, actions=[Action("delete an entry", 1, delete_an_entry, True)])
+    assert result.violation
+    assert "G1" in result.violation
+    assert any("delete an entry" in line for line in result.story)
+    assert result.evidence
+    assert "Appended" in (result.evidence / "story.txt").read_text()
+    write(tmp_path / "log", result)
+    assert "delete an entry 1" in summary(read(tmp_path / "log"))
+    shutil.rmtree(result.evidence)
