@@ -27,6 +27,7 @@ OWN = [
         "dead": "dead:app",
         "enqueue": "enqueue:enqueue",
         "key": "key:app",
+        "bench": "bench:bench",
     }.items()
 ]
 

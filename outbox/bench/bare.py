@@ -1,0 +1,32 @@
+"""The least that can carry a message over: a change stream and an XADD, and nothing that a crash would need.
+
+Run as a process of its own, `python -m outbox.bench.bare`, as the relay is.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import uvloop
+
+from outbox.connections import connect_mongo, connect_redis
+from outbox.schema import OUTBOX
+from outbox.settings import OutboxSettings, load
+
+READY = "ready"
+
+
+async def carry(settings: OutboxSettings) -> None:
+    """Add an entry for each message that is inserted, until the process is stopped."""
+    async with connect_mongo(settings) as client, connect_redis(settings) as redis:
+        messages = client[settings.mongodb_database][OUTBOX]
+        async with await messages.watch([{"$match": {"operationType": "insert"}}]) as changes:
+            sys.stdout.write(f"{READY}\n")
+            sys.stdout.flush()
+            async for change in changes:
+                message = change["fullDocument"]
+                await redis.xadd(message["stream"], {**message["fields"], "message_id": str(message["_id"])})
+
+
+if __name__ == "__main__":
+    uvloop.run(carry(load(OutboxSettings)))

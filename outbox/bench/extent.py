@@ -1,0 +1,91 @@
+"""How much is measured: a full run, a quick one, and the smallest that still measures something."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Numbers of messages, and seconds for what is measured by time."""
+
+    messages: int
+    naive: int
+    rates: tuple[int, ...]
+    latency_seconds: float
+    writers: tuple[int, ...]
+    transaction_seconds: float
+    upload_seconds: float
+    outage_seconds: float
+    verify_seconds: float
+    scale_messages: int
+    retained: tuple[int, ...]
+    pending: tuple[int, ...]
+    partitions: tuple[int, ...]
+    batch_sizes: tuple[int, ...]
+    message_bytes: tuple[int, ...]
+    relays: tuple[int, ...]
+    idle_seconds: float
+    memory_messages: int
+
+
+FULL = Extent(
+    messages=100_000,
+    naive=2_000,
+    rates=(1, 100, 500),
+    latency_seconds=6,
+    writers=(1, 4, 16, 64),
+    transaction_seconds=1.5,
+    upload_seconds=2.5,
+    outage_seconds=2,
+    verify_seconds=5,
+    scale_messages=50_000,
+    retained=(10_000, 100_000, 1_000_000, 2_000_000),
+    pending=(10_000, 100_000),
+    partitions=(1, 4, 16),
+    batch_sizes=(100, 500, 2_000),
+    message_bytes=(200, 2_000, 64_000),
+    relays=(1, 2, 4),
+    idle_seconds=15,
+    memory_messages=1_000_000,
+)
+QUICK = Extent(
+    messages=30_000,
+    naive=500,
+    rates=(100,),
+    latency_seconds=3,
+    writers=(1, 16),
+    transaction_seconds=0.6,
+    upload_seconds=1,
+    outage_seconds=1,
+    verify_seconds=5,
+    scale_messages=15_000,
+    retained=(10_000, 100_000),
+    pending=(10_000,),
+    partitions=(1, 4),
+    batch_sizes=(100, 500),
+    message_bytes=(200, 64_000),
+    relays=(1, 2),
+    idle_seconds=4,
+    memory_messages=100_000,
+)
+SMALLEST = Extent(
+    messages=1_500,
+    naive=50,
+    rates=(50,),
+    latency_seconds=0.4,
+    writers=(2,),
+    transaction_seconds=0.1,
+    upload_seconds=0.1,
+    outage_seconds=0.3,
+    verify_seconds=0.5,
+    scale_messages=1_000,
+    retained=(100, 1_000),
+    pending=(),
+    partitions=(),
+    batch_sizes=(),
+    message_bytes=(200,),
+    relays=(),
+    idle_seconds=0.5,
+    memory_messages=3_000,
+)

@@ -1,0 +1,51 @@
+"""Relays at work on a ground, and how fast they are."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+
+from outbox.bench.backlog import until_drained
+from outbox.bench.ground import Ground
+from outbox.schema import PARTITIONS, RELAYS
+
+_BENCH = "bench"
+
+
+async def drained(ground: Ground, count: int, *, relays: int = 1, **environment: object) -> float:
+    """Messages a second: `count` pending ones drained by new relays, from when they may begin until none is pending.
+
+    The bench holds all partitions until the relays run, so that their start is not counted. Then each takes its share.
+    """
+    partitions = ground.database[PARTITIONS]
+    entries = count + await ground.redis.xlen(ground.stream.name)
+    later = datetime.now(UTC) + timedelta(days=1)
+    await partitions.update_many({}, {"$set": {"owner": _BENCH, "expires_at": later}})
+    with ExitStack() as stack:
+        for _ in range(relays):
+            stack.enter_context(ground.relay(**environment))
+        while await ground.database[RELAYS].count_documents({"expires_at": {"$ne": None}}) < relays:
+            await ground.look_again()
+        await asyncio.sleep(0.2)  # all that a relay does at its start
+        started = time.perf_counter()
+        await partitions.update_many({}, {"$set": {"owner": None, "expires_at": None}})
+        await _look_around(ground)
+        await until_drained(ground, entries)
+        return count / (time.perf_counter() - started)
+
+
+async def shared(ground: Ground) -> None:
+    """Return when every partition has an owner."""
+    while await ground.database[PARTITIONS].find_one({"owner": None}):
+        await ground.look_again()
+
+
+async def _look_around(ground: Ground) -> None:
+    """Make the relays look for free partitions, as when another relay leaves, until they have taken them all."""
+    relays = ground.database[RELAYS]
+    while await ground.database[PARTITIONS].find_one({"owner": None}):
+        await relays.insert_one({"_id": _BENCH, "expires_at": None})
+        await relays.delete_one({"_id": _BENCH})
+        await ground.look_again()

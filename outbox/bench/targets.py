@@ -1,0 +1,78 @@
+"""What the figures are meant to reach: ratios in one run, which hold on any machine, and a few values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+
+from outbox.bench.result import Figure, Run
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """`text` says it. The figures are those of `measurement` whose names begin with `name`; the worst of them counts.
+
+    With `against`, it is their part of the limit of that name (of the only one, if it is ""); otherwise their value.
+    """
+
+    text: str
+    measurement: str
+    name: str
+    wanted: float
+    at_least: bool
+    against: str | None = None
+
+    def value(self, run: Run) -> float | None:
+        """None: it was not measured."""
+        figures = [f for f in run.figures if f.measurement == self.measurement and f.name.startswith(self.name)]
+        values = [value for figure in figures if (value := self._of(figure)) is not None]
+        return (min if self.at_least else max)(values) if values else None
+
+    def met(self, value: float) -> bool:
+        return value >= self.wanted if self.at_least else value <= self.wanted
+
+    def _of(self, figure: Figure) -> float | None:
+        if self.against is None:
+            return figure.value
+        return figure.ratio(self.against or next((limit.name for limit in figure.limits), ""))
+
+
+TARGETS = (
+    Target("drain ≥ 0.8 × bare update_many", "drain", "one relay", 0.8, True, "bare update_many"),
+    Target("drain ≥ 30 × the naive relay", "drain", "one relay", 30, True, "naive relay"),
+    Target("two relays never slower than one", "drain", "two relays", 1, True, "one relay"),
+    Target("latency at 100/s: p50 ≤ 1.5 × bare", "latency", "100/s p50", 1.5, False, ""),
+    Target("latency at 100/s: p99 ≤ 25 ms", "latency", "100/s p99", 25, False),
+    Target("append costs ≤ 20 % of transactions/s", "append", "", 0.8, True, ""),
+    Target("outbox costs ≤ 15 % of uploads/s", "upload", "", 0.85, True, ""),
+    Target("first entry ≤ 0.5 s after Redis's return", "recover", "Redis returns: first", 0.5, False),
+    Target("drain with most retained ≥ 0.9 of that with fewest", "scale", "retained", 0.9, True, "fewest"),
+    Target("RSS ≤ 100 MB over the long drain", "memory", "peak RSS", 100, False),
+    Target("RSS flat: peak ≤ 1.1 × after a tenth", "memory", "peak RSS", 1.1, False, ""),
+    Target("idle: ≤ 0.5 % CPU", "idle", "CPU", 0.5, False),
+    Target("idle: ≤ 10 commands/s", "idle", "commands", 10, False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """A target over several runs: the median of its value, the lowest and the highest."""
+
+    target: Target
+    value: float
+    lowest: float
+    highest: float
+
+    @property
+    def met(self) -> bool:
+        return self.target.met(self.value)
+
+
+def reached(runs: list[Run]) -> list[Reached]:
+    """All targets of which anything was measured."""
+    found = []
+    for target in TARGETS:
+        values = [value for run in runs if (value := target.value(run)) is not None]
+        if values:
+            found.append(Reached(target, median(values), min(values), max(values)))
+    return found
