@@ -26,6 +26,7 @@ OWN = [
         "audit": "audit:audit",
         "dead": "dead:app",
         "enqueue": "enqueue:enqueue",
+        "migrate": "migrate:migrate",
         "key": "key:app",
         "bench": "bench:bench",
     }.items()
