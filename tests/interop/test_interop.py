@@ -1,0 +1,112 @@
+"""Consumers that our users have already read our entries: the examples here are whole programs, run as they are."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from pymongo import AsyncMongoClient
+from redis.asyncio import Redis
+
+from outbox.schema import Document
+from tests.documents import README, code
+from tests.relay.world import STREAM, World, a_world
+from tests.waiting import eventually
+
+HERE = Path(__file__).parent
+NODE_CLIENT = "redis@5"
+NAMES = ["a.pdf", "naïve 文件 🗂️.pdf", 'quote" back\\slash\nline', "__data__"]
+
+
+@pytest.fixture
+async def world(mongo: AsyncMongoClient[Document], database: str, redis: Redis) -> AsyncIterator[World]:
+    async with a_world(mongo, database, redis) as made:
+        yield made
+
+
+@contextmanager
+def running(command: list[str], redis_url: str, output: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with output.open("wb") as out:
+        process = subprocess.Popen(
+            command, stdout=out, stderr=subprocess.STDOUT, env={**os.environ, "REDIS_URL": redis_url}
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def entries_in(output: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in output.read_text().splitlines() if line.startswith("{")]
+
+
+async def all_are_read_and_acknowledged(world: World, command: list[str], redis_url: str, folder: Path) -> None:
+    """What was there before the worker started, what comes while it runs, and, after kill -9, what it held."""
+    output, again = folder / "output", folder / "again"
+    owner = await world.owner()
+
+    async def publish(*names: str) -> None:
+        for name in names:
+            await world.append("f1", filename=name, folder_id="x")
+        await owner.drain_all()
+
+    async def acknowledged() -> bool:
+        (group,) = await world.redis.xinfo_groups(STREAM.name)
+        return (group["pending"], group["lag"]) == (0, 0)
+
+    await publish(*NAMES[:2])
+    with running(command, redis_url, output) as worker:
+        await eventually(lambda: len(entries_in(output)) == 2, 30, what=f"reading; {output} so far")
+        await publish(*NAMES[2:])
+        await eventually(lambda: len(entries_in(output)) == 4, 30, what="reading more")
+        await eventually(acknowledged)
+        assert worker.poll() is None
+        (consumer,) = await world.redis.xinfo_consumers(STREAM.name, STREAM.group)
+    assert entries_in(output) == await world.entries()
+    assert [entry["filename"] for entry in entries_in(output)] == NAMES
+    if "faststream" in consumer["name"]:
+        return  # it reads new entries only: the relay rescues the rest
+    await publish("held")
+    await world.redis.xreadgroup(STREAM.group, consumer["name"], {STREAM.name: ">"})
+    with running(command, redis_url, again):
+        await eventually(lambda: entries_in(again), 30, what="reading what it was given before")
+        await eventually(acknowledged)
+    assert [entry["filename"] for entry in entries_in(again)] == ["held"]
+
+
+async def test_a_loop_of_redis_py(world: World, redis_url: str, tmp_path: Path) -> None:
+    await all_are_read_and_acknowledged(world, [sys.executable, str(HERE / "plain_redis.py")], redis_url, tmp_path)
+
+
+async def test_a_faststream_application(world: World, redis_url: str, tmp_path: Path) -> None:
+    await all_are_read_and_acknowledged(
+        world, [sys.executable, str(HERE / "faststream_worker.py")], redis_url, tmp_path
+    )
+
+
+async def test_a_program_of_node_redis(world: World, redis_url: str, tmp_path: Path) -> None:
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if not (node and npm):
+        assert not os.environ.get("OUTBOX_REQUIRE_NODE"), "node and npm must be here"
+        pytest.skip("no node and npm on this machine")
+    program = tmp_path / "node_redis.mjs"
+    shutil.copy(HERE / program.name, program)
+    subprocess.run(
+        [npm, "install", "--prefix", str(tmp_path), "--no-audit", "--no-fund", "--prefer-offline", NODE_CLIENT],
+        check=True, timeout=90, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    await all_are_read_and_acknowledged(world, [node, str(program)], redis_url, tmp_path)
+
+
+def test_the_readme_quotes_what_runs_here() -> None:
+    program = (HERE / "faststream_worker.py").read_text()
+    (quoted,) = [block for block in code(README, "python") if "StreamSub" in block]
+    assert quoted in program
