@@ -19,6 +19,11 @@ from relay.waiting import first
 log = structlog.get_logger(__name__)
 
 PROBE_SECONDS = 0.25
+PATIENCE_SECONDS = 0.5
+"""After which a probe without an answer is joined by the next one. A machine that is gone without a word makes a
+connection hang for seconds, and would make one probe that long miss its return."""
+COUNT_SECONDS = 0.1
+"""How long work may be held up to count what waits for it. A backlog of millions takes longer."""
 Probe = Callable[[], Awaitable[object]]
 Count = Callable[[], Awaitable[int]]
 
@@ -38,6 +43,7 @@ class Outage:
         self._waited: int | None = None
         self._told: Trouble | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._counting: asyncio.Task[None] | None = None
 
     @property
     def current(self) -> bool:
@@ -65,8 +71,9 @@ class Outage:
             log.warning(f"{self.server} is back", after_seconds=round(seconds, 1), messages_waited=self._waited)
 
     def close(self) -> None:
-        if self._watch:
-            self._watch.cancel()
+        for task in (self._watch, self._counting):
+            if task:
+                task.cancel()
 
     def _tell(self, error: BaseException) -> None:
         """Once when it begins, and once more when it turns out that it will not pass by itself."""
@@ -79,25 +86,49 @@ class Outage:
 
     async def _until_it_answers(self) -> None:
         silent = False
-        while True:
-            await asyncio.sleep(PROBE_SECONDS * random.uniform(0.8, 1.2))
+        asked: set[asyncio.Task[object]] = set()
+        try:
+            while True:
+                await asyncio.sleep(PROBE_SECONDS * random.uniform(0.8, 1.2))
+                asked.add(asyncio.ensure_future(self._probe()))
+                done, asked = await asyncio.wait(asked, timeout=PATIENCE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                errors = [probe.exception() for probe in done]
+                if None in errors:
+                    break
+                for error in errors:
+                    self._look_at(error)
+                silent = True
+        finally:
+            for probe in asked:
+                probe.cancel()  # they only ask
+        await self._count()
+        self.answers.set()
+        if silent:
+            self.returned.set()
+            self.returned = asyncio.Event()
+
+    def _look_at(self, error: BaseException | None) -> None:
+        if error is None:
+            return
+        if classify(error) is None:
+            raise error
+        if server_of(error) == self.server:
+            self._tell(error)
+
+    async def _count(self) -> None:
+        """Counted before anybody goes on, so that it is what waited and not what is left. The most of several counts:
+        a stale connection may fail once more when work has gone on already.
+        """
+
+        async def count() -> None:
             try:
-                await self._probe()
-                # Counted before anybody goes on, so that it is what waited and not what is left. The most of several
-                # counts: a stale connection may fail once more when work has gone on already.
                 self._waited = max(self._waited or 0, await self._waiting())
             except Exception as error:
                 if classify(error) is None:
                     raise
-                if server_of(error) == self.server:
-                    self._tell(error)
-                silent = True
-                continue
-            self.answers.set()
-            if silent:
-                self.returned.set()
-                self.returned = asyncio.Event()
-            return
+
+        self._counting = asyncio.create_task(count(), name="count of what waits")
+        await asyncio.wait([self._counting], timeout=COUNT_SECONDS)
 
 
 class Outages:

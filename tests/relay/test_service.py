@@ -146,6 +146,39 @@ async def test_work_goes_on_soon_after_a_server_is_back_however_long_the_backoff
     await asyncio.wait_for(task, 2)
 
 
+async def test_a_probe_that_hangs_does_not_hide_the_return(redis: Redis) -> None:
+    """As to a machine that is gone without a word."""
+    hanging = asyncio.Event()
+
+    async def ping() -> None:
+        redis.probed += 1
+        if redis.away:
+            await hanging.wait()
+
+    outages = Outages({"redis": ping}, waiting)
+    redis.away = RedisConnectionError("refused")
+    service = Service("s", passes(redis.away, Next.END), outages, interval=60)  # type: ignore[arg-type]
+    task = asyncio.create_task(service.run())
+    await eventually(lambda: redis.probed >= 3)
+    assert not task.done()
+    redis.away = None
+    await asyncio.wait_for(task, 2)
+    outages.close()
+
+
+async def test_a_count_that_takes_long_does_not_hold_up_work(redis: Redis) -> None:
+    endless = asyncio.Event()
+
+    async def count() -> int:
+        await endless.wait()
+        return 0
+
+    outages = Outages({"redis": redis.ping}, count)
+    service = Service("s", passes(RedisConnectionError("refused"), Next.END), outages, interval=60)  # type: ignore[arg-type]
+    await asyncio.wait_for(service.run(), 5)
+    outages.close()
+
+
 @pytest.mark.parametrize(
     ("error", "level"),
     [(ReadOnlyError("READONLY replica"), "warning"), (ResponseError("WRONGTYPE of key"), "error")],
