@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pymongo import AsyncMongoClient
+from collections.abc import Callable
+from typing import TypeVar
+
+from pymongo import AsyncMongoClient, MongoClient
 from pymongo.errors import ConfigurationError
 
 from outbox import topology
@@ -11,14 +14,25 @@ from outbox.schema import Document
 from outbox.settings import OutboxSettings
 from outbox.topology import AnyRedis
 
+C = TypeVar("C")
+
 
 def connect_mongo(settings: OutboxSettings, *, server_selection_seconds: float = 5.0) -> AsyncMongoClient[Document]:
     """A client that reads and acknowledges only what a majority has. Connects at its first use.
 
     Without the majority, a write that a failover rolls back could have been acknowledged, or published.
     """
+    return _connect(AsyncMongoClient, settings, server_selection_seconds)
+
+
+def connect_mongo_sync(settings: OutboxSettings, *, server_selection_seconds: float = 5.0) -> MongoClient[Document]:
+    """The same for plain functions, to be used from any thread."""
+    return _connect(MongoClient, settings, server_selection_seconds)
+
+
+def _connect(kind: Callable[..., C], settings: OutboxSettings, server_selection_seconds: float) -> C:
     try:
-        return AsyncMongoClient(
+        return kind(
             settings.mongodb_uri.get_secret_value(),
             w="majority",
             journal=True,

@@ -7,16 +7,15 @@ from collections.abc import AsyncIterator
 from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 
-from outbox import audit, transaction
+from outbox import audit, subjects, transaction
 from outbox.errors import NoSuchMessage, NotDead
 from outbox.message import State
-from outbox.schema import FILES, OUTBOX, Database, Document
-from outbox.streams import Streams, Subject
+from outbox.schema import OUTBOX, Database, Document
+from outbox.streams import Streams
 
-DISCARDED = "error: discarded by an operator"
+DISCARDED = subjects.as_error("discarded by an operator")
 """What a discarded message leaves in its subject's field."""
 
-_ON_THE_WAY = [State.SCHEDULED.value, State.PENDING.value, State.PUBLISHED.value]
 _NEEDED = {"stream": 1, "key": 1, "retried": 1, "last_error": 1}
 
 
@@ -34,8 +33,9 @@ async def count(database: Database, *, stream: str | None = None) -> int:
 async def retry(database: Database, streams: Streams, message: ObjectId, *, who: str | None = None) -> None:
     """Make a dead message pending again, and in the same transaction its subject wanted again if that ended in error.
 
-    Its attempts count on, and its last error stays readable. Raises NoSuchMessage, NotDead, UndeclaredStream (no relay
-    would drain it), or CommitUnknown; after that one, ask for the message's state.
+    Its attempts count on, but it may be tried as often as a new one; its last error stays readable. Raises
+    NoSuchMessage, NotDead, UndeclaredStream (no relay would drain it), or CommitUnknown; after that one, ask for the
+    message's state.
 
     :param who: for the audit; by default who runs this process.
     """
@@ -45,12 +45,17 @@ async def retry(database: Database, streams: Streams, message: ObjectId, *, who:
         nonlocal before
         found = await database[OUTBOX].find_one_and_update(
             {"_id": message, "state": State.DEAD.value},
-            {
-                "$set": {"state": State.PENDING.value},
-                "$unset": {"died_at": ""},
-                "$inc": {"retried": 1},
-                "$currentDate": {"retried_at": True},
-            },
+            [
+                {
+                    "$set": {
+                        "state": State.PENDING.value,
+                        "forgiven": "$attempts",
+                        "retried": {"$add": [{"$ifNull": ["$retried", 0]}, 1]},
+                        "retried_at": "$$NOW",
+                    }
+                },
+                {"$unset": ["died_at"]},
+            ],
             projection=_NEEDED,
             session=session,
         )
@@ -59,8 +64,8 @@ async def retry(database: Database, streams: Streams, message: ObjectId, *, who:
         before = found.get("retried", 0)
         subject = streams[str(found.get("stream"))].subject
         if subject:
-            ended = {"_id": _subject_id(found), subject.field: {"$regex": "^error"}}
-            await _touch(database, subject, ended, subject.wanted, session)
+            ended = {"_id": subjects.subject_id(found.get("key")), subject.field: {"$regex": "^error"}}
+            await subjects.change(database, subject, ended, subject.wanted, session)
         await _record(database, "retry", found, who, session)
 
     async def happened() -> bool:
@@ -85,13 +90,8 @@ async def discard(database: Database, streams: Streams, message: ObjectId, *, wh
         if found is None:
             raise await _refusal(database, message, session)
         stream = streams.get(found.get("stream", ""))
-        if stream and stream.subject:
-            # In whichever stream: those of other priorities are about the same subject.
-            about_it = [other.name for other in streams.values() if other.subject == stream.subject]
-            others = {"key": found.get("key"), "stream": {"$in": about_it}, "state": {"$in": _ON_THE_WAY}}
-            if await database[OUTBOX].find_one(others, {"_id": 1}, session=session) is None:
-                waiting = {"_id": _subject_id(found), stream.subject.field: stream.subject.wanted}
-                await _touch(database, stream.subject, waiting, DISCARDED, session)
+        if stream:
+            await subjects.end_in_error(database, stream.subject, found.get("key"), message, DISCARDED, session)
         await _record(database, "discard", found, who, session)
 
     async def happened() -> bool:
@@ -104,25 +104,11 @@ def _dead(stream: str | None) -> Document:
     return {"state": State.DEAD.value, **({"stream": stream} if stream else {})}
 
 
-async def _touch(
-    database: Database, subject: Subject, query: Document, value: str, session: AsyncClientSession
-) -> None:
-    update: Document = {"$set": {subject.field: value}}
-    if subject.collection == FILES:
-        update |= {"$inc": {"version": 1}, "$currentDate": {"updated_at": True}}
-    await database[subject.collection].update_one(query, update, session=session)
-
-
 async def _record(
     database: Database, action: str, message: Document, who: str | None, session: AsyncClientSession
 ) -> None:
     told = {"message": message["_id"], **{name: message.get(name) for name in ("stream", "key", "last_error")}}
     await audit.record(database, who=who or audit.me(), action=action, details=told, session=session)
-
-
-def _subject_id(message: Document) -> object:
-    key = message.get("key")
-    return ObjectId(key) if isinstance(key, str) and ObjectId.is_valid(key) else key
 
 
 async def _refusal(database: Database, message: ObjectId, session: AsyncClientSession) -> NoSuchMessage | NotDead:

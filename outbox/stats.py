@@ -191,7 +191,7 @@ async def _oldest_pending(database: Database) -> datetime | None:
     return min(waiting, default=None)
 
 
-_AGAIN = ("available_at", "replayed_at", "retried_at", "recovered_at")
+_AGAIN = ("available_at", "replayed_at", "retried_at", "recovered_at", "rescued_at", "returned_at")
 _WAITING = {"position": 1, **dict.fromkeys(_AGAIN, 1)}
 
 

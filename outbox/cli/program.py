@@ -20,6 +20,7 @@ OWN = [
     for name, target in {
         "up": "up:up",
         "init": "init:init",
+        "worker": "worker:worker",
         "status": "status:status",
         "replay": "replay:replay",
         "jobs": "jobs:app",

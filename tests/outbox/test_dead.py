@@ -7,7 +7,18 @@ from bson import ObjectId
 from pymongo import AsyncMongoClient
 from pymongo.errors import AutoReconnect
 
-from outbox import NoSuchMessage, NotDead, Priority, State, Stream, Streams, UndeclaredStream, dead, transaction
+from outbox import (
+    NoSuchMessage,
+    NotDead,
+    Priority,
+    State,
+    Stream,
+    Streams,
+    UndeclaredStream,
+    dead,
+    subjects,
+    transaction,
+)
 from outbox.dead import DISCARDED
 from outbox.schema import OUTBOX, Database, Document
 from outbox.streams import FILES
@@ -158,7 +169,7 @@ async def test_nothing_is_half_done_when_the_server_fails(
     async def failing(*_: object) -> None:
         raise AutoReconnect("gone")
 
-    monkeypatch.setattr(dead, "_touch", failing)
+    monkeypatch.setattr(subjects, "change", failing)
     with pytest.raises(AutoReconnect):
         await dead.retry(db, streams, id_)
     assert await db[OUTBOX].count_documents({"state": "dead"}) == 1

@@ -1,0 +1,93 @@
+"""`outbox worker`: run a handler on the messages of some streams."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import Annotated
+
+import structlog
+import typer
+import uvloop
+
+from outbox import logs
+from outbox.consumer.consumer import Consumer
+from outbox.consumer.handler import load as load_handler
+from outbox.settings import OutboxSettings, load
+
+log = structlog.get_logger(__name__)
+
+
+def worker(
+    handler: Annotated[str, typer.Option(metavar="MODULE:FUNCTION", help="Called with each message.")],
+    stream: Annotated[
+        list[str] | None,
+        typer.Option(help="Read this one, in all its priorities; may be given several times. By default all."),
+    ] = None,
+    concurrency: Annotated[int, typer.Option(min=1, max=1000, help="Messages worked on at a time.")] = 10,
+    consumer: Annotated[
+        str | None, typer.Option(help="Its name in the group. By default a new one at each start.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, max=1000, help="Entries taken by one read, at most.")] = 10,
+    silent_seconds: Annotated[
+        float, typer.Option(min=1, help="A worker without a sign of life for so long is dead: take over its entries.")
+    ] = 30.0,
+    stop_seconds: Annotated[
+        float, typer.Option(min=0, help="From SIGTERM to giving back what is not finished.")
+    ] = 25.0,
+) -> None:
+    """Work on messages as they come, each exactly once, until stopped.
+
+    The handler gets the message and an open session. What it writes through that session and the completion of the
+    message are one transaction: both happen or neither, however often it is called, whoever dies, and wherever.
+
+        async def handle(message, session): ...      or without async: it is called in a thread
+
+        async def handle(message): ...               at least once, when it can use no transaction
+
+    An exception puts the message back, to be tried again after the stream's backoff; after the last try it is dead, and
+    its file ends as `error: …`. Raise outbox.consumer.RetryAfter(seconds) or GiveUp(reason) to say it otherwise.
+
+    SIGTERM takes nothing new, finishes what is in hand, and gives back what is not finished in time, so that another
+    worker gets it at once. A second SIGTERM leaves at once. Both servers' outages are waited out.
+
+    Examples:
+
+        outbox worker --handler myapp.tasks:parse
+
+        outbox worker --handler myapp.tasks:export --stream exports --concurrency 2
+    """
+    settings = load(OutboxSettings)
+    logs.configure(settings)
+    streams = [one for name in dict.fromkeys(stream) for one in settings.streams.family(name)] if stream else None
+    found = load_handler(handler)
+    uvloop.run(
+        _run(
+            Consumer(
+                settings, found, streams=streams, name=consumer, concurrency=concurrency, batch=batch,
+                silent_seconds=silent_seconds, stop_seconds=stop_seconds,
+            )
+        )
+    )  # fmt: skip
+
+
+async def _run(consumer: Consumer) -> None:
+    loop = asyncio.get_running_loop()
+    signals = 0
+
+    def on_signal() -> None:
+        nonlocal signals
+        signals += 1
+        if signals == 1:
+            consumer.stop()
+        else:
+            log.warning("leaving at once: another worker takes over what was in hand")
+            os._exit(1)
+
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, on_signal)
+    await consumer.run()
+    if consumer.left_threads:
+        # They cannot be ended, and would keep the process; what they work on was given back.
+        os._exit(0)

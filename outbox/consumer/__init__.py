@@ -1,0 +1,13 @@
+"""A worker's half of the promise: each message's writes are applied exactly once.
+
+async def handle(message: Message, session) -> None:
+    await session.client["outbox"]["files"].update_one(…, session=session)
+
+await Consumer(load(OutboxSettings), handle).run()
+"""
+
+from outbox.consumer.consumer import Consumer
+from outbox.consumer.failures import GiveUp, RetryAfter
+from outbox.consumer.message import Message
+
+__all__ = ["Consumer", "GiveUp", "Message", "RetryAfter"]

@@ -1,0 +1,231 @@
+"""The consumer: reads entries, has several in hand, gives signs of life, and takes over from those that are gone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import secrets
+import socket
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import structlog
+
+from outbox.connections import connect_mongo, connect_mongo_sync, connect_redis
+from outbox.consumer.handler import Handler
+from outbox.consumer.patience import OutOfTime, Patience, first
+from outbox.consumer.settlement import End, Settlement
+from outbox.consumer.work import Hand, Work
+from outbox.entries import OURS, Entries, Entry
+from outbox.priorities import Turns
+from outbox.settings import OutboxSettings
+from outbox.streams import Priority, Stream
+
+log = structlog.get_logger(__name__)
+
+BLOCK_SECONDS = 1.0
+"""How long one read waits for an entry, and so how late a stop is noticed."""
+
+
+class Consumer:
+    """Applies each message of some streams once: its handler's writes and its completion are one transaction.
+
+    Any number of consumers may read the same streams, and workers that know nothing of the outbox beside them.
+
+        consumer = Consumer(settings, handle)
+        await consumer.run()            # until consumer.stop()
+    """
+
+    def __init__(
+        self,
+        settings: OutboxSettings,
+        handler: Callable[..., Any] | Handler,
+        *,
+        streams: Sequence[Stream] | None = None,
+        order: Callable[[], Sequence[Stream]] | None = None,
+        name: str | None = None,
+        concurrency: int = 10,
+        batch: int = 10,
+        silent_seconds: float = 30.0,
+        stop_seconds: float = 25.0,
+    ) -> None:
+        """Connects to nothing yet.
+
+        :param handler: `handle(message, session)`, plain or async. With `handle(message)`, it is called at least once
+            for each message, and the message is completed after it.
+        :param streams: those to read; by default all that the settings declare.
+        :param order: called before each read: the streams, in the order in which to look for entries. By default the
+            higher priority mostly first, and none never.
+        :param name: of this consumer in the group; by default a new one at each start.
+        :param concurrency: how many messages are worked on at a time.
+        :param batch: how many entries one read takes, at most.
+        :param silent_seconds: after which another consumer that gives no sign of life is taken for dead, and its
+            entries are taken over. Each gives three in that time.
+        :param stop_seconds: from `stop` until what is still worked on is given back.
+        :raises UsageError: the handler cannot be called with a message.
+        """
+        self._settings = settings
+        self._handler = handler if isinstance(handler, Handler) else Handler.of(handler)
+        chosen = settings.streams.values() if streams is None else dict.fromkeys(streams)
+        self._streams = tuple(sorted(chosen, key=lambda stream: list(Priority).index(stream.priority)))
+        self._order = order or Turns(self._streams).next
+        self.name = OURS + (name or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}").removeprefix(OURS)
+        self._concurrency = concurrency
+        self._batch = batch
+        self._silent_seconds = silent_seconds
+        self._stop_seconds = stop_seconds
+        self._stop = asyncio.Event()
+        self._late = asyncio.Event()
+        self._patience = Patience()
+        self._hands: dict[tuple[Stream, str], Hand] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._free = asyncio.Event()
+        self._claims_at = 0.0
+
+    def stop(self) -> None:
+        """Take nothing new, finish what is in hand or give it back, and let `run` return."""
+        self._stop.set()
+
+    @property
+    def left_threads(self) -> bool:
+        """Whether a plain handler was still at work when its message was given back or lost."""
+        return self._work.left_threads
+
+    async def run(self) -> None:
+        """Work until `stop`, through outages of both servers."""
+        async with connect_mongo(self._settings) as client, connect_redis(self._settings) as redis:
+            self._entries = Entries(redis, self.name)
+            self._work = Work(
+                self._handler,
+                client,
+                self._settings.mongodb_database,
+                partial(connect_mongo_sync, self._settings),
+                threads=self._concurrency,
+            )
+            database = client[self._settings.mongodb_database]
+            self._settlement = Settlement(database, self._work, self._patience, self._stop, self._late)
+            names = [stream.name for stream in self._streams]
+            log.info("worker started", consumer=self.name, streams=names, concurrency=self._concurrency)
+            try:
+                await self._run()
+            finally:
+                self._work.close()
+            log.info("worker stopped", consumer=self.name)
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            beating = group.create_task(self._beat(), name="signs of life")
+            with suppress(OutOfTime):
+                while not self._stop.is_set():
+                    await self._patience.wait(partial(self._take, group), self._stop)
+            if self._tasks:
+                log.info("worker stops", in_hand=len(self._tasks), seconds=self._stop_seconds)
+                await asyncio.wait(self._tasks, timeout=self._stop_seconds)
+            for hand in self._hands.values():
+                hand.abandon()
+            if self._tasks and (await asyncio.wait(self._tasks, timeout=5))[1]:
+                self._late.set()  # a server is away: what is in hand is found by its silence
+            beating.cancel()
+        for stream in self._streams:
+            with suppress(Exception):  # only tidiness; what is left is taken off by a relay
+                await self._entries.leave(stream)
+
+    async def _take(self, group: asyncio.TaskGroup) -> None:
+        """One round: take what has been abandoned, then what is new, as far as there are hands free."""
+        self._free.clear()
+        room = self._concurrency - len(self._tasks)
+        if room <= 0:
+            await first(self._free, self._stop, seconds=None)
+            return
+        try:
+            found = await self._claim(room) if time.monotonic() >= self._claims_at else []
+            self._begin(group, found)
+            if not found:
+                self._begin(group, await self._read(min(room, self._batch)))
+        except Exception:
+            self._claims_at = 0.0  # a reply that was lost may have given us entries
+            raise
+
+    def _begin(self, group: asyncio.TaskGroup, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            if (entry.stream, entry.id) in self._hands:
+                continue  # an operator has set the group back
+            hand = Hand()
+            if self._stop.is_set():
+                hand.abandon()  # read while the stop came: given back at once
+            self._hands[entry.stream, entry.id] = hand
+            task = group.create_task(self._deal_with(entry, hand), name=f"{entry.stream.name} {entry.id}")
+            self._tasks.add(task)
+            task.add_done_callback(partial(self._let_go, (entry.stream, entry.id)))
+
+    def _let_go(self, key: tuple[Stream, str], task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._hands.pop(key, None)
+        self._free.set()
+
+    async def _read(self, count: int) -> list[Entry]:
+        """From the first stream in order that has entries; if none has, wait for any of them."""
+        streams = self._order()
+        if len(streams) > 1:
+            for stream in streams:
+                if found := await self._entries.read([stream], count):
+                    return found
+        by_group: defaultdict[str, list[Stream]] = defaultdict(list)
+        for stream in streams:
+            by_group[stream.group].append(stream)
+        for together in by_group.values():
+            # A count is for each of the streams, and there are hands for so many entries in all.
+            each = max(1, count // len(together))
+            if found := await self._entries.read(together, each, block_seconds=BLOCK_SECONDS / len(by_group)):
+                return found
+        return []
+
+    async def _claim(self, room: int) -> list[Entry]:
+        """Entries of consumers that are gone, and own ones that are in no hand: after a restart or a lost reply."""
+        own_idle = self._silent_seconds if self._claims_at else 0.0
+        found: list[Entry] = []
+        for stream in self._streams:
+            for holder in await self._entries.holders(stream):
+                own = holder.name == self.name
+                gone = holder.ours and holder.idle_seconds > self._silent_seconds
+                if not holder.pending or not (own or gone) or len(found) >= room:
+                    continue
+                idle = own_idle if own else self._silent_seconds
+                page = room + len(self._hands)
+                ids = await self._entries.held(stream, holder.name, idle_seconds=idle, count=page)
+                free = [id_ for id_ in ids if (stream, id_) not in self._hands][: room - len(found)]
+                taken = await self._entries.claim(stream, free, idle_seconds=idle)
+                if taken and not own:
+                    log.info("took over", entries=len(taken), stream=stream.name, silent=holder.name)
+                found += taken
+        if len(found) < room:
+            self._claims_at = time.monotonic() + self._silent_seconds / 3 * random.uniform(0.8, 1.2)
+        return found
+
+    async def _beat(self) -> None:
+        """Give signs of life for what is in hand, and let go of what has been taken over."""
+        while True:
+            await asyncio.sleep(self._silent_seconds / 3 * random.uniform(0.8, 1.0))
+            by_stream: defaultdict[Stream, list[str]] = defaultdict(list)
+            for stream, id_ in self._hands:
+                by_stream[stream].append(id_)
+            for stream, ids in by_stream.items():
+                with suppress(OutOfTime):
+                    lost = await self._patience.wait(partial(self._entries.beat, stream, ids), self._late)
+                    for id_ in lost:
+                        if hand := self._hands.get((stream, id_)):
+                            log.warning("entry lost to another consumer", stream=stream.name, entry=id_)
+                            hand.abandon()
+
+    async def _deal_with(self, entry: Entry, hand: Hand) -> None:
+        with suppress(OutOfTime):
+            end = await self._patience.wait(partial(self._settlement.settle, entry, hand), self._late)
+            if end is not End.HELD:
+                remove = end is End.AGAIN
+                acknowledge = partial(self._entries.acknowledge, entry.stream, entry.id, remove=remove)
+                await self._patience.wait(acknowledge, self._late)

@@ -1,0 +1,135 @@
+"""Settlement: what becomes of one entry and its message."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from enum import Enum
+from functools import partial
+from typing import Any
+
+import structlog
+
+from outbox import attempts
+from outbox.adoption import adopt
+from outbox.attempts import Cause
+from outbox.consumer.completion import Standing, Superseded, look
+from outbox.consumer.failures import Failed, GiveUp, RetryAfter, headline, summary
+from outbox.consumer.message import Message
+from outbox.consumer.patience import Patience, first
+from outbox.consumer.work import Abandoned, Hand, Work
+from outbox.entries import Entry
+from outbox.errors import CommitUnknown, InvalidMessage
+from outbox.schema import Database, Document
+
+log = structlog.get_logger(__name__)
+
+UNMARKED_SECONDS = 0.5
+"""How long to wait for the relay to mark a message published before its handler is called. It does so within
+milliseconds; a transaction that is under way by then would be repeated."""
+
+
+class End(Enum):
+    """What is to be done with the entry."""
+
+    DONE = "acknowledge"
+    AGAIN = "acknowledge and remove: its message, if it is still wanted, comes again in another entry"
+    HELD = "leave: it is another consumer's by now, or must be looked at again"
+
+
+class Settlement:
+    """Brings the messages of entries to an outcome, by calling the handler where that is still wanted."""
+
+    def __init__(
+        self, database: Database, work: Work, patience: Patience, stop: asyncio.Event, late: asyncio.Event
+    ) -> None:
+        self._database = database
+        self._work = work
+        self._patience = patience
+        self._stop = stop
+        self._late = late
+
+    async def settle(self, entry: Entry, hand: Hand) -> End:
+        """Bring the entry's message to an outcome, or find that it has one. May be repeated after any error.
+
+        Raises what the servers raise, and OutOfTime.
+        """
+        if entry.sent is None:
+            return await self._adopt(entry)
+        told = log.bind(message=str(entry.sent.id), attempt=entry.sent.attempt, stream=entry.stream.name)
+        match await self._look(entry, hand):
+            case Standing.COMPLETED, _:
+                return End.DONE
+            case Standing.SUPERSEDED, _:
+                return End.AGAIN
+            case Standing.UNKNOWN, _:
+                told.warning("unknown message, acknowledged: it was pruned or discarded", entry=entry.id)
+                return End.AGAIN
+            case _, document:
+                return await self._handle(entry, hand, document, told)
+
+    async def _look(self, entry: Entry, hand: Hand) -> tuple[Standing, Document]:
+        assert entry.sent
+        deadline = time.monotonic() + UNMARKED_SECONDS
+        while True:
+            standing, document = await look(self._database, entry.sent)
+            if standing is not Standing.UNMARKED or time.monotonic() > deadline:
+                return standing, document
+            await first(hand.abandoned, seconds=0.01)
+
+    async def _handle(self, entry: Entry, hand: Hand, document: Document, told: Any) -> End:
+        assert entry.sent
+        message = Message.of(document, entry.sent.attempt)
+        try:
+            if hand.abandoned.is_set():
+                raise Abandoned
+            await self._work.do(entry.stream, message, hand)
+            return End.DONE
+        except Superseded:
+            return End.AGAIN
+        except Abandoned:
+            if not self._stop.is_set():
+                return End.HELD
+            if await attempts.again(self._database, entry.sent, Cause.RETURNED):
+                told.info("given back")
+            return End.AGAIN
+        except Failed as failed:
+            put_back = partial(self._put_back, entry, message, document, failed.error, told)
+            # Repeated by itself, so that an outage now does not have the handler called again.
+            return await self._patience.wait(put_back, self._late)
+
+    async def _put_back(
+        self, entry: Entry, message: Message, document: Document, error: BaseException, told: Any
+    ) -> End:
+        """After a failure: schedule the next try, or let the message die with its file."""
+        assert entry.sent
+        tried = attempts.tries(message.attempt, document)
+        retry = entry.stream.retry
+        if isinstance(error, GiveUp) or tried >= retry.attempts:
+            try:
+                await attempts.die(
+                    self._database, entry.stream, entry.sent, Cause.FAILED,
+                    key=message.key, reason=summary(error), error=headline(error),
+                )  # fmt: skip
+            except CommitUnknown:
+                return End.HELD  # not acknowledged, and so found again
+            told.error("dead", key=message.key, tried=tried, error=f"{type(error).__name__}: {headline(error)}"[:500])
+            return End.AGAIN
+        seconds = error.seconds if isinstance(error, RetryAfter) else attempts.backoff_seconds(retry, tried)
+        await attempts.again(
+            self._database, entry.sent, Cause.FAILED, reason=summary(error), wait_seconds=seconds
+        )  # fmt: skip
+        told.warning(
+            "failed, tried again later", key=message.key, tried=tried, of=retry.attempts, seconds=round(seconds, 1),
+            error=f"{type(error).__name__}: {headline(error)}"[:500],
+        )  # fmt: skip
+        return End.AGAIN
+
+    async def _adopt(self, entry: Entry) -> End:
+        try:
+            message = await adopt(self._database, entry)
+        except InvalidMessage as error:
+            log.warning("an entry of others cannot be a message, acknowledged", entry=entry.id, error=str(error))
+            return End.DONE
+        log.info("an entry of others is a message now", entry=entry.id, message=str(message))
+        return End.AGAIN

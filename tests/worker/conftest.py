@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from pymongo import AsyncMongoClient
+from redis.asyncio import Redis
+
+from outbox.schema import Document
+from outbox.settings import OutboxSettings, load
+from tests.relay.world import a_world
+from tests.worker.workshop import Workshop
+
+
+@pytest.fixture
+async def workshop(
+    mongo: AsyncMongoClient[Document], mongodb_uri: str, database: str, redis: Redis, redis_url: str
+) -> AsyncIterator[Workshop]:
+    settings = load(OutboxSettings, mongodb_uri=mongodb_uri, mongodb_database=database, redis_url=redis_url)
+    async with a_world(mongo, database, redis) as world:
+        yield Workshop(world, await world.owner(seconds=60), settings)
+
+
+@pytest.fixture(autouse=True)
+def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A consumer notices a stop soon."""
+    monkeypatch.setattr("outbox.consumer.consumer.BLOCK_SECONDS", 0.1)

@@ -1,0 +1,301 @@
+"""A consumer on real servers: each message's effects once, whoever else has its entry."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import Any
+
+import pytest
+from bson import ObjectId
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.client_session import ClientSession
+
+from outbox.consumer import Consumer, Message
+from outbox.entries import OURS
+from outbox.errors import UsageError
+from tests.waiting import eventually, stays
+from tests.worker.workshop import Workshop
+
+
+class Parser:
+    """A handler that leaves an effect for each call that lasts, and parses the file."""
+
+    def __init__(self, workshop: Workshop) -> None:
+        self._name = workshop.world.database.name
+        self._database = workshop.world.database
+        self.messages: list[Message] = []
+        self.gate: asyncio.Event | None = None
+
+    async def __call__(self, message: Message, session: AsyncClientSession) -> None:
+        self.messages.append(message)
+        database = session.client[self._name]
+        await database.effects.insert_one({"message": message.id}, session=session)
+        await database.files.update_one({"_id": message.key}, {"$set": {"parsing": "parsed"}}, session=session)
+        if self.gate:
+            await self.gate.wait()
+
+    async def effects(self) -> list[ObjectId]:
+        return [effect["message"] async for effect in self._database.effects.find().sort("message")]
+
+
+@pytest.fixture
+def parser(workshop: Workshop) -> Parser:
+    return Parser(workshop)
+
+
+async def test_the_effects_and_the_completion_are_there_together(workshop: Workshop, parser: Parser) -> None:
+    [id_] = await workshop.publish("a")
+    async with workshop.working(parser):
+        await eventually(lambda: workshop.in_state("completed", id_))
+        await eventually(workshop.all_acknowledged)
+    assert await parser.effects() == [id_]
+    assert await workshop.parsing("a") == "parsed"
+    [message] = parser.messages
+    assert (message.id, message.stream, message.key, message.attempt) == (id_, "file_parsing_queue", "a", 1)
+    assert message.fields == {"file_id": "a"}
+    stored = await workshop.message(id_)
+    assert (stored["attempts"], bool(stored["completed_at"])) == (1, True)
+
+
+async def test_a_plain_function_gets_a_session_of_its_own_kind(workshop: Workshop) -> None:
+    threads = set()
+
+    def handle(message: Message, session: ClientSession) -> None:
+        threads.add(threading.current_thread())
+        files = session.client[workshop.world.database.name].files
+        files.update_one({"_id": message.key}, {"$set": {"parsing": "parsed"}}, session=session)
+
+    ids = await workshop.publish("a", "b")
+    async with workshop.working(handle):
+        await eventually(lambda: workshop.in_state("completed", *ids))
+    assert threading.main_thread() not in threads
+
+
+@pytest.mark.parametrize("plain", [True, False])
+async def test_without_a_session_the_message_is_completed_after_the_work(plain: bool, workshop: Workshop) -> None:
+    seen: list[str] = []
+
+    async def handle(message: Message) -> None:
+        await workshop.world.settle(message.key)
+        seen.append(message.key)
+
+    def handle_plain(message: Message) -> None:
+        asyncio.run_coroutine_threadsafe(handle(message), loop).result()
+
+    loop = asyncio.get_running_loop()
+    ids = await workshop.publish("a", "b")
+    async with workshop.working(handle_plain if plain else handle):
+        await eventually(lambda: workshop.in_state("completed", *ids))
+    assert sorted(seen) == ["a", "b"]
+
+
+async def test_a_completed_message_is_acknowledged_without_a_call(workshop: Workshop, parser: Parser) -> None:
+    [id_] = await workshop.publish("a")
+    async with workshop.working(parser):
+        await eventually(workshop.all_acknowledged)
+    await workshop.world.redis.xgroup_setid(workshop.stream.name, workshop.stream.group, "0")  # delivered once more
+    async with workshop.working(parser):
+        await eventually(workshop.all_acknowledged)
+    assert len(parser.messages) == 1
+    assert await parser.effects() == [id_]
+
+
+async def test_two_with_the_same_entry_have_one_effect(workshop: Workshop, parser: Parser) -> None:
+    [id_] = await workshop.publish("a")
+    parser.gate = asyncio.Event()
+    other = Parser(workshop)
+    async with workshop.working(parser):
+        await eventually(lambda: parser.messages)
+        await _hand_over(workshop, f"{OURS}other")
+        async with workshop.working(other, name="other"):
+            # The first one's transaction has written to the file: the second one waits, then finds it done.
+            await eventually(lambda: other.messages)
+            parser.gate.set()
+            await eventually(workshop.all_acknowledged)
+    assert await parser.effects() == [id_]
+    assert await workshop.in_state("completed", id_)
+
+
+async def test_what_is_late_after_a_rescue_has_no_effect(workshop: Workshop, parser: Parser) -> None:
+    [id_] = await workshop.publish("a")
+    parser.gate = asyncio.Event()
+    async with workshop.working(parser):
+        await eventually(lambda: parser.messages)
+        await workshop.world.database.outbox.update_one({"_id": id_}, {"$set": {"state": "pending"}})
+        parser.gate.set()
+        await eventually(workshop.all_acknowledged)
+        assert await parser.effects() == []
+        assert await workshop.in_state("pending", id_)
+        await workshop.owner.drain_all()
+        await eventually(lambda: workshop.in_state("completed", id_))
+    assert await parser.effects() == [id_]
+    assert [message.attempt for message in parser.messages] == [1, 2]
+
+
+async def test_a_conflict_with_another_transaction_is_tried_again_and_is_no_failure(
+    workshop: Workshop, parser: Parser
+) -> None:
+    [id_] = await workshop.publish("a")
+    parser.gate = asyncio.Event()
+    async with workshop.working(parser):
+        await eventually(lambda: parser.messages)
+        await workshop.world.database.outbox.update_one({"_id": id_}, {"$set": {"touched": 1}})
+        parser.gate.set()
+        await eventually(lambda: workshop.in_state("completed", id_))
+    assert await parser.effects() == [id_]
+    assert [message.attempt for message in parser.messages] == [1, 1]
+    assert "failed" not in await workshop.message(id_)
+
+
+async def test_a_long_handler_keeps_its_entry(workshop: Workshop, parser: Parser) -> None:
+    [id_] = await workshop.publish("a")
+    parser.gate = asyncio.Event()
+    other = Parser(workshop)
+    async with workshop.working(parser, silent_seconds=0.6), workshop.working(other, silent_seconds=0.6):
+        await eventually(lambda: parser.messages or other.messages)
+        [pending] = await workshop.world.redis.xpending_range(workshop.stream.name, workshop.stream.group, "-", "+", 1)
+        holder = pending["consumer"]
+        began = time.monotonic()
+
+        async def is_kept() -> bool:
+            [now] = await workshop.world.redis.xpending_range(workshop.stream.name, workshop.stream.group, "-", "+", 1)
+            return bool(now["consumer"] == holder and int(now["time_since_delivered"]) < 600)
+
+        other.gate = parser.gate
+        await stays(is_kept, 1.5)
+        assert time.monotonic() - began > 1.4
+        parser.gate.set()
+        await eventually(lambda: workshop.in_state("completed", id_))
+    assert len(parser.messages + other.messages) == 1
+
+
+async def test_a_consumer_that_is_silent_loses_its_entries_to_another(workshop: Workshop, parser: Parser) -> None:
+    ids = await workshop.publish("a", "b", "c")
+    redis, stream = workshop.world.redis, workshop.stream
+    await redis.xreadgroup(stream.group, f"{OURS}dead", {stream.name: ">"})  # and then it is killed
+    async with workshop.working(parser, silent_seconds=0.3):
+        await eventually(lambda: workshop.in_state("completed", *ids))
+        await eventually(workshop.all_acknowledged)
+    assert await parser.effects() == ids
+
+
+async def test_nothing_is_taken_from_a_worker_that_knows_nothing_of_us(workshop: Workshop, parser: Parser) -> None:
+    await workshop.publish("a")
+    redis, stream = workshop.world.redis, workshop.stream
+    await redis.xreadgroup(stream.group, "worker-1", {stream.name: ">"})
+    async with workshop.working(parser, silent_seconds=0.2):
+        await stays(lambda: _still_held(workshop, "worker-1"), 1)
+    assert parser.messages == []
+
+
+async def test_a_consumer_notices_that_its_entry_was_taken(workshop: Workshop, parser: Parser) -> None:
+    [id_] = await workshop.publish("a")
+    parser.gate = asyncio.Event()
+    async with workshop.working(parser, silent_seconds=0.3) as consumer:
+        await eventually(lambda: parser.messages)
+        await _hand_over(workshop, "thief")
+        await eventually(lambda: not consumer._hands)
+        assert await _still_held(workshop, "thief")
+    assert await parser.effects() == []
+    assert await workshop.in_state("published", id_)
+
+
+async def test_a_stop_finishes_what_is_in_hand(workshop: Workshop, parser: Parser) -> None:
+    [id_] = await workshop.publish("a")
+    parser.gate = asyncio.Event()
+    async with workshop.working(parser) as consumer:
+        await eventually(lambda: parser.messages)
+        consumer.stop()
+        await workshop.publish("b")
+        parser.gate.set()
+        await eventually(lambda: workshop.in_state("completed", id_))
+    assert await parser.effects() == [id_]
+
+
+@pytest.mark.parametrize("plain", [True, False])
+async def test_what_is_not_finished_in_time_is_given_back_and_that_is_no_failure(
+    plain: bool, workshop: Workshop, parser: Parser
+) -> None:
+    [id_] = await workshop.publish("a")
+    started, gate = threading.Event(), threading.Event()
+
+    def endless(message: Message, session: ClientSession) -> None:
+        files = session.client[workshop.world.database.name].files
+        files.update_one({"_id": message.key}, {"$set": {"parsing": "parsed"}}, session=session)
+        started.set()
+        gate.wait(20)
+
+    async def endless_async(message: Message, session: AsyncClientSession) -> None:
+        await parser(message, session)
+        started.set()
+        await asyncio.Event().wait()
+
+    async with workshop.working(endless if plain else endless_async, stop_seconds=0.1) as consumer:
+        await eventually(started.is_set)
+        consumer.stop()
+        await eventually(lambda: workshop.in_state("pending", id_))
+        gate.set()
+    message = await workshop.message(id_)
+    assert (message["attempts"], message["forgiven"], message["returned"]) == (1, 1, 1)
+    assert await workshop.parsing("a") == "queued"
+    assert await workshop.unacknowledged() == 0
+    await workshop.owner.drain_all()
+    async with workshop.working(parser):
+        await eventually(lambda: workshop.in_state("completed", id_))
+    assert await parser.effects() == [id_]
+
+
+async def test_its_name_leaves_the_group_with_it(workshop: Workshop, parser: Parser) -> None:
+    [id_] = await workshop.publish("a")
+    async with workshop.working(parser):
+        await eventually(lambda: workshop.in_state("completed", id_))
+    assert await workshop.world.redis.xinfo_consumers(workshop.stream.name, workshop.stream.group) == []
+
+
+async def test_a_message_that_is_gone_is_acknowledged(workshop: Workshop, parser: Parser) -> None:
+    await workshop.publish("a")
+    await workshop.world.database.outbox.delete_many({})
+    async with workshop.working(parser):
+        await eventually(workshop.all_acknowledged)
+    assert parser.messages == []
+
+
+async def test_an_entry_of_others_becomes_a_message_and_is_worked_on_once(workshop: Workshop, parser: Parser) -> None:
+    await workshop.world.database.files.insert_one({"_id": "by hand", "parsing": "queued"})
+    redis, stream = workshop.world.redis, workshop.stream
+    await redis.xgroup_create(stream.name, stream.group, "0", mkstream=True)
+    fields: dict[Any, Any] = {"file_id": "by hand", "reparse": "true"}
+    await redis.xadd(stream.name, fields)
+    async with workshop.working(parser):
+        await eventually(workshop.world.states)
+        await eventually(workshop.all_acknowledged)
+        await workshop.owner.drain_all()
+        await eventually(lambda: parser.messages)
+        await eventually(workshop.all_acknowledged)
+    [message] = parser.messages
+    assert (message.key, message.fields) == ("by hand", fields)
+    assert len(await parser.effects()) == 1
+
+
+def test_what_cannot_be_a_handler_is_told(workshop: Workshop) -> None:
+    def none() -> None: ...
+    def three(a: int, b: int, c: int) -> None: ...
+    def named(a: int, *, b: int) -> None: ...
+
+    for wrong in (none, three, named, "text"):
+        with pytest.raises(UsageError, match="a handler is handle"):
+            Consumer(workshop.settings, wrong)  # type: ignore[arg-type]
+
+
+async def _hand_over(workshop: Workshop, consumer: str) -> None:
+    """The one entry that is in somebody's hands is that consumer's."""
+    redis, stream = workshop.world.redis, workshop.stream
+    [pending] = await redis.xpending_range(stream.name, stream.group, "-", "+", 1)
+    await redis.xclaim(stream.name, stream.group, consumer, 0, [str(pending["message_id"])])
+
+
+async def _still_held(workshop: Workshop, consumer: str) -> bool:
+    page = await workshop.world.redis.xpending_range(workshop.stream.name, workshop.stream.group, "-", "+", 10)
+    return bool(page and all(pending["consumer"] == consumer for pending in page))
