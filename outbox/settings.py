@@ -52,6 +52,7 @@ class StreamSetting(BaseModel):
     partitions: int = Field(default=4, ge=1, le=256)
     subject: SubjectSetting | None = None
     retry: RetrySetting = RetrySetting()
+    rescue_seconds: float = Field(default=FILES.rescue_seconds, ge=0)
     priorities: list[Literal["high", "low"]] = []
     max_undelivered: int = Field(default=FILES.max_undelivered, ge=0)
     trim: bool = FILES.trim
@@ -64,6 +65,7 @@ class StreamSetting(BaseModel):
             self.partitions,
             Subject(**self.subject.model_dump()) if self.subject else None,
             Retry(**self.retry.model_dump()),
+            self.rescue_seconds,
             priorities=tuple(map(Priority, self.priorities)),
             max_undelivered=self.max_undelivered,
             trim=self.trim,

@@ -76,6 +76,9 @@ class Stream:
     `partitions` bounds how many batches can be on their way at once. Raising it moves some keys to another partition:
     let the backlog become empty first, or those keys may be delivered out of order once.
 
+    `rescue_seconds`: what has been in the hands of a worker that is silent for so long, or has no entry any more, is
+    published again; 0 is never. Longer than the longest work of workers that give no signs of life meanwhile.
+
     `priorities` gives messages of these priorities streams of their own, `name:high` and `name:low`, alike in all else.
     A stream that was made so has its `priority`. Order is kept within a stream: what is urgent overtakes, also
     messages of its own key.
@@ -90,6 +93,7 @@ class Stream:
     partitions: int = 4
     subject: Subject | None = None
     retry: Retry = Retry()
+    rescue_seconds: float = 300.0
     priorities: tuple[Priority, ...] = ()
     priority: Priority = Priority.NORMAL
     max_undelivered: int = 10_000

@@ -19,6 +19,7 @@ from outbox.checkpoint import Checkpoints
 from outbox.connections import connect_mongo, connect_redis
 from outbox.leases import Lease, Leases
 from outbox.losses import Losses
+from outbox.rescue import Rescue
 from outbox.schema import Database, Document
 from outbox.settings import OutboxSettings
 from outbox.store import Store
@@ -32,6 +33,7 @@ from relay.metrics import Metrics
 from relay.outage import Outages, Probe
 from relay.recovery import Recovery
 from relay.replays import Replays
+from relay.rescuer import Rescuer, interval
 from relay.service import Pass, Service
 from relay.settings import RelaySettings
 from relay.startup import refuse_what_cannot_be_confirmed, wait_for_schema
@@ -116,6 +118,7 @@ class Relay:
         leasing = service("lease", leaser.run_once, settings.relay_lease_seconds / 3)
         messages = Hints(lambda: changes.pending_partitions(database), leaser.wake)
         advice = Advice(redis)
+        rescuer = Rescuer(self._streams, Rescue(database, redis), leaser.partitions)
         relays = Hints(lambda: changes.relays(database), lambda _: leasing.wake())
         beside = [
             service("sweep", Sweep(store, leaser.wake).run_once, settings.relay_poll_seconds),
@@ -123,6 +126,7 @@ class Relay:
             service("hints of relays", relays.run_once),
             service("advice", advice.run_once, LOOK_SECONDS),
             service("trim", Trimmer(database, redis, self._streams).run_once, settings.relay_trim_seconds),
+            service("rescue", rescuer.run_once, interval(self._streams)),
         ]
         replays = Replays(database, self._me)
         replaying = service("replays", replays.run_once)

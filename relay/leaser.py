@@ -126,6 +126,10 @@ class Leaser:
         for holding in self._holdings.values():
             holding.task.cancel()
 
+    def partitions(self) -> list[Partition]:
+        """Those that are this relay's, as far as it can trust that."""
+        return list(self._holdings) if self.trusted() else []
+
     @property
     def held(self) -> int:
         return len(self._holdings)

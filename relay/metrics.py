@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from relay.drainer import Drained
 from relay.leaser import Leased
+from relay.rescuer import Rescued
 from relay.service import Pass
 from relay.trimmer import Round
 
@@ -20,6 +21,10 @@ class Metrics:
         self._published = Counter("relay_published_messages", "Messages published and marked.", registry=self.registry)
         self._buried = Counter("relay_dead_messages", "Messages that could not be sent.", registry=self.registry)
         self._recovered = Counter("relay_recovered_messages", "Messages that Redis lost.", registry=self.registry)
+        self._rescued = Counter(
+            "relay_rescued_messages", "Messages that were stuck at a worker, by what became of them.", ["outcome"],
+            registry=self.registry,
+        )  # fmt: skip
         self._batch = Histogram(
             "relay_batch_seconds", "From fetch to mark, for passes that published.", registry=self.registry,
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
@@ -47,6 +52,9 @@ class Metrics:
             case Round():
                 self._trimmed.inc(result.removed)
                 self._abandoned.set(result.abandoned)
+            case Rescued():
+                for outcome in ("rescued", "dead", "settled"):
+                    self._rescued.labels(outcome).inc(getattr(result.found, outcome))
             case Leased():
                 self._held.set(result.held)
                 for change in ("acquired", "lost", "given_back"):

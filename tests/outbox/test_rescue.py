@@ -1,0 +1,250 @@
+"""What is stuck at a worker is found, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from bson import ObjectId
+from pymongo import AsyncMongoClient
+from redis.asyncio import Redis
+
+from outbox.checkpoint import Sent
+from outbox.consumer.completion import Standing, look
+from outbox.entries import OURS
+from outbox.rescue import Found, Rescue
+from outbox.schema import Document
+from outbox.streams import Retry
+from tests.relay.world import PARTITION, STREAM, Owner, World, a_world
+from tests.waiting import eventually
+
+SOON = replace(STREAM, rescue_seconds=0.05, retry=Retry(attempts=2))
+LONG_AGO = datetime.now(UTC) - timedelta(hours=1)
+
+
+class Ward:
+    """A world with a relay that is moved by hand, and what a rescue sees of it."""
+
+    def __init__(self, world: World, owner: Owner) -> None:
+        self.world = world
+        self.owner = owner
+        self.rescue = Rescue(world.database, world.redis)
+
+    async def publish(self, *keys: str) -> list[ObjectId]:
+        """Published messages that were published long ago."""
+        ids = await self.world.append(*keys)
+        await self.publish_again()
+        return ids
+
+    async def publish_again(self) -> None:
+        await self.owner.drain_all()
+        await self.world.database.outbox.update_many({"state": "published"}, {"$set": {"published_at": LONG_AGO}})
+
+    async def read(self, consumer: str = "worker-1", count: int = 100) -> list[str]:
+        """What a plain worker does: the ids of the entries that it gets."""
+        streams: dict[Any, Any] = {SOON.name: ">"}
+        answer: Any = await self.world.redis.xreadgroup(SOON.group, consumer, streams, count=count)
+        return [id_ for _, entries in answer for id_, _ in entries]
+
+    async def acknowledge(self, *ids: str) -> None:
+        await self.world.redis.xack(SOON.name, SOON.group, *ids)
+
+    async def abandoned(self) -> Found:
+        """What a look finds, once its worker has been silent for long enough."""
+
+        async def some() -> object:
+            found = await self.rescue.abandoned(SOON)
+            return found if found != Found() else None
+
+        found = await eventually(some)
+        assert isinstance(found, Found)
+        return found
+
+    async def vanished(self) -> Found:
+        return await self.rescue.vanished(SOON, PARTITION)
+
+    async def held(self) -> int:
+        pending: Any = await self.world.redis.xpending(SOON.name, SOON.group)
+        return int(pending["pending"])
+
+    async def message(self, id_: ObjectId) -> Document:
+        found = await self.world.database.outbox.find_one({"_id": id_})
+        assert found
+        return found
+
+    async def parsing(self, key: str) -> str:
+        found = await self.world.database.files.find_one({"_id": key})
+        assert found
+        return str(found["parsing"])
+
+
+@pytest.fixture
+async def ward(mongo: AsyncMongoClient[Document], database: str, redis: Redis) -> AsyncIterator[Ward]:
+    async with a_world(mongo, database, redis, [SOON]) as world:
+        yield Ward(world, await world.owner(seconds=60))
+
+
+async def test_what_a_silent_worker_holds_is_published_again(ward: Ward) -> None:
+    ids = await ward.publish("a", "b")
+    await ward.read()
+    assert await ward.abandoned() == Found(rescued=2)
+    assert await ward.held() == 0
+    assert await ward.world.entries() == []
+    message = await ward.message(ids[0])
+    assert (message["state"], message["attempts"], message["rescued"]) == ("pending", 1, 1)
+    assert "worker-1" in message["last_error"]
+    assert "entries" not in message
+    await ward.publish_again()
+    assert [entry["attempt"] for entry in await ward.world.entries()] == ["2", "2"]
+    assert len(await ward.read("worker-2")) == 2
+    assert await ward.vanished() == Found()
+
+
+async def test_what_a_live_worker_holds_is_left_alone_however_long_it_takes(ward: Ward) -> None:
+    [id_] = await ward.publish("a")
+    await ward.read()
+
+    patient = replace(SOON, rescue_seconds=0.5)
+
+    async def idle() -> bool:
+        page = await ward.world.redis.xpending_range(SOON.name, SOON.group, "-", "+", 1, idle=600)
+        # Gets another one, and so is alive. Before Redis 7.2, that it asks in vain is not noted.
+        await ward.publish("b")
+        await ward.read()
+        return bool(page)
+
+    await eventually(idle)
+    assert await ward.rescue.abandoned(patient) == Found()
+    assert await ward.vanished() == Found()
+    assert (await ward.message(id_))["state"] == "published"
+
+
+async def test_what_waits_its_turn_is_left_alone(ward: Ward) -> None:
+    ids = await ward.publish(*"abcdef")
+    await ward.acknowledge(*await ward.read(count=2))
+    await ward.world.settle("a", "b")
+    assert await ward.vanished() == Found(settled=2)
+    assert await ward.vanished() == Found()
+    assert [(await ward.message(id_))["state"] for id_ in ids] == ["completed"] * 2 + ["published"] * 4
+
+
+@pytest.mark.parametrize("trimmed", [True, False])
+async def test_an_entry_that_vanished_without_a_result_is_published_again(trimmed: bool, ward: Ward) -> None:
+    [lost, kept] = await ward.publish("a", "b")
+    entry, _ = await ward.read()
+    await ward.acknowledge(entry)
+    if trimmed:
+        await ward.world.redis.xdel(SOON.name, entry)
+    assert await ward.vanished() == Found(rescued=1)
+    message = await ward.message(lost)
+    assert message["state"] == "pending"
+    assert ("gone from the stream" if trimmed else "without a result") in message["last_error"]
+    assert (await ward.message(kept))["state"] == "published"
+
+
+async def test_an_entry_of_which_it_is_not_known_where_it_stands_is_searched_for(ward: Ward) -> None:
+    """As after a crash between publish and mark."""
+    [a, b] = await ward.publish("a", "b")
+    await ward.world.database.outbox.update_many({}, {"$unset": {"entries": ""}})
+    await ward.read(count=1)
+    assert await ward.vanished() == Found()
+    assert {(await ward.message(id_))["state"] for id_ in (a, b)} == {"published"}
+
+
+async def test_what_was_published_a_moment_ago_is_left_alone(ward: Ward) -> None:
+    [id_] = await ward.publish("a")
+    await ward.world.database.outbox.update_one(
+        {"_id": id_}, {"$set": {"published_at": datetime.now(UTC) + timedelta(hours=1)}}
+    )
+    await ward.acknowledge(*await ward.read())
+    assert await ward.vanished() == Found()
+
+
+async def test_a_file_with_a_later_message_needs_no_rescue(ward: Ward) -> None:
+    [first] = await ward.publish("a")
+    await ward.acknowledge(*await ward.read())
+    [second] = await ward.publish("a")  # a reparse
+    assert await ward.vanished() == Found(settled=1)
+    assert ((await ward.message(first))["state"], (await ward.message(second))["state"]) == ("completed", "published")
+
+
+async def test_beyond_the_limit_it_is_dead_and_its_file_says_so(ward: Ward) -> None:
+    [id_] = await ward.publish("a")
+    await ward.read()
+    assert await ward.abandoned() == Found(rescued=1)
+    await ward.publish_again()
+    await ward.read()
+    assert await ward.abandoned() == Found(dead=1)
+    message = await ward.message(id_)
+    assert (message["state"], message["attempts"], message["rescued"]) == ("dead", 2, 2)
+    assert await ward.held() == 0
+    assert (await ward.parsing("a")).startswith("error: given up after 2 attempts: its worker")
+
+
+async def test_a_worker_that_died_after_its_work_has_only_its_entry_cleared(ward: Ward) -> None:
+    [id_] = await ward.publish("a")
+    await ward.read()
+    await ward.world.settle("a")
+    assert await ward.abandoned() == Found(settled=1)
+    assert await ward.held() == 0
+    assert (await ward.message(id_))["state"] == "completed"
+
+
+async def test_two_relays_rescue_once(ward: Ward) -> None:
+    """Also when one of them comes late, and has not acknowledged what it decided."""
+    [id_] = await ward.publish("a")
+    [entry] = await ward.read()
+    found = await ward.rescue._entries.look(SOON, [entry])
+    [known] = [one for one in found if one]
+    assert await ward.abandoned() == Found(rescued=1)
+    assert await ward.rescue._decide(SOON, [known], "late") == Found()
+    await ward.publish_again()
+    assert await ward.rescue._decide(SOON, [known], "late") == Found()
+    message = await ward.message(id_)
+    assert (message["state"], message["attempts"], message["rescued"]) == ("published", 2, 1)
+
+
+async def test_a_worker_of_ours_that_is_late_changes_nothing(ward: Ward) -> None:
+    [id_] = await ward.publish("a")
+    await ward.read(f"{OURS}1")
+    assert await ward.abandoned() == Found(rescued=1)
+    standing, _ = await look(ward.world.database, Sent(id_, 1))
+    assert standing is Standing.SUPERSEDED
+
+
+async def test_a_stream_that_is_gone_is_left_to_recovery(ward: Ward) -> None:
+    [id_] = await ward.publish("a")
+    await ward.world.redis.flushall()
+    assert await ward.vanished() == await ward.rescue.abandoned(SOON) == Found()
+    assert (await ward.message(id_))["state"] == "published"
+
+
+async def test_many_are_gone_through_in_pages(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("outbox.rescue.PAGE", 3)
+    monkeypatch.setattr("outbox.entries.WALK_PAGE", 2)
+    keys = [str(number) for number in range(10)]
+    await ward.publish(*keys)
+    taken = await ward.read(count=8)
+    await ward.acknowledge(*taken[:4])
+    await ward.world.settle(*keys[:2])
+    assert await ward.vanished() == Found(settled=2, rescued=2)
+    assert await ward.abandoned() == Found(rescued=4)
+    assert await ward.held() == 0
+
+
+async def test_an_entry_of_others_is_not_lost_with_its_worker(ward: Ward) -> None:
+    fields: dict[Any, Any] = {"file_id": "by hand"}
+    await ward.owner.drain()
+    await ward.world.redis.xadd(SOON.name, fields)
+    await ward.read()
+    await eventually(lambda: _cleared(ward))
+    [state] = (await ward.world.states()).values()
+    assert state == "pending"
+
+
+async def _cleared(ward: Ward) -> bool:
+    await ward.rescue.abandoned(SOON)
+    return await ward.held() == 0
