@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import cast
 
@@ -160,9 +160,12 @@ async def test_without_confirmation_nothing_is_waited_for(scenario: Elsewhere, w
     assert not [name for name in asked if "wait" in name]
 
 
-async def test_a_batch_counts_when_it_is_on_the_disk(scenario: Elsewhere, with_replica: RedisServer) -> None:
+async def test_a_batch_counts_when_it_is_on_the_disk(
+    scenario: Elsewhere, with_replica: RedisServer, record_property: Callable[[str, object], None]
+) -> None:
     """On Redis 7.0, which has no WAITAOF, the relay refuses to start and says so."""
     if not await has_waitaof(with_replica):
+        record_property("lacks", "WAITAOF (since 7.2): refused at the start")
         with as_a_process(scenario.folder / "relay.log", environment(scenario), relay_confirm="aof") as relay:
             assert await asyncio.to_thread(relay.wait, 20) == 2
             assert "RELAY_CONFIRM=aof: this needs WAITAOF" in relay.output()
