@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -13,8 +14,10 @@ from bson import ObjectId
 from redis.exceptions import NoScriptError
 
 from outbox.confirmation import Confirm
+from outbox.errors import LookAgain
+from outbox.leases import Progress
 from outbox.message import Message
-from outbox.streams import Partition, Streams, checkpoint_key
+from outbox.streams import Partition, Streams, checkpoint_key, record_key
 from outbox.topology import AnyRedis
 
 
@@ -28,16 +31,18 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A checkpoint as it was found: the last batch's number, tag and messages, and the tag of the batch before.
+    """A checkpoint as it was found: its last batch with that batch's messages, and the tag of the batch before.
 
-    `behind`: the stream was deleted or replaced, although the checkpoint is there.
+    A checkpoint that was not there is at batch 0, under a tag that nobody has seen yet. `marker` is the stream's, which
+    each new stream gets anew. `other`: the stream is not the one that the checkpoint was written for; it was deleted
+    or replaced.
     """
 
-    batch: int
-    tag: str
+    at: Progress
     previous: str
     messages: tuple[Sent, ...]
-    behind: bool
+    marker: str
+    other: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +63,7 @@ class Fenced:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Refused: the number does not follow the one that Redis has, so that Redis has lost data."""
-
-
-_Entries = list[tuple[str, dict[str, str]]]
+    """Refused: the batch does not follow what Redis has, or its stream is another one, so that Redis has lost data."""
 
 
 class Script:
@@ -69,7 +71,7 @@ class Script:
 
     def __init__(self, name: str) -> None:
         folder = files("outbox") / "lua"
-        self._text = (folder / "position.lua").read_text() + (folder / f"{name}.lua").read_text()
+        self._text = (folder / "stream.lua").read_text() + (folder / f"{name}.lua").read_text()
         self._digest = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
 
     async def run(
@@ -82,14 +84,15 @@ class Script:
             return cast(list[Any], await confirm.run(redis, keys[0], ("EVAL", self._text, *operands)))
 
 
-_OPEN, _PUBLISH, _RESUME = Script("open"), Script("publish"), Script("resume")
+_OPEN, _PUBLISH, _SCAN, _STAMP = Script("open"), Script("publish"), Script("scan"), Script("stamp")
 
 
 class Checkpoints:
     """The scripts of a partition. Each either takes effect as a whole or not at all.
 
-    A call that ends in a connection error or time-out may have taken effect, confirmed or not: open the checkpoint
-    again to find out.
+    A call that ends in a connection error or time-out may have taken effect, confirmed or not, or may do so later: open
+    the checkpoint again to find out. Arriving after that, it is refused, unless the checkpoint is still just what it
+    was made for.
     """
 
     def __init__(self, redis: AnyRedis, streams: Streams, confirm: Confirm = Confirm.NONE) -> None:
@@ -107,22 +110,23 @@ class Checkpoints:
 
     async def _open(self, partition: Partition, token: int, confirm: Confirm) -> Opened | Fenced:
         group, write = self._streams[partition.stream].group, int(confirm is not Confirm.NONE)
-        status, *rest = await _OPEN.run(self._redis, _keys(partition), [token, group, write], confirm)
+        args: list[str | int] = [token, group, write, new_tag()]
+        status, *rest = await _OPEN.run(self._redis, _keys(partition), args, confirm)
         if status == "fenced":
             return Fenced(int(rest[0] or 0))
-        batch, tag, previous, messages, behind = rest
-        return Opened(int(batch), tag, previous, _read_messages(messages), bool(behind))
+        batch, tag, previous, messages, marker, other = rest
+        return Opened(Progress(int(batch), tag), previous, _read_messages(messages), marker, bool(other))
 
     async def publish(
-        self, partition: Partition, token: int, batch: int, tag: str, messages: Sequence[Message]
+        self, partition: Partition, token: int, batch: Progress, messages: Sequence[Message], *, after: str
     ) -> Published | Fenced | Gap:
-        """Add `messages` to the stream as batch `batch`. Repeating it with the same number and tag adds nothing.
+        """Add `messages` to the stream as `batch`, which follows the one tagged `after`. Repeating it adds nothing.
 
         Returns once the batch is confirmed. Unconfirmed, or an error: it may be there all the same.
         """
         sent = " ".join(f"{message.id}:{message.attempts + 1}" for message in messages)
         entries = json.dumps([message.entry() for message in messages], ensure_ascii=False, separators=(",", ":"))
-        args: list[str | int] = [token, batch, tag, sent, entries]
+        args: list[str | int] = [token, batch.batch, batch.tag, after, sent, entries]
         status, *rest = await _PUBLISH.run(self._redis, _keys(partition), args, self._confirm)
         match status:
             case "published" | "repeated":
@@ -132,24 +136,44 @@ class Checkpoints:
             case _:
                 return Gap()
 
-    async def resume(self, partition: Partition, token: int) -> bool:
-        """Accept the stream as it stands, after its loss was dealt with. False: fenced."""
-        status, *_ = await _RESUME.run(self._redis, _keys(partition), [token])
-        return bool(status == "resumed")
+    async def scan(
+        self, partition: Partition, token: int, opened: Opened, *, page: int = 1000
+    ) -> AsyncIterator[list[Sent]]:
+        """All messages that the stream holds, oldest first, in pages. Entries of others are passed over.
 
-    async def entries(self, stream: str, *, page: int = 1000) -> AsyncIterator[list[Sent]]:
-        """All messages that the stream holds now, oldest first, in pages. Entries of others are passed over."""
+        Raises LookAgain when checkpoint or stream are not those that were `opened` any more: then what was found so far
+        means nothing.
+        """
         start = "-"
         while True:
-            found = cast(_Entries, await self._redis.xrange(stream, min=start, max="+", count=page))
-            yield [sent for _, fields in found if (sent := _read_entry(fields))]
-            if len(found) < page:
+            args: list[str | int] = [token, opened.at.tag, opened.marker, start, page]
+            status, *rest = await _SCAN.run(self._redis, _keys(partition), args)
+            if status != "scanned":
+                raise LookAgain(f"{partition}: the checkpoint or the stream changed while the stream was searched")
+            count, last, found = rest
+            yield [sent for pair in zip(found[::2], found[1::2], strict=True) if (sent := _read_entry(*pair))]
+            if count < page:
                 return
-            start = f"({found[-1][0]}"
+            start = f"({last}"
+
+    async def stamp(self, partition: Partition, token: int, batch: Progress, opened: Opened) -> None:
+        """End a recovery by an empty `batch`, after which whatever was published before is another history.
+
+        Raises LookAgain when checkpoint or stream are not those that were `opened` any more.
+        """
+        args: list[str | int] = [token, batch.batch, batch.tag, opened.at.tag, opened.marker]
+        status, *_ = await _STAMP.run(self._redis, _keys(partition), args)
+        if status != "stamped":
+            raise LookAgain(f"{partition}: the checkpoint or the stream changed during the recovery")
+
+
+def new_tag() -> str:
+    """A word that nobody has drawn before."""
+    return secrets.token_hex(8)
 
 
 def _keys(partition: Partition) -> list[str]:
-    return [checkpoint_key(partition.stream, partition.number), partition.stream]
+    return [checkpoint_key(partition.stream, partition.number), partition.stream, record_key(partition.stream)]
 
 
 def _read_messages(text: str) -> tuple[Sent, ...]:
@@ -157,6 +181,5 @@ def _read_messages(text: str) -> tuple[Sent, ...]:
     return tuple(Sent(ObjectId(id_), int(attempt)) for id_, attempt in pairs)
 
 
-def _read_entry(fields: dict[str, str]) -> Sent | None:
-    id_, attempt = fields.get("message_id", ""), fields.get("attempt", "")
-    return Sent(ObjectId(id_), int(attempt)) if ObjectId.is_valid(id_) and attempt.isdecimal() else None
+def _read_entry(message: str, attempt: str) -> Sent | None:
+    return Sent(ObjectId(message), int(attempt)) if ObjectId.is_valid(message) and attempt.isdecimal() else None

@@ -19,6 +19,7 @@
     ├── ContentsDamaged         stored contents are not what was uploaded
     ├── SettingsError           the environment is wrong: change it and start again
     ├── SchemaError             the database is not set up: run `outbox init`
+    ├── LookAgain               a partition is not what its owner believed: reconcile it again
     ├── CommitUnknown           the outcome of a commit could not be found out: ask again later
     └── Unreachable             a server does not answer: wait, or start it
 """
@@ -114,6 +115,10 @@ class SettingsError(OutboxError):
 
 class SchemaError(OutboxError):
     """Collections, validator or indexes are missing or differ: `outbox init` sets them up."""
+
+
+class LookAgain(OutboxError):
+    """A partition is not what its owner believed: it must open the checkpoint and reconcile again. Nothing was done."""
 
 
 class CommitUnknown(OutboxError):

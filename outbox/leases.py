@@ -5,22 +5,29 @@ All times are the server's. A relay's own trust in a lease is shorter, and count
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, suppress
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import pymongo
 from pymongo import ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.errors import DuplicateKeyError
+from pymongo.errors import DuplicateKeyError, NetworkTimeout, PyMongoError
 
-from outbox.errors import OutboxError
+from outbox.errors import LookAgain, OutboxError
 from outbox.schema import PARTITIONS, RELAYS, Database, Document
 from outbox.streams import Partition, Streams
 
-MARGIN = 0.2
-"""The part of a lease's time, at its end, in which no write to messages begins any more and the last one ends."""
+WINDOW = 0.3
+"""The part of a lease's time, from the proof that it is held, in which a write to messages must begin, and the longest
+that it may take from then on: so it has ended before the lease can pass on."""
+
+
+class TooLate(NetworkTimeout):
+    """An answer came so late that what it says of a lease, or under one, counts no more: an outage of its kind."""
 
 
 class LeaseLost(OutboxError):
@@ -38,7 +45,11 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The last batch that MongoDB knows of in a partition."""
+    """Where a partition stands: its last batch's number and tag.
+
+    In MongoDB, number 0 says that this is not known: nothing was ever published, or a recovery is under way, whose tag
+    this is then.
+    """
 
     batch: int
     tag: str
@@ -46,28 +57,45 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Proof that a lease was held a moment ago, and until when its owner may write to messages.
+    """Proof that a lease was held a moment ago, and until when, by the server's clock, its owner may begin to write.
 
-    `until` is a time of the server's clock, some `margin` (seconds) before the lease ends.
+    `asked` and `answered` are when the proof was asked for and came, by this machine's monotonic clock.
     """
 
     lease: Lease
     progress: Progress
     until: datetime
-    margin: float
+    window: float
+    asked: float
+    answered: float
 
     def in_time(self) -> Document:
         """A condition for every write to messages under the lease.
 
         A message does not know its partition's token, so an owner that slept between asking for the lease and writing
         would mark, or take back, what the next owner has dealt with. With this condition its write, arriving late,
-        matches nothing: the lease can only pass on after `until` by the same clock.
+        matches nothing.
         """
         return {"$expr": {"$lt": ["$$NOW", self.until]}}
 
-    def no_longer(self) -> AbstractContextManager[None]:
-        """The time that such a write may take: begun before `until`, it has ended before the lease does."""
-        return pymongo.timeout(self.margin)
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[None]:
+        """Around such writes. Raises TooLate when one may have matched nothing for that reason alone.
+
+        One that failed may still be on its way. Carried out after its owner has looked again, it would mark what was
+        found to be lost. So the error is raised only when it can no longer happen, at most twice the window later.
+        """
+        try:
+            with pymongo.timeout(self.window):
+                yield
+        except PyMongoError:
+            await asyncio.sleep(self.answered + 2 * self.window - time.monotonic())
+            raise
+        if time.monotonic() - self.asked >= self.window:
+            raise TooLate(
+                f"{self.lease.partition}: a write to messages came more than {self.window:g} s after its proof, "
+                "and perhaps too late. If this goes on, raise RELAY_LEASE_SECONDS"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,23 +168,41 @@ class Leases:
         )
         return Lease(partition, self._owner, taken["token"]) if taken else None
 
-    async def hold(self, lease: Lease, session: AsyncClientSession, reached: Progress | None = None) -> Held:
-        """Prolong `lease`, and record the progress `reached` on it, if and only if it is still held. Raises LeaseLost.
+    async def hold(
+        self,
+        lease: Lease,
+        session: AsyncClientSession,
+        reached: Progress | None = None,
+        *,
+        after: Progress | None = None,
+    ) -> Held:
+        """Prolong `lease` if it is still held, and with `reached` let it go on to there from where it was `after`.
+
+        Raises LeaseLost; or LookAgain when the lease stands elsewhere: a request that its owner gave up came late.
 
         A write also when it only asks: right after a failover a read could return what the new primary had heard so
         far, while every later read in `session` is at least as new as this write.
         """
         values = {"expires_at": self._expiry()}
-        if reached:
-            values |= {"batch": {"$literal": reached.batch}, "tag": {"$literal": reached.tag}}
+        if reached and after:
+            there = {"$and": [{"$eq": ["$batch", after.batch]}, {"$eq": ["$tag", {"$literal": after.tag}]}]}
+            values |= {
+                "batch": {"$cond": [there, {"$literal": reached.batch}, "$batch"]},
+                "tag": {"$cond": [there, {"$literal": reached.tag}, "$tag"]},
+            }
+        asked = time.monotonic()
         found = await self._partitions.find_one_and_update(
             _held(lease), [{"$set": values}], session=session, return_document=ReturnDocument.AFTER
         )
+        answered = time.monotonic()
         if found is None:
             raise LeaseLost(f"{lease.partition}: token {lease.token} has been superseded")
-        margin = self._milliseconds * MARGIN / 1000
-        until = found["expires_at"] - timedelta(seconds=margin)
-        return Held(lease, Progress(found["batch"], found["tag"]), until, margin)
+        progress = Progress(found["batch"], found["tag"])
+        if reached and progress != reached:
+            raise LookAgain(f"{lease.partition}: the lease stands at batch {progress.batch}, not where it was left")
+        window = self._milliseconds * WINDOW / 1000
+        until = found["expires_at"] - timedelta(milliseconds=self._milliseconds) + timedelta(seconds=window)
+        return Held(lease, progress, until, window, asked, answered)
 
     async def overtake(self, lease: Lease, *, above: int) -> bool:
         """Let a held lease go on under a token higher than `above`. False: it is no longer held."""

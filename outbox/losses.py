@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 
-from outbox.checkpoint import Opened, Sent
-from outbox.leases import Held
+from outbox.checkpoint import Sent
+from outbox.leases import Held, Progress
 from outbox.message import State
 from outbox.schema import OUTBOX, Database, Document
 from outbox.streams import Partition, Streams, Subject
@@ -38,36 +38,36 @@ class Losses:
         self._messages = database[OUTBOX]
         self._streams = streams
 
-    async def shares_history(self, opened: Opened, session: AsyncClientSession) -> bool:
-        """Whether MongoDB, too, knows the checkpoint's last batch under its tag: then all before it survived."""
-        ids = [message.id for message in opened.messages]
-        known = {"_id": {"$in": ids}, "batch": opened.batch, "tag": opened.tag}
+    async def shares_history(self, partition: Partition, there: Progress, session: AsyncClientSession) -> bool:
+        """Whether MongoDB, too, knows the checkpoint's last batch: then all that was published before it survived.
+
+        On the word of a published message only: a replayed one may have been lost, taken back and replayed since.
+        """
+        known = {**_in(partition), "state": State.PUBLISHED.value, "batch": there.batch, "tag": there.tag}
         return await self._messages.find_one(known, {"_id": 1}, session=session) is not None
 
-    async def keep(self, held: Held, session: AsyncClientSession, look: str, there: Sequence[Sent]) -> int:
-        """Of messages found in the stream: label those of this partition as surviving, in this `look` at it.
+    async def keep(self, held: Held, session: AsyncClientSession, at: Progress, there: Sequence[Sent]) -> int:
+        """Messages of this partition that were found in the stream have survived: they now belong to the batch `at`.
 
-        The label of the look is new each time, because the checkpoint's last batch may itself be among what is gone.
         A pending message that stands there under its next attempt was published and never marked, so it is marked now.
         Returns how many were kept.
         """
         by_attempt: defaultdict[int, list[ObjectId]] = defaultdict(list)
         for message in there:
             by_attempt[message.attempt].append(message.id)
-        label: Document = {"batch": held.progress.batch, "tag": held.progress.tag, "kept": look}
         kept = 0
-        with held.no_longer():
-            for attempt, ids in by_attempt.items():
+        async with held.writing():
+            for attempt, ids in sorted(by_attempt.items()):
                 here = {"_id": {"$in": ids}, **_in(held.lease.partition), **held.in_time()}
+                values: Document = {"batch": at.batch, "tag": at.tag, "attempts": attempt}
                 survived = await self._messages.update_many(
-                    {**here, "state": State.PUBLISHED.value, "attempts": attempt}, {"$set": label}, session=session
+                    {**here, "state": State.PUBLISHED.value, "attempts": {"$lte": attempt}},
+                    {"$set": values},
+                    session=session,
                 )
                 unmarked = await self._messages.update_many(
-                    {**here, "state": State.PENDING.value, "attempts": attempt - 1},
-                    {
-                        "$set": {**label, "state": State.PUBLISHED.value, "attempts": attempt},
-                        "$currentDate": {"published_at": True},
-                    },
+                    {**here, "state": State.PENDING.value, "attempts": {"$lt": attempt}},
+                    {"$set": {**values, "state": State.PUBLISHED.value}, "$currentDate": {"published_at": True}},
                     session=session,
                 )
                 kept += survived.matched_count + unmarked.matched_count
@@ -76,6 +76,7 @@ class Losses:
     async def take_back(self, held: Held, session: AsyncClientSession, lost: Document) -> Taken | None:
         """Make a page of published messages that match `lost` pending again, or completed if no longer wanted.
 
+        Each goes out again under the attempt that was lost: should Redis remember it after all, it is known by that.
         None: there are no more.
         """
         published = {**_in(held.lease.partition), "state": State.PUBLISHED.value, **lost}
@@ -86,15 +87,9 @@ class Losses:
         wanted_keys = await wanted(self._database, subject, [message["key"] for message in page], session)
         again = [message["_id"] for message in page if subject is None or message["key"] in wanted_keys]
         settled = [message["_id"] for message in page if subject is not None and message["key"] not in wanted_keys]
-        with held.no_longer():
+        async with held.writing():
             recovered = await self._messages.update_many(
-                {"_id": {"$in": again}, **published, **held.in_time()},
-                {
-                    "$set": {"state": State.PENDING.value},
-                    "$inc": {"recovered": 1},
-                    "$currentDate": {"recovered_at": True},
-                },
-                session=session,
+                {"_id": {"$in": again}, **published, **held.in_time()}, _TAKE_BACK, session=session
             )
             completed = await self._messages.update_many(
                 {"_id": {"$in": settled}, **published, **held.in_time()},
@@ -102,6 +97,18 @@ class Losses:
                 session=session,
             )
         return Taken(recovered.modified_count, completed.modified_count)
+
+
+_TAKE_BACK: list[Document] = [
+    {
+        "$set": {
+            "state": State.PENDING.value,
+            "attempts": {"$max": [0, {"$subtract": ["$attempts", 1]}]},
+            "recovered": {"$add": [{"$ifNull": ["$recovered", 0]}, 1]},
+            "recovered_at": "$$NOW",
+        }
+    }
+]
 
 
 def _in(partition: Partition) -> Document:

@@ -48,7 +48,7 @@ class Message:
     attempts: int
 
     def entry(self) -> list[str]:
-        """The stream entry: flat names and values. `attempt` counts from 1 and rises with every publication."""
+        """The stream entry: flat names and values. `attempt` counts from 1 and rises with all but a recovery."""
         flat: list[str] = []
         for name, value in self.fields.items():
             flat += (name, value)

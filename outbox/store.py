@@ -97,7 +97,7 @@ class Store:
         else:
             update["$unset"] = {"entries": ""}  # those of an earlier attempt
         marked = 0
-        with held.no_longer():
+        async with held.writing():
             for attempt, ids in by_attempt.items():
                 result = await self._messages.update_many(
                     {"_id": {"$in": ids}, "state": State.PENDING.value, "attempts": attempt - 1, **held.in_time()},

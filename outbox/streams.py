@@ -142,8 +142,16 @@ class Stream:
 
 
 def checkpoint_key(stream: str, number: int) -> str:
-    tagged = stream if "{" in stream else f"{{{stream}}}"
-    return f"{tagged}:outbox:{number}"
+    return f"{_tagged(stream)}:outbox:{number}"
+
+
+def record_key(stream: str) -> str:
+    """The Redis key of what all partitions of a stream know of it together, in the same cluster slot."""
+    return f"{_tagged(stream)}:outbox:stream"
+
+
+def _tagged(stream: str) -> str:
+    return stream if "{" in stream else f"{{{stream}}}"
 
 
 class Streams(Mapping[str, Stream]):

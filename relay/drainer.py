@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +10,8 @@ from enum import Enum
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
 
-from outbox.checkpoint import Checkpoints, Fenced, Gap, Published, Sent
+from outbox.checkpoint import Checkpoints, Fenced, Gap, Published, Sent, new_tag
+from outbox.errors import LookAgain
 from outbox.leases import Lease, LeaseLost, Leases, Progress
 from outbox.schema import Document
 from outbox.store import Fetched, Store
@@ -26,7 +26,7 @@ class Outcome(Enum):
     MORE = "more"
     EMPTY = "empty"
     REFUSED = "refused"
-    """Redis would not take the batch: what it has must be looked at first."""
+    """Redis would not take the batch, or something else is not as it was: what is there must be looked at first."""
     LEASE_LOST = "lease lost"
 
 
@@ -88,6 +88,8 @@ class Drainer:
         except LeaseLost:
             await self.close()
             return Drained(Outcome.LEASE_LOST)
+        except LookAgain:
+            return await self._refused()
         except BaseException:
             await self.close()
             raise
@@ -136,15 +138,15 @@ class Drainer:
         self, fetched: Fetched, session: AsyncClientSession, progress: Progress
     ) -> Published | Fenced | Gap:
         """Publish the next batch, then mark it. In this order: a message marked first could be lost by a crash."""
-        reached = Progress(progress.batch + 1, secrets.token_hex(8))
+        reached = Progress(progress.batch + 1, new_tag())
         if not self._trusted():
             raise LeaseLost(f"{self.lease.partition}: the lease ran out while fetching")
         answer = await self._checkpoints.publish(
-            self.lease.partition, self.lease.token, reached.batch, reached.tag, fetched.messages
+            self.lease.partition, self.lease.token, reached, fetched.messages, after=progress.tag
         )
         if isinstance(answer, Published):
             # The lease first: so no message ever carries a batch above its lease's, and one comparison tells a loss.
-            held = await self._leases.hold(self.lease, session, reached)
+            held = await self._leases.hold(self.lease, session, reached, after=progress)
             sent = [Sent(message.id, message.attempts + 1) for message in fetched.messages]
             await self._store.mark(held, session, sent, (answer.first, answer.last))
             self._progress, self._verified = reached, time.monotonic()
@@ -152,11 +154,7 @@ class Drainer:
 
     async def _still_there(self, progress: Progress) -> bool:
         opened = await self._checkpoints.look(self.lease.partition, self.lease.token)
-        return not isinstance(opened, Fenced) and (opened.batch, opened.tag, opened.behind) == (
-            progress.batch,
-            progress.tag,
-            False,
-        )
+        return not isinstance(opened, Fenced) and opened.at == progress and not opened.other
 
     async def _refused(self) -> Drained:
         await self.close()

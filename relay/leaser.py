@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from outbox.leases import Lease, Leases, Overview
+from outbox.leases import Lease, Leases, Overview, TooLate
 from outbox.schema import Document
 from outbox.streams import Partition
 from relay.service import Next, Service
@@ -93,6 +93,11 @@ class Leaser:
         view = await self._leases.renew(self._about)
         # From before the request: the server's time runs from a moment that we cannot know, but that is later.
         self._trusted_until = began + self._seconds * TRUST
+        if not self.trusted():
+            raise TooLate(
+                f"renewing the leases took {time.monotonic() - began:.1f} s, and they are trusted for "
+                f"{self._seconds * TRUST:g} s: if this goes on, raise RELAY_LEASE_SECONDS"
+            )
         lost = self._leave_what_is_not_held(view)
         given_back = await self._give_back_what_is_finished()
         if not self._leaving:

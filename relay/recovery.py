@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 
 import structlog
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from outbox import recoveries
-from outbox.checkpoint import Checkpoints, Fenced, Opened
+from outbox.checkpoint import Checkpoints, Fenced, Opened, new_tag
 from outbox.leases import Lease, LeaseLost, Leases, Progress
 from outbox.losses import Losses
 from outbox.schema import Database, Document
@@ -28,7 +27,7 @@ class Verdict(Enum):
     TAIL_LOST = "tail lost"
     """Redis is behind, in the same history: what came after its last batch is lost."""
     OTHER_HISTORY = "other history"
-    """Redis does not continue what MongoDB knows, or the stream was deleted: only the stream tells what is there."""
+    """Redis does not continue what MongoDB knows, or the stream is another one: only the stream tells what is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +57,7 @@ class Recovery:
     async def reconcile(self, lease: Lease, session: AsyncClientSession) -> Reconciled:
         """Open the checkpoint under `lease`, and account for every message that one side knows and the other does not.
 
-        Raises LeaseLost when another owner has the partition.
+        Raises LeaseLost when another owner has the partition, LookAgain when something changed meanwhile.
         """
         opened = await self._checkpoints.open(lease.partition, lease.token)
         held = await self._leases.hold(lease, session)
@@ -68,72 +67,61 @@ class Recovery:
             log.error("redis knows a newer lease: was mongodb restored?", partition=str(lease.partition))
             await self._leases.overtake(lease, above=opened.token)
             raise LeaseLost(f"{lease.partition}: the lease goes on under a higher token")
-        known, there = held.progress, Progress(opened.batch, opened.tag)
-        verdict = await self._judge(known, opened, session)
-        match verdict:
-            case Verdict.SAME | Verdict.UNMARKED:
-                # Also when both say the same: the lease is advanced before the messages are marked.
-                held = await self._leases.hold(lease, session, there)
-                marked = await self._store.mark(held, session, opened.messages)
-                return Reconciled(there, verdict, marked=marked)
-            case Verdict.TAIL_LOST:
-                result = await self._take_back(lease, session, there, verdict, {"batch": {"$gt": there.batch}})
-            case Verdict.OTHER_HISTORY:
-                look = secrets.token_hex(8)
-                kept = await self._keep_what_is_there(lease, session, there, look)
-                # Two steps, so that each reads its own range of the index: what is kept has the checkpoint's batch.
-                not_kept = ({"batch": {"$ne": there.batch}}, {"batch": there.batch, "kept": {"$ne": look}})
-                result = await self._take_back(lease, session, there, verdict, *not_kept, kept=kept)
-        await recoveries.record(
-            self._database, lease.partition, owner=lease.owner, verdict=verdict.value,
-            recovered=result.recovered, settled=result.settled, kept=result.kept,
-        )  # fmt: skip
-        # Last, so that a crash before it starts the whole recovery again.
-        await self._leases.hold(lease, session, there)
-        if opened.behind and not await self._checkpoints.resume(lease.partition, lease.token):
-            raise LeaseLost(f"{lease.partition}: another owner has opened the checkpoint")
-        log.error(
-            "redis has lost data, and what is wanted of it is pending again",
-            partition=str(lease.partition),
-            verdict=verdict.value,
-            recovered=result.recovered,
-            settled=result.settled,
-            kept=result.kept,
-            batch_in_mongodb=known.batch,
-            batch_in_redis=there.batch,
-        )
+        known = held.progress
+        verdict = await self._judge(lease, known, opened, session)
+        if verdict in (Verdict.SAME, Verdict.UNMARKED):
+            # Also when both say the same: the lease is advanced before the messages are marked.
+            held = await self._leases.hold(lease, session, opened.at, after=known)
+            marked = await self._store.mark(held, session, opened.messages)
+            return Reconciled(opened.at, verdict, marked=marked)
+        # From here until the end MongoDB does not know where the partition stands, so that whoever is interrupted, or
+        # interrupts, starts the whole recovery again.
+        recovery = Progress(0, new_tag())
+        await self._leases.hold(lease, session, recovery, after=known)
+        result = await self._recover(lease, session, opened, verdict)
+        await self._checkpoints.stamp(lease.partition, lease.token, result.progress, opened)
+        if known.batch or result.recovered or result.settled or result.kept:
+            await self._tell(lease, known, opened, result)
+        await self._leases.hold(lease, session, result.progress, after=recovery)
         return result
 
-    async def _judge(self, known: Progress, opened: Opened, session: AsyncClientSession) -> Verdict:
-        if not opened.behind:
-            if (opened.batch, opened.tag) == (known.batch, known.tag):
+    async def _judge(self, lease: Lease, known: Progress, opened: Opened, session: AsyncClientSession) -> Verdict:
+        if known.batch and not opened.other:
+            if opened.at == known:
                 return Verdict.SAME
-            if opened.batch == known.batch + 1 and opened.previous == known.tag:
+            if opened.at.batch == known.batch + 1 and opened.previous == known.tag:
                 return Verdict.UNMARKED
-            if opened.batch < known.batch and await self._losses.shares_history(opened, session):
+            if opened.at.batch < known.batch and await self._losses.shares_history(lease.partition, opened.at, session):
                 return Verdict.TAIL_LOST
         return Verdict.OTHER_HISTORY
 
-    async def _keep_what_is_there(self, lease: Lease, session: AsyncClientSession, there: Progress, look: str) -> int:
-        kept = 0
-        async for page in self._checkpoints.entries(lease.partition.stream):
-            if page:
-                held = replace(await self._leases.hold(lease, session), progress=there)
-                kept += await self._losses.keep(held, session, look, page)
-        return kept
-
-    async def _take_back(
-        self,
-        lease: Lease,
-        session: AsyncClientSession,
-        there: Progress,
-        verdict: Verdict,
-        *lost: Document,
-        kept: int = 0,
-    ) -> Reconciled:
-        recovered = settled = 0
+    async def _recover(self, lease: Lease, session: AsyncClientSession, opened: Opened, verdict: Verdict) -> Reconciled:
+        """Account for every published message: kept under the batch that will end the recovery, or taken back."""
+        end = Progress(opened.at.batch + 1, new_tag())
+        kept = recovered = settled = 0
+        if verdict is Verdict.TAIL_LOST:
+            lost: list[Document] = [{"batch": {"$gt": opened.at.batch}}]
+        else:
+            async for page in self._checkpoints.scan(lease.partition, lease.token, opened):
+                if page:
+                    kept += await self._losses.keep(await self._leases.hold(lease, session), session, end, page)
+            # Two steps, so that each reads its own range of the index.
+            lost = [{"batch": {"$ne": end.batch}}, {"batch": end.batch, "tag": {"$ne": end.tag}}]
         for query in lost:
             while taken := await self._losses.take_back(await self._leases.hold(lease, session), session, query):
                 recovered += taken.recovered
                 settled += taken.settled
-        return Reconciled(there, verdict, recovered=recovered, settled=settled, kept=kept)
+        return Reconciled(end, verdict, recovered=recovered, settled=settled, kept=kept)
+
+    async def _tell(self, lease: Lease, known: Progress, opened: Opened, result: Reconciled) -> None:
+        verdict = result.verdict.value
+        counts = {"recovered": result.recovered, "settled": result.settled, "kept": result.kept}
+        await recoveries.record(self._database, lease.partition, owner=lease.owner, verdict=verdict, **counts)
+        log.error(
+            "redis has lost data, and what is wanted of it is pending again",
+            partition=str(lease.partition),
+            verdict=verdict,
+            **counts,
+            batch_in_mongodb=known.batch,
+            batch_in_redis=opened.at.batch,
+        )

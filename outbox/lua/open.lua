@@ -1,23 +1,42 @@
 -- Take a partition's checkpoint under a token, and read it. From here on, an older token's scripts are refused.
 -- Also the check of an idle owner: with the token already there, it writes nothing.
 --
--- KEYS[1] checkpoint   KEYS[2] stream
+-- KEYS[1] checkpoint   KEYS[2] stream   KEYS[3] the stream's record, shared by its partitions
 -- ARGV[1] token        ARGV[2] consumer group, created at 0 if it is not there
 -- ARGV[3] 1: write in any case. A WAIT behind this call waits for what its own connection wrote, and for all before it
 --         with it; after a call that only read, it would confirm a batch that nobody else has.
+-- ARGV[4] a random word: the tag of a checkpoint, and the marker of a stream, that are not there yet
 --
--- {'opened', batch, tag, previous tag, messages, behind 0|1}   or   {'fenced', the higher token}
+-- {'opened', batch, tag, previous tag, messages, marker, other 0|1}   or   {'fenced', the higher token}
+-- other: the stream is not the one that the checkpoint was written for.
 
-local checkpoint = redis.call('HMGET', KEYS[1], 'token', 'batch', 'tag', 'previous', 'messages', 'last', 'added')
-local token = checkpoint[1]
-if token and tonumber(token) > tonumber(ARGV[1]) then
-  return {'fenced', token}
+local names = {'token', 'batch', 'tag', 'previous', 'messages', 'marker', 'last', 'added'}
+local there, values = {}, redis.call('HMGET', KEYS[1], unpack(names))
+for i, name in ipairs(names) do there[name] = values[i] end
+
+if there.token and tonumber(there.token) > tonumber(ARGV[1]) then
+  return {'fenced', there.token}
 end
 
 -- Before the group is created: that creates the stream, too.
-local last, added = position(KEYS[2])
+local marker, last, added = recognize(KEYS[2], KEYS[3])
+if not marker then
+  marker = ARGV[4]
+  redis.call('HSET', KEYS[3], 'marker', marker, 'last', last, 'added', added)
+elseif redis.call('HGET', KEYS[3], 'last') ~= last then
+  redis.call('HSET', KEYS[3], 'last', last, 'added', added)  -- others have added to it
+end
 
-if token ~= ARGV[1] or ARGV[3] == '1' then
+if not there.batch then
+  -- A history of its own: what was published before, if anything, is not what follows from here.
+  there.batch, there.tag = '0', ARGV[4]
+  redis.call('HSET', KEYS[1], 'batch', there.batch, 'tag', there.tag)
+elseif not there.marker and there.last and not behind(last, added, there.last, there.added) then
+  -- Written by a version that had no markers.
+  there.marker = marker
+  redis.call('HSET', KEYS[1], 'marker', marker)
+end
+if there.token ~= ARGV[1] or ARGV[3] == '1' then
   redis.call('HSET', KEYS[1], 'token', ARGV[1])
 end
 
@@ -34,6 +53,6 @@ if not grouped then
 end
 
 return {
-  'opened', checkpoint[2] or '0', checkpoint[3] or '', checkpoint[4] or '', checkpoint[5] or '',
-  behind(last, added, checkpoint[6], checkpoint[7]) and 1 or 0,
+  'opened', there.batch, there.tag, there.previous or '', there.messages or '',
+  marker, there.marker == marker and 0 or 1,
 }

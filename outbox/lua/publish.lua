@@ -1,39 +1,38 @@
 -- Publish one batch: all of its entries and the checkpoint, or nothing. One script is one unit in the append-only
 -- file, in replication and in a failover, so stream and checkpoint are lost or kept together.
 --
--- KEYS[1] checkpoint   KEYS[2] stream
--- ARGV[1] token        ARGV[2] batch number   ARGV[3] tag   ARGV[4] messages, 'id:attempt' by spaces
--- ARGV[5] entries, as JSON: a list of lists of words (name, value, name, value, …). One argument, because thousands
+-- KEYS[1] checkpoint   KEYS[2] stream         KEYS[3] the stream's record
+-- ARGV[1] token        ARGV[2] batch number   ARGV[3] tag   ARGV[4] tag of the batch that it follows
+-- ARGV[5] messages, 'id:attempt' by spaces
+-- ARGV[6] entries, as JSON: a list of lists of words (name, value, name, value, …). One argument, because thousands
 --         of them take client and server several times longer to write and read.
 --
 -- {'published', first entry, last entry}
 -- {'repeated', first entry, last entry}   this very batch is there already: a retry after a lost reply
 -- {'fenced', token there or ''}           another owner has opened, or the checkpoint is gone
--- {'gap', batch there}                    the number does not follow, or the stream is behind: Redis has lost data
+-- {'gap'}                                 it does not follow what is there, or the stream is another one
 
-local checkpoint = redis.call('HMGET', KEYS[1], 'token', 'batch', 'tag', 'first', 'last', 'added')
-if checkpoint[1] ~= ARGV[1] then
-  return {'fenced', checkpoint[1] or ''}
+local there = redis.call('HMGET', KEYS[1], 'token', 'tag', 'marker', 'first', 'last')
+if there[1] ~= ARGV[1] then
+  return {'fenced', there[1] or ''}
 end
-if checkpoint[2] == ARGV[2] and checkpoint[3] == ARGV[3] then
+if there[2] == ARGV[3] then
   redis.call('HSET', KEYS[1], 'tag', ARGV[3])  -- as it was, so that a WAIT behind this call has what to wait for
-  return {'repeated', checkpoint[4], checkpoint[5]}
+  return {'repeated', there[4], there[5]}
 end
-local last, added = position(KEYS[2])
-if tonumber(ARGV[2]) ~= tonumber(checkpoint[2] or '0') + 1 or behind(last, added, checkpoint[5], checkpoint[6]) then
-  return {'gap', checkpoint[2] or '0'}
+local marker, last, added = recognize(KEYS[2], KEYS[3])
+if there[2] ~= ARGV[4] or not marker or there[3] ~= marker then
+  return {'gap'}
 end
 
 local first
-local entries = cjson.decode(ARGV[5])
+local entries = cjson.decode(ARGV[6])
 for _, words in ipairs(entries) do
   last = redis.call('XADD', KEYS[2], '*', unpack(words))
   first = first or last
 end
 
-redis.call('HSET', KEYS[1], 'batch', ARGV[2], 'tag', ARGV[3], 'previous', checkpoint[3] or '',
-  'messages', ARGV[4], 'first', first, 'last', last)
-if added then
-  redis.call('HSET', KEYS[1], 'added', added + #entries)
-end
+redis.call('HSET', KEYS[1], 'batch', ARGV[2], 'tag', ARGV[3], 'previous', ARGV[4],
+  'messages', ARGV[5], 'first', first, 'last', last)
+redis.call('HSET', KEYS[3], 'last', last, 'added', added == '' and '' or added + #entries)
 return {'published', first, last}

@@ -17,6 +17,7 @@ from outbox.checkpoint import Checkpoints
 from outbox.confirmation import CannotConfirm, Confirm, Unconfirmed
 from outbox.connections import connect_redis
 from outbox.embedded import RedisServer
+from outbox.leases import Progress
 from outbox.schema import Document
 from outbox.settings import OutboxSettings, load
 from tests.faults.elsewhere import Elsewhere, elsewhere
@@ -127,12 +128,14 @@ async def test_a_batch_sent_twice_is_confirmed_the_second_time(
         async with mongo.start_session() as session:
             fetched = await world.store.fetch(owner.lease.partition, session, limit=10, max_bytes=1000)
         replica.pause()
+        before = await world.progress()
+        batch = owner.lease.partition, owner.lease.token, Progress(before.batch + 1, "tag"), fetched.messages
         for _ in range(2):
             with pytest.raises(Unconfirmed):
-                await world.checkpoints.publish(owner.lease.partition, owner.lease.token, 1, "tag", fetched.messages)
+                await world.checkpoints.publish(*batch, after=before.tag)
             await redis.connection_pool.disconnect()
         replica.resume()
-        answer = await world.checkpoints.publish(owner.lease.partition, owner.lease.token, 1, "tag", fetched.messages)
+        answer = await world.checkpoints.publish(*batch, after=before.tag)
         assert getattr(answer, "repeated", False)
         assert len(await world.entries()) == 1
 

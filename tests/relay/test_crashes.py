@@ -11,6 +11,7 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from outbox.checkpoint import Fenced, Opened, Published, Sent
+from outbox.errors import LookAgain
 from outbox.leases import LeaseLost, Leases, Progress
 from outbox.losses import Taken
 from outbox.schema import OUTBOX
@@ -94,8 +95,8 @@ async def test_a_lost_reply_is_found_out_by_the_same_owner(world: World, monkeyp
     owner = await world.owner()
     original = world.checkpoints.publish
 
-    async def lose_the_reply(*args: Any) -> None:
-        await original(*args)
+    async def lose_the_reply(*args: Any, **options: Any) -> None:
+        await original(*args, **options)
         raise RedisConnectionError("Connection closed by server.")
 
     with monkeypatch.context() as patch:
@@ -111,8 +112,10 @@ async def test_the_same_batch_sent_twice_is_there_once(world: World) -> None:
     owner = await world.owner()
     await owner.drain()
     messages = (await _fetched(world, owner, await world.append("f3"))).messages
-    once = await world.checkpoints.publish(PARTITION, owner.lease.token, 2, "tag", messages)
-    again = await world.checkpoints.publish(PARTITION, owner.lease.token, 2, "tag", messages)
+    before = (await world.lease())["tag"]
+    batch = Progress(3, "tag")
+    once = await world.checkpoints.publish(PARTITION, owner.lease.token, batch, messages, after=before)
+    again = await world.checkpoints.publish(PARTITION, owner.lease.token, batch, messages, after=before)
     assert isinstance(once, Published)
     assert not once.repeated
     assert again == Published(once.first, once.last, True)
@@ -137,13 +140,17 @@ async def test_an_owner_that_wakes_up_late_cannot_publish(world: World, monkeypa
 
 
 async def test_a_token_shuts_out_the_ones_before_it(world: World) -> None:
-    """Even when the number follows: what the late owner fetched may be out of date."""
+    """Even when the batch follows: what the late owner fetched may be out of date."""
     await world.append("f1")
     sleeper = await world.owner("sleeper")
     fetched = await _fetched(world, sleeper, await world.states())
-    await world.checkpoints.open(PARTITION, sleeper.lease.token)
+    opened = await world.checkpoints.open(PARTITION, sleeper.lease.token)
+    assert isinstance(opened, Opened)
+    await world.checkpoints.stamp(PARTITION, sleeper.lease.token, Progress(1, "first"), opened)
     assert isinstance(await world.checkpoints.open(PARTITION, sleeper.lease.token + 1), Opened)
-    late = await world.checkpoints.publish(PARTITION, sleeper.lease.token, 1, "tag", fetched.messages)
+    late = await world.checkpoints.publish(
+        PARTITION, sleeper.lease.token, Progress(2, "tag"), fetched.messages, after="first"
+    )
     assert late == Fenced(sleeper.lease.token + 1)
     assert await world.checkpoints.open(PARTITION, sleeper.lease.token) == Fenced(sleeper.lease.token + 1)
     assert await world.entries() == []
@@ -152,10 +159,24 @@ async def test_a_token_shuts_out_the_ones_before_it(world: World) -> None:
 async def test_an_owner_that_wakes_up_late_cannot_advance(world: World) -> None:
     sleeper = await world.owner("sleeper")
     await sleeper.drain()
+    before = await world.progress()
     await world.owner("next")
     with pytest.raises(LeaseLost):
-        await sleeper.leases.hold(sleeper.lease, _session(world, sleeper), Progress(1, "tag"))
-    assert (await world.lease())["batch"] == 0
+        await sleeper.leases.hold(sleeper.lease, _session(world, sleeper), Progress(2, "tag"), after=before)
+    assert await world.progress() == before
+
+
+async def test_a_lease_that_does_not_stand_where_it_was_left_stays_there(world: World) -> None:
+    """An advance that was given up, and carried out when its owner has looked again, would undo what it did since."""
+    owner = await world.owner()
+    await owner.drain()
+    before = await world.progress()
+    await world.append("f1")
+    await owner.drain()
+    reached = await world.progress()
+    with pytest.raises(LookAgain):
+        await owner.leases.hold(owner.lease, _session(world, owner), Progress(2, "given up"), after=before)
+    assert await world.progress() == reached
 
 
 async def test_an_owner_that_wakes_up_late_cannot_mark(world: World) -> None:
@@ -163,8 +184,8 @@ async def test_an_owner_that_wakes_up_late_cannot_mark(world: World) -> None:
     [id_] = await world.append("f1")
     sleeper = await world.owner("sleeper", seconds=2)
     session = _session(world, sleeper)
-    await sleeper.drainer._recovery.reconcile(sleeper.lease, session)
-    held = await sleeper.leases.hold(sleeper.lease, session, Progress(1, "tag"))
+    here = (await sleeper.drainer._recovery.reconcile(sleeper.lease, session)).progress
+    held = await sleeper.leases.hold(sleeper.lease, session, Progress(2, "tag"), after=here)
     slept = replace(held, until=held.until - timedelta(seconds=10))
     assert await world.store.mark(slept, session, [Sent(id_, 1)]) == 0
     assert (await world.states())[id_] == "pending"
@@ -186,12 +207,13 @@ async def test_a_replay_between_publish_and_mark_is_not_undone_by_the_mark(world
     [id_] = await world.append("f1")
     owner = await world.owner()
     session = _session(world, owner)
-    await owner.drainer._recovery.reconcile(owner.lease, session)
+    here = (await owner.drainer._recovery.reconcile(owner.lease, session)).progress
     messages = (await _fetched(world, owner, [id_])).messages
-    await world.checkpoints.publish(PARTITION, owner.lease.token, 1, "tag", messages)
+    reached = Progress(2, "tag")
+    await world.checkpoints.publish(PARTITION, owner.lease.token, reached, messages, after=here.tag)
     # A quick worker completes attempt 1, and an operator replays it, before it is marked.
     await world.database[OUTBOX].update_one({"_id": id_}, {"$set": {"state": "pending", "attempts": 1}})
-    held = await owner.leases.hold(owner.lease, session, Progress(1, "tag"))
+    held = await owner.leases.hold(owner.lease, session, reached, after=here)
     assert await world.store.mark(held, session, [Sent(id_, 1)]) == 0
     assert (await world.states())[id_] == "pending"
     await owner.drain_all()

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from outbox import Outbox, schema
 from outbox.checkpoint import Checkpoints
-from outbox.leases import Lease, Leases
+from outbox.leases import Lease, Leases, Progress
 from outbox.losses import Losses
 from outbox.schema import OUTBOX, PARTITIONS, Database, Document
 from outbox.settings import load
@@ -121,6 +121,10 @@ class World:
         found = await self.database[PARTITIONS].find_one({"_id": str(PARTITION)})
         assert found
         return found
+
+    async def progress(self) -> Progress:
+        lease = await self.lease()
+        return Progress(lease["batch"], lease["tag"])
 
     async def remember(self) -> dict[str, bytes]:
         """A copy of all that Redis has, as a backup or a replica that is late."""

@@ -1,0 +1,24 @@
+-- A page of what the stream holds, while the checkpoint and the stream are still those that were opened.
+--
+-- KEYS[1] checkpoint   KEYS[2] stream   KEYS[3] the stream's record
+-- ARGV[1] token        ARGV[2] tag      ARGV[3] marker
+-- ARGV[4] where to begin, as XRANGE takes it   ARGV[5] entries in a page
+--
+-- {'scanned', entries in this page, its last entry or '', {message id, attempt, message id, attempt, …}}   or   {'gap'}
+
+local there = redis.call('HMGET', KEYS[1], 'token', 'tag')
+if there[1] ~= ARGV[1] or there[2] ~= ARGV[2] or recognize(KEYS[2], KEYS[3]) ~= ARGV[3] then
+  return {'gap'}
+end
+local page = redis.call('XRANGE', KEYS[2], ARGV[4], '+', 'COUNT', ARGV[5])
+local last, found = '', {}
+for _, entry in ipairs(page) do
+  last = entry[1]
+  local words, message, attempt = entry[2], '', ''
+  for i = 1, #words, 2 do
+    if words[i] == 'message_id' then message = words[i + 1] end
+    if words[i] == 'attempt' then attempt = words[i + 1] end
+  end
+  found[#found + 1], found[#found + 2] = message, attempt
+end
+return {'scanned', #page, last, found}

@@ -1,0 +1,15 @@
+-- End a recovery: an empty batch. What was published before it is another history from here on, and a partition whose
+-- stream was replaced is for the new one.
+--
+-- KEYS[1] checkpoint   KEYS[2] stream         KEYS[3] the stream's record
+-- ARGV[1] token        ARGV[2] batch number   ARGV[3] tag   ARGV[4] tag of what was opened   ARGV[5] marker, likewise
+--
+-- {'stamped'}   or   {'gap'}: what was opened is not there any more
+
+local there = redis.call('HMGET', KEYS[1], 'token', 'tag')
+if there[1] ~= ARGV[1] or there[2] ~= ARGV[4] or recognize(KEYS[2], KEYS[3]) ~= ARGV[5] then
+  return {'gap'}
+end
+-- It names no batch before it, so that it is never taken for one that was merely not marked.
+redis.call('HSET', KEYS[1], 'batch', ARGV[2], 'tag', ARGV[3], 'previous', '', 'messages', '', 'marker', ARGV[5])
+return {'stamped'}
