@@ -25,6 +25,9 @@ from outbox.keys import ALL, Keys, Scope
 log = structlog.get_logger(__name__)
 
 BEARER = HTTPBearer(auto_error=False, scheme_name="key", description="A key that `outbox key new` made.")
+_LOGINS = limits.parse("30/minute")
+"""Attempts to log in from one address."""
+
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -63,6 +66,11 @@ class Access:
         if key is None:
             raise NotAuthenticated("this key is not known here: it is mistyped, or was taken out")
         return Caller(key.name, key.scopes)
+
+    def count_login(self, address: str) -> None:
+        """Count an attempt to log in. Raises TooManyRequests."""
+        if not self._limiter.hit(_LOGINS, "login", address):
+            raise TooManyRequests(str(_LOGINS), 60)
 
     def count(self, caller: Caller) -> None:
         """Count a request of `caller`. Raises TooManyRequests when it has had its share."""

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TypedDict
 
 import pymongo
 import structlog
 from fastapi import FastAPI
 from pymongo.errors import PyMongoError
 
-from api import documentation, files, health, messages, metrics, problems, queue, replays
+from api import dashboard, documentation, files, health, messages, metrics, problems, queue, replays
 from api.access import Access
+from api.dashboard import Dashboard
 from api.documentation import Documented
 from api.headers import SecurityHeaders
 from api.settings import ApiSettings
-from api.state import Gate, Lifespan, State
+from api.state import Gate, State
 from outbox.append import Outbox
 from outbox.connections import connect_mongo, connect_redis
 from outbox.settings import OutboxSettings
@@ -27,6 +29,13 @@ DESCRIPTION = """\
 Uploads are stored in MongoDB together with a message that reaches a Redis stream exactly once, whatever happens to
 Redis meanwhile. Every error is a problem (RFC 9457).
 """
+
+
+class Lifespan(TypedDict):
+    """What the server hands to each request as `request.state`."""
+
+    api: State
+    dashboard: Dashboard
 
 
 def create_app(settings: ApiSettings, outbox_settings: OutboxSettings) -> FastAPI:
@@ -53,12 +62,12 @@ def create_app(settings: ApiSettings, outbox_settings: OutboxSettings) -> FastAP
                     await gate.check()
             except PyMongoError as error:
                 log.warning("mongodb_is_down", address=outbox_settings.mongodb_address, reason=str(error)[:200])
-            yield Lifespan(
-                api=State(
-                    settings, access, streams, mongo, database, redis, outbox_settings.redis_address, outbox,
-                    outbox_settings.outbox_replay_rate, gate,
-                )
+            state = State(
+                settings, access, streams, mongo, database, redis, outbox_settings.redis_address, outbox,
+                outbox_settings.outbox_replay_rate, gate,
             )  # fmt: skip
+            async with dashboard.opened(state) as board:
+                yield Lifespan(api=state, dashboard=board)
 
     app = Documented(
         title="outbox-relay", version="1", description=DESCRIPTION, lifespan=lifespan,
@@ -70,7 +79,9 @@ def create_app(settings: ApiSettings, outbox_settings: OutboxSettings) -> FastAP
     for router in (
         files.uploads, files.changes, files.router, queue.router, messages.router, messages.operations,
         replays.router, replays.operations, health.router, metrics.router, documentation.router,
+        *dashboard.routers,
     ):  # fmt: skip
         app.include_router(router)
     app.mount("/docs/static", documentation.static)
+    app.mount("/dashboard/static", dashboard.static)
     return app

@@ -11,6 +11,8 @@
     ├── BodyStalled         no byte came for too long
     ├── ClientGone          the client left before its body was complete
     ├── NotAuthenticated    there is no key, or none that is known
+    │   └── LoginNeeded     nobody is logged in
+    ├── FormExpired         a form of the dashboard was made for another session
     ├── NotAllowed          the key has not the scope that this needs
     ├── FromAnotherSite     a page of another site makes the request
     ├── TooManyRequests     the key has had its share for now
@@ -69,6 +71,18 @@ class ClientGone(RequestError):
 
 class NotAuthenticated(RequestError):
     """The request has no key, or none that is known here."""
+
+
+class LoginNeeded(NotAuthenticated):
+    """A page of the dashboard is asked for, and nobody is logged in. `wanted` is where to go after it."""
+
+    def __init__(self, path: str, query: str) -> None:
+        super().__init__("log in with a key")
+        self.wanted = f"{path}?{query}" if query else path
+
+
+class FormExpired(RequestError):
+    """A form of the dashboard was made for another session, or by somebody else."""
 
 
 class NotAllowed(RequestError):

@@ -74,6 +74,7 @@ TABLE: Mapping[type[Exception], Kind] = {
     api_errors.ClientGone: Kind(HTTPStatus.BAD_REQUEST, "Client gone"),
     api_errors.NotAuthenticated: Kind(HTTPStatus.UNAUTHORIZED, "Not authenticated"),
     api_errors.NotAllowed: Kind(HTTPStatus.FORBIDDEN, "Not allowed"),
+    api_errors.FormExpired: Kind(HTTPStatus.FORBIDDEN, "Form expired"),
     api_errors.FromAnotherSite: Kind(HTTPStatus.FORBIDDEN, "From another site"),
     api_errors.TooManyRequests: Kind(HTTPStatus.TOO_MANY_REQUESTS, "Too many requests", retry=True),
     errors.NoSuchFile: Kind(HTTPStatus.NOT_FOUND, "No such file"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Annotated, TypedDict
+from typing import Annotated
 
 import pymongo
 from fastapi import Depends, Request
@@ -53,12 +53,6 @@ class State:
     outbox: Outbox
     replay_rate: float
     gate: Gate = field(compare=False)
-
-
-class Lifespan(TypedDict):
-    """What the server hands to each request as `request.state`."""
-
-    api: State
 
 
 async def current(request: Request) -> State:

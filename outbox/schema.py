@@ -123,6 +123,7 @@ COLLECTIONS = (
         (
             _index("folder", ("folder_id", ASCENDING), ("_id", DESCENDING)),
             _index("parsing", ("parsing", ASCENDING), ("_id", DESCENDING)),
+            _index("filename", ("filename", ASCENDING), ("_id", DESCENDING)),
         ),
     ),
     Collection(IDEMPOTENCY, (_index("expiry", ("created_at", ASCENDING), expireAfterSeconds=24 * 3600),)),

@@ -26,25 +26,20 @@ async def stage(database: Database) -> int:
     return result.modified_count
 
 
-async def strays(database: Database) -> list[Document]:
-    """The queries that find pending messages which belong to no partition there is.
+async def bury_strays(database: Database) -> int:
+    """Make pending messages dead that belong to no partition there is, so that none waits in silence; returns how many.
 
     Such a message was written around the library, or for a stream that `outbox init` has never heard of.
     """
     numbers: defaultdict[str, list[int]] = defaultdict(list)
     async for partition in database[PARTITIONS].find({}, {"stream": 1, "number": 1}):
         numbers[partition["stream"]].append(partition["number"])
-    elsewhere: list[Document] = [{"stream": {"$nin": list(numbers)}}]
-    elsewhere += [{"stream": stream, "partition": {"$nin": known}} for stream, known in numbers.items()]
-    return [{"state": State.PENDING.value, **where} for where in elsewhere]
-
-
-async def bury_strays(database: Database) -> int:
-    """Make strays dead, so that none waits in silence; returns how many."""
+    strays: list[Document] = [{"stream": {"$nin": list(numbers)}}]
+    strays += [{"stream": stream, "partition": {"$nin": known}} for stream, known in numbers.items()]
     buried = 0
-    for stray in await strays(database):
+    for stray in strays:
         result = await database[OUTBOX].update_many(
-            stray,
+            {"state": State.PENDING.value, **stray},
             {
                 "$set": {
                     "state": State.DEAD.value,

@@ -25,7 +25,6 @@ OWN = [
         "replay": "replay:replay",
         "jobs": "jobs:app",
         "audit": "audit:audit",
-        "verify": "verify:verify",
         "dead": "dead:app",
         "enqueue": "enqueue:enqueue",
         "migrate": "migrate:migrate",

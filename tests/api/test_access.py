@@ -38,6 +38,10 @@ NEEDED = {
     ("GET", "/outbox/messages/{message_id}"): Scope.READ,
     ("POST", "/outbox/messages/{message_id}/retry"): Scope.OPERATE,
     ("POST", "/outbox/replay"): Scope.OPERATE,
+    ("GET", "/outbox/replays"): Scope.READ,
+    ("GET", "/outbox/replays/{job_id}"): Scope.READ,
+    ("POST", "/outbox/replays/{job_id}/cancel"): Scope.OPERATE,
+    ("GET", "/outbox/audit"): Scope.READ,
     ("GET", "/metrics"): Scope.READ,
 }
 BODIES: dict[str, Any] = {"/files/reparse": {"files_id": [ID], "folderId": "x"}, "/outbox/replay": {"ids": [ID]}}

@@ -1,0 +1,166 @@
+"""Diagnosis: whether all is well, in a sentence, and if not what to do, the most pressing first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from outbox.cli.moments import show_seconds
+from outbox.message import State
+from outbox.samples import Sample
+
+LONG_SECONDS = 60.0
+"""A message that waits longer although everything runs, or a worker that is silent for longer, is worth a look."""
+
+STUCK_SECONDS = 300.0
+
+
+class Level(StrEnum):
+    """`broken`: something stands still. `look`: somebody should look, nothing is urgent. `well`: nothing to do."""
+
+    BROKEN = "broken"
+    LOOK = "look"
+    WELL = "well"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is seen, what to do about it, and where the dashboard has more."""
+
+    level: Level
+    seen: str
+    do: str
+    link: str | None = None
+
+
+def diagnose(sample: Sample) -> tuple[Finding, ...]:
+    """What there is to say, at least one thing; the first is what matters most."""
+    findings = [*_servers(sample), *_relays(sample), *_workers(sample), *_dead(sample), *_advice(sample)]
+    findings.sort(key=lambda finding: list(Level).index(finding.level))
+    return tuple(findings) or (_well(sample),)
+
+
+def without_mongodb() -> tuple[Finding, ...]:
+    """The diagnosis when nothing can be read."""
+    return (
+        Finding(
+            Level.BROKEN,
+            "MongoDB does not answer. Uploads are refused, and what is shown below is old.",
+            "Start it, or wait for its members to elect a primary. Messages that were committed are safe.",
+        ),
+    )
+
+
+def _servers(sample: Sample) -> Iterator[Finding]:
+    queue, waiting = sample.status.queue, _messages(sample.status.messages[State.PENDING])
+    if not queue.reachable:
+        yield Finding(
+            Level.BROKEN,
+            f"Redis does not answer: {waiting} in MongoDB until it does.",
+            "Bring Redis back. Nothing else is to be done, and nothing is lost: the relay goes on by itself.",
+        )
+    elif queue.error:
+        yield Finding(
+            Level.BROKEN,
+            f"Redis does not do as asked: {queue.error}",
+            "Correct what it complains about: a password, a permission, or a key of another type.",
+        )
+
+
+def _relays(sample: Sample) -> Iterator[Finding]:
+    status = sample.status
+    pending, oldest = status.messages[State.PENDING], status.oldest_pending_seconds or 0.0
+    if not status.relays:
+        yield Finding(
+            Level.BROKEN,
+            f"No relay is running: {_messages(pending)}, and nothing is published.",
+            "Start one: outbox relay",
+        )
+        return
+    free = [p for p in status.partitions if (p.get("expires_in_seconds") or 0) <= 0]
+    if free and pending:
+        names = ", ".join(f"{p['stream']}/{p['number']}" for p in free[:3])
+        yield Finding(
+            Level.LOOK,
+            f"{_count(len(free), 'partition')} without an owner ({names}): its messages stand still.",
+            "Wait for the lease of a dead relay to run out; if it lasts, look into the relays' logs.",
+            "#partitions",
+        )
+    if oldest > LONG_SECONDS and status.queue.reachable:
+        yield Finding(
+            Level.BROKEN,
+            f"A message has waited for {show_seconds(oldest)}, although relays and Redis are there.",
+            "Look for the partition that stands still, and into its owner's log.",
+            "#partitions",
+        )
+
+
+def _workers(sample: Sample) -> Iterator[Finding]:
+    undelivered = unacknowledged = 0
+    for stream, readers in sample.readers.items():
+        for group in readers.groups:
+            if not group.declared:
+                continue
+            undelivered += group.undelivered or 0
+            unacknowledged += group.unacknowledged
+            busy = min((consumer.idle_seconds for consumer in group.consumers), default=None)
+            if group.undelivered and (busy is None or busy > LONG_SECONDS):
+                silent = "no worker has ever asked" if busy is None else f"no worker has asked for {show_seconds(busy)}"
+                yield Finding(
+                    Level.BROKEN,
+                    f"{_count(group.undelivered, 'entry', 'entries')} of {stream} wait, and {silent}.",
+                    f"Start workers of the group {group.name}.",
+                    "#streams",
+                )
+            for consumer in group.consumers:
+                if consumer.unacknowledged and consumer.idle_seconds > STUCK_SECONDS:
+                    yield Finding(
+                        Level.LOOK,
+                        f"The worker {consumer.name} has held {_count(consumer.unacknowledged, 'entry', 'entries')} of "
+                        f"{stream}, silent for {show_seconds(consumer.idle_seconds)}.",
+                        "If it has died, start it under the same name, or replay what it held.",
+                        "#streams",
+                    )
+    on_the_way = sample.status.messages[State.PENDING] + sample.status.messages[State.SCHEDULED]
+    ages = [(sample.at - file.since).total_seconds() for file in sample.queued]
+    idle = sample.status.queue.reachable and not (on_the_way or undelivered or unacknowledged)
+    if idle and max(ages, default=0.0) > STUCK_SECONDS:
+        yield Finding(
+            Level.BROKEN,
+            "A file is queued, and nothing is on its way to a worker: it was acknowledged without a result.",
+            "Read its story, and replay its message.",
+            "#waiting",
+        )
+
+
+def _dead(sample: Sample) -> Iterator[Finding]:
+    if dead := sample.status.messages[State.DEAD]:
+        yield Finding(
+            Level.LOOK,
+            f"{_count(dead, 'message')} could not be delivered, and will not be tried again by itself.",
+            "See why, mend it, then retry or discard.",
+            "dead",
+        )
+
+
+def _advice(sample: Sample) -> Iterator[Finding]:
+    for warning in sample.status.queue.warnings:
+        yield Finding(Level.LOOK, warning[0].upper() + warning[1:] + ".", "Change Redis's settings when you can.")
+
+
+def _well(sample: Sample) -> Finding:
+    messages = sample.status.messages
+    on_the_way = messages[State.PENDING] + messages[State.SCHEDULED]
+    seen = f"All is well. {_count(on_the_way, 'message is', 'messages are')} on the way." if on_the_way else (
+        "All is well. Nothing waits to be published."
+    )  # fmt: skip
+    return Finding(Level.WELL, seen, "There is nothing to do.")
+
+
+def _messages(count: int) -> str:
+    return "no message waits" if not count else "1 message waits" if count == 1 else f"{count:,} messages wait"
+
+
+def _count(count: int, one: str, many: str | None = None) -> str:
+    return f"{count:,} {one if count == 1 else many or one + 's'}"

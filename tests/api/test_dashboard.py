@@ -1,0 +1,263 @@
+"""The dashboard's door, its forms and its stream, without a browser; what a browser shows is in tests/browser."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from bson import ObjectId
+from fastapi.routing import APIRoute
+
+from api.dashboard import routes
+from api.dashboard.sessions import ByCookie
+from outbox import keys, samples
+from outbox.keys import Scope
+from outbox.message import State
+from outbox.schema import Database
+from outbox.settings import OutboxSettings
+from tests.api.conftest import Serve
+from tests.api.serving import Api
+from tests.outbox.shelf import Shelf
+from tests.waiting import eventually
+
+ALICE, ALICES = keys.make("alice", [Scope.READ, Scope.OPERATE])
+BOB, BOBS = keys.make("bob", [Scope.READ])
+UPLOADER, UPLOADERS = keys.make("shop", [Scope.UPLOAD])
+KEYS = " ".join(key.line for key in (ALICES, BOBS, UPLOADERS))
+
+
+@pytest.fixture
+async def api(db: Database, serve: Serve) -> httpx.AsyncClient:
+    return await serve(api_keys=KEYS, api_session_secret="s" * 32)
+
+
+async def login(api: httpx.AsyncClient, secret: str, **fields: str) -> httpx.Response:
+    return await api.post("/dashboard/login", data={"key": secret, **fields})
+
+
+async def token(api: httpx.AsyncClient, message: ObjectId) -> str:
+    """What the forms of this session carry."""
+    page = (await api.get(f"/dashboard/messages/{message}")).text
+    found = re.search(r'name="token" value="([0-9a-f]{64})"', page)
+    assert found, "the page has no form"
+    return found[1]
+
+
+def test_every_page_but_the_door_asks_who_is_there() -> None:
+    for router, scope in ((routes.reading, Scope.READ), (routes.operating, Scope.OPERATE)):
+        for route in router.routes:
+            assert isinstance(route, APIRoute)
+            guards = [d.dependency for d in route.dependencies if isinstance(d.dependency, ByCookie)]
+            assert [guard.scope for guard in guards] == [scope], route.path
+            assert (route.methods == {"POST"}) == (scope is Scope.OPERATE), "what changes something is a form"
+    assert {getattr(route, "path", "") for route in routes.door.routes} == {"/dashboard/login", "/dashboard/logout"}
+
+
+async def test_who_is_not_logged_in_is_asked_to_and_comes_back(api: httpx.AsyncClient) -> None:
+    asked = await api.get("/dashboard/search?q=report")
+    assert asked.status_code == 303
+    assert asked.headers["Location"] == "/dashboard/login?next=%2Fdashboard%2Fsearch%3Fq%3Dreport"
+    page = await api.get(asked.headers["Location"])
+    assert 'value="/dashboard/search?q=report"' in page.text
+    entered = await login(api, ALICE, next="/dashboard/search?q=report")
+    assert (entered.status_code, entered.headers["Location"]) == (303, "/dashboard/search?q=report")
+    cookie = entered.headers["Set-Cookie"].lower()
+    for part in ("httponly", "samesite=strict", "path=/dashboard", "max-age=43200"):
+        assert part in cookie
+    assert ALICE.lower() not in cookie
+    assert (await api.get("/dashboard/search?q=report")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "wanted", ["https://evil.example", "//evil.example", "/dashboardx", "/\\evil.example", "/files"]
+)
+async def test_a_login_leads_nowhere_else(api: httpx.AsyncClient, wanted: str) -> None:
+    assert (await login(api, ALICE, next=wanted)).headers["Location"] == "/dashboard"
+
+
+async def test_what_is_no_key_does_not_enter(api: httpx.AsyncClient) -> None:
+    for secret in ("", "wrong", ALICES.digest, ALICES.line):
+        refused = await login(api, secret)
+        assert refused.status_code == 401
+        assert "Set-Cookie" not in refused.headers
+    for _ in range(40):
+        refused = await login(api, "wrong")
+    assert refused.status_code == 429
+
+
+async def test_a_cookie_that_is_not_ours_is_none(api: httpx.AsyncClient) -> None:
+    await login(api, ALICE)
+    value = api.cookies["outbox_session"]
+    for forged in ("", "x", value[:-1], value[:-2] + "xx", f"{value}.x", value.replace(".", "", 1)):
+        api.cookies.clear()
+        assert (await api.get("/dashboard", headers={"Cookie": f"outbox_session={forged}"})).status_code == 303, forged
+
+
+async def test_a_session_ends_with_its_key(db: Database, serve: Serve, api: httpx.AsyncClient) -> None:
+    await login(api, ALICE)
+    headers = {"Cookie": f"outbox_session={api.cookies['outbox_session']}"}
+    for there, status in ((KEYS, 200), (BOBS.line, 303)):
+        later = await serve(api_keys=there, api_session_secret="s" * 32)
+        assert (await later.get("/dashboard", headers=headers)).status_code == status
+    other = await serve(api_keys=KEYS, api_session_secret="t" * 32)
+    assert (await other.get("/dashboard", headers=headers)).status_code == 303
+
+
+async def test_a_key_needs_the_scope_to_enter_and_to_act(api: httpx.AsyncClient, db: Database) -> None:
+    (message,) = await Shelf(db).put(State.DEAD)
+    await login(api, UPLOADER)
+    assert (await api.get("/dashboard")).status_code == 403
+    await login(api, BOB)
+    page = await api.get(f"/dashboard/messages/{message}")
+    assert page.status_code == 200
+    assert 'name="token"' not in page.text
+    assert (await api.post(f"/dashboard/messages/{message}/retry", data={"token": "x"})).status_code == 403
+    assert (await Shelf(db).get(message))["state"] == "dead"
+
+
+async def test_a_form_must_be_of_this_session(api: httpx.AsyncClient, db: Database, serve: Serve) -> None:
+    (message,) = await Shelf(db).put(State.DEAD)
+    path = f"/dashboard/messages/{message}/retry"
+    await login(api, ALICE)
+    ours = await token(api, message)
+    await login(api, ALICE)
+    for theirs in ({}, {"token": ""}, {"token": ours}, {"token": "0" * 64}):
+        refused = await api.post(path, data=theirs)
+        assert refused.status_code == 403, theirs
+        assert "load the page again" in refused.text
+    ours = await token(api, message)
+    for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}):
+        assert (await api.post(path, data={"token": ours}, headers=headers)).status_code == 403
+    assert (await Shelf(db).get(message))["state"] == "dead"
+    assert (await api.post(path, data={"token": ours})).status_code == 303
+    assert (await Shelf(db).get(message))["state"] == "pending"
+    (record,) = await db.outbox_audit.find().to_list()
+    assert (record["who"], record["action"]) == ("alice", "retry")
+
+
+async def test_without_keys_everybody_here_may_do_all_and_no_other_site(db: Database, serve: Serve) -> None:
+    api = await serve()
+    (message,) = await Shelf(db).put(State.DEAD)
+    path, form = f"/dashboard/messages/{message}/retry", {"token": await token(api, message)}
+    assert (await api.post(path, data=form, headers={"Sec-Fetch-Site": "cross-site"})).status_code == 403
+    assert (await api.post(path, data=form, headers={"Sec-Fetch-Site": "same-origin"})).status_code == 303
+
+
+async def test_a_form_that_is_sent_twice_is_one_replay(api: httpx.AsyncClient, db: Database) -> None:
+    await Shelf(db).put(State.PUBLISHED, 3)
+    await login(api, ALICE)
+    page = (await api.get("/dashboard/replay?state=published")).text
+    form = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page))
+    first, second = [await api.post("/dashboard/replay", data=form) for _ in range(2)]
+    assert first.headers["Location"] == second.headers["Location"]
+    assert await db.outbox_jobs.count_documents({}) == 1
+    job = await db.outbox_jobs.find_one({})
+    assert job
+    assert (job["who"], job["selected"]) == ("alice", 3)
+    cancelled = await api.post(f"{first.headers['Location']}/cancel", data={"token": form["token"]})
+    assert cancelled.status_code == 303
+    assert (await db.outbox_jobs.find_one({}) or {})["phase"] == "cancelled"
+    assert "cancel replay" in (await api.get("/dashboard/audit")).text
+
+
+async def test_what_is_mistyped_is_told_on_a_page(api: httpx.AsyncClient) -> None:
+    await login(api, ALICE)
+    for path in ("/search?since=yesterdayish", "/search?state=lost", "/replay?ids=zz", "/replay?stream=nope",
+                 "/search?q=" + "x" * 600, "/audit?before=1"):  # fmt: skip
+        answer = await api.get(f"/dashboard{path}")
+        assert answer.status_code == 422, path
+        assert answer.headers["Content-Type"].startswith("text/html")
+    missing = await api.get(f"/dashboard/messages/{ObjectId()}")
+    assert missing.status_code == 404
+    assert "pruned or discarded" in missing.text
+
+
+async def test_pages_are_kept_nowhere_and_run_nothing_of_their_own(api: httpx.AsyncClient) -> None:
+    await login(api, ALICE)
+    page = await api.get("/dashboard")
+    assert page.headers["Cache-Control"] == "no-store"
+    policy = page.headers["Content-Security-Policy"]
+    assert "script-src 'self';" in policy
+    assert "unsafe" not in policy
+    assert re.findall(r"<script(?! src=)|<style| style=| on\w+=", page.text) == []
+    for address in re.findall(r'(?:src|href)="(/dashboard/static/[^"]+)"', page.text):
+        assert (await api.get(address)).status_code == 200
+
+
+async def events(api: httpx.AsyncClient, seconds: float = 10) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+    name = ""
+    async with asyncio.timeout(seconds), api.stream("GET", "/dashboard/events") as stream:
+        assert stream.headers["Content-Type"].startswith("text/event-stream")
+        async for line in stream.aiter_lines():
+            if line.startswith("event: "):
+                name = line.removeprefix("event: ")
+            elif line.startswith("data: "):
+                yield name, json.loads(line.removeprefix("data: "))
+
+
+async def test_ten_tabs_cost_as_much_as_one(
+    tmp_path: Path, outbox_settings: OutboxSettings, db: Database, mongo: Any
+) -> None:
+    """What is asked of MongoDB in a second, with one tab open and with ten."""
+
+    async def asked() -> int:
+        status = await mongo.admin.command("serverStatus")
+        return int(status["opcounters"]["command"] + status["opcounters"]["query"])
+
+    async def watch(client: httpx.AsyncClient, seen: list[int], tab: int) -> None:
+        async for _ in events(client, 60):
+            seen[tab] += 1
+
+    async def cost(client: httpx.AsyncClient, tabs: int) -> float:
+        seen = [0] * tabs
+        async with asyncio.TaskGroup() as group:
+            watching = [group.create_task(watch(client, seen, tab)) for tab in range(tabs)]
+
+            async def all_have(events: int) -> bool:
+                return min(seen) >= events
+
+            await eventually(partial(all_have, 2), 15)
+            before, began = await asked(), time.monotonic()
+            await eventually(partial(all_have, 5), 20)
+            spent = (await asked() - before) / (time.monotonic() - began)
+            for task in watching:
+                task.cancel()
+        return spent
+
+    with Api(tmp_path, outbox_settings) as api:
+        async with httpx.AsyncClient(base_url=api.url) as client:
+            one, ten = await cost(client, 1), await cost(client, 10)
+    assert ten < 1.6 * one
+
+
+async def test_open_tabs_do_not_hold_up_a_stop(tmp_path: Path, outbox_settings: OutboxSettings, db: Database) -> None:
+    with Api(tmp_path, outbox_settings) as api:
+        async with httpx.AsyncClient(base_url=api.url) as client:
+            stream = events(client)
+            assert (await anext(stream))[0] == "start"
+            began = time.monotonic()
+            assert await asyncio.to_thread(api.stop, 15) == 0
+            assert time.monotonic() - began < 8
+            await stream.aclose()  # type: ignore[attr-defined]
+
+
+async def test_a_defect_in_looking_ends_neither_the_sampler_nor_the_api(
+    tmp_path: Path, db: Database, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a defect")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(samples, "take", broken)
+        api = await serve()
+        assert (await api.get("/health/live")).status_code == 200
+        assert (await api.get("/dashboard")).status_code == 500
+    assert "All is well" in (await api.get("/dashboard")).text or "No relay" in (await api.get("/dashboard")).text
