@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
@@ -24,9 +24,9 @@ SCAN = 10_000
 """How many messages one page looks at, at most: its statements end in time, however rare what is selected may be."""
 
 MAX_IDS = 10_000
-_APART = timedelta(hours=1)
-"""How far the time in a message's id and its `created_at`, both of one clock, can be apart: the library takes them at
-the same moment."""
+_APART = 3600
+"""Seconds by which the time in a message's id and its `created_at`, both of one clock, can be apart: the library takes
+them at the same moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +86,9 @@ class Selection:
 
     def _walked(self) -> Document:
         """The part of the outbox that a time selects: there is no index of `created_at`, and an id begins with it."""
-        return _between(
-            ObjectId.from_datetime(self.since - _APART) if self.since else None,
-            ObjectId.from_datetime(self.until + _APART) if self.until else None,
-        )
+        first = _id_at(self.since, -_APART) if self.since else None
+        end = _id_at(self.until, _APART) if self.until else None
+        return _between(first, end)
 
     def as_document(self) -> Document:
         """What is given, as a job keeps it and JSON shows it."""
@@ -224,6 +223,12 @@ async def put_back(
         session=session,
     )
     return result.modified_count
+
+
+def _id_at(moment: datetime, apart: int) -> ObjectId | None:
+    """The first id of that moment, or None when it is before or after all times that an id can hold."""
+    seconds = int(moment.timestamp()) + apart
+    return ObjectId(seconds.to_bytes(4, "big") + bytes(8)) if 0 <= seconds < 2**32 else None
 
 
 def _between(first: Any, end: Any) -> Document:

@@ -26,20 +26,25 @@ async def stage(database: Database) -> int:
     return result.modified_count
 
 
-async def bury_strays(database: Database) -> int:
-    """Make pending messages dead that belong to no partition there is, so that none waits in silence; returns how many.
+async def strays(database: Database) -> list[Document]:
+    """The queries that find pending messages which belong to no partition there is.
 
     Such a message was written around the library, or for a stream that `outbox init` has never heard of.
     """
     numbers: defaultdict[str, list[int]] = defaultdict(list)
     async for partition in database[PARTITIONS].find({}, {"stream": 1, "number": 1}):
         numbers[partition["stream"]].append(partition["number"])
-    strays: list[Document] = [{"stream": {"$nin": list(numbers)}}]
-    strays += [{"stream": stream, "partition": {"$nin": known}} for stream, known in numbers.items()]
+    elsewhere: list[Document] = [{"stream": {"$nin": list(numbers)}}]
+    elsewhere += [{"stream": stream, "partition": {"$nin": known}} for stream, known in numbers.items()]
+    return [{"state": State.PENDING.value, **where} for where in elsewhere]
+
+
+async def bury_strays(database: Database) -> int:
+    """Make strays dead, so that none waits in silence; returns how many."""
     buried = 0
-    for stray in strays:
+    for stray in await strays(database):
         result = await database[OUTBOX].update_many(
-            {"state": State.PENDING.value, **stray},
+            stray,
             {
                 "$set": {
                     "state": State.DEAD.value,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -96,3 +96,17 @@ def progress_bar(what: str, total: int) -> Iterator[Advance]:
             progress.update(task, completed=done)
 
         yield advance
+
+
+@contextmanager
+def checking(total: int) -> Iterator[Callable[[str, int], None]]:
+    """A bar on stderr, when that is a terminal, that names what is being looked at."""
+    console = Console(stderr=True)
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task("", total=total)
+
+        def tell(title: str, done: int) -> None:
+            progress.update(task, description=title, completed=done)
+
+        yield tell

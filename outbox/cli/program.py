@@ -25,6 +25,7 @@ OWN = [
         "replay": "replay:replay",
         "jobs": "jobs:app",
         "audit": "audit:audit",
+        "verify": "verify:verify",
         "dead": "dead:app",
         "enqueue": "enqueue:enqueue",
         "migrate": "migrate:migrate",

@@ -186,3 +186,10 @@ async def test_a_replay_right_after_a_batch_survives_the_crash_of_the_relay(
         await replay.replay(world.database, ALL)
         assert await (await world.owner("second")).drain_all() == 1
         assert [entry["attempt"] for entry in await world.entries()] == ["1", "2"]
+
+
+@pytest.mark.parametrize("year", [1, 1969, 2107, 9998])
+async def test_times_that_no_id_can_hold_select_all_or_nothing(year: int, db: Database, shelf: Shelf) -> None:
+    await shelf.put(State.PUBLISHED)
+    assert await replay.count(db, Selection(since=datetime(year, 1, 1, tzinfo=UTC))) == (year < NOW.year)
+    assert await replay.count(db, Selection(until=datetime(year, 12, 31, tzinfo=UTC))) == (year > NOW.year)

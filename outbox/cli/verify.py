@@ -1,0 +1,106 @@
+"""`outbox verify`: look for what is not as it should be, and mend what can be mended."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+
+from outbox import audit, schema
+from outbox import verify as verifying
+from outbox.cli import moments
+from outbox.cli.failures import Unfinished
+from outbox.cli.output import checking, write_json, write_line
+from outbox.cli.servers import Servers, run
+from outbox.clock import server_time
+from outbox.verify import CHECKS, Finding, System
+
+PAUSE_SECONDS = 2.0
+
+
+async def _pause() -> None:
+    await asyncio.sleep(PAUSE_SECONDS)
+
+
+def _span(text: str) -> timedelta:
+    now = datetime.now(UTC)
+    return now - moments.read_at(text, now)
+
+
+def verify(
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what cannot be made worse by it.")] = False,
+    pending: Annotated[
+        timedelta, typer.Option(parser=_span, metavar="TIME", help="How long a message may be pending.")
+    ] = "5m",  # type: ignore[assignment]  # parsed, as if it had been typed
+    idle: Annotated[
+        timedelta, typer.Option(parser=_span, metavar="TIME", help="How long a group or consumer may be silent.")
+    ] = "1d",  # type: ignore[assignment]
+    grace: Annotated[
+        timedelta, typer.Option(parser=_span, metavar="TIME", help="What changed within it is not judged.")
+    ] = "30s",  # type: ignore[assignment]
+    redis_backup: Annotated[
+        timedelta | None,
+        typer.Option(parser=_span, metavar="TIME", help="How old a backup of Redis you would restore."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Write JSON: the findings, and what was repaired.")] = False,
+) -> None:
+    """Look through the whole system, while it runs, for what is not as it should be.
+
+    Every finding tells what it means and the command that mends it. Looking changes nothing, takes flat memory and
+    reads what waits, not what is done. Exit code 0: nothing found, or all of it repaired; 1: found.
+
+    Examples:
+
+        outbox verify
+
+        outbox verify --redis-backup 3d --json
+
+        outbox verify --repair
+    """
+
+    async def command(servers: Servers) -> tuple[list[Finding], dict[str, int | str]]:
+        system = System(
+            servers.database, servers.redis, servers.streams, await server_time(servers.database),
+            timedelta(days=servers.settings.outbox_retention_days), grace, pending, idle, redis_backup, _pause,
+        )  # fmt: skip
+        with checking(len(CHECKS)) as progress:
+            findings = await verifying.verify(system, progress=progress)
+        if not repair or not any(finding.repair for finding in findings):
+            return findings, {}
+        if any(finding.check == "schema" for finding in findings):
+            # First, since the audit is a part of it.
+            await schema.ensure(servers.database, servers.streams)
+        return findings, await verifying.mend(system, findings, who=audit.me())
+
+    findings, repaired = run(command)
+    left = [finding for finding in findings if not isinstance(repaired.get(finding.check), int)]
+    if json:
+        write_json({"findings": [_told(finding, repaired) for finding in findings]})
+    else:
+        _show(findings, repaired)
+    if left:
+        raise Unfinished(f"{len(left)} of {len(CHECKS)} checks found something")
+
+
+def _told(finding: Finding, repaired: dict[str, int | str]) -> dict[str, Any]:
+    return finding.as_json() | {"repaired": repaired.get(finding.check)}
+
+
+def _show(findings: list[Finding], repaired: dict[str, int | str]) -> None:
+    for finding in findings:
+        write_line(f"! {finding.what}  [{finding.check}]")
+        write_line(f"    {finding.means}")
+        if finding.count > 1 and finding.examples:
+            write_line(f"    such as {', '.join(finding.examples[:3])}")
+        match repaired.get(finding.check):
+            case None:
+                write_line(f"    mend it: {finding.mend}" + ("  (or --repair)" if finding.repair else ""))
+            case int(count):
+                write_line(f"    repaired: {count}")
+            case reason:
+                write_line(f"    not repaired: {reason}")
+        write_line("")
+    if not findings:
+        write_line(f"{len(CHECKS)} checks, and everything is as it should be")

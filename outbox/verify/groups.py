@@ -1,0 +1,63 @@
+"""Whether somebody reads what stands in the streams."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from outbox.streams import Stream
+from outbox.verify.findings import Finding, System
+
+
+async def groups(system: System) -> list[Finding]:
+    findings = []
+    for stream in system.streams.values():
+        redis: Any = system.redis
+        try:
+            found = await redis.xinfo_groups(stream.name)
+        except ResponseError:
+            continue  # nothing was ever published
+        if stream.group not in {group["name"] for group in found}:
+            findings.append(
+                Finding(
+                    "group-missing", f"{stream.name} has no group {stream.group}",
+                    "its workers are refused. A relay creates it at the stream's beginning, so that they miss nothing",
+                    "outbox relay, unless one is running", examples=(stream.name,),
+                )
+            )  # fmt: skip
+        for group in found:
+            findings += await _group(system, stream, group)
+    return findings
+
+
+async def _group(system: System, stream: Stream, group: dict[str, Any]) -> list[Finding]:
+    redis: Any = system.redis
+    consumers = await redis.xinfo_consumers(stream.name, group["name"])
+    limit = system.idle.total_seconds() * 1000
+    hours = system.idle.total_seconds() / 3600
+    behind = group["pending"] or group.get("lag") or group.get("lag") is None
+    awake = min((consumer["idle"] for consumer in consumers), default=None)
+    if behind and awake is not None and awake > limit:
+        ours = group["name"] == stream.group
+        return [
+            Finding(
+                "idle-group", f"nobody of group {group['name']} has asked {stream.name} for work in {hours:g} hours",
+                "its workers are away, and entries wait for them" if ours else
+                "entries that it has not acknowledged cannot be trimmed: if nobody needs it any more, they fill Redis",
+                "start its workers" if ours else f"redis-cli XGROUP DESTROY {stream.name} {group['name']}",
+                examples=(f"{stream.name} {group['name']}",),
+            )
+        ]  # fmt: skip
+    stuck = [consumer for consumer in consumers if consumer["pending"] and consumer["idle"] > limit]
+    return [
+        Finding(
+            "idle-consumer",
+            f"consumer {consumer['name']} of {group['name']} has {consumer['pending']} entries of {stream.name} in "
+            f"hand, and has not asked for work in {hours:g} hours",
+            "it died with them, and no other worker gets them",
+            f"redis-cli XAUTOCLAIM {stream.name} {group['name']} ANOTHER {int(limit)} 0",
+            count=consumer["pending"], examples=(consumer["name"],),
+        )
+        for consumer in stuck
+    ]  # fmt: skip
