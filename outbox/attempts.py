@@ -12,10 +12,10 @@ from enum import StrEnum
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from outbox import subjects, transaction
+from outbox.burial import MAX_REASON
 from outbox.checkpoint import Sent
 from outbox.message import State
 from outbox.schema import OUTBOX, Database, Document
-from outbox.store import MAX_REASON
 from outbox.streams import Retry, Stream
 
 

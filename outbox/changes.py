@@ -7,7 +7,7 @@ from typing import cast
 
 from bson import decode_all
 
-from outbox.message import State
+from outbox.message import LENIENT, State
 from outbox.schema import OUTBOX, RELAYS, Database, Document
 from outbox.streams import Partition
 
@@ -72,5 +72,5 @@ async def _batches(database: Database, collection: str, pipeline: list[Document]
     async with cursor:
         yield []
         async for reply in cursor:
-            if events := decode_all(cast(bytes, reply)):
+            if events := decode_all(cast(bytes, reply), LENIENT):
                 yield events

@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator
 
 from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.asynchronous.collection import AsyncCollection
 
 from outbox import audit, subjects, transaction
+from outbox.burial import MAX_REASON
 from outbox.errors import NoSuchMessage, NotDead
-from outbox.message import State
+from outbox.message import LENIENT, State
 from outbox.schema import OUTBOX, Database, Document
 from outbox.streams import Streams
 
@@ -21,7 +23,7 @@ _NEEDED = {"stream": 1, "key": 1, "retried": 1, "last_error": 1}
 
 async def ids(database: Database, *, stream: str | None = None) -> AsyncIterator[ObjectId]:
     """The ids of all dead messages, or those of one stream. One that is retried and dies again may come twice."""
-    async for document in database[OUTBOX].find(_dead(stream), {"_id": 1}).hint("dead"):
+    async for document in _messages(database).find(_dead(stream), {"_id": 1}).hint("dead"):
         yield document["_id"]
 
 
@@ -43,7 +45,7 @@ async def retry(database: Database, streams: Streams, message: ObjectId, *, who:
 
     async def body(session: AsyncClientSession) -> None:
         nonlocal before
-        found = await database[OUTBOX].find_one_and_update(
+        found = await _messages(database).find_one_and_update(
             {"_id": message, "state": State.DEAD.value},
             [
                 {
@@ -84,12 +86,12 @@ async def discard(database: Database, streams: Streams, message: ObjectId, *, wh
     """
 
     async def body(session: AsyncClientSession) -> None:
-        found = await database[OUTBOX].find_one_and_delete(
+        found = await _messages(database).find_one_and_delete(
             {"_id": message, "state": State.DEAD.value}, projection=_NEEDED, session=session
         )
         if found is None:
             raise await _refusal(database, message, session)
-        stream = streams.get(found.get("stream", ""))
+        stream = streams.get(str(found.get("stream")))
         if stream:
             await subjects.end_in_error(database, stream.subject, found.get("key"), message, DISCARDED, session)
         await _record(database, "discard", found, who, session)
@@ -100,6 +102,10 @@ async def discard(database: Database, streams: Streams, message: ObjectId, *, wh
     await transaction.run(database.client, body, happened=happened)
 
 
+def _messages(database: Database) -> AsyncCollection[Document]:
+    return database[OUTBOX].with_options(codec_options=LENIENT)
+
+
 def _dead(stream: str | None) -> Document:
     return {"state": State.DEAD.value, **({"stream": stream} if stream else {})}
 
@@ -107,12 +113,14 @@ def _dead(stream: str | None) -> Document:
 async def _record(
     database: Database, action: str, message: Document, who: str | None, session: AsyncClientSession
 ) -> None:
-    told = {"message": message["_id"], **{name: message.get(name) for name in ("stream", "key", "last_error")}}
+    held = {name: message.get(name) for name in ("stream", "key", "last_error")}
+    # Cut, because nobody has bounded what was written around the library.
+    told = {"message": message["_id"], **{name: value and str(value)[:MAX_REASON] for name, value in held.items()}}
     await audit.record(database, who=who or audit.me(), action=action, details=told, session=session)
 
 
 async def _refusal(database: Database, message: ObjectId, session: AsyncClientSession) -> NoSuchMessage | NotDead:
-    found = await database[OUTBOX].find_one({"_id": message}, {"state": 1}, session=session)
+    found = await _messages(database).find_one({"_id": message}, {"state": 1}, session=session)
     if found is None:
         return NoSuchMessage(f"there is no message {message}: it was pruned or discarded, or never committed")
     return NotDead(f"message {message} is {found.get('state')}: only a dead message can be retried or discarded")
@@ -120,6 +128,6 @@ async def _refusal(database: Database, message: ObjectId, session: AsyncClientSe
 
 async def _written(database: Database, message: ObjectId) -> Document | None:
     """The message as a transaction left it, which may still be under way: a write waits for that one to end."""
-    return await database[OUTBOX].find_one_and_update(
+    return await _messages(database).find_one_and_update(
         {"_id": message}, {"$currentDate": {"asked_at": True}}, projection=_NEEDED
     )

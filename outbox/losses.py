@@ -11,7 +11,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 
 from outbox.checkpoint import Sent
 from outbox.leases import Held, Progress
-from outbox.message import State
+from outbox.message import LENIENT, State
 from outbox.schema import OUTBOX, Database, Document
 from outbox.streams import Partition, Streams, Subject
 
@@ -35,7 +35,7 @@ class Losses:
 
     def __init__(self, database: Database, streams: Streams) -> None:
         self._database = database
-        self._messages = database[OUTBOX]
+        self._messages = database[OUTBOX].with_options(codec_options=LENIENT)
         self._streams = streams
 
     async def shares_history(self, partition: Partition, there: Progress, session: AsyncClientSession) -> bool:
@@ -84,9 +84,9 @@ class Losses:
         if not page:
             return None
         subject = self._streams[held.lease.partition.stream].subject
-        wanted_keys = await wanted(self._database, subject, [message["key"] for message in page], session)
-        again = [message["_id"] for message in page if subject is None or message["key"] in wanted_keys]
-        settled = [message["_id"] for message in page if subject is not None and message["key"] not in wanted_keys]
+        wanted_keys = await wanted(self._database, subject, [key_of(message) for message in page], session)
+        again = [message["_id"] for message in page if subject is None or key_of(message) in wanted_keys]
+        settled = [message["_id"] for message in page if subject is not None and key_of(message) not in wanted_keys]
         async with held.writing():
             recovered = await self._messages.update_many(
                 {"_id": {"$in": again}, **published, **held.in_time()}, _TAKE_BACK, session=session
@@ -113,6 +113,12 @@ _TAKE_BACK: list[Document] = [
 
 def _in(partition: Partition) -> Document:
     return {"stream": partition.stream, "partition": partition.number}
+
+
+def key_of(message: Document) -> str:
+    """Its key, or "" when what stands there is none: then its subject is nobody's, and counts as settled."""
+    key = message.get("key")
+    return key if isinstance(key, str) else ""
 
 
 async def wanted(

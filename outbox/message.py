@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from bson import Binary, ObjectId, Timestamp, decode
+from bson import Binary, Code, ObjectId, Timestamp, decode, encode
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import BSONError
 
@@ -21,6 +21,9 @@ RESERVED = frozenset({"message_id", "attempt"})
 
 MAX_ATTEMPTS = 2**31 - 1
 """The validator's int. One more could not be recorded, and its message would be published again and again."""
+
+MAX_STORED_BYTES = 9 * 1024 * 1024
+"""More than anything that was appended can have grown to. Beyond MongoDB's 16 MB a mark would not fit."""
 
 MAX_KEY_BYTES = 512
 MAX_NAME_BYTES = 128
@@ -110,6 +113,8 @@ def read_document(raw: bytes) -> Message:
 
     Raises InvalidMessage with the reason, which becomes the dead message's `last_error`.
     """
+    if len(raw) > MAX_STORED_BYTES:
+        raise InvalidMessage(f"the document has {len(raw)} bytes, more than {MAX_STORED_BYTES}: store it elsewhere")
     try:
         document = decode(raw, codec_options=_STRICT)
     except (BSONError, UnicodeError) as error:
@@ -118,8 +123,13 @@ def read_document(raw: bytes) -> Message:
         raise InvalidMessage(f"_id must be an ObjectId, not {document.get('_id')!r:.80}")
     if (version := document.get("schema")) != SCHEMA_VERSION:
         raise InvalidMessage(f"schema version {version!r} is unknown here: this relay reads {SCHEMA_VERSION}")
+    # For MongoDB, a list equals whatever is in it: this message would be drained from several partitions.
+    if not isinstance(document.get("stream"), str) or not isinstance(document.get("partition"), int):
+        raise InvalidMessage("stream and partition must be a string and a whole number")
     if not isinstance(document.get("position"), Timestamp):
         raise InvalidMessage("position must be a timestamp: append through the library, which sets it")
+    if raw.count(b"attempts\0") > 1 and len(encode(document)) != len(raw):
+        raise InvalidMessage("a name is there twice: MongoDB compares the first attempts, and readers see the last")
     attempts = document.get("attempts")
     if not isinstance(attempts, int) or isinstance(attempts, bool) or not 0 <= attempts < MAX_ATTEMPTS:
         raise InvalidMessage(f"attempts must be a whole number from 0 and less than {MAX_ATTEMPTS}, not {attempts!r}")
@@ -132,18 +142,11 @@ def read_document(raw: bytes) -> Message:
     return Message(document["_id"], key, fields, headers or {}, attempts)
 
 
-def read_id(raw: bytes) -> Any:
-    """The `_id` of a document that may not decode otherwise."""
-    return decode(raw, codec_options=_LENIENT)["_id"]
-
-
 _STRICT: CodecOptions[dict[str, Any]] = CodecOptions(dict, tz_aware=True)
-_LENIENT: CodecOptions[dict[str, Any]] = CodecOptions(
-    dict,
-    unicode_decode_error_handler="replace",
-    # A date that Python cannot hold would otherwise be refused here too, and its message stand in the way for ever.
-    datetime_conversion=DatetimeConversion.DATETIME_AUTO,
+LENIENT: CodecOptions[dict[str, Any]] = CodecOptions(
+    dict, tz_aware=True, unicode_decode_error_handler="replace", datetime_conversion=DatetimeConversion.DATETIME_AUTO
 )
+"""Reads what a strict decoder refuses: a message that was written around the library is the one to look at."""
 
 
 def _check_key(key: object) -> str:
@@ -166,7 +169,7 @@ def _check_pairs(kind: str, pairs: object) -> int:
             raise InvalidMessage(f"{kind} name {name!r:.80} must be a non-empty string")
         if name in RESERVED:
             raise InvalidMessage(f"{kind} {name!r} is added by the relay: use another name")
-        if not isinstance(value, str):
+        if not isinstance(value, str) or isinstance(value, Code):
             raise InvalidMessage(
                 f"{kind} {name!r} is {_a(value)}: stream entries hold strings only, so pass str(...) or JSON"
             )

@@ -5,23 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from math import isfinite
-from typing import Any
+from typing import Any, cast
 
-from bson import ObjectId, Timestamp
-from bson.codec_options import CodecOptions, DatetimeConversion
+from bson import ObjectId, Timestamp, decode, encode
+from bson.raw_bson import RawBSONDocument
 from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.asynchronous.cursor import AsyncCursor
 
+from outbox.burial import RAW
 from outbox.clock import as_text
 from outbox.errors import NoSuchMessage, UsageError
-from outbox.message import State
+from outbox.message import LENIENT, State
 from outbox.schema import OUTBOX, Database, Document
 
 MAX_PAGE = 500
-
-LENIENT: CodecOptions[Document] = CodecOptions(
-    dict, tz_aware=True, unicode_decode_error_handler="replace", datetime_conversion=DatetimeConversion.DATETIME_AUTO
-)
-"""Reads what a strict decoder refuses: a message that was written around the library is the one to look at."""
+LARGE = 1024 * 1024
+"""Bytes of one message beyond which a list does not show all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,8 @@ async def list_page(
     """Up to `limit` messages (500 at most) that match all that is given, by id, the newest first.
 
     Ids follow the clocks of those who append, so this is nearly the order of appending, and good enough to look
-    through. What is appended between two pages is on neither.
+    through. What is appended between two pages is on neither. Ids of another kind, which only others write, are on the
+    first page, as far as it holds them. Of a very large message, what makes it so is left out.
     """
     limit = min(max(limit, 1), MAX_PAGE)
     query: Document = {}
@@ -69,11 +69,32 @@ async def list_page(
         query["stream"] = stream
     if key is not None:
         query["key"] = key
-    if before is not None:
-        query["_id"] = {"$lt": before}
-    found = await _lenient(database).find(query).sort("_id", -1).limit(limit + 1).to_list()
-    page = tuple(found[:limit])
-    return Page(page, page[-1]["_id"] if len(found) > limit else None)
+    messages = cast(AsyncCollection[RawBSONDocument], database[OUTBOX]).with_options(codec_options=RAW)
+    odd: list[Document] = []
+    if before is None:
+        odd = await _read(messages.find({**query, "_id": {"$not": {"$lte": _LAST}}}).hint("_id_").limit(limit))
+    rest = limit - len(odd)
+    query["_id"] = {"$lt": before} if before else {"$lte": _LAST}
+    found = await _read(messages.find(query).sort("_id", -1).limit(rest + 1))
+    page = (*odd, *found[:rest])
+    return Page(page, (page[-1]["_id"] if rest else _LAST) if len(found) > rest else None)
+
+
+_LAST = ObjectId(b"\xff" * 12)
+"""Every ObjectId is less or equal, and nothing else is: MongoDB compares within a type."""
+
+
+async def _read(cursor: AsyncCursor[RawBSONDocument]) -> list[Document]:
+    """One document after the other: a page of the largest that there can be would fill the memory."""
+    return [_cut(bytes(document.raw)) async for document in cursor]
+
+
+def _cut(raw: bytes) -> Document:
+    document = decode(raw, codec_options=LENIENT)
+    if len(raw) <= LARGE:
+        return document
+    sizes = {name: len(encode({"": value})) for name, value in document.items()}
+    return {name: value if sizes[name] <= LARGE // 64 else f"({sizes[name]} bytes)" for name, value in document.items()}
 
 
 def plain(document: Document) -> dict[str, Any]:

@@ -25,9 +25,8 @@ from outbox.checkpoint import Sent
 from outbox.clock import server_time
 from outbox.entries import Entries, Entry, Holder
 from outbox.errors import InvalidMessage
-from outbox.losses import wanted
-from outbox.message import State
-from outbox.messages import LENIENT
+from outbox.losses import key_of, wanted
+from outbox.message import LENIENT, State
 from outbox.schema import OUTBOX, Database, Document
 from outbox.streams import Partition, Stream, Subject
 from outbox.topology import AnyRedis
@@ -160,14 +159,14 @@ class Rescue:
         return next((_position(group["last-delivered-id"]) for group in groups if group["name"] == stream.group), None)
 
     async def _examine(self, stream: Stream, subject: Subject, due: Sequence[Document], delivered: Position) -> Found:
-        waiting = await wanted(self._database, subject, [str(message["key"]) for message in due])
-        found = await self._settle([message for message in due if message["key"] not in waiting])
-        stuck = await self._stuck(stream, [message for message in due if message["key"] in waiting], delivered)
+        waiting = await wanted(self._database, subject, [key_of(message) for message in due])
+        found = await self._settle([message for message in due if key_of(message) not in waiting])
+        stuck = await self._stuck(stream, [message for message in due if key_of(message) in waiting], delivered)
         # Asked again, now that nobody has the entry: a worker writes its result before it acknowledges.
-        waiting = await wanted(self._database, subject, [str(message["key"]) for message, _ in stuck])
+        waiting = await wanted(self._database, subject, [key_of(message) for message, _ in stuck])
         for message, reason in stuck:
-            later = subjects.others(message["key"], message["_id"]) | {"position": {"$gt": message["position"]}}
-            if message["key"] not in waiting or await self._messages.find_one(later, {"_id": 1}):
+            later = subjects.others(key_of(message), message["_id"]) | {"position": {"$gt": message.get("position")}}
+            if key_of(message) not in waiting or await self._messages.find_one(later, {"_id": 1}):
                 found += await self._settle([message])
             else:
                 found += await self._again(stream, message, Sent(message["_id"], message["attempts"]), reason)

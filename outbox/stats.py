@@ -13,8 +13,8 @@ from redis.exceptions import RedisError, ResponseError
 
 from outbox import eviction, recoveries, trim
 from outbox.clock import server_time
-from outbox.message import State
-from outbox.messages import LENIENT, plain
+from outbox.message import LENIENT, State
+from outbox.messages import plain
 from outbox.recoveries import Recovery
 from outbox.schema import OUTBOX, PARTITIONS, RELAYS, Database, Document
 from outbox.streams import Stream, Streams

@@ -7,29 +7,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.read_concern import ReadConcern
 
+from outbox.burial import RAW, Poison, bury, identity
 from outbox.checkpoint import Sent
 from outbox.errors import InvalidMessage
 from outbox.leases import Held
-from outbox.message import Message, State, read_document, read_id
+from outbox.message import Message, State, read_document
 from outbox.schema import OUTBOX, Database, Document
 from outbox.streams import Partition
-
-MAX_REASON = 2000
-RAW: CodecOptions[RawBSONDocument] = CodecOptions(RawBSONDocument)
-
-
-@dataclass(frozen=True, slots=True)
-class Poison:
-    """A pending message that cannot be sent, and why."""
-
-    id: Any
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +53,14 @@ class Store:
         poison: list[Poison] = []
         size = 0
         pending = {"stream": partition.stream, "partition": partition.number, "state": State.PENDING.value}
-        cursor = self._snapshots.find(pending, _NEEDED, session=session, batch_size=limit)
+        cursor = self._snapshots.find(pending, session=session, batch_size=limit)
         async with cursor.sort("position").limit(limit).hint("pending"):
             async for document in cursor:
                 size += len(document.raw)
                 try:
                     messages.append(read_document(bytes(document.raw)))
                 except InvalidMessage as error:
-                    poison.append(Poison(read_id(bytes(document.raw)), str(error)))
+                    poison.append(Poison(identity(bytes(document.raw)), str(error)))
                 if size >= max_bytes:
                     break
         more = size >= max_bytes or len(messages) + len(poison) >= limit
@@ -109,19 +98,7 @@ class Store:
 
     async def bury(self, poison: Sequence[Poison]) -> int:
         """Make messages that cannot be sent dead, each with its reason; returns how many were pending still."""
-        buried = 0
-        for message in poison:
-            result = await self._messages.update_one(
-                {"_id": message.id, "state": State.PENDING.value},
-                {
-                    "$set": {"state": State.DEAD.value, "last_error": message.reason[:MAX_REASON]},
-                    "$currentDate": {"died_at": True},
-                },
-                # What is poison seldom fits the validator, and must leave the queue all the same.
-                bypass_document_validation=True,
-            )
-            buried += result.modified_count
-        return buried
+        return await bury(self._messages, poison)
 
     async def any_pending(self) -> bool:
         """Whether a message waits to be published, in any stream."""
@@ -130,6 +107,3 @@ class Store:
     async def count_pending(self) -> int:
         """How many messages wait to be published, in all streams."""
         return await self._messages.count_documents({"state": State.PENDING.value})
-
-
-_NEEDED = {"schema": 1, "position": 1, "key": 1, "fields": 1, "headers": 1, "attempts": 1}

@@ -6,20 +6,28 @@ from collections import defaultdict
 from datetime import timedelta
 
 from bson import ObjectId
+from bson.datetime_ms import DatetimeMS
 
+from outbox.burial import bury_all
 from outbox.clock import server_time
-from outbox.losses import wanted
-from outbox.message import State
+from outbox.losses import key_of, wanted
+from outbox.message import LENIENT, State
 from outbox.schema import OUTBOX, PARTITIONS, Database, Document
 from outbox.streams import Streams
 
 PAGE = 1000
+STRAY = "no relay drains this stream and partition: declare the stream in OUTBOX_STREAMS, run `outbox init`, and retry"
+TIMELESS = "available_at must be a date: a retry publishes it at once"
 
 
 async def stage(database: Database) -> int:
     """Make scheduled messages pending whose time has come, by the server's clock; returns how many."""
     result = await database[OUTBOX].update_many(
-        {"state": State.SCHEDULED.value, "$expr": {"$lte": ["$available_at", "$$NOW"]}},
+        {
+            "state": State.SCHEDULED.value,
+            # Of all types: a text, too, is less than a date.
+            "$expr": {"$and": [{"$lte": ["$available_at", "$$NOW"]}, {"$eq": [{"$type": "$available_at"}, "date"]}]},
+        },
         {"$set": {"state": State.PENDING.value}},
         hint="scheduled",
     )
@@ -40,24 +48,18 @@ async def strays(database: Database) -> list[Document]:
 
 
 async def bury_strays(database: Database) -> int:
-    """Make strays dead, so that none waits in silence; returns how many."""
-    buried = 0
-    for stray in await strays(database):
-        result = await database[OUTBOX].update_many(
-            stray,
-            {
-                "$set": {
-                    "state": State.DEAD.value,
-                    "last_error": "no relay drains this stream and partition: declare the stream in OUTBOX_STREAMS, "
-                    "run `outbox init`, and retry",
-                },
-                "$currentDate": {"died_at": True},
-            },
-            bypass_document_validation=True,
-            hint="pending",
-        )
-        buried += result.modified_count
-    return buried
+    """Make messages dead that would wait in silence for ever; returns how many.
+
+    Strays, and scheduled messages without a time that could come.
+    """
+    messages = database[OUTBOX]
+    buried = sum([await bury_all(messages, stray, State.PENDING, STRAY) for stray in await strays(database)])
+    # A list of times is found once one of them has come.
+    timeless: list[Document] = [
+        {"available_at": {"$not": {"$gte": DatetimeMS(-(2**63))}}},
+        {"available_at": {"$lte": await server_time(database)}, "$expr": {"$isArray": "$available_at"}},
+    ]
+    return buried + sum([await bury_all(messages, query, State.SCHEDULED, TIMELESS) for query in timeless])
 
 
 async def prune(database: Database, streams: Streams, *, older_than: timedelta) -> int:
@@ -70,6 +72,7 @@ async def prune(database: Database, streams: Streams, *, older_than: timedelta) 
     pruned = 0
     limit = await server_time(database) - older_than
     last, end = ObjectId(b"\0" * 12), ObjectId.from_datetime(limit)
+    messages = database[OUTBOX].with_options(codec_options=LENIENT)
     while True:
         query = {
             "_id": {"$gt": last, "$lt": end},
@@ -78,17 +81,17 @@ async def prune(database: Database, streams: Streams, *, older_than: timedelta) 
             "published_at": {"$not": {"$gte": limit}},
         }
         wanted_fields = {"stream": 1, "key": 1, "state": 1}
-        page = await database[OUTBOX].find(query, wanted_fields).sort("_id").limit(PAGE).to_list()
+        page = await messages.find(query, wanted_fields).sort("_id").limit(PAGE).to_list()
         if not page:
             return pruned
         last = page[-1]["_id"]
         gone = [message["_id"] for message in page if message["state"] == State.COMPLETED.value]
         for stream in streams.values():
-            published = [m for m in page if m["state"] == State.PUBLISHED.value and m["stream"] == stream.name]
+            published = [m for m in page if m["state"] == State.PUBLISHED.value and m.get("stream") == stream.name]
             if stream.subject and published:
-                unsettled = await wanted(database, stream.subject, [message["key"] for message in published])
-                gone += [message["_id"] for message in published if message["key"] not in unsettled]
-        result = await database[OUTBOX].delete_many({"_id": {"$in": gone}, "state": {"$in": _PRUNABLE}})
+                unsettled = await wanted(database, stream.subject, [key_of(message) for message in published])
+                gone += [message["_id"] for message in published if key_of(message) not in unsettled]
+        result = await messages.delete_many({"_id": {"$in": gone}, "state": {"$in": _PRUNABLE}})
         pruned += result.deleted_count
 
 

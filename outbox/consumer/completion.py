@@ -22,8 +22,7 @@ from outbox.attempts import standing
 from outbox.checkpoint import Sent
 from outbox.consumer.failures import Unsettled
 from outbox.consumer.message import Message
-from outbox.message import State
-from outbox.messages import LENIENT
+from outbox.message import LENIENT, State
 from outbox.schema import OUTBOX, Database, Document
 from outbox.streams import Stream
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import traceback
 
+from outbox.burial import MAX_REASON
 from outbox.errors import OutboxError
-from outbox.store import MAX_REASON
 
 
 class RetryAfter(OutboxError):

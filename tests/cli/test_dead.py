@@ -6,6 +6,7 @@ from bson import ObjectId
 from outbox.dead import DISCARDED
 from outbox.message import State
 from tests.cli.conftest import Cli, Shelf
+from tests.faults import poison
 
 
 def test_a_list_tells_the_reasons_the_newest_first(outbox: Cli, shelf: Shelf) -> None:
@@ -119,3 +120,29 @@ def test_discarding_all_of_a_stream(outbox: Cli, shelf: Shelf) -> None:
 )
 def test_it_must_be_said_which(arguments: list[str], cli: Cli) -> None:
     assert cli("dead", "retry", *arguments).code == 2
+
+
+def test_what_was_written_around_the_library_can_be_looked_at_and_put_away(outbox: Cli, shelf: Shelf) -> None:
+    made = {**poison.DRAINED, **poison.STRAY}
+    for document in made.values():
+        shelf.db.outbox.insert_one(document, bypass_document_validation=True)
+    waiting = outbox("status", "--json").json["messages"]
+    assert waiting["pending"] + waiting["scheduled"] == len(made)
+    assert outbox("status").code in (0, 1)
+    # At its limit, a document cannot take a reason; a relay empties it.
+    full = {"$expr": {"$gte": [{"$bsonSize": "$$ROOT"}, poison.LIMIT]}}
+    left = len(made) - shelf.db.outbox.delete_many(full).deleted_count
+    shelf.db.outbox.update_many({}, {"$set": {"state": "dead", "last_error": "it was written around the library"}})
+    listed = outbox("dead", "list", "--limit", "500", "--json").json["messages"]
+    assert len(listed) == left
+    assert outbox("dead", "list", "--limit", "500").code == 0
+    for id_ in [message["id"] for message in listed if ObjectId.is_valid(str(message["id"]))][::9]:
+        assert outbox("dead", "show", id_).code == outbox("dead", "show", id_, "--json").code == 0
+    retried = outbox("dead", "retry", "--all", "--json")
+    assert retried.json["retried"]
+    shelf.db.outbox.update_many({"state": "pending"}, {"$set": {"state": "dead"}})
+    discarded = outbox("dead", "discard", "--all", "--yes", "--json").json
+    # Of an id that is no text, what was read leads back to nothing.
+    lost = sum("bad text" in name and "id" in name.split() for name in made)
+    assert discarded["discarded"] == left - lost
+    assert all("\ufffd" in failed["id"] for failed in discarded["failed"])

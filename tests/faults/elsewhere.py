@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from outbox import Outbox, schema
 from outbox.connections import connect_mongo, connect_redis
 from outbox.embedded import RedisServer
-from outbox.schema import OUTBOX, Document
+from outbox.schema import Document
 from outbox.settings import OutboxSettings, load
 from tests.faults.history import Appended
 from tests.faults.judge import judge
@@ -76,7 +76,7 @@ class Elsewhere(Scenario):
             streams = await self.everything()
         except RedisError as error:
             raise AssertionError(f"the streams cannot be read: {error}") from error  # not yet, to who waits for rest
-        return judge(self.history, await self.database[OUTBOX].find().to_list(), streams)
+        return judge(self.history, await self.dump(), streams)
 
 
 @asynccontextmanager
