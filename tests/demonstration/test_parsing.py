@@ -87,6 +87,7 @@ def test_summary() -> None:
         (b"GIF89a\x01", "the gif header is cut off"),
         (archived("a.txt")[:-30], "the archive has no end record: it is cut off"),
     ],
+    ids=["png", "gif", "zip"],
 )
 def test_what_is_cut_off_is_a_problem(contents: bytes, problem: str) -> None:
     assert parse([contents]).problem == problem

@@ -211,6 +211,26 @@ async def test_an_older_copy_of_the_append_only_file_is_restored(scenario: Scena
     await scenario.stays_at_rest()
 
 
+@pytest.mark.parametrize("at_rest", [True, False], ids=["recovered", "recovering"])
+async def test_the_stream_is_deleted_and_an_older_copy_brings_it_back(scenario: Scenario, at_rest: bool) -> None:
+    """What had been lost, and been published again, is there as it was before: that has survived after all."""
+    older = scenario.folder / "older"
+    async with scenario.relay(relay_batch_size=3):
+        await something_is_published(scenario)
+        await scenario.written()
+        shutil.copytree(append_only_file.folder(scenario.redis), older)
+        await something_is_published(scenario, 10)
+        await scenario.lose("DEL", STREAM)
+        if at_rest:
+            await scenario.comes_to_rest(NOTICED)
+        else:
+            await eventually(lambda: scenario.longer_than(5))
+        async with scenario.loss():
+            append_only_file.restore(scenario.redis, older)
+        await scenario.comes_to_rest(NOTICED)
+    await scenario.stays_at_rest()
+
+
 async def test_the_clock_of_redis_goes_back_an_hour(scenario: Scenario) -> None:
     """Entry ids go on from the last one, and a loss is noticed all the same."""
     async with scenario.relay():
