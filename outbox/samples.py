@@ -14,7 +14,7 @@ from outbox import groups, jobs, stats
 from outbox.files import QUEUED
 from outbox.groups import Readers
 from outbox.jobs import Job
-from outbox.messages import LENIENT
+from outbox.message import LENIENT
 from outbox.schema import FILES, OUTBOX, Database
 from outbox.stats import MONGO_SECONDS, Status
 from outbox.streams import Streams

@@ -10,8 +10,7 @@ from datetime import datetime
 from bson import ObjectId
 
 from outbox.files import ABANDONED
-from outbox.message import State
-from outbox.messages import LENIENT
+from outbox.message import LENIENT, State
 from outbox.schema import FILES, OUTBOX, Database, Document
 
 LIMIT = 50

@@ -13,8 +13,7 @@ from redis.exceptions import RedisError
 
 from outbox import messages
 from outbox.clock import server_time
-from outbox.message import State
-from outbox.messages import LENIENT
+from outbox.message import LENIENT, State
 from outbox.schema import Database, Document
 from outbox.streams import Stream, Streams
 from outbox.topology import AnyRedis
