@@ -27,7 +27,7 @@ that it may take from then on: so it has ended before the lease can pass on."""
 
 
 class TooLate(NetworkTimeout):
-    """An answer came so late that what it says of a lease, or under one, counts no more: an outage of its kind."""
+    """A write to messages came so late that it may have done nothing: an outage, although the server answers."""
 
 
 class LeaseLost(OutboxError):

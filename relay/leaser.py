@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from outbox.leases import Lease, Leases, Overview, TooLate
+from outbox.leases import Lease, Leases, Overview
 from outbox.schema import Document
 from outbox.streams import Partition
 from relay.service import Next, Service
@@ -75,6 +75,7 @@ class Leaser:
         self._start = start
         self._seconds = seconds
         self._trusted_until = 0.0
+        self._late = False
         self._leaving = False
         self._holdings: dict[Partition, Holding] = {}
 
@@ -93,11 +94,7 @@ class Leaser:
         view = await self._leases.renew(self._about)
         # From before the request: the server's time runs from a moment that we cannot know, but that is later.
         self._trusted_until = began + self._seconds * TRUST
-        if not self.trusted():
-            raise TooLate(
-                f"renewing the leases took {time.monotonic() - began:.1f} s, and they are trusted for "
-                f"{self._seconds * TRUST:g} s: if this goes on, raise RELAY_LEASE_SECONDS"
-            )
+        self._tell_if_late(time.monotonic() - began)
         lost = self._leave_what_is_not_held(view)
         given_back = await self._give_back_what_is_finished()
         if not self._leaving:
@@ -138,6 +135,17 @@ class Leaser:
     @property
     def held(self) -> int:
         return len(self._holdings)
+
+    def _tell_if_late(self, took: float) -> None:
+        """Once when it begins: until it ends nothing is published."""
+        late = not self.trusted()
+        if late and not self._late:
+            log.warning(
+                "leases are renewed too late to be trusted: if this goes on, raise RELAY_LEASE_SECONDS",
+                took_seconds=round(took, 1),
+                trusted_seconds=self._seconds * TRUST,
+            )
+        self._late = late
 
     def _leave_what_is_not_held(self, view: Overview) -> set[Lease]:
         lost = {holding.lease for holding in self._holdings.values()} - view.held

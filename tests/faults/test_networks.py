@@ -146,7 +146,7 @@ async def test_mongodb_answers_too_late_for_the_leases(scenario: Scenario) -> No
         await scenario.comes_to_rest()
         scenario.to_mongo.latency = 1
         await scenario.append_many(10)
-        await eventually(lambda: scenario.told("does not do as asked"))
+        await eventually(lambda: scenario.told("too late"))
         scenario.to_mongo.heal()
         await scenario.comes_to_rest()
     await scenario.stays_at_rest()
