@@ -208,18 +208,24 @@ async def put_back(
 ) -> int:
     """Make these messages pending again, as far as they are still selected; returns how many.
 
-    May be repeated: what is pending is not selected.
+    Each may be tried as often as a new one. May be repeated: what is pending is not selected.
     """
     result = await database[OUTBOX].update_many(
         # The whole query again: a message may have left the selection since its page was read.
         {"$and": [{"_id": {"$in": list(ids)}}, selection.query(before)]},
-        {
-            # attempts, batch and tag stay: from them a relay knows a batch that it published and did not mark.
-            "$set": {"state": State.PENDING.value, **({"replayed_by": job} if job else {})},
-            "$unset": {"completed_at": ""},
-            "$inc": {"replayed": 1},
-            "$currentDate": {"replayed_at": True},
-        },
+        [
+            {
+                # attempts, batch and tag stay: from them a relay knows a batch that it published and did not mark.
+                "$set": {
+                    "state": State.PENDING.value,
+                    "forgiven": "$attempts",
+                    "replayed": {"$add": [{"$ifNull": ["$replayed", 0]}, 1]},
+                    "replayed_at": "$$NOW",
+                    **({"replayed_by": job} if job else {}),
+                }
+            },
+            {"$unset": ["completed_at"]},
+        ],
         session=session,
     )
     return result.modified_count

@@ -22,12 +22,12 @@ class RelayProcess:
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "outbox", "relay", "--port", "0", *self._options]
+
     def start(self) -> None:
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "outbox", "relay", "--port", "0", *self._options],
-                env=self._environment, stdout=log, stderr=log,
-            )  # fmt: skip
+            self._process = subprocess.Popen(self.command(), env=self._environment, stdout=log, stderr=log)
 
     def signal(self, number: signal.Signals) -> None:
         if self._process and self._process.poll() is None:

@@ -1,0 +1,48 @@
+"""Handlers that the tests' worker processes run: `--handler tests.worker.handlers:NAME`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from typing import Any
+
+from bson import ObjectId
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.client_session import ClientSession
+
+from outbox.consumer import GiveUp, Message, RetryAfter
+
+DATABASE = os.environ.get("MONGODB_DATABASE", "outbox")
+
+
+async def effect(message: Message, session: AsyncClientSession) -> None:
+    """Leaves traces of each time that it took effect, slowly enough to be killed in between."""
+    database = session.client[DATABASE]
+    await database.effects.insert_one({"message": message.id}, session=session)
+    await asyncio.sleep(random.uniform(0, 0.02))
+    change = {"$inc": {"effects": 1}, "$set": {"parsing": "parsed"}}
+    await database.files.update_one({"_id": ObjectId(message.key)}, change, session=session)
+
+
+def effect_plain(message: Message, session: ClientSession) -> None:
+    database = session.client[DATABASE]
+    database.effects.insert_one({"message": message.id}, session=session)
+    change = {"$inc": {"effects": 1}, "$set": {"parsing": "parsed"}}
+    database.files.update_one({"_id": ObjectId(message.key)}, change, session=session)
+
+
+async def moody(message: Message, session: AsyncClientSession) -> None:
+    """Does as the file's name says, after it has written something that must not last."""
+    files: Any = session.client[DATABASE].files
+    await files.update_one({"_id": ObjectId(message.key)}, {"$inc": {"effects": 1}}, session=session)
+    match message.fields.get("filename", ""):
+        case "fails-twice" if message.attempt <= 2:
+            raise ValueError(f"no luck at attempt {message.attempt}")
+        case "always-fails":
+            raise ValueError("no luck, ever")
+        case "gives-up":
+            raise GiveUp("nobody can read this")
+        case "comes-later" if message.attempt == 1:
+            raise RetryAfter(2, "busy")
+    await files.update_one({"_id": ObjectId(message.key)}, {"$set": {"parsing": "parsed"}}, session=session)

@@ -1,0 +1,210 @@
+"""Relay and workers as processes: killed at random, stopped, and beside workers that know nothing of the outbox."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import httpx
+import pytest
+from bson import ObjectId
+from gridfs import AsyncGridFSBucket
+from pymongo import AsyncMongoClient, MongoClient
+from redis.asyncio import Redis
+
+from outbox.clock import server_time
+from outbox.embedded import Mongod
+from outbox.schema import CONTENTS, Document
+from outbox.settings import OutboxSettings, load
+from outbox.streams import FILE_GROUP, FILE_STREAM
+from tests.api.serving import Api
+from tests.relay.processes import RelayProcess
+from tests.relay.world import World, a_world
+from tests.waiting import eventually, eventually_sync
+from tests.worker.processes import LegacyProcess, WorkerProcess, running
+
+QUICK_RETRIES = {"attempts": 3, "base_seconds": 0.2, "cap_seconds": 1.0}
+RESCUE_SECONDS = 3.0
+
+
+@pytest.fixture
+def settings(mongodb_uri: str, database: str, redis_url: str) -> OutboxSettings:
+    declared = {
+        "name": FILE_STREAM, "group": FILE_GROUP, "partitions": 2, "retry": QUICK_RETRIES,
+        "rescue_seconds": RESCUE_SECONDS, "subject": {"collection": "files", "field": "parsing", "wanted": "queued"},
+    }  # fmt: skip
+    return load(
+        OutboxSettings, mongodb_uri=mongodb_uri, mongodb_database=database, redis_url=redis_url,
+        outbox_streams=[declared],
+    )  # fmt: skip
+
+
+@pytest.fixture
+def environment(settings: OutboxSettings) -> dict[str, str]:
+    return {
+        "MONGODB_URI": settings.mongodb_uri.get_secret_value(),
+        "MONGODB_DATABASE": settings.mongodb_database,
+        "REDIS_URL": settings.redis_dsn,
+        "OUTBOX_STREAMS": json.dumps([setting.model_dump() for setting in settings.outbox_streams]),
+    }
+
+
+@pytest.fixture
+async def world(mongo: AsyncMongoClient[Document], settings: OutboxSettings, redis: Redis) -> AsyncIterator[World]:
+    async with a_world(mongo, settings.mongodb_database, redis, settings.streams.values()) as made:
+        yield made
+
+
+@pytest.fixture
+def short_transactions(mongod: Mongod) -> Iterator[None]:
+    """A transaction whose process was killed holds what it has written for a minute: here, for 2 seconds."""
+    with MongoClient[Document](mongod.uri) as client:
+        client.admin.command({"setParameter": 1, "transactionLifetimeLimitSeconds": 2})
+        yield
+        client.admin.command({"setParameter": 1, "transactionLifetimeLimitSeconds": 60})
+
+
+async def append_many(world: World, count: int) -> None:
+    for _ in range(0, count, 100):
+        files = [{"_id": ObjectId(), "parsing": "queued", "filename": "a.txt"} for _ in range(min(100, count))]
+        async with world.client.start_session() as session, await session.start_transaction():
+            await world.database.files.insert_many(files, session=session)
+            for file in files:
+                key = str(file["_id"])
+                await world.outbox.append(session, FILE_STREAM, {"file_id": key}, key=key)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("short_transactions")
+@pytest.mark.parametrize(
+    ("count", "handler", "kills"),
+    [(300, "effect", 4), (100, "effect_plain", 2), pytest.param(5000, "effect", 40, marks=pytest.mark.slow)],
+)
+async def test_workers_are_killed_at_random_and_each_effect_is_there_once(
+    count: int, handler: str, kills: int, world: World, environment: dict[str, str], tmp_path: Path
+) -> None:
+    database = world.database
+    options = ("--silent-seconds", "2", "--concurrency", "5")
+    workers = [WorkerProcess(tmp_path / f"worker-{n}.log", environment, handler, *options) for n in range(3)]
+    relay = RelayProcess(tmp_path / "relay.log", environment)
+    dice, began = random.Random(count), time.monotonic()
+    await append_many(world, count)
+    with running(relay, *workers):
+
+        async def reached(some: int) -> bool:
+            return await database.outbox.count_documents({"state": "completed"}) >= some
+
+        for kill in range(kills):
+            await eventually(partial(reached, (kill + 1) * count // (kills + 2)), 120)
+            victim = dice.choice(workers)
+            victim.kill()
+            victim.start()
+        await eventually(partial(reached, count), 120)
+    print(f"\n{count} messages, {kills} kills, {time.monotonic() - began:.0f} s")
+    effects = [effect["message"] async for effect in database.effects.find()]
+    assert len(effects) == len(set(effects)) == count
+    assert await database.files.count_documents({"effects": 1, "parsing": "parsed"}) == count
+
+
+async def test_a_legacy_worker_that_is_killed_with_50_entries_loses_none(
+    world: World, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Nothing is told by anybody: the next worker reads new entries only, and gets all of them."""
+    bucket = AsyncGridFSBucket(world.database, CONTENTS)
+    keys = [ObjectId() for _ in range(50)]
+    for key in keys:
+        await bucket.upload_from_stream_with_id(key, "a.txt", b"some text")
+    await world.append(*map(str, keys))
+    first = LegacyProcess(tmp_path / "first.log", environment, "worker-1", count=50, stuck=True)
+    second = LegacyProcess(tmp_path / "second.log", environment, "worker-2")
+
+    async def held() -> bool:
+        if not await world.redis.exists(FILE_STREAM):
+            return False
+        pending = await world.redis.xpending_range(FILE_STREAM, FILE_GROUP, "-", "+", 100, consumername="worker-1")
+        return len(pending) == 50
+
+    async def parsed() -> bool:
+        return await world.database.files.count_documents({"parsing": "parsed"}) == 50
+
+    with running(RelayProcess(tmp_path / "relay.log", environment), first, second):
+        second.kill()
+        await eventually(held, 30)
+        first.kill()
+        killed = time.monotonic()
+        second.start()
+        await eventually(parsed, RESCUE_SECONDS * 2 + 20)
+        print(f"\nall parsed {time.monotonic() - killed:.1f} s after the kill; the limit is {RESCUE_SECONDS:g} s")
+    attempts = [message["attempts"] async for message in world.database.outbox.find()]
+    assert attempts == [2] * 50
+
+
+async def test_a_message_is_kept_back_until_its_time(world: World, environment: dict[str, str], tmp_path: Path) -> None:
+
+    key, due = str(ObjectId()), await server_time(world.database) + timedelta(seconds=4)
+    async with world.client.start_session() as session, await session.start_transaction():
+        await world.database.files.insert_one({"_id": ObjectId(key), "parsing": "queued"}, session=session)
+        id_ = await world.outbox.append(session, FILE_STREAM, {"file_id": key}, key=key, available_at=due)
+    worker = WorkerProcess(tmp_path / "worker.log", environment, "effect")
+
+    async def completed() -> Document | None:
+        return await world.database.outbox.find_one({"_id": id_, "state": "completed"})
+
+    with running(RelayProcess(tmp_path / "relay.log", environment), worker):
+        worker.started()
+        assert (await world.states())[id_] == "scheduled"
+        message = await eventually(completed, 30)
+        assert message
+    assert message["published_at"] >= due
+    assert message["published_at"] < due + timedelta(seconds=5)
+
+
+async def test_what_fails_is_seen_through_cli_and_http(
+    world: World, settings: OutboxSettings, environment: dict[str, str], tmp_path: Path
+) -> None:
+    api = Api(tmp_path, settings, OUTBOX_STREAMS=environment["OUTBOX_STREAMS"])
+    worker = WorkerProcess(tmp_path / "worker.log", environment, "moody")
+    names = ["fails-twice", "always-fails", "gives-up", "comes-later"]
+    with (
+        running(RelayProcess(tmp_path / "relay.log", environment), worker),
+        api,
+        httpx.Client(base_url=api.url) as http,
+    ):
+        uploads = {}
+        for name in names:
+            answer = http.post("/files", files={"file": (name, b"text")}, data={"folderId": "f"})
+            assert answer.status_code == 201, answer.text
+            uploads[name] = answer.json()["id"]
+
+        def message(name: str) -> Document:
+            [found] = http.get("/outbox/messages", params={"key": uploads[name]}).json()["messages"]
+            return dict(found)
+
+        def parsing(name: str) -> str:
+            return str(http.get(f"/files/{uploads[name]}").json()["parsing"])
+
+        states = {"fails-twice": "completed", "always-fails": "dead", "gives-up": "dead", "comes-later": "completed"}
+        eventually_sync(lambda: {name: message(name)["state"] for name in names} == states, 40, every=0.2)
+        assert {name: message(name)["attempts"] for name in names} == {
+            "fails-twice": 3, "always-fails": 3, "gives-up": 1, "comes-later": 2,
+        }  # fmt: skip
+        assert {name: parsing(name) for name in names} == {
+            "fails-twice": "parsed", "always-fails": "error: no luck, ever", "gives-up": "error: nobody can read this",
+            "comes-later": "parsed",
+        }  # fmt: skip
+        assert "ValueError: no luck at attempt 2" in message("fails-twice")["last_error"]
+        assert "in moody" in message("always-fails")["last_error"]
+
+        # An operator retries: three tries again, and the file waits meanwhile.
+        retried = http.post(f"/outbox/messages/{message('always-fails')['id']}/retry")
+        assert retried.is_success, retried.text
+        eventually_sync(lambda: message("always-fails")["attempts"] == 6, 40, every=0.2)
+        eventually_sync(lambda: message("always-fails")["state"] == "dead", 20)
+        assert parsing("always-fails") == "error: no luck, ever"
+    effects = {file["filename"]: file.get("effects", 0) async for file in world.database.files.find()}
+    assert effects == {"fails-twice": 1, "always-fails": 0, "gives-up": 0, "comes-later": 1}
