@@ -15,6 +15,7 @@ from api.access import Requires
 from api.documentation import problems
 from api.errors import BodyStalled, BodyTooLarge, ClientGone, MalformedForm, NotAForm, TooManyFiles, WrongParts
 from api.ids import Id, read_ids
+from api.metrics import Metrics
 from api.state import Bounded, Current
 from api.upload import Upload
 from api.views import FilesView, FileView, FolderId, ReparseRequest, ReparseView, UploadView
@@ -128,8 +129,15 @@ async def upload(
         await state.gate.require()
         known = await idempotency.find(state.database, idempotency_key) if idempotency_key else None
     answer, repeated = await Upload(state, idempotency_key, known, traces.headers(request)).take(pieces)
+    if not repeated:
+        _appended(request, len(answer["files"]))
     headers = {"Location": f"/files/{answer['id']}", **({"Idempotent-Replayed": "true"} if repeated else {})}
     return JSONResponse(answer, 201, headers)
+
+
+def _appended(request: Request, messages: int) -> None:
+    metrics: Metrics = request.state.metrics
+    metrics.appended.inc(messages)
 
 
 @changes.put(
@@ -151,6 +159,7 @@ async def reparse_files(request: Request, state: Current, wanted: ReparseRequest
         headers=traces.headers(request),
         seconds=state.settings.api_commit_seconds,
     )
+    _appended(request, len(queued))
     log.info("queued_again", messages={str(file_id): str(queued[file_id]) for file_id in file_ids})
     return ReparseView(files_id=[str(file_id) for file_id in file_ids], parsing=files.QUEUED)
 

@@ -25,6 +25,9 @@ class Metrics:
         self._app = app
         self._registry = CollectorRegistry()
         labels = ("method", "route", "status")
+        self.appended = Counter(
+            "api_appended_messages", "Messages appended by uploads and reparses.", registry=self._registry
+        )
         self._requests = Counter("api_requests", "Requests answered.", labels, registry=self._registry)
         self._seconds = Histogram(
             "api_request_seconds", "From a request's headers to the end of its answer.", ("method", "route"),

@@ -49,6 +49,8 @@ class Message:
     fields: dict[str, str]
     headers: dict[str, str]
     attempts: int
+    since: datetime | None = None
+    """When it was appended, or due, by the clock of who appended it; for metrics alone."""
 
     def entry(self) -> list[str]:
         """The stream entry: flat names and values. `attempt` counts from 1 and rises with all but a recovery."""
@@ -139,7 +141,8 @@ def read_document(raw: bytes) -> Message:
     key = _check_key(key)
     _check_pairs("field", fields)
     _check_pairs("header", headers)
-    return Message(document["_id"], key, fields, headers or {}, attempts)
+    times = [time for time in (document.get("created_at"), document.get("available_at")) if isinstance(time, datetime)]
+    return Message(document["_id"], key, fields, headers or {}, attempts, max(times, default=None))
 
 
 _STRICT: CodecOptions[dict[str, Any]] = CodecOptions(dict, tz_aware=True)

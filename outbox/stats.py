@@ -103,6 +103,30 @@ async def collect(database: Database, redis: AnyRedis, streams: Streams) -> Stat
         )  # fmt: skip
 
 
+COUNTED = 1_000_000
+"""How far messages that wait are counted: beyond, the exact number tells nobody anything, and costs seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What waits in MongoDB: messages by state, counted up to `COUNTED`, and how long the oldest pending one does."""
+
+    scheduled: int
+    pending: int
+    dead: int
+    oldest_pending_seconds: float | None
+
+
+async def waiting(database: Database) -> Waiting:
+    """Read from the states' own indexes, each of which holds what waits and no more."""
+    oldest = await _oldest_pending(database)
+    now = await server_time(database)
+    age = max(0.0, (now - oldest).total_seconds()) if oldest else None
+    states = (State.SCHEDULED, State.PENDING, State.DEAD)
+    scheduled, pending, dead = [await _count(database, state, limit=COUNTED) for state in states]
+    return Waiting(scheduled, pending, dead, age)
+
+
 async def count(database: Database) -> dict[State, int]:
     """How many messages there are in each state.
 
@@ -115,9 +139,9 @@ async def count(database: Database) -> dict[State, int]:
     return {state: counts.get(state, completed) for state in State}
 
 
-async def _count(database: Database, state: State) -> int:
+async def _count(database: Database, state: State, limit: int = 0) -> int:
     # The command, and not an aggregation: it reads the state's own index and no document.
-    reply = await database.command("count", OUTBOX, query={"state": state.value})
+    reply = await database.command("count", OUTBOX, query={"state": state.value}, limit=limit)
     return int(reply["n"])
 
 

@@ -24,8 +24,10 @@ from outbox.schema import Database, Document
 from outbox.settings import OutboxSettings
 from outbox.store import Store
 from outbox.topology import AnyRedis
-from relay import once, probes
-from relay.advice import LOOK_SECONDS, Advice
+from relay import advice as advising
+from relay import backlog, once, probes
+from relay.advice import Advice
+from relay.backlog import Backlog
 from relay.drainer import Drainer
 from relay.jobs import Jobs, add_all
 from relay.leaser import Leaser
@@ -88,6 +90,7 @@ class Relay:
             store = Store(database)
             ping: dict[str, Probe] = {"mongodb": partial(client.admin.command, "ping"), "redis": redis.ping}
             outages = Outages(ping, store.count_pending)
+            self._metrics.watch(outages.seconds)
             patience = once.PATIENCE_SECONDS if self._until_empty else None
             try:
                 await wait_for_schema(
@@ -124,7 +127,8 @@ class Relay:
             service("sweep", Sweep(store, leaser.wake).run_once, settings.relay_poll_seconds),
             service("hints of messages", messages.run_once),
             service("hints of relays", relays.run_once),
-            service("advice", advice.run_once, LOOK_SECONDS),
+            service("advice", advice.run_once, advising.LOOK_SECONDS),
+            service("backlog", Backlog(database).run_once, backlog.LOOK_SECONDS),
             service("trim", Trimmer(database, redis, self._streams).run_once, settings.relay_trim_seconds),
             service("rescue", rescuer.run_once, interval(self._streams)),
         ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -13,6 +13,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from outbox.checkpoint import Checkpoints, Fenced, Gap, Published, Sent, new_tag
 from outbox.errors import LookAgain
 from outbox.leases import Lease, LeaseLost, Leases, Progress
+from outbox.message import Message
 from outbox.schema import Document
 from outbox.store import Fetched, Store
 from relay.recovery import Reconciled, Recovery
@@ -32,13 +33,17 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """One pass over a partition."""
+    """One pass over a partition. `held_back`: since the last pass, so many seconds were waited for workers."""
 
     outcome: Outcome
     published: int = 0
     buried: int = 0
     seconds: float = 0.0
+    held_back: float = 0.0
     reconciled: Reconciled | None = None
+    latency: float | None = None
+    """From append to entry, in seconds, of the batch's oldest message that is published for the first time. By the
+    clocks of who appended it and of Redis: how far they are apart shows."""
 
     @property
     def next(self) -> Next:
@@ -122,16 +127,19 @@ class Drainer:
             max_bytes=self._settings.relay_batch_bytes,
         )
         buried = await self._store.bury(fetched.poison)
+        latency = None
         if fetched.messages:
             answer = await self._publish(fetched, self._session, self._progress)
             if not isinstance(answer, Published):
                 return await self._refused()
+            latency = _latency(fetched.messages, answer)
         return Drained(
             Outcome.MORE if fetched.more else Outcome.EMPTY,
             len(fetched.messages),
             buried,
             time.perf_counter() - started,
-            reconciled,
+            reconciled=reconciled,
+            latency=latency,
         )
 
     async def _publish(
@@ -159,3 +167,10 @@ class Drainer:
     async def _refused(self) -> Drained:
         await self.close()
         return Drained(Outcome.REFUSED)
+
+
+def _latency(messages: Sequence[Message], published: Published) -> float | None:
+    since = min((message.since for message in messages if message.since and not message.attempts), default=None)
+    if since is None or published.repeated:
+        return None
+    return max(0.0, int(published.first.partition("-")[0]) / 1000 - since.timestamp())

@@ -70,6 +70,11 @@ class Outage:
             self.close()
             log.warning(f"{self.server} is back", after_seconds=round(seconds, 1), messages_waited=self._waited)
 
+    @property
+    def seconds(self) -> float:
+        """How long the server has been away since the start, the present outage included."""
+        return self.total_seconds + (time.monotonic() - self._since if self.current else 0.0)
+
     def close(self) -> None:
         for task in (self._watch, self._counting):
             if task:
@@ -155,6 +160,10 @@ class Outages:
     def current(self) -> list[str]:
         """The servers that do not do as asked at present."""
         return [outage.server for outage in self._outages.values() if outage.current]
+
+    def seconds(self) -> dict[str, float]:
+        """How long each server has been away since the start."""
+        return {server: outage.seconds for server, outage in self._outages.items()}
 
     def close(self) -> None:
         for outage in self._outages.values():

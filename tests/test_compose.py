@@ -68,7 +68,10 @@ def test_no_secret_is_in_it() -> None:
 def test_relays_can_be_many_and_servers_are_not_published() -> None:
     assert "container_name" not in str(COMPOSE)
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert published == {"api": ["127.0.0.1:${HTTP_PORT:-8000}:8000"]}
+    assert published == {
+        "api": ["127.0.0.1:${HTTP_PORT:-8000}:8000"], "grafana": ["127.0.0.1:${GRAFANA_PORT:-3000}:3000"],
+    }  # fmt: skip
+    assert SERVICES["grafana"]["profiles"] == ["monitoring"]
 
 
 def test_programs_and_settings_exist() -> None:
@@ -97,7 +100,9 @@ def test_a_stop_is_given_its_time() -> None:
 
 def test_volumes() -> None:
     mounted = {text.partition(":")[0] for service in SERVICES.values() for text in service.get("volumes", [])}
-    assert mounted == COMPOSE["volumes"].keys()
+    files = {path for path in mounted if path.startswith("./")}
+    assert mounted - files == COMPOSE["volumes"].keys()
+    assert [path for path in files if not (ROOT / path).is_file()] == []
 
 
 async def test_a_worker_is_well_when_it_asks_for_work(redis: Redis, redis_url: str) -> None:
