@@ -138,7 +138,7 @@ def _dead(sample: Sample) -> Iterator[Finding]:
     if dead := sample.status.messages[State.DEAD]:
         yield Finding(
             Level.LOOK,
-            f"{_count(dead, 'message')} could not be delivered, and will not be tried again by itself.",
+            f"{_count(dead, 'message')} could not be delivered, and must be looked at.",
             "See why, mend it, then retry or discard.",
             "dead",
         )

@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 import pymongo
 from bson import ObjectId
 
-from outbox import groups, jobs, stats
+from outbox import downtime, groups, jobs, stats
+from outbox.downtime import Downtime
 from outbox.files import QUEUED
 from outbox.groups import Readers
 from outbox.jobs import Job
@@ -44,7 +45,7 @@ class Sample:
 
     `delays`: seconds from append to publication of those of the newest messages that were published since the sample
     before; the appending process's clock has a part in them. `queued`: the files that have waited longest; `jobs`:
-    the latest replays.
+    the latest replays; `outages`: those that are over.
     """
 
     status: Status
@@ -54,6 +55,7 @@ class Sample:
     delays: tuple[float, ...]
     queued: tuple[Queued, ...]
     jobs: tuple[Job, ...]
+    outages: tuple[Downtime, ...]
 
     @property
     def at(self) -> datetime:
@@ -66,12 +68,15 @@ async def take(database: Database, redis: AnyRedis, streams: Streams, *, since: 
         stats.collect(database, redis, streams), groups.collect(redis, streams)
     )  # fmt: skip
     added = [reader.added for reader in readers.values() if reader.added is not None]
+    since = since or status.at - timedelta(minutes=1)
     with pymongo.timeout(MONGO_SECONDS):
-        delays, queued, replays = await asyncio.gather(
-            _delays(database, since or status.at - timedelta(minutes=1)), _queued(database), jobs.latest(database, JOBS)
+        delays, queued, replays, outages = await asyncio.gather(
+            _delays(database, since), _queued(database), jobs.latest(database, JOBS), downtime.latest(database)
         )
-    kept = sum(status.messages.values())
-    return Sample(status, readers, kept, sum(added) if status.queue.reachable else None, delays, queued, tuple(replays))
+    return Sample(
+        status, readers, sum(status.messages.values()), sum(added) if status.queue.reachable else None,
+        delays, queued, tuple(replays), tuple(outages),
+    )  # fmt: skip
 
 
 async def _delays(database: Database, since: datetime) -> tuple[float, ...]:

@@ -21,6 +21,7 @@ OUTBOX = "outbox"
 PARTITIONS = "outbox_partitions"
 RELAYS = "outbox_relays"
 RECOVERIES = "outbox_recoveries"
+OUTAGES = "outbox_outages"
 JOBS = "outbox_jobs"
 AUDIT = "outbox_audit"
 FILES = "files"
@@ -105,6 +106,7 @@ COLLECTIONS = (
     Collection(PARTITIONS, (_index("owner", ("owner", ASCENDING)),)),
     # A relay that died without a word is forgotten a minute after its time ran out.
     Collection(RELAYS, (_index("expiry", ("expires_at", ASCENDING), expireAfterSeconds=60),)),
+    Collection(OUTAGES, (_index("until", ("until", ASCENDING), expireAfterSeconds=90 * 24 * 3600),)),
     Collection(RECOVERIES, (_index("at", ("at", ASCENDING), expireAfterSeconds=90 * 24 * 3600),)),
     Collection(
         JOBS,

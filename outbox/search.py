@@ -43,10 +43,13 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Hits, newest first. `before`: pass it to get the next page; None after the last."""
+    """Hits, newest first. `before`: pass it to get the next page; None after the last. `vague`: more names match than
+    were looked at.
+    """
 
     hits: tuple[Hit, ...]
     before: ObjectId | None = None
+    vague: bool = False
 
 
 async def search(database: Database, wanted: Wanted) -> Found:
@@ -67,7 +70,7 @@ async def search(database: Database, wanted: Wanted) -> Found:
     if wanted.state is None and wanted.since is None and wanted.until is None and wanted.before is None:
         told = {hit.file["_id"] for hit in hits if hit.file}
         hits += [Hit(None, file) for file in files if file["_id"] not in told]
-    return Found(tuple(hits), found[LIMIT - 1]["_id"] if len(found) > LIMIT else None)
+    return Found(tuple(hits), found[LIMIT - 1]["_id"] if len(found) > LIMIT else None, len(files) >= LIMIT)
 
 
 async def _by_state(database: Database, wanted: Wanted) -> Found:

@@ -88,13 +88,14 @@ class Story:
 
     def _published(self) -> str:
         delivery = self.delivery
+        subject = self.stream.subject if self.stream else None
+        if self.file and subject and not self.wanted:
+            return f"It was published, and what it is about is {self.file.get(subject.field)}: nobody waits for it now."
         if not delivery.known:
             return "It was published. Redis does not answer, so nobody knows who has it."
         if delivery.entry is None:
-            settled = "" if self.wanted else " Nobody waits for it any more."
-            return "It was published, and its entry is no longer in the stream." + (
-                " Its file still waits: replay it." if self.wanted else settled
-            )
+            what = " Its file still waits: replay it." if self.wanted else ""
+            return f"It was published, and its entry is no longer in the stream.{what}"
         if not delivery.delivered:
             return "It stands in the stream, and no worker has been given it yet."
         if delivery.consumer is not None:
@@ -207,7 +208,7 @@ def _steps(message: Document, file: Document | None) -> Iterator[Step]:
     near = created and appended and abs(created - appended) < timedelta(seconds=2)
     yield Step(created if near else appended or created, "Appended", "committed with the transaction of its record")
     for name, what in _TIMES:
-        if name in message:
+        if message.get(name) is not None:
             yield Step(_time(message[name]), what, _detail(name, message))
 
 

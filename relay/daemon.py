@@ -14,7 +14,7 @@ import structlog
 from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 
-from outbox import changes
+from outbox import changes, downtime
 from outbox.checkpoint import Checkpoints
 from outbox.connections import connect_mongo, connect_redis
 from outbox.leases import Lease, Leases
@@ -89,7 +89,7 @@ class Relay:
             database: Database = client[self._outbox_settings.mongodb_database]
             store = Store(database)
             ping: dict[str, Probe] = {"mongodb": partial(client.admin.command, "ping"), "redis": redis.ping}
-            outages = Outages(ping, store.count_pending)
+            outages = Outages(ping, store.count_pending, partial(downtime.record, database))
             self._metrics.watch(outages.seconds)
             patience = once.PATIENCE_SECONDS if self._until_empty else None
             try:

@@ -26,13 +26,16 @@ COUNT_SECONDS = 0.1
 """How long work may be held up to count what waits for it. A backlog of millions takes longer."""
 Probe = Callable[[], Awaitable[object]]
 Count = Callable[[], Awaitable[int]]
+Over = Callable[[str, float, int | None], Awaitable[None]]
+"""Told when a server's outage is over, how many seconds it lasted, and how many messages waited, if that is known."""
 
 
 class Outage:
     """One server's outage: who is hit by it, since when, and what waits for its end."""
 
-    def __init__(self, server: str, probe: Probe, waiting: Count) -> None:
+    def __init__(self, server: str, probe: Probe, waiting: Count, over: Over | None = None) -> None:
         self.server = server
+        self._over = over
         self.returned = asyncio.Event()
         self.answers = asyncio.Event()
         self.total_seconds = 0.0
@@ -69,6 +72,8 @@ class Outage:
             self.total_seconds += seconds
             self.close()
             log.warning(f"{self.server} is back", after_seconds=round(seconds, 1), messages_waited=self._waited)
+            if self._over:
+                await self._over(self.server, seconds, self._waited)
 
     @property
     def seconds(self) -> float:
@@ -139,8 +144,8 @@ class Outage:
 class Outages:
     """The outages of all servers, as the services see them."""
 
-    def __init__(self, probes: Mapping[str, Probe], waiting: Count) -> None:
-        self._outages = {server: Outage(server, probe, waiting) for server, probe in probes.items()}
+    def __init__(self, probes: Mapping[str, Probe], waiting: Count, over: Over | None = None) -> None:
+        self._outages = {server: Outage(server, probe, waiting, over) for server, probe in probes.items()}
 
     def hit(self, who: str, error: BaseException) -> None:
         self._outages[server_of(error)].hit(who, error)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi.responses import HTMLResponse
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import ChainableUndefined, Environment, FileSystemLoader
 from starlette.staticfiles import StaticFiles
 
 from api.dashboard.sampler import Frame
@@ -36,9 +36,10 @@ def _lasting(seconds: float | None) -> str:
     return "–" if seconds is None else moments.show_seconds(max(0.0, seconds))
 
 
-# Everything is escaped where it is put in: names of files come from strangers.
+# Everything is escaped where it is put in: names of files come from strangers. What is not there is shown as nothing: a
+# message that was written around the library is the one to look at.
 _templates = Environment(
-    loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+    loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=ChainableUndefined, trim_blocks=True,
     lstrip_blocks=True,
 )  # fmt: skip
 _templates.filters |= {

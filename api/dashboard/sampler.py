@@ -20,8 +20,9 @@ import structlog
 from pymongo.errors import PyMongoError
 
 from api.state import State
-from outbox import diagnosis, samples
+from outbox import diagnosis, downtime, samples
 from outbox.diagnosis import Finding
+from outbox.downtime import Downtime
 from outbox.message import State as MessageState
 from outbox.samples import Sample
 
@@ -35,19 +36,11 @@ SHARE = 0.1
 """Looking takes this part of the time at most, so that a large or slow database is not slowed down further."""
 
 HISTORY = 900
+SHOWN = 20
 BEAT_SECONDS = 15.0
 
 Point = tuple[float, float | None, float | None, int | None, float | None, float | None, float | None]
 """Time, messages in and out a second, pending, seconds of the oldest, median and longest delay; None: not known."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outage:
-    """A server that did not answer this process, and for how long."""
-
-    server: str
-    since: datetime
-    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +51,7 @@ class Frame:
     sample: Sample | None
     findings: tuple[Finding, ...]
     point: Point
-    outages: tuple[Outage, ...]
+    outages: tuple[Downtime, ...]
 
 
 Draw = Callable[[Frame], Mapping[str, str]]
@@ -78,7 +71,7 @@ class Sampler:
         self._looking = asyncio.Lock()
         self._looked = 0.0
         self._history: deque[Point] = deque(maxlen=HISTORY)
-        self._outages: deque[Outage] = deque(maxlen=50)
+        self._outages: deque[Downtime] = deque(maxlen=50)
         self._frame: Frame | None = None
         self._regions: Mapping[str, str] = {}
         self._changes = b""
@@ -158,18 +151,20 @@ class Sampler:
                 self._state.database, self._state.redis, self._state.streams, since=before.at if before else None
             )
             findings = diagnosis.diagnose(taken)
-            self._note("MongoDB", False, taken.at)
-            self._note("Redis", not taken.status.queue.reachable, taken.at)
+            self._note("mongodb", False, taken.at)
+            self._note("redis", not taken.status.queue.reachable, taken.at)
             point = _point(taken, before)
         except PyMongoError:
             findings = diagnosis.without_mongodb()
             now = datetime.now().astimezone()
-            self._note("MongoDB", True, now)
+            self._note("mongodb", True, now)
             point = (time.time(), None, None, None, None, None, None)
         self._looked = time.monotonic()
         self._history.append(point)
+        # What this process has met, too: it lasts still, or there was no relay to put it on record.
+        outages = downtime.merged([*self._outages, *(sample.outages if sample else ())])
         number = last.number + 1 if last else 0
-        self._frame = Frame(number, sample, findings, point, tuple(self._outages))
+        self._frame = Frame(number, sample, findings, point, tuple(outages[:SHOWN]))
         regions = self._draw(self._frame)
         changed = {name: html for name, html in regions.items() if self._regions.get(name) != html}
         self._regions = regions
@@ -181,9 +176,9 @@ class Sampler:
     def _note(self, server: str, away: bool, at: datetime) -> None:
         current = next((o for o in self._outages if o.server == server and o.until is None), None)
         if away and current is None:
-            self._outages.append(Outage(server, at))
+            self._outages.append(Downtime(server, at))
         elif not away and current is not None:
-            self._outages[self._outages.index(current)] = Outage(server, current.since, at)
+            self._outages[self._outages.index(current)] = Downtime(server, current.since, at)
 
 
 def _point(sample: Sample, before: Sample | None) -> Point:

@@ -114,7 +114,7 @@ def _welcome(stack: Stack, redis_version: str, terminal: Terminal) -> None:
         (stack.redis, f"{stack.redis.url} ({redis_version})"),
         (stack.relay, "drains the outbox into the stream"),
         (stack.worker, "reads the stream and parses files"),
-        (stack.api, f"{stack.url} (try it: {stack.url}/docs)"),
+        (stack.api, f"{stack.url} (see it: {stack.url}/dashboard)"),
     ):
         terminal.tell(process.name, f"pid {process.pid:<8} {where:<55} log {process.log}", note=True)
     upload = f"curl -F 'file=@-;filename=hello.txt' -F folderId=demo {stack.url}/files"

@@ -180,6 +180,14 @@ async def test_what_is_mistyped_is_told_on_a_page(api: httpx.AsyncClient) -> Non
     assert "pruned or discarded" in missing.text
 
 
+async def test_what_was_written_around_the_library_can_be_looked_at(api: httpx.AsyncClient, db: Database) -> None:
+    strange = {"_id": ObjectId(), "state": "dead", "fields": 3, "key": 7, "stream": None, "died_at": "now"}
+    await db.outbox.insert_many([strange, {"_id": ObjectId(), "state": "lost"}], bypass_document_validation=True)
+    await login(api, ALICE)
+    for path in ("", "/dead", "/search?state=dead", f"/messages/{strange['_id']}"):
+        assert (await api.get(f"/dashboard{path}")).status_code == 200, path
+
+
 async def test_pages_are_kept_nowhere_and_run_nothing_of_their_own(api: httpx.AsyncClient) -> None:
     await login(api, ALICE)
     page = await api.get("/dashboard")

@@ -26,7 +26,7 @@ window.plots = (() => {
         legend: { show: false },
         cursor: { drag: { x: false, y: false } },
         scales: { y: { range: (_, __, high) => [0, Math.max(1, (high || 0) * 1.1)] } },
-        axes: [{ ...axis, size: 26, space: 70, values: (_, ticks) => ticks.map((tick) => clock(tick).slice(0, 5)) }, { ...axis, size: 52, space: 36, values: (_, ticks) => ticks.map((tick) => tick.toLocaleString("en")) }],
+        axes: [{ ...axis, size: 26, space: 80, values: (_, ticks) => ticks.map((tick) => clock(tick).slice(0, ticks[1] - ticks[0] < 60 ? 8 : 5)) }, { ...axis, size: 52, space: 36, values: (_, ticks) => ticks.map((tick) => tick.toLocaleString("en")) }],
         series: [{}, ...columns.map((_, n) => ({ stroke: () => style(`--series-${n + 1}`), width: 2, points: { size: 4 }, spanGaps: figure.dataset.plot === "delay" }))],
       },
       data(columns),

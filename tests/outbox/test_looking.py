@@ -1,0 +1,238 @@
+"""What operators find: by search, in a message's story, in a sentence about the whole, on real servers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from bson import ObjectId
+from redis.asyncio import Redis
+
+from outbox import diagnosis, downtime, groups, reasons, samples, story
+from outbox.diagnosis import Level
+from outbox.downtime import Downtime
+from outbox.groups import Consumer, Group, Readers
+from outbox.message import State
+from outbox.samples import Queued, Sample
+from outbox.schema import Database
+from outbox.search import Found, Wanted, search
+from outbox.stats import Depth, Queue, Status
+from outbox.streams import FILES, Streams
+from tests.outbox.shelf import Shelf
+
+STREAMS = Streams([FILES])
+WRITTEN_AROUND: Any = {"stream": "undeclared", "fields": 3, "headers": None, "created_at": "then", "died_at": "now"}
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+def names(found: Found) -> list[Any]:
+    return [(hit.file or {}).get("filename") or (hit.message or {}).get("key") for hit in found.hits]
+
+
+async def put(
+    shelf: Shelf, name: str, state: State | None = State.PENDING, **values: Any
+) -> tuple[str, ObjectId | None]:
+    key = await shelf.put_file("queued")
+    await shelf.files.update_one({"_id": ObjectId(key)}, {"$set": {"filename": name}})
+    return key, (await shelf.put(state, key=key))[0] if state else None
+
+
+async def test_a_message_is_found_by_whatever_is_in_hand(shelf: Shelf, db: Database) -> None:
+    key, message = await put(shelf, "Quarterly report (1).pdf")
+    await put(shelf, "minutes.txt", State.DEAD)
+    for text in (
+        "Quarterly",
+        "quarterly REPORT",
+        "report (1)",
+        "(1).pdf",
+        key,
+        key.upper(),
+        str(message),
+        f" {message} ",
+    ):
+        found = await search(db, Wanted(text))
+        assert names(found) == ["Quarterly report (1).pdf"], text
+        assert found.hits[0].message
+        assert found.hits[0].message["_id"] == message
+    for text in (".*", "Quarterly.report", "nobody", "$where", str(ObjectId())):
+        assert names(await search(db, Wanted(text))) == [], text
+
+
+async def test_a_file_is_found_although_its_message_is_gone(shelf: Shelf, db: Database) -> None:
+    key, _ = await put(shelf, "old.pdf", None)
+    for text in ("old", key):
+        (hit,) = (await search(db, Wanted(text))).hits
+        assert hit.message is None
+        assert str((hit.file or {})["_id"]) == key
+
+
+async def test_state_and_time_narrow_a_search_page_by_page(shelf: Shelf, db: Database) -> None:
+    now = datetime.now(UTC)
+    old = await shelf.put(State.DEAD, at=now - timedelta(hours=5))
+    new = await shelf.put(State.DEAD, 60, at=now - timedelta(hours=1))
+    await shelf.put(State.PENDING, at=now - timedelta(hours=1))
+    first = await search(db, Wanted(state=State.DEAD, since=now - timedelta(hours=2)))
+    assert len(first.hits) == 50
+    assert first.before
+    second = await search(db, Wanted(state=State.DEAD, since=now - timedelta(hours=2), before=first.before))
+    assert second.before is None
+    ids = [hit.message["_id"] for hit in (*first.hits, *second.hits) if hit.message]
+    assert ids == sorted(new, reverse=True)
+    (only,) = (await search(db, Wanted(until=now - timedelta(hours=2)))).hits
+    assert only.message
+    assert only.message["_id"] == old[0]
+
+
+async def test_a_story_follows_the_message_into_the_stream_and_to_its_worker(
+    shelf: Shelf, db: Database, redis: Redis
+) -> None:
+    key, message = await put(shelf, "a.pdf")
+    assert message
+
+    async def told() -> story.Story:
+        return await story.tell(db, redis, STREAMS, message)
+
+    assert "waits in MongoDB" in (await told()).sentence()
+    entry = await redis.xadd(FILES.name, {"file_id": key, "message_id": str(message), "attempt": "1"})
+    await redis.xgroup_create(FILES.name, FILES.group, "0")
+    published = {"state": "published", "attempts": 1, "published_at": datetime.now(UTC)}
+    await shelf.messages.update_one({"_id": message}, {"$set": published})
+    now = await told()
+    assert (now.delivery.entry, now.delivery.delivered) == (entry, False)
+    assert "no worker has been given it yet" in now.sentence()
+
+    await redis.xreadgroup(FILES.group, "worker-7", {FILES.name: ">"})
+    now = await told()
+    assert (now.delivery.consumer, now.delivery.deliveries) == ("worker-7", 1)
+    assert "worker-7 has it" in now.sentence()
+
+    await redis.xack(FILES.name, FILES.group, entry)
+    now = await told()
+    assert now.wanted
+    assert "dropped without a result. Replay it" in now.sentence()
+
+    await redis.delete(FILES.name)
+    assert "no longer in the stream. Its file still waits: replay it." in (await told()).sentence()
+    await shelf.files.update_one({"_id": ObjectId(key)}, {"$set": {"parsing": "parsed"}})
+    assert "is parsed: nobody waits for it now" in (await told()).sentence()
+    assert [step.what for step in now.steps if step.at] == ["Appended", "Published"]
+
+
+async def test_a_story_is_told_of_whatever_is_stored(shelf: Shelf, db: Database, redis: Redis) -> None:
+    (message,) = await shelf.put(State.DEAD, **WRITTEN_AROUND)
+    await shelf.messages.update_one({"_id": message}, {"$set": {"key": 7}}, bypass_document_validation=True)
+    told = await story.tell(db, redis, STREAMS, message)
+    assert told.stream is None
+    assert told.trace_id is None
+    assert "It is dead: cannot be sent" in told.sentence()
+
+
+async def test_reasons_that_differ_in_numbers_are_one(shelf: Shelf, db: Database) -> None:
+    for number in range(4):
+        await shelf.put(State.DEAD, last_error=f"row {number} of {ObjectId()} is empty")
+    (other,) = await shelf.put(State.DEAD, last_error="no room")
+    first, second = await reasons.reasons(db)
+    assert (first.text, first.count) == ("row … of … is empty", 4)
+    assert (second.text, second.count, second.example) == ("no room", 1, other)
+
+
+async def test_groups_and_their_consumers_are_seen(redis: Redis) -> None:
+    assert await groups.collect(redis, STREAMS) == {FILES.name: Readers()}
+    await redis.xgroup_create(FILES.name, FILES.group, "0", mkstream=True)
+    await redis.xadd(FILES.name, {"a": "b"})
+    await redis.xadd(FILES.name, {"a": "b"})
+    await redis.xreadgroup(FILES.group, "w", {FILES.name: ">"}, count=1)
+    readers = (await groups.collect(redis, STREAMS))[FILES.name]
+    (group,) = readers.groups
+    assert (readers.added, group.declared, group.undelivered, group.unacknowledged) == (2, True, 1, 1)
+    assert [(c.name, c.unacknowledged) for c in group.consumers] == [("w", 1)]
+
+
+async def test_a_sample_has_the_delays_of_what_was_published_since(shelf: Shelf, db: Database, redis: Redis) -> None:
+    now = datetime.now(UTC)
+    await shelf.put(State.PUBLISHED, at=now - timedelta(seconds=9), published_at=now - timedelta(seconds=7))
+    await shelf.put(State.PUBLISHED, at=now - timedelta(hours=1))
+    await shelf.put(State.PUBLISHED, at=now - timedelta(seconds=9), published_at=now, attempts=2)
+    sample = await samples.take(db, redis, STREAMS, since=now - timedelta(seconds=30))
+    assert [round(delay, 1) for delay in sample.delays] == [2.0]
+    assert (sample.kept, sample.added) == (3, 0)
+
+
+async def test_outages_are_kept_and_those_of_several_relays_are_one(db: Database) -> None:
+    await downtime.record(db, "redis", 0.2, 3)
+    assert await downtime.latest(db) == [], "a flicker is no news"
+    await downtime.record(db, "redis", 30.0, 3)
+    await downtime.record(db, "redis", 29.5, 8)
+    await downtime.record(db, "mongodb", 5.0, None)
+    kept = downtime.merged(await downtime.latest(db))
+    assert sorted((o.server, o.waited) for o in kept) == [("mongodb", None), ("redis", 8)]
+
+
+def test_an_outage_that_lasts_is_not_over_because_one_relay_is_through() -> None:
+    hour = timedelta(hours=1)
+    ours = Downtime("redis", NOW)
+    theirs = Downtime("redis", NOW + timedelta(seconds=1), NOW + hour)
+    earlier = Downtime("redis", NOW - 2 * hour, NOW - hour, 4)
+    assert downtime.merged([theirs, ours, earlier]) == [ours, earlier]
+
+
+# --- the sentence
+
+
+def a_sample(**changes: Any) -> Sample:
+    """All is well."""
+    queue = Queue({FILES.name: Depth(5, 0, 0)}, True, None, "noeviction")
+    partitions = tuple(
+        {"stream": FILES.name, "number": n, "owner": "r", "expires_in_seconds": 5.0, "token": 1, "batch": 1}
+        for n in range(4)
+    )
+    messages = dict.fromkeys(State, 0)
+    status = Status(NOW, messages, None, queue, partitions, ({"id": "r"},), ())
+    group = Group(FILES.group, True, 0, 0, (Consumer("w", 0, 1.0),))
+    sample = Sample(status, {FILES.name: Readers((group,), 5)}, 0, 5, (), (), (), ())
+    known = {name: changes.pop(name) for name in ("readers", "queued") if name in changes}
+    return replace(sample, status=replace(status, **changes), **known)
+
+
+def counts(**states: int) -> dict[State, int]:
+    return {state: states.get(state.value, 0) for state in State}
+
+
+DOWN = Queue({FILES.name: Depth()}, False, "refused")
+OLD = Queued(ObjectId(), "a", "f", None, NOW - timedelta(hours=1))
+SILENT = Readers((Group(FILES.group, True, 3, 0, (Consumer("w", 0, 400.0),)),), 5)
+NOBODY = Readers((Group(FILES.group, True, 3, 0, ()),), 5)
+HOLDS = Readers((Group(FILES.group, True, 0, 2, (Consumer("w-2", 2, 4000.0),)),), 5)
+FREE = ({"stream": "s", "number": 3, "owner": None, "expires_in_seconds": None, "token": 0, "batch": 0},)
+
+
+@pytest.mark.parametrize(
+    ("changes", "level", "seen"),
+    [
+        ({}, Level.WELL, "All is well. Nothing waits"),
+        ({"messages": counts(pending=3)}, Level.WELL, "All is well. 3 messages are on the way"),
+        ({"queue": DOWN, "messages": counts(pending=1200)}, Level.BROKEN, "1,200 messages wait in MongoDB"),
+        ({"queue": Queue({}, True, "x: NOPERM")}, Level.BROKEN, "Redis does not do as asked: x: NOPERM"),
+        ({"relays": (), "messages": counts(pending=1)}, Level.BROKEN, "No relay is running: 1 message waits"),
+        ({"oldest_pending_seconds": 90.0, "messages": counts(pending=1)}, Level.BROKEN, "waited for 1 min 30 s"),
+        ({"partitions": FREE, "messages": counts(pending=1)}, Level.LOOK, "1 partition without an owner (s/3)"),
+        ({"readers": {FILES.name: SILENT}}, Level.BROKEN, "no worker has asked for 6 min 40 s"),
+        ({"readers": {FILES.name: NOBODY}}, Level.BROKEN, "3 entries of file_parsing_queue wait, and no worker has"),
+        ({"readers": {FILES.name: HOLDS}}, Level.LOOK, "The worker w-2 has held 2 entries"),
+        ({"queued": (OLD,)}, Level.BROKEN, "A file is queued, and nothing is on its way"),
+        ({"queued": (OLD,), "messages": counts(pending=1)}, Level.WELL, "All is well"),
+        ({"messages": counts(dead=2)}, Level.LOOK, "2 messages could not be delivered"),
+    ],
+)
+def test_the_first_sentence_names_what_matters_most(changes: dict[str, Any], level: Level, seen: str) -> None:
+    first = diagnosis.diagnose(a_sample(**changes))[0]
+    assert seen in first.seen
+    assert first.level is level
+    assert first.do
+
+
+def test_what_stands_still_comes_before_what_can_wait() -> None:
+    found = diagnosis.diagnose(a_sample(queue=DOWN, relays=(), messages=counts(dead=1, pending=4)))
+    assert [finding.level for finding in found] == [Level.BROKEN, Level.BROKEN, Level.LOOK]
