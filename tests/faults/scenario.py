@@ -95,6 +95,10 @@ class Scenario:
 
         await eventually(all_held, 20, what="every partition has an owner")
 
+    async def leases(self) -> dict[str, int]:
+        """The token of each partition's lease."""
+        return {lease["_id"]: lease["token"] async for lease in self.database[schema.PARTITIONS].find()}
+
     def told(self, event: str, level: str | None = None) -> bool:
         """Whether a relay in this process has logged `event`, at `level` if given."""
         return any(event in line["event"] and level in (None, line["log_level"]) for line in self._logs)
