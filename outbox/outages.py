@@ -53,6 +53,9 @@ _REDIS_ACCESS = (redis_errors.AuthenticationError, redis_errors.NoPermissionErro
 _MONGO_ACCESS = frozenset({13, 18, 8000})
 """Unauthorized, AuthenticationFailed, AtlasError."""
 
+_MONGO_HISTORY_LOST = 286
+"""ChangeStreamHistoryLost: a change stream fell behind the oplog. It is opened again at the present."""
+
 
 def classify(error: BaseException) -> Trouble | None:
     """The trouble that `error` tells of, or None when it is not a server's: then it is a defect, and should stop us."""
@@ -87,4 +90,6 @@ def _passes(error: mongo_errors.PyMongoError) -> bool:
         "RetryableWriteError",
         "ResumableChangeStreamError",
     )
+    if isinstance(error, mongo_errors.OperationFailure) and error.code == _MONGO_HISTORY_LOST:
+        return True
     return any(error.has_error_label(label) for label in labels) or isinstance(error, mongo_errors.WriteConcernError)

@@ -266,3 +266,16 @@ async def test_requests_are_held_at_random(scenario: Scenario, network: Proxy, d
                 network.release()
         await scenario.comes_to_rest()
     await scenario.stays_at_rest()
+
+
+async def test_a_change_stream_falls_silent_and_the_sweep_finds_everything(scenario: Scenario) -> None:
+    async with scenario.relay():
+        await scenario.append_many(10)
+        await scenario.comes_to_rest()
+        rule = scenario.to_mongo.rule(Way.HOLD, b"getMore", times=10**6)
+        await eventually(lambda: rule.picked)  # from now on, no hint comes
+        await scenario.append_many(30)
+        await scenario.comes_to_rest()
+        scenario.to_mongo.heal()
+        scenario.to_mongo.release()
+    await scenario.stays_at_rest()
