@@ -66,6 +66,11 @@ class Gap:
     """Refused: the batch does not follow what Redis has, or its stream is another one, so that Redis has lost data."""
 
 
+@dataclass(frozen=True, slots=True)
+class Full:
+    """Refused: as much as is allowed waits in the stream for a worker already."""
+
+
 class Script:
     """A Lua script, sent by its digest, and whole when the server does not know it (nothing was run then)."""
 
@@ -85,6 +90,7 @@ class Script:
 
 
 _OPEN, _PUBLISH, _SCAN, _STAMP = Script("open"), Script("publish"), Script("scan"), Script("stamp")
+_ROOM = Script("room")
 
 
 class Checkpoints:
@@ -118,23 +124,47 @@ class Checkpoints:
         return Opened(Progress(int(batch), tag), previous, _read_messages(messages), marker, bool(other))
 
     async def publish(
-        self, partition: Partition, token: int, batch: Progress, messages: Sequence[Message], *, after: str
-    ) -> Published | Fenced | Gap:
+        self,
+        partition: Partition,
+        token: int,
+        batch: Progress,
+        messages: Sequence[Message],
+        *,
+        after: str,
+        room: int = 0,
+    ) -> Published | Fenced | Gap | Full:
         """Add `messages` to the stream as `batch`, which follows the one tagged `after`. Repeating it adds nothing.
 
         Returns once the batch is confirmed. Unconfirmed, or an error: it may be there all the same.
+
+        :param room: nothing is added when the stream's `max_undelivered` leaves no room for so many. The same for every
+            batch of a stream, however small, so that partitions with little to send do not keep out the others.
         """
         sent = " ".join(f"{message.id}:{message.attempts + 1}" for message in messages)
         entries = json.dumps([message.entry() for message in messages], ensure_ascii=False, separators=(",", ":"))
-        args: list[str | int] = [token, batch.batch, batch.tag, after, sent, entries]
+        stream = self._streams[partition.stream]
+        pressure: list[str | int] = [stream.group, stream.most_before(room)]
+        args: list[str | int] = [token, batch.batch, batch.tag, after, sent, entries, *pressure]
         status, *rest = await _PUBLISH.run(self._redis, _keys(partition), args, self._confirm)
         match status:
             case "published" | "repeated":
                 return Published(rest[0], rest[1], status == "repeated")
             case "fenced":
                 return Fenced(int(rest[0] or 0))
+            case "full":
+                return Full()
             case _:
                 return Gap()
+
+    def batch_size(self, partition: Partition, wanted: int) -> int:
+        """How many messages a batch may have."""
+        return self._streams[partition.stream].batch_size(wanted)
+
+    async def has_room(self, partition: Partition, room: int) -> bool:
+        """Whether the stream's `max_undelivered` leaves room for so many messages."""
+        stream = self._streams[partition.stream]
+        most = stream.most_before(room)
+        return most < 0 or bool((await _ROOM.run(self._redis, [stream.name], [stream.group, most]))[0])
 
     async def scan(
         self, partition: Partition, token: int, opened: Opened, *, page: int = 1000

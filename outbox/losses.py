@@ -62,12 +62,16 @@ class Losses:
                 values: Document = {"batch": at.batch, "tag": at.tag, "attempts": attempt}
                 survived = await self._messages.update_many(
                     {**here, "state": State.PUBLISHED.value, "attempts": {"$lte": attempt}},
-                    {"$set": values},
+                    {"$set": values, **_WHERE_UNKNOWN},
                     session=session,
                 )
                 unmarked = await self._messages.update_many(
                     {**here, "state": State.PENDING.value, "attempts": {"$lt": attempt}},
-                    {"$set": {**values, "state": State.PUBLISHED.value}, "$currentDate": {"published_at": True}},
+                    {
+                        "$set": {**values, "state": State.PUBLISHED.value},
+                        "$currentDate": {"published_at": True},
+                        **_WHERE_UNKNOWN,
+                    },
                     session=session,
                 )
                 kept += survived.matched_count + unmarked.matched_count
@@ -98,6 +102,9 @@ class Losses:
             )
         return Taken(recovered.modified_count, completed.modified_count)
 
+
+_WHERE_UNKNOWN: Document = {"$unset": {"entries": ""}}
+"""What is on record may be the entry of another attempt, or of a history that is gone."""
 
 _TAKE_BACK: list[Document] = [
     {

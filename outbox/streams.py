@@ -133,6 +133,20 @@ class Stream:
         """The number of the partition of `key`: CRC-32 (IEEE) of its UTF-8 bytes, modulo `partitions`."""
         return zlib.crc32(key.encode()) % self.partitions
 
+    def batch_size(self, wanted: int) -> int:
+        """How many messages one batch may have: `wanted`, or half of what may wait in the stream.
+
+        Half, so that workers still have something to do when a batch has just not fitted.
+        """
+        return min(wanted, max(1, self.max_undelivered // 2)) if self.max_undelivered else wanted
+
+    def most_before(self, room: int) -> int:
+        """How many entries may wait in the stream for there to be `room` for so many more; -1: any number.
+
+        Entries of its own group. One that somebody else has left behind must not stop the work of all.
+        """
+        return max(0, self.max_undelivered - room) if self.max_undelivered else -1
+
     def checkpoint_key(self, number: int) -> str:
         """The Redis key of a partition's checkpoint, in the same cluster slot as the stream.
 

@@ -10,7 +10,7 @@ from enum import Enum
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
 
-from outbox.checkpoint import Checkpoints, Fenced, Gap, Published, Sent, new_tag
+from outbox.checkpoint import Checkpoints, Fenced, Full, Gap, Published, Sent, new_tag
 from outbox.errors import LookAgain
 from outbox.leases import Lease, LeaseLost, Leases, Progress
 from outbox.message import Message
@@ -28,6 +28,8 @@ class Outcome(Enum):
     EMPTY = "empty"
     REFUSED = "refused"
     """Redis would not take the batch, or something else is not as it was: what is there must be looked at first."""
+    FULL = "full"
+    """As much as is allowed waits in the stream for a worker: the rest waits in MongoDB."""
     LEASE_LOST = "lease lost"
 
 
@@ -52,6 +54,8 @@ class Drained:
                 return Next.AGAIN
             case Outcome.EMPTY:
                 return Next.WAIT
+            case Outcome.FULL:
+                return Next.PAUSE
             case Outcome.LEASE_LOST:
                 return Next.END
 
@@ -82,6 +86,8 @@ class Drainer:
         self._leases = leases
         self._recovery = recovery
         self._settings = settings
+        self._batch_size = checkpoints.batch_size(lease.partition, settings.relay_batch_size)
+        self._full_at: float | None = None
         self._session: AsyncClientSession | None = None
         self._progress: Progress | None = None
         self._verified = 0.0
@@ -120,16 +126,23 @@ class Drainer:
             if not await self._still_there(self._progress):
                 return await self._refused()
             self._verified = time.monotonic()
+        held_back = self._held_back()
+        if self._full_at and not await self._checkpoints.has_room(self.lease.partition, self._batch_size):
+            return Drained(Outcome.FULL, held_back=held_back, reconciled=reconciled)
+        self._full_at = None
         fetched = await self._store.fetch(
             self.lease.partition,
             self._session,
-            limit=self._settings.relay_batch_size,
+            limit=self._batch_size,
             max_bytes=self._settings.relay_batch_bytes,
         )
         buried = await self._store.bury(fetched.poison)
         latency = None
         if fetched.messages:
             answer = await self._publish(fetched, self._session, self._progress)
+            if isinstance(answer, Full):
+                self._full_at = time.monotonic()
+                return Drained(Outcome.FULL, buried=buried, held_back=held_back, reconciled=reconciled)
             if not isinstance(answer, Published):
                 return await self._refused()
             latency = _latency(fetched.messages, answer)
@@ -138,19 +151,25 @@ class Drainer:
             len(fetched.messages),
             buried,
             time.perf_counter() - started,
-            reconciled=reconciled,
-            latency=latency,
+            held_back,
+            reconciled,
+            latency,
         )
 
     async def _publish(
         self, fetched: Fetched, session: AsyncClientSession, progress: Progress
-    ) -> Published | Fenced | Gap:
+    ) -> Published | Fenced | Gap | Full:
         """Publish the next batch, then mark it. In this order: a message marked first could be lost by a crash."""
         reached = Progress(progress.batch + 1, new_tag())
         if not self._trusted():
             raise LeaseLost(f"{self.lease.partition}: the lease ran out while fetching")
         answer = await self._checkpoints.publish(
-            self.lease.partition, self.lease.token, reached, fetched.messages, after=progress.tag
+            self.lease.partition,
+            self.lease.token,
+            reached,
+            fetched.messages,
+            after=progress.tag,
+            room=self._batch_size,
         )
         if isinstance(answer, Published):
             # The lease first: so no message ever carries a batch above its lease's, and one comparison tells a loss.
@@ -159,6 +178,13 @@ class Drainer:
             await self._store.mark(held, session, sent, (answer.first, answer.last))
             self._progress, self._verified = reached, time.monotonic()
         return answer
+
+    def _held_back(self) -> float:
+        """Seconds since the stream was last found to be full; 0 when it was not."""
+        if self._full_at is None:
+            return 0.0
+        before, self._full_at = self._full_at, time.monotonic()
+        return self._full_at - before
 
     async def _still_there(self, progress: Progress) -> bool:
         opened = await self._checkpoints.look(self.lease.partition, self.lease.token)

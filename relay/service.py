@@ -15,6 +15,7 @@ from relay.outage import Outages
 from relay.waiting import first
 
 BACKOFF_CAP_SECONDS = 5.0
+PAUSE_SECONDS = 0.25
 
 
 class Next(Enum):
@@ -22,6 +23,8 @@ class Next(Enum):
 
     AGAIN = "again"
     WAIT = "wait"
+    PAUSE = "pause"
+    """For a moment, and whatever wakes: there is something to do, and it cannot be done yet."""
     END = "end"
 
 
@@ -75,6 +78,9 @@ class Service:
                 case Next.WAIT:
                     # With jitter, so that many relays do not ask at the same moment.
                     await first(self._woken, self._quiet, seconds=self._interval * random.uniform(0.8, 1.2))
+                case Next.PAUSE:
+                    # With so much jitter that none of many which wait for one thing is always the first to get it.
+                    await first(self._quiet, seconds=PAUSE_SECONDS * random.uniform(0.2, 1.8))
                 case Next.END:
                     return
         await self._outages.well(self.name)

@@ -23,7 +23,7 @@ from outbox.embedded import Mongod, Process, RedisServer
 from outbox.errors import OutboxError
 from outbox.schema import Database, Document
 from outbox.settings import OutboxSettings, StreamSetting
-from outbox.streams import Stream
+from outbox.streams import Stream, record_key
 from outbox.topology import AnyRedis
 
 CACHE_GIGABYTES = 1.0
@@ -54,7 +54,7 @@ class Ground:
 
     async def clear(self, *, partitions: int = 4) -> None:
         """An empty outbox with that many partitions, and nothing of it in Redis."""
-        declared = StreamSetting(name=self.stream.name, group=self.stream.group, partitions=partitions)
+        declared = self.settings.outbox_streams[0].model_copy(update={"partitions": partitions})
         await self.remove()
         self.settings = self.settings.model_copy(update={"outbox_streams": [declared]})
         await schema.ensure(self.database, self.settings.streams)
@@ -62,7 +62,8 @@ class Ground:
     async def forget(self) -> None:
         """Take from Redis all that it knows of this bench, as a FLUSHALL would, and leave the rest alone."""
         numbers = range(self.stream.partitions)
-        await self.redis.delete(self.stream.name, *(self.stream.checkpoint_key(number) for number in numbers))
+        checkpoints = (self.stream.checkpoint_key(number) for number in numbers)
+        await self.redis.delete(self.stream.name, record_key(self.stream.name), *checkpoints)
 
     async def remove(self) -> None:
         """Drop the database, and delete the keys."""
@@ -143,7 +144,8 @@ async def prepared(settings: OutboxSettings, mongodb_uri: str | None, redis_url:
                 "mongodb_uri": SecretStr(mongodb_uri),
                 "mongodb_database": name,
                 "redis_url": SecretStr(redis_url),
-                "outbox_streams": [StreamSetting(name=name, group="bench")],
+                # No worker reads what is measured here.
+                "outbox_streams": [StreamSetting(name=name, group="bench", max_undelivered=0, trim=False)],
             }
         )
         client = await stack.enter_async_context(connect_mongo(settings))

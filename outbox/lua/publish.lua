@@ -6,10 +6,12 @@
 -- ARGV[5] messages, 'id:attempt' by spaces
 -- ARGV[6] entries, as JSON: a list of lists of words (name, value, name, value, …). One argument, because thousands
 --         of them take client and server several times longer to write and read.
+-- ARGV[7] consumer group   ARGV[8] the most that it may have to be given still, before this batch; -1: no limit
 --
 -- {'published', first entry, last entry}
 -- {'repeated', first entry, last entry}   this very batch is there already: a retry after a lost reply
 -- {'fenced', token there or ''}           another owner has opened, or the checkpoint is gone
+-- {'full'}                                the group is behind by more than that: nothing was added
 -- {'gap'}                                 it does not follow what is there, or the stream is another one
 
 local there = redis.call('HMGET', KEYS[1], 'token', 'tag', 'marker', 'first', 'last')
@@ -23,6 +25,9 @@ end
 local marker, last, added = recognize(KEYS[2], KEYS[3])
 if there[2] ~= ARGV[4] or not marker or there[3] ~= marker then
   return {'gap'}
+end
+if ARGV[8] ~= '-1' and waits_for_more_than(tonumber(ARGV[8]), KEYS[2], ARGV[7]) then
+  return {'full'}
 end
 
 local first

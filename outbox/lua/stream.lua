@@ -38,3 +38,19 @@ local function recognize(stream, record)
   local same = known[1] and not behind(last, added, known[2], known[3])
   return same and known[1], last, added
 end
+
+-- Whether the group has still to be given more than `limit` entries. Cheap, however long the stream is.
+local function waits_for_more_than(limit, stream, group)
+  if redis.call('XLEN', stream) <= limit then return false end
+  for _, flat in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
+    local values = {}
+    for i = 1, #flat, 2 do values[flat[i]] = flat[i + 1] end
+    if values['name'] == group then
+      if values['lag'] then return values['lag'] > limit end
+      -- Redis has lost count, because entries ahead of the group were deleted.
+      local ahead = redis.call('XRANGE', stream, '(' .. values['last-delivered-id'], '+', 'COUNT', limit + 1)
+      return #ahead > limit
+    end
+  end
+  return true
+end

@@ -1,0 +1,7 @@
+-- Whether a stream has room for another batch.
+--
+-- KEYS[1] stream   ARGV[1] consumer group   ARGV[2] the most that it may have to be given still
+--
+-- {1 room | 0 none}
+
+return {waits_for_more_than(tonumber(ARGV[2]), KEYS[1], ARGV[1]) and 0 or 1}
