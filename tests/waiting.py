@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
+
+PATIENCE = 3 if "PYTEST_XDIST_WORKER" in os.environ else 1
+"""What is promised in seconds is promised on a machine that does nothing else: several tests at a time wait longer."""
 
 
 @overload
@@ -27,7 +31,7 @@ async def eventually(probe: Callable[[], Any], seconds: float = 10, every: float
 
     An AssertionError that the probe raises counts as not yet, and is the one shown in the end.
     """
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds * PATIENCE
     while True:
         last: object = None
         try:
@@ -47,7 +51,7 @@ async def eventually(probe: Callable[[], Any], seconds: float = 10, every: float
 
 def eventually_sync(probe: Callable[[], T], seconds: float = 10, every: float = 0.02, *, what: str = "") -> T:
     """The same for a test without an event loop."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds * PATIENCE
     while True:
         last: object = None
         try:
@@ -79,4 +83,6 @@ async def pass_by(seconds: float) -> None:
 
 def _check(deadline: float, seconds: float, what: str, last: object) -> None:
     if time.monotonic() > deadline:
-        raise AssertionError(f"{what or 'it'} did not happen in {seconds:g} s; the probe's last answer: {last!r}")
+        raise AssertionError(
+            f"{what or 'it'} did not happen in {seconds * PATIENCE:g} s; the probe's last answer: {last!r}"
+        )
