@@ -10,7 +10,7 @@ from bson import ObjectId
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from api import bodies, labels, multipart, traces
+from api import bodies, labels, multipart
 from api.access import Requires
 from api.documentation import problems
 from api.errors import BodyStalled, BodyTooLarge, ClientGone, MalformedForm, NotAForm, TooManyFiles, WrongParts
@@ -19,7 +19,7 @@ from api.metrics import Metrics
 from api.state import Bounded, Current
 from api.upload import Upload
 from api.views import FilesView, FileView, FolderId, ReparseRequest, ReparseView, UploadView
-from outbox import contents, files, idempotency
+from outbox import contents, files, idempotency, traces
 from outbox.errors import (
     CommitUnknown,
     KeyTaken,
@@ -128,7 +128,8 @@ async def upload(
     with pymongo.timeout(settings.api_read_seconds):
         await state.gate.require()
         known = await idempotency.find(state.database, idempotency_key) if idempotency_key else None
-    answer, repeated = await Upload(state, idempotency_key, known, traces.headers(request)).take(pieces)
+    with traces.appending(request.headers) as told:
+        answer, repeated = await Upload(state, idempotency_key, known, told).take(pieces)
     if not repeated:
         _appended(request, len(answer["files"]))
     headers = {"Location": f"/files/{answer['id']}", **({"Idempotent-Replayed": "true"} if repeated else {})}
@@ -150,15 +151,16 @@ async def reparse_files(request: Request, state: Current, wanted: ReparseRequest
     file_ids = read_ids(wanted.files_id)
     with pymongo.timeout(state.settings.api_read_seconds):
         await state.gate.require()
-    queued = await reparse(
-        state.database,
-        state.outbox,
-        file_ids,
-        folder_id=wanted.folder_id,
-        priority=wanted.priority,
-        headers=traces.headers(request),
-        seconds=state.settings.api_commit_seconds,
-    )
+    with traces.appending(request.headers) as told:
+        queued = await reparse(
+            state.database,
+            state.outbox,
+            file_ids,
+            folder_id=wanted.folder_id,
+            priority=wanted.priority,
+            headers=told,
+            seconds=state.settings.api_commit_seconds,
+        )
     _appended(request, len(queued))
     log.info("queued_again", messages={str(file_id): str(queued[file_id]) for file_id in file_ids})
     return ReparseView(files_id=[str(file_id) for file_id in file_ids], parsing=files.QUEUED)

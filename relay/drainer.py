@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+import structlog
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
 
+from outbox import traces
 from outbox.checkpoint import Checkpoints, Fenced, Full, Gap, Published, Sent, new_tag
 from outbox.errors import LookAgain
 from outbox.leases import Lease, LeaseLost, Leases, Progress
@@ -19,6 +21,8 @@ from outbox.store import Fetched, Store
 from relay.recovery import Reconciled, Recovery
 from relay.service import Next
 from relay.settings import RelaySettings
+
+log = structlog.get_logger(__name__)
 
 
 class Outcome(Enum):
@@ -137,6 +141,9 @@ class Drainer:
             max_bytes=self._settings.relay_batch_bytes,
         )
         buried = await self._store.bury(fetched.poison)
+        if buried:
+            reasons = sorted({poison.reason[:200] for poison in fetched.poison})[:3]
+            log.error("messages cannot be sent, and are dead", partition=str(self.lease.partition), reasons=reasons)
         latency = None
         if fetched.messages:
             answer = await self._publish(fetched, self._session, self._progress)
@@ -160,6 +167,7 @@ class Drainer:
         self, fetched: Fetched, session: AsyncClientSession, progress: Progress
     ) -> Published | Fenced | Gap | Full:
         """Publish the next batch, then mark it. In this order: a message marked first could be lost by a crash."""
+        began = time.time_ns()
         reached = Progress(progress.batch + 1, new_tag())
         if not self._trusted():
             raise LeaseLost(f"{self.lease.partition}: the lease ran out while fetching")
@@ -177,6 +185,7 @@ class Drainer:
             sent = [Sent(message.id, message.attempts + 1) for message in fetched.messages]
             await self._store.mark(held, session, sent, (answer.first, answer.last))
             self._progress, self._verified = reached, time.monotonic()
+            traces.published(self.lease.partition.stream, fetched.messages, began)
         return answer
 
     def _held_back(self) -> float:

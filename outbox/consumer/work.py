@@ -8,6 +8,7 @@ the end of its process.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 import itertools
 import random
@@ -22,6 +23,7 @@ from pymongo import AsyncMongoClient, MongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import ConnectionFailure, PyMongoError
 
+from outbox import traces
 from outbox.checkpoint import Sent
 from outbox.consumer.completion import TRANSACTION, Standing, Superseded, complete, complete_sync, look
 from outbox.consumer.failures import Failed, Unsettled
@@ -117,6 +119,10 @@ class Work:
                 raise Superseded  # that was the conflict
 
     async def _once(self, stream: Stream, message: Message, hand: Hand) -> None:
+        with traces.handling(stream.name, message.headers, str(message.id), message.attempt):
+            await self._handle(stream, message, hand)
+
+    async def _handle(self, stream: Stream, message: Message, hand: Hand) -> None:
         database = self._client[self._database]
         if not self._handler.with_session:
             await self._call(hand, message)
@@ -139,7 +145,7 @@ class Work:
 
     async def _in_thread(self, hand: Hand, work: Callable[[], None]) -> None:
         assert self._threads
-        future = self._threads.submit(work)
+        future = self._threads.submit(contextvars.copy_context().run, work)  # with the trace it belongs to
         try:
             await hand.run(asyncio.wrap_future(future))
         except Abandoned:
