@@ -17,7 +17,7 @@ from outbox.confirmation import Confirm
 from outbox.errors import LookAgain
 from outbox.leases import Progress
 from outbox.message import Message
-from outbox.streams import Partition, Streams, checkpoint_key, record_key
+from outbox.streams import Partition, Stream, Streams, checkpoint_key, record_key
 from outbox.topology import AnyRedis
 
 
@@ -101,10 +101,14 @@ class Checkpoints:
     was made for.
     """
 
-    def __init__(self, redis: AnyRedis, streams: Streams, confirm: Confirm = Confirm.NONE) -> None:
+    def __init__(
+        self, redis: AnyRedis, streams: Streams, confirm: Confirm = Confirm.NONE, *, bounded: bool = True
+    ) -> None:
+        """`bounded`: whether the streams' `max_undelivered` counts."""
         self._redis = redis
         self._streams = streams
         self._confirm = confirm
+        self._bounded = bounded
 
     async def open(self, partition: Partition, token: int) -> Opened | Fenced:
         """Read the checkpoint and shut out older tokens. What is found is confirmed. Repeating it changes nothing."""
@@ -143,7 +147,7 @@ class Checkpoints:
         sent = " ".join(f"{message.id}:{message.attempts + 1}" for message in messages)
         entries = json.dumps([message.entry() for message in messages], ensure_ascii=False, separators=(",", ":"))
         stream = self._streams[partition.stream]
-        pressure: list[str | int] = [stream.group, stream.most_before(room)]
+        pressure: list[str | int] = [stream.group, self._most_before(stream, room)]
         args: list[str | int] = [token, batch.batch, batch.tag, after, sent, entries, *pressure]
         status, *rest = await _PUBLISH.run(self._redis, _keys(partition), args, self._confirm)
         match status:
@@ -163,8 +167,11 @@ class Checkpoints:
     async def has_room(self, partition: Partition, room: int) -> bool:
         """Whether the stream's `max_undelivered` leaves room for so many messages."""
         stream = self._streams[partition.stream]
-        most = stream.most_before(room)
+        most = self._most_before(stream, room)
         return most < 0 or bool((await _ROOM.run(self._redis, [stream.name], [stream.group, most]))[0])
+
+    def _most_before(self, stream: Stream, room: int) -> int:
+        return stream.most_before(room) if self._bounded else -1
 
     async def scan(
         self, partition: Partition, token: int, opened: Opened, *, page: int = 1000

@@ -96,7 +96,7 @@ class Stream:
     rescue_seconds: float = 300.0
     priorities: tuple[Priority, ...] = ()
     priority: Priority = Priority.NORMAL
-    max_undelivered: int = 10_000
+    max_undelivered: int = 200_000
     trim: bool = True
     ignore_groups_after_seconds: float | None = None
 

@@ -22,7 +22,9 @@ log = structlog.get_logger(__name__)
 
 
 def relay(
-    once: Annotated[bool, typer.Option("--once", help="Drain until nothing is pending, then exit.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Drain until nothing is pending, then exit; whether workers read or not.")
+    ] = False,
     host: Annotated[str | None, typer.Option(help="Where /healthz, /readyz and /metrics are served.")] = None,
     port: Annotated[int | None, typer.Option(help="0 picks a free port.", min=0, max=65535)] = None,
 ) -> None:

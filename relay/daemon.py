@@ -105,7 +105,8 @@ class Relay:
     async def _serve(self, client: AsyncMongoClient[Document], redis: AnyRedis, store: Store, outages: Outages) -> None:
         settings, database = self._settings, client[self._outbox_settings.mongodb_database]
         leases = Leases(database, self._streams, self._me, seconds=settings.relay_lease_seconds)
-        checkpoints = Checkpoints(redis, self._streams, settings.relay_confirm)
+        # Whoever waits for the outbox to be empty does not wait for workers.
+        checkpoints = Checkpoints(redis, self._streams, settings.relay_confirm, bounded=not self._until_empty)
         recovery = Recovery(database, store, Losses(database, self._streams), checkpoints, leases)
 
         def service(name: str, run_once: Callable[[], Awaitable[Pass]], interval: float = 1.0) -> Service:

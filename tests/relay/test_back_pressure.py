@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections import Counter
@@ -193,3 +194,17 @@ async def test_every_partition_gets_its_share_and_all_go_on_within_a_second(
     # Whose turn it is, is left to chance: one by one they would all be kept waiting by the large one.
     assert min(served[number] for number in range(4)) > 0
     assert await mongo[database][OUTBOX].count_documents({"state": "pending"}) > 400
+
+
+async def test_once_empties_the_outbox_whether_workers_read_or_not(
+    bounded: World, mongodb_uri: str, redis_url: str, tmp_path: Path
+) -> None:
+    await append(bounded, 25)
+    declared = {"name": NAME, "group": GROUP, "partitions": STREAM.partitions, "max_undelivered": MOST}
+    environment = {
+        "MONGODB_URI": mongodb_uri, "MONGODB_DATABASE": bounded.database.name, "REDIS_URL": redis_url,
+        "OUTBOX_STREAMS": json.dumps([declared]),
+    }  # fmt: skip
+    with a_relay(tmp_path / "relay.log", environment, "--once") as relay:
+        assert await asyncio.to_thread(relay.wait) == 0
+    assert await bounded.redis.xlen(NAME) == 25
