@@ -45,6 +45,10 @@ class Elsewhere(Scenario):
     def settings(self) -> OutboxSettings:
         return self._settings
 
+    def let_relays_be(self, settings: OutboxSettings) -> None:
+        """Relays are another user from now on than who appends, and so is the judge at Redis."""
+        self._settings = settings
+
     @asynccontextmanager
     async def at_redis(self, server: RedisServer | None = None, *, patience: float = 5) -> AsyncIterator[Redis]:
         settings = load(OutboxSettings, redis_url=server.url) if server else self._settings
@@ -81,7 +85,7 @@ class Elsewhere(Scenario):
 
 @asynccontextmanager
 async def elsewhere(folder: Path, **settings: Any) -> AsyncIterator[Elsewhere]:
-    """A scenario in a database of its own, which is set up and dropped by whom `settings` name."""
+    """A scenario in a database that whom `settings` name sets up."""
     loaded = load(OutboxSettings, **settings)
     async with connect_mongo(loaded, server_selection_seconds=30) as client:
         database = client[loaded.mongodb_database]

@@ -1,0 +1,199 @@
+"""Servers with users and TLS: each program works with the rights that the README gives it, and has no others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from bson import ObjectId
+from pymongo.errors import OperationFailure
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoPermissionError
+
+from api.app import create_app
+from api.settings import ApiSettings
+from outbox import replay, schema, stats
+from outbox.connections import connect_mongo, connect_redis
+from outbox.consumer import Consumer
+from outbox.schema import COLLECTIONS, OUTBOX
+from outbox.settings import OutboxSettings, load
+from tests.faults.elsewhere import Elsewhere, elsewhere
+from tests.faults.history import Appended, Lost, Settled
+from tests.faults.scenario import STREAM
+from tests.faults.secured import DATABASE, GuardedMongod, GuardedRedis, behind_tls
+from tests.waiting import eventually
+
+As = Callable[[str], OutboxSettings]
+
+
+@pytest.fixture(scope="module")
+def mongo_of_users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedMongod]:
+    with GuardedMongod(tmp_path_factory.mktemp("guarded")) as server:
+        server.guard()
+        yield server
+
+
+@pytest.fixture(scope="module")
+def redis_of_users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GuardedRedis]:
+    with GuardedRedis(tmp_path_factory.mktemp("guarded") / "redis") as server:
+        yield server
+
+
+@pytest.fixture
+async def as_(mongo_of_users: GuardedMongod, redis_of_users: GuardedRedis, tmp_path: Path) -> AsyncIterator[As]:
+    """The settings of one of the users."""
+    with redis_of_users.client() as root:
+        root.flushall()
+    with mongo_of_users.client() as root_of_mongo:
+        root_of_mongo.drop_database(DATABASE)  # its users are elsewhere, in `admin`
+    async with behind_tls((redis_of_users.host, redis_of_users.port), tmp_path) as (port, authority):
+
+        def settings(user: str) -> OutboxSettings:
+            at_redis = "api" if user == "operator" else user
+            return load(
+                OutboxSettings,
+                mongodb_uri=mongo_of_users.uri_of(user),
+                mongodb_database=DATABASE,
+                redis_url=f"rediss://{at_redis}:{at_redis}@127.0.0.1:{port}/0?ssl_ca_certs={authority}",
+            )
+
+        yield settings
+
+
+@pytest.fixture
+async def scenario(as_: As, tmp_path: Path) -> AsyncIterator[Elsewhere]:
+    operator = as_("operator").model_dump(include={"mongodb_uri", "mongodb_database", "redis_url"})
+    async with elsewhere(tmp_path, **operator) as made:
+        made.let_relays_be(as_("relay"))
+        yield made
+
+
+async def test_each_program_works_with_its_own_rights(
+    scenario: Elsewhere, as_: As, redis_of_users: GuardedRedis
+) -> None:
+    handled = []
+
+    async def handle(message: Any, session: Any) -> None:
+        handled.append(message.key)
+        files = session.client[DATABASE].files
+        await files.update_one({"_id": ObjectId(message.key)}, {"$set": {"parsing": "parsed"}}, session=session)
+
+    async with scenario.relay():
+        consumer = Consumer(as_("worker"), handle, name="one", silent_seconds=1)
+        working = asyncio.create_task(consumer.run())
+        app = create_app(load(ApiSettings), as_("api"))
+        async with app.router.lifespan_context(app) as shared:
+
+            async def with_state(scope: Any, receive: Any, send: Any) -> None:
+                scope["state"] = dict(shared or {})
+                await app(scope, receive, send)
+
+            transport = httpx.ASGITransport(with_state, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://api", timeout=60) as api:
+                await use(api, scenario)
+        await eventually(lambda: len(handled) >= 3, 20)
+        consumer.stop()
+        await working
+        assert not scenario.told("no change stream")
+        scenario.history.add(*map(Settled, handled))
+        with redis_of_users.client() as root:
+            before = [(fields["message_id"], int(fields["attempt"])) for _, fields in root.xrange(STREAM)]
+            root.delete(STREAM)
+        scenario.history.add(Lost((), tuple(before)))
+        await scenario.append_many(10)
+        await scenario.comes_to_rest()
+        assert scenario.told("redis has lost data")
+        assert not scenario.told("does not do as asked", "error"), scenario.everything_told()
+
+
+async def use(api: httpx.AsyncClient, scenario: Elsewhere) -> None:
+    """Each kind of thing that the API does."""
+    files = [("file", (f"{name}.txt", name.encode())) for name in "abc"]
+    uploaded = await api.post("/files", files=files, data={"folderId": "f"}, headers={"Idempotency-Key": "once"})
+    assert uploaded.status_code == 201, uploaded.text
+    ids = [file["id"] for file in uploaded.json()["files"]]
+    async for message in scenario.database[OUTBOX].find():
+        scenario.history.add(Appended(str(message["_id"]), message["key"]))
+    assert (await api.get(f"/files/{ids[0]}/content")).content == b"a"
+    for path in ("/files", "/queue", "/outbox/stats", "/outbox/messages", "/outbox/audit", "/health/ready", "/metrics"):
+        answer = await api.get(path)
+        assert answer.status_code == 200, answer.text
+    assert (await api.get("/health/ready")).json()["status"] == "ready"
+    await scenario.database[OUTBOX].insert_one(
+        {"_id": (dead := ObjectId()), "stream": STREAM, "key": "k", "state": "dead", "last_error": "x"},
+        bypass_document_validation=True,
+    )
+    assert (await api.post(f"/outbox/messages/{dead}/retry")).status_code == 200
+    await scenario.database[OUTBOX].delete_one({"_id": dead})
+    asked = await api.post("/outbox/replay", json={"ids": [str(ObjectId())]}, headers={"Idempotency-Key": "once"})
+    assert asked.status_code in (200, 202), asked.text
+
+
+async def test_an_operator_sets_up_looks_and_replays(scenario: Elsewhere, as_: As) -> None:
+    async with scenario.relay():
+        messages = await scenario.append_many(5)
+        await scenario.comes_to_rest()
+        settings = as_("operator")
+        async with connect_mongo(settings) as client, connect_redis(settings) as redis:
+            database = client[DATABASE]
+            assert await schema.ensure(database, settings.streams) == []
+            status = await stats.collect(database, redis, settings.streams)
+            assert status.queue.reachable
+            assert status.queue.error is None
+            await replay.replay(database, replay.Selection(ids=(ObjectId(messages[0]),)))
+
+
+@pytest.mark.parametrize(
+    ("user", "command"),
+    [
+        ("relay", ["FLUSHALL"]),
+        ("relay", ["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]),
+        ("relay", ["GET", "somebody else's"]),
+        ("worker", ["XADD", STREAM, "*", "a", "b"]),
+        ("worker", ["XTRIM", STREAM, "MAXLEN", "0"]),
+        ("worker", ["HSET", f"{{{STREAM}}}:outbox:0", "token", "9"]),
+        ("worker", ["DEL", STREAM]),
+        ("api", ["XADD", STREAM, "*", "a", "b"]),
+        ("api", ["XGROUP", "CREATE", STREAM, "g", "0", "MKSTREAM"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value[:2]),
+)
+async def test_redis_refuses_the_rest(as_: As, user: str, command: list[str]) -> None:
+    async with connect_redis(as_(user)) as redis:
+        assert await redis.ping()
+        with pytest.raises(NoPermissionError):
+            await redis.execute_command(*command)
+
+
+@pytest.mark.parametrize(
+    ("user", "collection"),
+    [
+        ("worker", "outbox_partitions"),
+        ("worker", "outbox_audit"),
+        ("api", "outbox_partitions"),
+        ("api", "outbox_relays"),
+    ],
+)
+async def test_mongodb_refuses_the_rest(scenario: Elsewhere, as_: As, user: str, collection: str) -> None:
+    assert collection in {known.name for known in COLLECTIONS}
+    async with connect_mongo(as_(user)) as client:
+        assert await client[DATABASE][collection].find_one({"_id": 0}) is None
+        for refused in (
+            client[DATABASE][collection].insert_one({"_id": ObjectId()}),
+            client[DATABASE].drop_collection(OUTBOX),
+            client["another"].things.find_one(),
+        ):
+            with pytest.raises(OperationFailure, match="not authorized"):
+                await refused
+
+
+async def test_a_server_that_nobody_vouches_for_is_not_spoken_to(as_: As) -> None:
+    settings = as_("relay")
+    stranger = load(OutboxSettings, redis_url=settings.redis_dsn.partition("?")[0])
+    async with connect_redis(stranger) as redis:
+        with pytest.raises(RedisConnectionError, match="certificate verify failed"):
+            await redis.ping()
