@@ -46,7 +46,7 @@ def without_mongodb() -> tuple[Finding, ...]:
     return (
         Finding(
             Level.BROKEN,
-            "MongoDB does not answer. Uploads are refused, and what is shown below is old.",
+            "MongoDB does not answer in time. Uploads are refused meanwhile, and what is shown below is old.",
             "Start it, or wait for its members to elect a primary. Messages that were committed are safe.",
         ),
     )

@@ -32,7 +32,7 @@ WATCHED_SECONDS = 1.0
 ALONE_SECONDS = 10.0
 """While nobody watches: so that who comes sees what was before."""
 
-SHARE = 0.1
+SHARE = 0.25
 """Looking takes this part of the time at most, so that a large or slow database is not slowed down further."""
 
 HISTORY = 900

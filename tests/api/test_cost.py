@@ -1,0 +1,93 @@
+"""What it costs to have the dashboard open in ten tabs while uploads come as fast as this machine takes them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from outbox.embedded import Mongod
+from outbox.schema import Database
+from outbox.settings import OutboxSettings
+from tests.api.serving import Api
+
+RATE = 500
+"""Uploads a second that are asked for; the machine may take fewer."""
+
+SECONDS = 15
+CLIENTS = 32
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Uploads a second, and CPU milliseconds of the API and of mongod for each."""
+
+    rate: float
+    api: float
+    mongod: float
+
+
+@asynccontextmanager
+async def tabs(url: str, count: int) -> AsyncIterator[None]:
+    async def watch() -> None:
+        async with httpx.AsyncClient(base_url=url, timeout=None) as client:
+            async with client.stream("GET", "/dashboard/events") as stream:
+                async for _ in stream.aiter_raw():
+                    pass
+
+    watching = [asyncio.create_task(watch()) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for task in watching:
+            task.cancel()
+        await asyncio.gather(*watching, return_exceptions=True)
+
+
+async def measure(api: Api, mongod: Mongod, count: int) -> Cost:
+    done = 0
+    began = time.monotonic()
+
+    async def upload(client: httpx.AsyncClient) -> None:
+        nonlocal done
+        while (passed := time.monotonic() - began) < SECONDS:
+            if done >= passed * RATE:
+                await asyncio.sleep(0.002)
+                continue
+            done += 1
+            form = {"files": {"file": ("a.txt", b"some text " * 20)}, "data": {"folderId": "load"}}
+            answer = await client.post("/files", **form)  # type: ignore[arg-type]
+            assert answer.status_code == 201
+
+    async with tabs(api.url, count), httpx.AsyncClient(base_url=api.url, timeout=60) as client:
+        processes = [psutil.Process(api.pid), psutil.Process(mongod.pid)]
+        before = [sum(process.cpu_times()[:2]) for process in processes]
+        await asyncio.gather(*(upload(client) for _ in range(CLIENTS)))
+        seconds = time.monotonic() - began
+        api_cpu, mongod_cpu = (sum(p.cpu_times()[:2]) - b for p, b in zip(processes, before, strict=True))
+    return Cost(done / seconds, 1000 * api_cpu / done, 1000 * mongod_cpu / done)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_ten_tabs_cost_little_under_load(
+    tmp_path: Path, outbox_settings: OutboxSettings, db: Database, mongod: Mongod
+) -> None:
+    with Api(tmp_path, outbox_settings) as api:
+        await measure(api, mongod, 0)  # what is slow the first time
+        without = await measure(api, mongod, 0)
+        ten = await measure(api, mongod, 10)
+        again = await measure(api, mongod, 0)
+    for name, cost in (("no tab", without), ("ten tabs", ten), ("no tab", again)):
+        print(
+            f"{name:9} {cost.rate:6.0f}/s   API {cost.api:5.2f} ms CPU/upload   mongod {cost.mongod:5.2f} ms CPU/upload"
+        )
+    assert ten.api < 1.5 * max(without.api, again.api)
+    assert ten.mongod < 1.5 * max(without.mongod, again.mongod)
