@@ -118,5 +118,6 @@ async def test_a_worker_is_well_when_it_asks_for_work(redis: Redis, redis_url: s
     assert check() == 1
     await redis.xgroup_create(FILES.name, FILES.group, "0", mkstream=True)
     assert check() == 1
+    await redis.xadd(FILES.name, {"file_id": "1"})  # Redis 7.0 knows a consumer only once it was given something
     await redis.xreadgroup(FILES.group, "demo-1", {FILES.name: ">"}, count=1)
     assert check() == 0
