@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from outbox import audit, files, transaction
-from outbox.append import Outbox
+from outbox.append import MAX_MESSAGE_BYTES
 from outbox.legacy import waiting_files
+from outbox.message import new_document
 from outbox.schema import FILES, OUTBOX, Database, Document
-from outbox.streams import FILE_STREAM, Priority, Streams
+from outbox.streams import FILE_STREAM, Priority, Stream, Streams
 from outbox.topology import AnyRedis
 
 FALLBACK = "parsing start"
-PAGE = 100
+PAGE = 200
 """Files in one transaction."""
 
 PATIENCE_SECONDS = 90.0
@@ -58,12 +60,14 @@ class Migration:
     a transaction, and its pollers, which do not claim what they work on.
     """
 
-    def __init__(self, database: Database, redis: AnyRedis, streams: Streams, outbox: Outbox) -> None:
+    def __init__(
+        self, database: Database, redis: AnyRedis, streams: Streams, *, max_message_bytes: int = MAX_MESSAGE_BYTES
+    ) -> None:
         self._database = database
         self._redis = redis
-        self._stream = streams[FILE_STREAM]
+        self._streams = streams
         self._family = [stream.name for stream in streams.family(FILE_STREAM)]
-        self._outbox = outbox
+        self._max_message_bytes = max_message_bytes
 
     async def count_waiting(self) -> int:
         """How many files are to be looked at: all that are in `parsing start` or `queued`."""
@@ -82,7 +86,7 @@ class Migration:
         :raises NoSuchPriority: the file stream is not declared with it.
         :raises CommitUnknown: what became of a page could not be found out; run it again.
         """
-        in_stream = await waiting_files(self._redis, self._stream)
+        in_stream = await waiting_files(self._redis, self._streams[FILE_STREAM])
         done, looked = Migrated(), 0
         async for page in self._pages(FALLBACK):
             done = replace(done, fallback=done.fallback + len(page))
@@ -117,8 +121,20 @@ class Migration:
         found = self._database[OUTBOX].find(about, {"key": 1}, session=session)
         return {message["key"] async for message in found}
 
+    def _message(self, stream: Stream, record: Document) -> Document:
+        return new_document(
+            stream,
+            _fields(record),
+            key=str(record["_id"]),
+            headers=None,
+            available_at=None,
+            now=datetime.now(UTC),
+            max_bytes=self._max_message_bytes,
+        )
+
     async def _migrate(self, file_ids: Sequence[Any], parsing: str, priority: Priority, who: str) -> int:
         messages: dict[Any, Any] = {}
+        stream = self._streams.serving(FILE_STREAM, priority)
 
         async def body(session: AsyncClientSession) -> None:
             messages.clear()
@@ -136,10 +152,10 @@ class Migration:
                 {"$set": {"parsing": files.QUEUED}, "$inc": {"version": 1}, "$currentDate": {"updated_at": True}},
                 session=session,
             )
-            for record in records:
-                messages[record["_id"]] = await self._outbox.append(
-                    session, FILE_STREAM, _fields(record), key=str(record["_id"]), priority=priority
-                )
+            # After the records' own write, as with an append; and all at once, for there may be millions.
+            documents = {record["_id"]: self._message(stream, record) for record in records}
+            await self._database[OUTBOX].insert_many(list(documents.values()), session=session)
+            messages.update({file_id: document["_id"] for file_id, document in documents.items()})
             await files.name_messages(session, self._database, messages)
             await audit.record(
                 self._database, who=who, action="migrate", count=len(messages), details={"from": parsing},

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from outbox import audit, schema
-from outbox.append import Outbox
 from outbox.cli.output import progress_bar, write_json, write_line
 from outbox.cli.servers import Servers, run
 from outbox.migration import Migrated, Migration
@@ -41,8 +40,7 @@ def migrate(
         await schema.check(servers.database, servers.streams)
         _ = servers.streams.serving(FILE_STREAM, priority)
         size = servers.settings.outbox_max_message_bytes
-        outbox = Outbox(servers.streams, database=servers.database.name, max_message_bytes=size)
-        migration = Migration(servers.database, servers.redis, servers.streams, outbox)
+        migration = Migration(servers.database, servers.redis, servers.streams, max_message_bytes=size)
         with progress_bar("migrating", await migration.count_waiting()) as advance:
             return await migration.run(priority=priority, who=audit.me(), dry_run=dry_run, progress=advance)
 
