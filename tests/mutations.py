@@ -117,6 +117,37 @@ MUTATIONS = [
         "if not session.in_transaction:", "if False:",
         "tests/outbox/test_append.py",
     ),
+    Mutation(
+        "completion fenced by state and attempts", "G6", "outbox/attempts.py",
+        '{"state": State.PUBLISHED.value, "attempts": sent.attempt},', "{},",
+        "tests/worker/test_consumer.py::test_what_is_late_after_a_rescue_has_no_effect",
+    ),
+    Mutation(
+        "completion in the handler's transaction", "G6", "outbox/consumer/completion.py",
+        "result = await database[OUTBOX].update_one(standing(_sent(message)), _completed(message), session=session)",
+        "result = await database[OUTBOX].update_one(standing(_sent(message)), _completed(message))",
+        "tests/worker/test_consumer.py::test_a_handler_that_leaves_its_file_waiting_has_failed",
+    ),
+    Mutation(
+        "completed messages recognised", "G6", "outbox/consumer/completion.py",
+        "            return Standing.COMPLETED, document", "            return Standing.WANTED, document",
+        "tests/worker/test_consumer.py::test_a_completed_message_is_acknowledged_without_a_call",
+    ),
+    Mutation(
+        "a sign of life takes nothing back", "G6", "outbox/lua/beat.lua",
+        "if held and held[2] == ARGV[2] then", "if held then",
+        "tests/worker/test_consumer.py::test_a_consumer_notices_that_its_entry_was_taken",
+    ),
+    Mutation(
+        "entries of live workers left alone by a rescue", "G4", "outbox/rescue.py",
+        "holder.pending and holder.idle_seconds > stream.rescue_seconds", "holder.pending",
+        "tests/outbox/test_rescue.py::test_what_a_live_worker_holds_is_left_alone_however_long_it_takes",
+    ),
+    Mutation(
+        "what waits its turn left alone by a rescue", "G4", "outbox/rescue.py",
+        '_position(places.get(message["_id"], "0-0")) <= delivered', "True",
+        "tests/outbox/test_rescue.py::test_what_waits_its_turn_is_left_alone",
+    ),
 ]  # fmt: skip
 
 

@@ -8,12 +8,13 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 from pydantic import SecretStr
-from pymongo import AsyncMongoClient
+from pymongo import AsyncMongoClient, MongoClient
 
 from api.app import create_app
 from api.settings import ApiSettings
@@ -22,6 +23,7 @@ from outbox.cli.program import app
 from outbox.settings import Family, OutboxSettings, StreamSetting, load
 from relay.settings import RelaySettings
 from tests.documents import README, ROOT, code, plain, section, tables
+from tests.waiting import eventually_sync
 
 FAMILIES: tuple[type[Family], ...] = (OutboxSettings, RelaySettings, ApiSettings)
 STREAMS = "OUTBOX_STREAMS"
@@ -120,3 +122,27 @@ async def test_examples_append(
     assert file
     assert message["key"] == message["fields"]["file_id"] == str(file["_id"])
     assert message["state"] == "pending"
+
+
+def test_the_example_of_a_worker(mongodb_uri: str, database: str, redis_url: str, tmp_path: Path) -> None:
+    """As it is written, but for the name of the database."""
+    example = code(section("Write a worker"), "python")[0].replace('client["outbox"]', f'client["{database}"]')
+    (tmp_path / "tasks.py").write_text(example)
+    (command,) = code(section("Write a worker"), "sh")
+    environment = {"MONGODB_URI": mongodb_uri, "MONGODB_DATABASE": database, "REDIS_URL": redis_url}
+    outbox = [sys.executable, "-m", "outbox"]
+    subprocess.run([*outbox, "init"], env=os.environ | environment, cwd=ROOT, check=True, timeout=30)
+    append = code(section("Use it from your code"), "python")[0]
+    subprocess.run([sys.executable, "-c", append], env=os.environ | environment, cwd=ROOT, check=True, timeout=30)
+    subprocess.run([*outbox, "relay", "--once", "--port", "0"], env=os.environ | environment, check=True, timeout=60)
+    path = {"PYTHONPATH": str(ROOT)}
+    worker = [*outbox, *command.split()[1:]]
+    with subprocess.Popen(worker, env=os.environ | environment | path, cwd=tmp_path) as process:
+        try:
+            with MongoClient[dict[str, Any]](mongodb_uri) as client:
+                outcome = client[database].outbox
+                eventually_sync(lambda: outcome.find_one({"state": "completed"}), 30)
+                assert client[database].files.count_documents({"parsing": "parsed"}) == 1
+        finally:
+            process.terminate()
+    assert process.returncode == 0

@@ -18,14 +18,26 @@ from tests.cli.conftest import Cli
 def test_help_names_every_command(cli: Cli) -> None:
     result = cli("--help")
     assert result.code == 0
-    for name in ("up", "api", "relay", "init", "status", "replay", "dead", "enqueue", "key"):
+    for name in ("up", "api", "relay", "init", "status", "replay", "dead", "enqueue", "key", "worker"):
         assert f"│ {name} " in result.out
     assert "Cannot be loaded" not in result.out
 
 
 @pytest.mark.parametrize(
     "command",
-    ["init", "status", "replay", "enqueue", "dead list", "dead show", "dead retry", "dead discard", "key new", "up"],
+    [
+        "init",
+        "status",
+        "replay",
+        "enqueue",
+        "dead list",
+        "dead show",
+        "dead retry",
+        "dead discard",
+        "key new",
+        "up",
+        "worker",
+    ],
 )
 def test_the_help_of_every_command_has_an_example(command: str, cli: Cli) -> None:
     result = cli(*command.split(), "--help")

@@ -26,10 +26,15 @@ class Parser:
         self._name = workshop.world.database.name
         self._database = workshop.world.database
         self.messages: list[Message] = []
+        self.work: asyncio.Event | None = None
+        """Waited for before anything is written."""
         self.gate: asyncio.Event | None = None
+        """Waited for when all is written, and the transaction is still open."""
 
     async def __call__(self, message: Message, session: AsyncClientSession) -> None:
         self.messages.append(message)
+        if self.work:
+            await self.work.wait()
         database = session.client[self._name]
         await database.effects.insert_one({"message": message.id}, session=session)
         await database.files.update_one({"_id": message.key}, {"$set": {"parsing": "parsed"}}, session=session)
@@ -120,11 +125,11 @@ async def test_two_with_the_same_entry_have_one_effect(workshop: Workshop, parse
 
 async def test_what_is_late_after_a_rescue_has_no_effect(workshop: Workshop, parser: Parser) -> None:
     [id_] = await workshop.publish("a")
-    parser.gate = asyncio.Event()
+    parser.work = asyncio.Event()
     async with workshop.working(parser):
         await eventually(lambda: parser.messages)
         await workshop.world.database.outbox.update_one({"_id": id_}, {"$set": {"state": "pending"}})
-        parser.gate.set()
+        parser.work.set()
         await eventually(workshop.all_acknowledged)
         assert await parser.effects() == []
         assert await workshop.in_state("pending", id_)
@@ -245,6 +250,53 @@ async def test_what_is_not_finished_in_time_is_given_back_and_that_is_no_failure
     async with workshop.working(parser):
         await eventually(lambda: workshop.in_state("completed", id_))
     assert await parser.effects() == [id_]
+
+
+async def test_a_handler_that_leaves_its_file_waiting_has_failed(workshop: Workshop) -> None:
+    """Without this, the file would be `queued` for ever, and nobody would know."""
+
+    async def forgets(message: Message, session: AsyncClientSession) -> None:
+        await session.client[workshop.world.database.name].effects.insert_one({}, session=session)
+
+    [id_] = await workshop.publish("a")
+    async with workshop.working(forgets):
+        await eventually(lambda: workshop.in_state("scheduled", id_))
+    message = await workshop.message(id_)
+    assert (message["attempts"], message["failed"]) == (1, 1)
+    assert "files.parsing of a is still 'queued'" in message["last_error"]
+    assert message["available_at"]
+    assert await workshop.world.database.effects.count_documents({}) == 0
+    assert await workshop.unacknowledged() == 0
+
+
+async def test_a_file_may_wait_for_the_next_step_of_the_work(workshop: Workshop) -> None:
+    async def first_step(message: Message, session: AsyncClientSession) -> None:
+        if message.fields.get("step") is None:
+            fields = {**message.fields, "step": "second"}
+            await workshop.world.outbox.append(session, message.stream, fields, key=message.key)
+
+    [id_] = await workshop.publish("a")
+    async with workshop.working(first_step):
+        await eventually(lambda: workshop.in_state("completed", id_))
+    assert await workshop.parsing("a") == "queued"
+    assert sorted((await workshop.world.states()).values()) == ["completed", "pending"]
+
+
+async def test_after_its_last_try_it_is_dead_and_its_file_says_so(workshop: Workshop) -> None:
+    def breaks(message: Message, session: ClientSession) -> None:
+        raise ValueError("no such\npage")
+
+    [id_] = await workshop.publish("a")
+    await workshop.world.database.outbox.update_one({"_id": id_}, {"$set": {"state": "pending", "attempts": 4}})
+    await workshop.owner.drain_all()
+    async with workshop.working(breaks):
+        await eventually(lambda: workshop.in_state("dead", id_))
+        await eventually(workshop.all_acknowledged)
+    assert await workshop.parsing("a") == "error: no such page"
+    message = await workshop.message(id_)
+    assert (message["attempts"], message["failed"]) == (5, 1)
+    assert message["last_error"].startswith("ValueError: no such page")
+    assert await workshop.world.entries() == []
 
 
 async def test_its_name_leaves_the_group_with_it(workshop: Workshop, parser: Parser) -> None:

@@ -1,0 +1,83 @@
+"""A consumer through outages of both servers: it waits, and what it did is there once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from pymongo import AsyncMongoClient
+from redis.asyncio import Redis
+
+from outbox.connections import connect_mongo, connect_redis
+from outbox.embedded import Mongod, RedisServer
+from outbox.schema import Document
+from outbox.settings import OutboxSettings, load
+from tests.relay.world import a_world
+from tests.waiting import eventually
+from tests.worker.test_consumer import Parser
+from tests.worker.workshop import Workshop
+
+
+@pytest.fixture
+async def redis_of_its_own(
+    tmp_path: Path, mongo: AsyncMongoClient[Document], mongodb_uri: str, database: str
+) -> AsyncIterator[tuple[Workshop, RedisServer]]:
+    with RedisServer(tmp_path / "redis", options={"appendfsync": "always"}) as server:
+        settings = load(OutboxSettings, mongodb_uri=mongodb_uri, mongodb_database=database, redis_url=server.url)
+        async with connect_redis(settings) as redis, a_world(mongo, database, redis) as world:
+            yield Workshop(world, await world.owner(seconds=60), settings), server
+
+
+async def test_redis_dies_while_a_handler_works(redis_of_its_own: tuple[Workshop, RedisServer]) -> None:
+    workshop, server = redis_of_its_own
+    parser = Parser(workshop)
+    parser.gate = asyncio.Event()
+    [first] = await workshop.publish("a")
+    async with workshop.working(parser, silent_seconds=0.5):
+        await eventually(lambda: parser.messages)
+        server.kill()
+        parser.gate.set()
+        await eventually(lambda: workshop.in_state("completed", first))
+        server.start()
+        await workshop.world.redis.connection_pool.disconnect()  # the test's own connections are stale
+        await eventually(workshop.all_acknowledged, 20)
+        [second] = await workshop.publish("b")
+        await eventually(lambda: workshop.in_state("completed", second))
+    assert await parser.effects() == [first, second]
+
+
+async def test_a_stop_during_an_outage_of_redis(redis_of_its_own: tuple[Workshop, RedisServer]) -> None:
+    workshop, server = redis_of_its_own
+    async with workshop.working(Parser(workshop)):
+        server.kill()
+
+
+async def test_mongodb_dies_while_a_handler_works(tmp_path: Path, redis: Redis, redis_url: str) -> None:
+    with Mongod(tmp_path / "mongod") as mongod:
+        settings = load(OutboxSettings, mongodb_uri=mongod.uri, redis_url=redis_url)
+        async with connect_mongo(settings) as mongo, a_world(mongo, settings.mongodb_database, redis) as world:
+            workshop = Workshop(world, await world.owner(seconds=60), settings)
+            parser = Parser(workshop)
+            parser.gate = asyncio.Event()
+            ids = await workshop.publish("a", "b", "c")
+            async with workshop.working(parser):
+                await eventually(lambda: len(parser.messages) == 3)
+                mongod.kill()
+                parser.gate.set()
+                mongod.start()
+                await eventually(lambda: workshop.in_state("completed", *ids), 30)
+                await eventually(workshop.all_acknowledged, 20)
+            assert await parser.effects() == sorted(ids)
+            messages = [await workshop.message(id_) for id_ in ids]
+            assert not any("failed" in message for message in messages)
+
+
+async def test_the_group_is_waited_for(workshop: Workshop) -> None:
+    parser = Parser(workshop)
+    await workshop.world.redis.flushall()
+    async with workshop.working(parser):
+        await asyncio.sleep(0)
+        [id_] = await workshop.publish("a")
+        await eventually(lambda: workshop.in_state("completed", id_))
