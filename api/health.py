@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Literal
 
 import pymongo
 from fastapi import APIRouter
@@ -31,11 +32,12 @@ async def live() -> LiveView:
 )
 async def ready(state: Current) -> ReadyView:
     """MongoDB and its schema decide. Without Redis the answer is `degraded`, and still 200: uploads work."""
-    mongodb, redis = await asyncio.gather(_mongodb(state), _redis(state))
-    checks = {"mongodb": mongodb, "redis": redis}
+    mongodb, queue = await asyncio.gather(_mongodb(state), stats.queue(state.redis, state.streams))
+    checks = {"mongodb": mongodb, "redis": "ok" if queue.reachable else "does not answer"}
     if mongodb != "ok":
         raise NotReady(checks)
-    return ReadyView(status="ready" if redis == "ok" else "degraded", checks=checks)
+    status: Literal["ready", "degraded"] = "ready" if queue.reachable else "degraded"
+    return ReadyView(status=status, checks=checks, warnings=list(queue.warnings))
 
 
 async def _mongodb(state: State) -> str:
@@ -47,8 +49,3 @@ async def _mongodb(state: State) -> str:
     except PyMongoError:
         return "does not answer"
     return "ok"
-
-
-async def _redis(state: State) -> str:
-    queue = await stats.queue(state.redis, state.streams)
-    return "ok" if queue.reachable else "does not answer"

@@ -242,11 +242,12 @@ class ReadyView(BaseModel):
     """Whether uploads work. `degraded`: they do, and their messages wait in MongoDB until Redis is back."""
 
     model_config = ConfigDict(
-        json_schema_extra={"example": {"status": "ready", "checks": {"mongodb": "ok", "redis": "ok"}}}
+        json_schema_extra={"example": {"status": "ready", "checks": {"mongodb": "ok", "redis": "ok"}, "warnings": []}}
     )
 
     status: Literal["ready", "degraded"]
     checks: dict[str, str] = Field(description="`ok`, or what is wrong")
+    warnings: list[str] = Field(description="what an operator should change although everything works so far")
 
 
 class LiveView(BaseModel):

@@ -152,11 +152,30 @@ async def test_a_mongodb_that_hangs_is_waited_for_only_so_long(serve: Serve, db:
 
 
 async def test_ready_is_degraded_without_redis(api: httpx.AsyncClient, redis_server: RedisServer) -> None:
-    assert (await api.get("/health/ready")).json() == {"status": "ready", "checks": {"mongodb": "ok", "redis": "ok"}}
+    ready = {"status": "ready", "checks": {"mongodb": "ok", "redis": "ok"}, "warnings": []}
+    assert (await api.get("/health/ready")).json() == ready
     redis_server.stop()
     answer = await api.get("/health/ready")
     assert answer.status_code == 200
-    assert answer.json() == {"status": "degraded", "checks": {"mongodb": "ok", "redis": "does not answer"}}
+    assert answer.json() == {
+        "status": "degraded",
+        "checks": {"mongodb": "ok", "redis": "does not answer"},
+        "warnings": [],
+    }
+
+
+async def test_ready_warns_of_a_redis_that_drops_streams_when_it_is_full(
+    api: httpx.AsyncClient, redis_server: RedisServer
+) -> None:
+    assert (await api.get("/health/ready")).json()["warnings"] == []
+    with redis_server.client() as redis:
+        redis.config_set("maxmemory-policy", "volatile-ttl")
+        try:
+            answer = await api.get("/health/ready")
+        finally:
+            redis.config_set("maxmemory-policy", "noeviction")
+    assert (answer.status_code, answer.json()["status"]) == (200, "ready")
+    assert "the eviction policy of Redis is volatile-ttl" in answer.json()["warnings"][0]
 
 
 async def test_a_database_that_is_not_set_up_is_refused(serve: Serve, not_set_up: OutboxSettings) -> None:

@@ -76,3 +76,16 @@ def test_it_can_be_watched(busy: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     assert result.code == 130
     assert "Messages" in result.out
     assert busy("status", "--watch", "--json").code == 2
+
+
+def test_a_redis_that_drops_streams_when_it_is_full_is_warned_about(busy: Cli, redis_server: RedisServer) -> None:
+    with redis_server.client() as redis:
+        assert "eviction" not in busy("status").out
+        redis.config_set("maxmemory-policy", "allkeys-lru")
+        try:
+            assert "the eviction policy of Redis is allkeys-lru" in busy("status").out
+            told = busy("status", "--json").json["redis"]
+        finally:
+            redis.config_set("maxmemory-policy", "noeviction")
+    assert told["eviction_policy"] == "allkeys-lru"
+    assert "With noeviction" in told["warnings"][0]

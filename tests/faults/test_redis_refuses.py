@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+import httpx
 import pytest
 from redis.exceptions import BusyLoadingError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -263,3 +264,16 @@ async def test_a_redis_that_halts(scenario: Scenario) -> None:
         scenario.redis.resume()
         await scenario.comes_to_rest()
     await scenario.stays_at_rest()
+
+
+@pytest.mark.parametrize("scenario", [{"maxmemory-policy": "allkeys-lru"}], indirect=True)
+async def test_a_server_that_drops_streams_when_it_is_full_is_warned_about_at_the_start(scenario: Scenario) -> None:
+    """And in the details of readiness, as long as it is so; everything works meanwhile."""
+    async with scenario.relay() as relay:
+        await eventually(lambda: scenario.told("the eviction policy of Redis is allkeys-lru", "warning"))
+        await scenario.append_many(5)
+        await scenario.comes_to_rest()
+        async with httpx.AsyncClient() as client:
+            ready = await client.get(f"http://127.0.0.1:{relay._listen.getsockname()[1]}/readyz")
+        assert ready.status_code == 200
+        assert "allkeys-lru" in ready.json()["warnings"][0]
