@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from bson import ObjectId
+from redis.asyncio import RedisCluster
 
 from outbox.checkpoint import Script, Sent
 from outbox.streams import Stream
@@ -55,9 +56,13 @@ class Entries:
     def __init__(self, redis: AnyRedis, consumer: str) -> None:
         self._redis = redis
         self.consumer = consumer
+        self.apart = isinstance(redis, RedisCluster)
+        """Whether one read can be of one stream only: in a cluster, each is on a server of its own."""
 
     async def read(self, streams: Sequence[Stream], count: int, *, block_seconds: float = 0) -> list[Entry]:
         """Up to `count` new entries of each of `streams`, which must have one group. 0 does not wait for any.
+
+        Where they are `apart`, `streams` must be one.
 
         When the reply is lost, the entries are held by this consumer, which does not know of them: see `claim`.
         """

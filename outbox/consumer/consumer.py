@@ -175,13 +175,13 @@ class Consumer:
             for stream in streams:
                 if found := await self._entries.read([stream], count):
                     return found
-        by_group: defaultdict[str, list[Stream]] = defaultdict(list)
+        reads: defaultdict[tuple[str, ...], list[Stream]] = defaultdict(list)
         for stream in streams:
-            by_group[stream.group].append(stream)
-        for together in by_group.values():
+            reads[(stream.group, stream.name) if self._entries.apart else (stream.group,)].append(stream)
+        for together in reads.values():
             # A count is for each of the streams, and there are hands for so many entries in all.
             each = max(1, count // len(together))
-            if found := await self._entries.read(together, each, block_seconds=BLOCK_SECONDS / len(by_group)):
+            if found := await self._entries.read(together, each, block_seconds=BLOCK_SECONDS / len(reads)):
                 return found
         return []
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+from outbox.consumer import Consumer
 from tests.documents import ROOT
 from tests.relay.processes import RelayProcess
 from tests.waiting import eventually_sync
@@ -39,6 +41,17 @@ class LegacyProcess(RelayProcess):
 
     def command(self) -> list[str]:
         return [sys.executable, "-c", self._program]
+
+
+@asynccontextmanager
+async def at_work(consumer: Consumer) -> AsyncIterator[Consumer]:
+    """A consumer in this process; stopped at the end, and whatever it raised is raised."""
+    work = asyncio.create_task(consumer.run())
+    try:
+        yield consumer
+    finally:
+        consumer.stop()
+        await asyncio.wait_for(work, 30)
 
 
 @contextmanager

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from bson import ObjectId
@@ -13,6 +12,7 @@ from outbox.consumer import Consumer
 from outbox.schema import Document
 from outbox.settings import OutboxSettings
 from tests.relay.world import Owner, World
+from tests.worker.processes import at_work
 
 
 class Workshop:
@@ -30,16 +30,9 @@ class Workshop:
         await self.owner.drain_all()
         return ids
 
-    @asynccontextmanager
-    async def working(self, handler: Callable[..., Any], **options: Any) -> AsyncIterator[Consumer]:
-        """A consumer at work; stopped at the end, and whatever it raised is raised."""
-        consumer = Consumer(self.settings, handler, **options)
-        running = asyncio.create_task(consumer.run())
-        try:
-            yield consumer
-        finally:
-            consumer.stop()
-            await asyncio.wait_for(running, 30)
+    def working(self, handler: Callable[..., Any], **options: Any) -> AbstractAsyncContextManager[Consumer]:
+        """A consumer at work."""
+        return at_work(Consumer(self.settings, handler, **options))
 
     async def message(self, id_: ObjectId) -> Document:
         found = await self.world.database.outbox.find_one({"_id": id_})
