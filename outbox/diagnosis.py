@@ -9,11 +9,16 @@ from enum import StrEnum
 from outbox.cli.moments import show_seconds
 from outbox.message import State
 from outbox.samples import Sample
+from outbox.streams import Streams
 
 LONG_SECONDS = 60.0
 """A message that waits longer although everything runs, or a worker that is silent for longer, is worth a look."""
 
 STUCK_SECONDS = 300.0
+
+
+NEARLY = 0.9
+"""Of what a stream takes: a batch that would not fit as a whole waits."""
 
 
 class Level(StrEnum):
@@ -34,9 +39,11 @@ class Finding:
     link: str | None = None
 
 
-def diagnose(sample: Sample) -> tuple[Finding, ...]:
+def diagnose(sample: Sample, streams: Streams) -> tuple[Finding, ...]:
     """What there is to say, at least one thing; the first is what matters most."""
-    findings = [*_servers(sample), *_relays(sample), *_workers(sample), *_dead(sample), *_advice(sample)]
+    full = _full(sample, streams)
+    findings = [*_servers(sample), *_relays(sample, full=bool(full)), *full, *_workers(sample)]
+    findings += [*_dead(sample), *_advice(sample)]
     findings.sort(key=lambda finding: list(Level).index(finding.level))
     return tuple(findings) or (_well(sample),)
 
@@ -68,7 +75,7 @@ def _servers(sample: Sample) -> Iterator[Finding]:
         )
 
 
-def _relays(sample: Sample) -> Iterator[Finding]:
+def _relays(sample: Sample, *, full: bool) -> Iterator[Finding]:
     status = sample.status
     pending, oldest = status.messages[State.PENDING], status.oldest_pending_seconds or 0.0
     if not status.relays:
@@ -87,13 +94,30 @@ def _relays(sample: Sample) -> Iterator[Finding]:
             "Wait for the lease of a dead relay to run out; if it lasts, look into the relays' logs.",
             "#partitions",
         )
-    if oldest > LONG_SECONDS and status.queue.reachable:
+    if oldest > LONG_SECONDS and status.queue.reachable and not full:
         yield Finding(
             Level.BROKEN,
             f"A message has waited for {show_seconds(oldest)}, although relays and Redis are there.",
             "Look for the partition that stands still, and into its owner's log.",
             "#partitions",
         )
+
+
+def _full(sample: Sample, streams: Streams) -> list[Finding]:
+    """Streams that take no more until workers have read some: the back-pressure, at work as it should."""
+    found = []
+    for name, depth in sample.status.queue.streams.items():
+        limit, count = streams[name].max_undelivered, depth.undelivered or 0
+        if limit and count >= NEARLY * limit and sample.status.messages[State.PENDING]:
+            found.append(
+                Finding(
+                    Level.LOOK,
+                    f"{name} has {_count(count, 'entry', 'entries')} that no worker has; the rest waits in MongoDB.",
+                    "Start more workers. Nothing is lost: the relay goes on as soon as there is room.",
+                    "#streams",
+                )
+            )
+    return found
 
 
 def _workers(sample: Sample) -> Iterator[Finding]:

@@ -150,7 +150,7 @@ class Sampler:
             sample = taken = await samples.take(
                 self._state.database, self._state.redis, self._state.streams, since=before.at if before else None
             )
-            findings = diagnosis.diagnose(taken)
+            findings = diagnosis.diagnose(taken, self._state.streams)
             self._note("mongodb", False, taken.at)
             self._note("redis", not taken.status.queue.reachable, taken.at)
             point = _point(taken, before)

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import pytest
 from bson import ObjectId
-from playwright.sync_api import Browser, BrowserContext, Dialog, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Dialog, Page, expect, sync_playwright
 from pymongo.database import Database
 from redis.exceptions import ResponseError
 
@@ -32,6 +32,8 @@ from tests.relay.processes import a_relay
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 REQUIRED = os.environ.get("OUTBOX_REQUIRE_BROWSER") == "1"
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+expect.set_options(timeout=20_000)  # a look takes a quarter of the time at most, on a machine that is busy otherwise
 
 SECRET, KEY = keys.make("alice", [Scope.READ, Scope.OPERATE])
 READER, READERS_KEY = keys.make("bob", [Scope.READ])

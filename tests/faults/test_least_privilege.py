@@ -119,7 +119,16 @@ async def use(api: httpx.AsyncClient, scenario: Elsewhere) -> None:
     async for message in scenario.database[OUTBOX].find():
         scenario.history.add(Appended(str(message["_id"]), message["key"]))
     assert (await api.get(f"/files/{ids[0]}/content")).content == b"a"
-    for path in ("/files", "/queue", "/outbox/stats", "/outbox/messages", "/outbox/audit", "/health/ready", "/metrics"):
+    for path in (
+        "/files",
+        "/queue",
+        "/outbox/stats",
+        "/outbox/messages",
+        "/outbox/audit",
+        "/health/ready",
+        "/metrics",
+        "/dashboard",
+    ):
         answer = await api.get(path)
         assert answer.status_code == 200, answer.text
     assert (await api.get("/health/ready")).json()["status"] == "ready"

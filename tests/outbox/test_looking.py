@@ -201,6 +201,7 @@ def counts(**states: int) -> dict[State, int]:
 
 
 DOWN = Queue({FILES.name: Depth()}, False, "refused")
+FULL = Queue({FILES.name: Depth(FILES.max_undelivered, FILES.max_undelivered, 0)}, True, None, "noeviction")
 OLD = Queued(ObjectId(), "a", "f", None, NOW - timedelta(hours=1))
 SILENT = Readers((Group(FILES.group, True, 3, 0, (Consumer("w", 0, 400.0),)),), 5)
 NOBODY = Readers((Group(FILES.group, True, 3, 0, ()),), 5)
@@ -217,6 +218,11 @@ FREE = ({"stream": "s", "number": 3, "owner": None, "expires_in_seconds": None, 
         ({"queue": Queue({}, True, "x: NOPERM")}, Level.BROKEN, "Redis does not do as asked: x: NOPERM"),
         ({"relays": (), "messages": counts(pending=1)}, Level.BROKEN, "No relay is running: 1 message waits"),
         ({"oldest_pending_seconds": 90.0, "messages": counts(pending=1)}, Level.BROKEN, "waited for 1 min 30 s"),
+        (
+            {"queue": FULL, "oldest_pending_seconds": 90.0, "messages": counts(pending=1)},
+            Level.LOOK,
+            "entries that no worker has; the rest waits in MongoDB",
+        ),
         ({"partitions": FREE, "messages": counts(pending=1)}, Level.LOOK, "1 partition without an owner (s/3)"),
         ({"readers": {FILES.name: SILENT}}, Level.BROKEN, "no worker has asked for 6 min 40 s"),
         ({"readers": {FILES.name: NOBODY}}, Level.BROKEN, "3 entries of file_parsing_queue wait, and no worker has"),
@@ -227,12 +233,12 @@ FREE = ({"stream": "s", "number": 3, "owner": None, "expires_in_seconds": None, 
     ],
 )
 def test_the_first_sentence_names_what_matters_most(changes: dict[str, Any], level: Level, seen: str) -> None:
-    first = diagnosis.diagnose(a_sample(**changes))[0]
+    first = diagnosis.diagnose(a_sample(**changes), STREAMS)[0]
     assert seen in first.seen
     assert first.level is level
     assert first.do
 
 
 def test_what_stands_still_comes_before_what_can_wait() -> None:
-    found = diagnosis.diagnose(a_sample(queue=DOWN, relays=(), messages=counts(dead=1, pending=4)))
+    found = diagnosis.diagnose(a_sample(queue=DOWN, relays=(), messages=counts(dead=1, pending=4)), STREAMS)
     assert [finding.level for finding in found] == [Level.BROKEN, Level.BROKEN, Level.LOOK]
