@@ -6,6 +6,7 @@ nobody has to be elected for it.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -45,6 +46,8 @@ class Jobs:
     async def _run(self, name: str, job: Job) -> None:
         try:
             count = await job()
+        except asyncio.CancelledError:
+            return  # the relay stops; the scheduler would tell of it with a traceback
         except Exception as error:  # noqa: BLE001  # every one is told to somebody
             if classify(error) is None:
                 self._fail(error)

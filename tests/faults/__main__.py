@@ -22,6 +22,7 @@ from tests import documents
 from tests.faults.matrix import read, table, totals
 
 NOT_SCENARIOS = ("test_judge.py", "test_proxy.py", "test_matrix.py")
+TIMEOUT_SECONDS = 600
 console = Console(highlight=False, soft_wrap=True)
 
 
@@ -85,7 +86,8 @@ def main(
 def _run(program: Path, report: Path, processes: int, only: str) -> None:
     command = [sys.executable, "-m", "pytest", "tests/faults", "-q", "-m", "slow or not slow", "-n", str(processes)]
     command += [f"--ignore=tests/faults/{name}" for name in NOT_SCENARIOS]
-    command += [f"--junit-xml={report}", *(["-k", only] if only else [])]
+    # Several at a time take longer each, and one that is ended by force would end them all.
+    command += [f"--timeout={TIMEOUT_SECONDS}", f"--junit-xml={report}", *(["-k", only] if only else [])]
     environment = {**os.environ, "OUTBOX_REDIS_SERVER": str(program)}
     # What failed is in the report.
     subprocess.run(command, cwd=documents.ROOT, env=environment, check=False)
