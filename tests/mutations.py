@@ -103,6 +103,36 @@ MUTATIONS = [
         "tests/relay/test_crashes.py::test_a_replay_between_publish_and_mark_is_not_undone_by_the_mark",
     ),
     Mutation(
+        "no more than may wait for workers", "G7", "outbox/lua/publish.lua",
+        "if ARGV[8] ~= '-1' and", "if false and",
+        "tests/relay/test_back_pressure.py::test_a_stream_takes_just_as_much_as_it_may_and_goes_on_when_workers_have_read",
+    ),
+    Mutation(
+        "what is in somebody's hands is not trimmed", "G7", "outbox/lua/trim.lua",
+        "if group['pending'] > 0 then", "if false then",
+        "tests/relay/test_trimming.py::test_under_load_no_entry_goes_that_somebody_has_not_acknowledged",
+    ),
+    Mutation(
+        "what another group needs is not trimmed", "G7", "outbox/lua/trim.lua",
+        "if not ignored and earlier(from, bound)", "if false and earlier(from, bound)",
+        "tests/relay/test_trimming.py::test_under_load_no_entry_goes_that_somebody_has_not_acknowledged",
+    ),
+    Mutation(
+        "trimming looks again as it removes", "G7", "outbox/lua/trim.lua",
+        "if ARGV[2] ~= '' and earlier(ARGV[2], bound) then", "if ARGV[2] ~= '' then",
+        "tests/relay/test_trimming.py::test_a_group_that_is_created_between_look_and_removal_loses_nothing",
+    ),
+    Mutation(
+        "a mark forgets the entries of an earlier attempt", "G5", "outbox/store.py",
+        'update["$unset"] = {"entries": ""}', "pass",
+        "tests/relay/test_trimming.py::TestWithoutSubject::test_what_was_replayed_is_judged_by_its_new_entry",
+    ),
+    Mutation(
+        "migration asks again in its transaction", "G4", "outbox/migration.py",
+        'records = [record for record in records if str(record["_id"]) not in spoken_of]', "pass",
+        "tests/cli/test_migrate.py::test_what_another_run_did_meanwhile_is_not_done_again",
+    ),
+    Mutation(
         "fetch by position", "G3", "outbox/store.py",
         'cursor.sort("position")', 'cursor.sort("position", -1)',
         "tests/relay/test_draining.py::test_messages_enter_the_stream_in_the_order_of_their_commits",

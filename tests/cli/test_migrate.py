@@ -16,6 +16,7 @@ from redis import Redis
 
 from outbox.embedded import RedisServer
 from outbox.message import State
+from outbox.migration import Migration
 from tests.cli.conftest import Cli, Shelf
 from tests.waiting import eventually_sync
 
@@ -95,6 +96,22 @@ def test_old_entries_of_a_stream_without_its_group_still_wait(
     with redis_server.client() as redis:
         redis.xadd(STREAM, {"file_id": str(file)})
     assert outbox("migrate", "--json").json["queued_in_stream"] == 1
+
+
+def test_what_another_run_did_meanwhile_is_not_done_again(
+    outbox: Cli, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was not there yet when this run looked for it."""
+    known, lost = legacy(shelf, "queued", 2)
+    shelf.put(State.PENDING, key=str(known))
+    spoken_of = Migration._spoken_of
+
+    async def earlier(migration: Migration, files: Any, session: Any = None) -> set[str]:
+        return await spoken_of(migration, files, session) if session else set()
+
+    monkeypatch.setattr(Migration, "_spoken_of", earlier)
+    assert outbox("migrate", "--json").json["migrated"] == 1
+    assert messages(shelf) == Counter([str(known), str(lost)])
 
 
 def test_an_old_backlog_can_be_of_low_priority(outbox: Cli, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
