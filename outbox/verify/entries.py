@@ -73,7 +73,8 @@ def _unfinished(system: System, stream: Stream, ids: list[ObjectId]) -> Finding:
     return Finding(
         "acknowledged-unfinished",
         f"{number(len(ids), 'message of', 'messages of')} {stream.name} was acknowledged without a result",
-        f"a worker of {stream.group} acknowledged the entry and left the file waiting: it will not be given it again",
+        f"a worker of {stream.group} acknowledged the entry and left the file waiting. A relay rescues it after the "
+        "stream's rescue_seconds, if it has any; this does it now",
         f"outbox replay --id {ids[0]}", len(ids), named(ids), _again(system, ids),
     )  # fmt: skip
 

@@ -55,7 +55,7 @@ async def _group(system: System, stream: Stream, group: dict[str, Any]) -> list[
             "idle-consumer",
             f"consumer {consumer['name']} of {group['name']} has {consumer['pending']} entries of {stream.name} in "
             f"hand, and has not asked for work in {hours:g} hours",
-            "it died with them, and no other worker gets them",
+            "it died with them. A relay rescues them after the stream's rescue_seconds, if it has any",
             f"redis-cli XAUTOCLAIM {stream.name} {group['name']} ANOTHER {int(limit)} 0",
             count=consumer["pending"], examples=(consumer["name"],),
         )
