@@ -82,7 +82,7 @@ async def test_clocks_of_relays_are_an_hour_off_in_either_direction(scenario: Sc
     await scenario.stays_at_rest()
 
 
-async def test_a_clock_that_is_ahead_stages_and_takes_over_nothing_too_early(scenario: Scenario) -> None:
+async def test_a_clock_that_is_ahead_takes_over_nothing_too_early(scenario: Scenario) -> None:
     """A relay an hour ahead of the server would find every lease of the others expired."""
     async with scenario.relay(), asyncio.timeout(60):
         before = await scenario.leases()

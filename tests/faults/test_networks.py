@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 
+from outbox.connections import connect_redis
 from outbox.schema import OUTBOX
 from tests.faults.history import Lost
 from tests.faults.proxy import Proxy, Way
-from tests.faults.scenario import Scenario
+from tests.faults.scenario import STREAM, Scenario
 from tests.waiting import eventually, stays
 
 PUBLISH = b'"message_id"'
@@ -35,6 +37,16 @@ async def test_replies_of_redis_are_lost(scenario: Scenario, request_to_redis: b
         await eventually(lambda: rule.picked == times)
         await scenario.comes_to_rest()
     await scenario.stays_at_rest()
+
+
+async def test_no_client_of_redis_sends_a_command_again_by_itself(scenario: Scenario) -> None:
+    """redis-py does, ten times, unless it is told not to: each would add an entry (G4)."""
+    scenario.to_redis.rule(Way.LOSE_THE_REPLY, b"by hand", times=1)
+    async with connect_redis(scenario.settings) as redis:
+        with pytest.raises(RedisConnectionError):
+            await redis.xadd(STREAM, {"file_id": "by hand"})
+    assert await scenario.length() == 1
+    await scenario.do("DEL", STREAM)
 
 
 @pytest.mark.parametrize("times", [1, 4])

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from pymongo.errors import NetworkTimeout
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from outbox import clock
 from outbox.checkpoint import Fenced, Opened, Published, Sent
 from outbox.errors import LookAgain
-from outbox.leases import LeaseLost, Leases, Progress
+from outbox.leases import LeaseLost, Leases, Progress, TooLate
 from outbox.losses import Taken
 from outbox.schema import OUTBOX
 from relay.drainer import Outcome
@@ -190,6 +193,29 @@ async def test_an_owner_that_wakes_up_late_cannot_mark(world: World) -> None:
     assert await world.store.mark(slept, session, [Sent(id_, 1)]) == 0
     assert (await world.states())[id_] == "pending"
     assert await world.store.mark(held, session, [Sent(id_, 1)]) == 1
+
+
+async def test_a_mark_that_may_have_come_too_late_is_an_outage(world: World) -> None:
+    """It may have matched nothing, and what is not marked would be published again."""
+    [id_] = await world.append("f1")
+    owner = await world.owner(seconds=2)
+    session = _session(world, owner)
+    here = (await owner.drainer._recovery.reconcile(owner.lease, session)).progress
+    held = await owner.leases.hold(owner.lease, session, Progress(2, "tag"), after=here)
+    with pytest.raises(TooLate):
+        await world.store.mark(replace(held, asked=held.asked - held.window), session, [Sent(id_, 1)])
+
+
+async def test_a_write_that_failed_is_waited_for_until_it_cannot_happen_any_more(world: World) -> None:
+    """A mark carried out after its owner has looked again would mark what was found to be lost (G1)."""
+    owner = await world.owner(seconds=2)
+    held = await owner.leases.hold(owner.lease, _session(world, owner))
+    with pytest.raises(NetworkTimeout):
+        async with held.writing():
+            raise NetworkTimeout("no reply")
+    assert time.monotonic() >= held.answered + 2 * held.window
+    now = await clock.server_time(world.database)
+    assert now >= held.until + timedelta(seconds=held.window)
 
 
 async def test_an_owner_that_wakes_up_late_cannot_take_back(world: World) -> None:

@@ -21,6 +21,19 @@ async def test_messages_enter_the_stream_in_the_order_of_their_commits(world: Wo
     assert await world.published_ids() == [str(id_) for id_ in ids]
 
 
+async def test_a_message_whose_transaction_commits_late_is_found(world: World) -> None:
+    """Its id and its position are earlier than those of what has been published already (G1)."""
+    async with world.client.start_session() as session:
+        async with await session.start_transaction():
+            late = await world.outbox.append(session, STREAM.name, {"file_id": "late"}, key="late")
+            [early] = await world.append("early")
+            owner = await world.owner()
+            assert await owner.drain_all() == 1
+        assert late < early
+    assert await owner.drain_all() == 1
+    assert await world.published_ids() == [str(early), str(late)]
+
+
 async def test_an_entry_is_flat_and_carries_message_id_and_attempt(world: World) -> None:
     [id_] = await world.append("f1", filename="a.pdf", folder_id="x")
     await (await world.owner()).drain_all()

@@ -6,8 +6,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from outbox import recoveries
+from outbox.checkpoint import Opened
+from outbox.errors import LookAgain
+from outbox.leases import Progress
 from outbox.schema import OUTBOX, PARTITIONS
+from outbox.streams import record_key
 from relay.drainer import Outcome
+from relay.recovery import Verdict
 from tests.relay.world import PARTITION, STREAM, Owner, World
 
 CHECKPOINT = STREAM.checkpoint_key(0)
@@ -120,6 +125,53 @@ async def test_the_checkpoint_alone_is_deleted(world: World) -> None:
     later = await world.append("f3")
     await owner.drain_all()
     assert await world.published_ids() == [str(id_) for id_ in (*ids, *later)]
+
+
+async def test_a_search_of_the_stream_counts_only_while_nothing_changes(world: World) -> None:
+    """Its first pages would tell of a history, and its last ones of another."""
+    await world.append("f1", "f2")
+    owner = await world.owner()
+    await owner.drain_all()
+    copy = await world.remember()
+    await world.append("f3")
+    await owner.drain_all()
+    opened = await world.checkpoints.open(PARTITION, owner.lease.token)
+    assert isinstance(opened, Opened)
+    pages = world.checkpoints.scan(PARTITION, owner.lease.token, opened, page=1)
+    assert len(await anext(pages)) == 1
+    await world.restore(copy)
+    with pytest.raises(LookAgain):
+        await anext(pages)
+
+
+async def test_a_recovery_does_not_end_in_a_stream_that_it_did_not_search(world: World) -> None:
+    await world.append("f1")
+    owner = await world.owner()
+    await owner.drain_all()
+    opened = await world.checkpoints.open(PARTITION, owner.lease.token)
+    assert isinstance(opened, Opened)
+    await world.redis.delete(STREAM.name)
+    with pytest.raises(LookAgain):
+        await world.checkpoints.stamp(PARTITION, owner.lease.token, Progress(9, "end"), opened)
+
+
+async def test_checkpoints_of_the_version_before_are_understood(world: World) -> None:
+    """They had no marker, and each had the place of the stream to itself: nothing is lost, so nothing is recovered."""
+    ids = [str(id_) for id_ in await world.append("f1", "f2")]
+    owner = await world.owner()
+    await owner.drain_all()
+    info = await world.redis.xinfo_stream(STREAM.name)
+    await world.redis.hdel(CHECKPOINT, "marker")
+    await world.redis.hset(CHECKPOINT, "added", str(info["entries-added"]))
+    await world.redis.delete(record_key(STREAM.name))
+    newer = await world.owner("newer")
+    drained = await newer.drain()
+    assert drained.reconciled
+    assert drained.reconciled.verdict is Verdict.SAME
+    await world.redis.hdel(CHECKPOINT, "marker")
+    await world.redis.delete(STREAM.name, record_key(STREAM.name))
+    assert await notice(newer) == 2
+    assert await world.published_ids() == ids
 
 
 async def test_an_older_copy_of_a_stream_with_foreign_entries(world: World) -> None:
