@@ -13,20 +13,23 @@ more faults, one relay alone comes to rest, with every message in the stream und
 settled published again, and still no repetition (G5, and G4 over a recovery).
 
 `rules` lists the protections, each a switch. `scenarios` has what must hold, and which promise breaks without which
-protection: `python -m tests.model --without stamp` tells that story. Two protections, the token check and the number
-check of the publish script, are second lines: the chain check refuses whatever they refuse. With only a number check
-beside it, the token check is what stops a relay that slept.
+protection: `python -m tests.model --without stamp` tells that story. One protection, the token check of the publish
+script, is a second line: the chain check refuses whatever it refuses (`--without chain,token` tells what then happens).
 
 Left out:
 
-- All that is not one partition. Others only add entries to the stream and give it a new marker.
+- All that is not one partition. Others only add entries to the stream and give it a new marker. How a new stream is
+  told from the old one (by its last id and its count, in the record that partitions share) is taken for granted.
 - Time. A lease may end whenever it likes; that a write to messages does nothing after that, and that a fetch was made
-  before, is taken for granted here (the server's clock, and the relay's monotonic clock, see to it).
+  before, is taken for granted here (the server's clock, and the relay's monotonic clock, see to it); and so is that a
+  write which came too late to do anything, or failed, is noticed and waited for.
 - MongoDB's inside: statements are atomic per page and never rolled back; a restore happens with all relays stopped,
   between two appends, and without replays since.
-- Redis's inside: a script is atomic, and is lost or kept as a whole. Two histories exist at a time: the live one and
-  one that can come back. Random tags never collide, among those that anybody remembers.
-- The scan is one read. In the relay it is many pages, each of which counts only under the same checkpoint and marker.
+- Redis's inside: a script is atomic, and is lost or kept as a whole. (An append-only file that was cut inside a script
+  brings the beginning of that script back at the second start after it: a defect of Redis.) Two histories exist at a
+  time: the live one and one that can come back. Random tags never collide, among those that anybody remembers.
+- The scan is one read, and survivors are kept and others taken back page by page in one go. In the relay the scan is
+  many pages, each of which counts only under the same checkpoint and marker, and what was not kept is taken back after.
 - Trimming, pruning, scheduling, poison, rescue (a replay, as far as this goes), the contents of messages, consumers
   beyond "completes what it holds", and everything about speed.
 - More than the bounds: two relays at once, four messages, batches of two, three leases, and a few faults per run. A

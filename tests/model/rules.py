@@ -10,8 +10,6 @@ class Rules(NamedTuple):
 
     token: bool = True
     """`publish` and `stamp` refuse every token but the checkpoint's."""
-    number: bool = True
-    """`publish` refuses a batch whose number does not follow the checkpoint's."""
     chain: bool = True
     """`publish` and `stamp` refuse a batch that does not follow the very batch (number and tag) in the checkpoint."""
     adopt: bool = True

@@ -60,7 +60,6 @@ _LATE_LOSS = Bounds(troubles=1, losses=1)
 
 MUTATIONS = (
     Mutation(("chain", "token"), _SLEEPER, "G4"),
-    Mutation(("chain", "number"), _LATE, "G4"),
     Mutation(("chain",), _LATE_LOSS, "G4"),
     Mutation(("adopt",), _PAGES, "G5"),
     Mutation(("reconcile",), _LOSS, "G4"),
@@ -89,5 +88,5 @@ MUTATIONS = (
     Mutation(("root",), Bounds(acquires=2, losses=1, restores=1), "G5"),
 )
 
-SECOND_LINES = ("token", "number")
+SECOND_LINES = ("token",)
 """Protections that break nothing when they are taken out alone, since the chain check refuses all that they refuse."""
