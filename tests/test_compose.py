@@ -69,9 +69,25 @@ def test_relays_can_be_many_and_servers_are_not_published() -> None:
     assert "container_name" not in str(COMPOSE)
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert published == {
-        "api": ["127.0.0.1:${HTTP_PORT:-8000}:8000"], "grafana": ["127.0.0.1:${GRAFANA_PORT:-3000}:3000"],
+        "api": ["127.0.0.1:${HTTP_PORT:-8000}:8000"], "api-2": ["127.0.0.1:${HTTP_PORT_2:-8010}:8000"],
+        "grafana": ["127.0.0.1:${GRAFANA_PORT:-3000}:3000"],
     }  # fmt: skip
     assert SERVICES["grafana"]["profiles"] == ["monitoring"]
+
+
+def test_the_profile_ha_has_what_it_takes() -> None:
+    added = {name for name, service in SERVICES.items() if service.get("profiles") == ["ha"]}
+    assert added == {
+        "mongo-2", "mongo-3", "redis-replica", "sentinel-1", "sentinel-2", "sentinel-3", "relay-2", "api-2",
+    }  # fmt: skip
+    told = dict(re.findall(r"^#(\w+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    named = re.findall(r"([\w-]+):\d+", f"{told['MONGODB_HOSTS']},{told['REDIS_HOSTS']}")
+    assert named == ["mongo", "mongo-2", "mongo-3", "sentinel-1", "sentinel-2", "sentinel-3"]
+    for name in ("mongo", "mongo-2", "mongo-3"):
+        # Each waits for its own name, and all have a volume of their own.
+        assert f"//{name}:27017/" in " ".join(SERVICES[name]["healthcheck"]["test"])
+    mounted = [text for service in SERVICES.values() for text in service.get("volumes", []) if not text.startswith(".")]
+    assert len(mounted) == len(set(mounted))
 
 
 def test_programs_and_settings_exist() -> None:

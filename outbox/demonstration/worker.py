@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, TypeVar, cast
+from urllib.parse import urlsplit
 
 import structlog
 from bson import ObjectId
@@ -19,6 +20,7 @@ from pymongo.database import Database
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from redis.sentinel import Sentinel
 from tenacity import RetryCallState, Retrying, retry_if_exception, sleep_using_event, wait_random_exponential
 from tenacity.stop import stop_when_event_set
 
@@ -27,6 +29,7 @@ from outbox.outages import classify, server_of
 from outbox.schema import CONTENTS
 from outbox.settings import OutboxSettings
 from outbox.streams import FILE_STREAM
+from outbox.topology import Members
 
 log = structlog.get_logger(__name__)
 
@@ -145,11 +148,15 @@ def connect(settings: OutboxSettings) -> tuple[MongoClient[Document], Redis]:
     mongo: MongoClient[Document] = MongoClient(
         settings.mongodb_uri.get_secret_value(), w="majority", serverSelectionTimeoutMS=5000, socketTimeoutMS=30_000
     )
-    redis = Redis.from_url(
-        settings.redis_dsn,
-        decode_responses=True,
-        socket_connect_timeout=5,
-        socket_timeout=5 + BLOCK_MILLISECONDS / 1000,  # a blocking read is silent for that long
-        retry=Retry(NoBackoff(), 0),
-    )
-    return mongo, redis
+    options: dict[str, Any] = {
+        "decode_responses": True,
+        "socket_connect_timeout": 5,
+        "socket_timeout": 5 + BLOCK_MILLISECONDS / 1000,  # a blocking read is silent for that long
+        "retry": Retry(NoBackoff(), 0),
+    }
+    address = urlsplit(settings.redis_dsn)
+    if not address.scheme.endswith("+sentinel"):
+        return mongo, Redis.from_url(settings.redis_dsn, **options)
+    members = Members.read(address)
+    sentinels = Sentinel(members.hosts, sentinel_kwargs={"socket_connect_timeout": 1, "socket_timeout": 1})  # type: ignore[no-untyped-call]
+    return mongo, sentinels.master_for(members.path[0], **options, **members.options)  # type: ignore[no-untyped-call]
