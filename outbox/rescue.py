@@ -10,6 +10,7 @@ whose message has an outcome, which is seen at the next look.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from outbox.topology import AnyRedis
 Position = tuple[int, int]
 
 PAGE = 500
+TOGETHER = 50
 CONSUMER = "outbox-rescue"
 """Holds nothing: no entry is ever claimed for a rescue."""
 FORGET_SECONDS = 3600.0
@@ -99,19 +101,30 @@ class Rescue:
         stored = {m["_id"]: m async for m in self._messages.find({"_id": {"$in": ids}}, _NEEDED)}
         keys = [str(message.get("key")) for message in stored.values()]
         unsettled = await wanted(self._database, stream.subject, keys)
-        for entry in entries:
-            message = stored.get(entry.sent.id) if entry.sent else None
-            if entry.sent is None:
-                await self._adopt(entry)
-            elif message is None or message.get("attempts", 0) < entry.sent.attempt:
-                continue  # discarded, or not marked yet: that is for others to deal with
-            elif (message.get("state"), message.get("attempts")) != (State.PUBLISHED.value, entry.sent.attempt):
-                pass  # this attempt has an outcome
-            elif stream.subject and str(message.get("key")) not in unsettled:
-                found += await self._settle([message])  # done, and its worker died before it could say so
-            else:
-                found += await self._again(stream, message, entry.sent, reason)
-            await self._entries.acknowledge(stream, entry.id, remove=True)
+        for start in range(0, len(entries), TOGETHER):
+            # Several at a time: each waits for the disks of a majority.
+            outcomes = (
+                self._decide_on(stream, entry, stored.get(entry.sent.id) if entry.sent else None, unsettled, reason)
+                for entry in entries[start : start + TOGETHER]
+            )
+            found = sum(await asyncio.gather(*outcomes), found)
+        return found
+
+    async def _decide_on(
+        self, stream: Stream, entry: Entry, message: Document | None, unsettled: set[str], reason: str
+    ) -> Found:
+        found = Found()
+        if entry.sent is None:
+            await self._adopt(entry)
+        elif message is None or message.get("attempts", 0) < entry.sent.attempt:
+            return found  # discarded, or not marked yet: that is for others to deal with
+        elif (message.get("state"), message.get("attempts")) != (State.PUBLISHED.value, entry.sent.attempt):
+            pass  # this attempt has an outcome
+        elif stream.subject and str(message.get("key")) not in unsettled:
+            found = await self._settle([message])  # done, and its worker died before it could say so
+        else:
+            found = await self._again(stream, message, entry.sent, reason)
+        await self._entries.acknowledge(stream, entry.id, remove=True)
         return found
 
     async def _adopt(self, entry: Entry) -> None:
