@@ -16,6 +16,7 @@ from outbox.cli import verify as command
 from outbox.embedded import RedisServer
 from outbox.message import State
 from outbox.streams import FILE_GROUP, FILE_STREAM
+from outbox.verify import subjects
 from tests.cli.conftest import Cli, Shelf
 from tests.relay.processes import a_relay
 
@@ -133,6 +134,23 @@ def test_a_file_whose_message_was_completed_without_it(healthy: Cli, shelf: Shel
     assert found(healthy, "--pending", "1d") == []
     shelf.db.outbox.update_one({"_id": id_}, {"$set": {"state": "completed"}})
     mended_by_repair(healthy, "completed-but-waiting")
+
+
+def test_a_file_that_is_settled_while_its_messages_are_read(
+    healthy: Cli, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its message is found completed, and so its file was settled, though it was read before as waiting."""
+    file = shelf.put_file("queued", updated_at=LONG_AGO)
+    shelf.put(State.COMPLETED, key=str(file))
+    without_open = subjects._without_open
+
+    async def then_settled(*arguments: Any) -> Any:
+        answer = await without_open(*arguments)
+        shelf.db.files.update_one({"_id": file}, {"$set": {"parsing": "parsed"}})
+        return answer
+
+    monkeypatch.setattr(subjects, "_without_open", then_settled)
+    assert found(healthy) == []
 
 
 def test_messages_about_nothing(healthy: Cli, shelf: Shelf) -> None:
