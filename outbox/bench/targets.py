@@ -24,9 +24,11 @@ class Target:
 
     def value(self, run: Run) -> float | None:
         """None: it was not measured."""
-        figures = [f for f in run.figures if f.measurement == self.measurement and f.name.startswith(self.name)]
-        values = [value for figure in figures if (value := self._of(figure)) is not None]
+        values = [value for figure in run.figures if self.about(figure) and (value := self._of(figure)) is not None]
         return (min if self.at_least else max)(values) if values else None
+
+    def about(self, figure: Figure) -> bool:
+        return figure.measurement == self.measurement and figure.name.startswith(self.name)
 
     def met(self, value: float) -> bool:
         return value >= self.wanted if self.at_least else value <= self.wanted

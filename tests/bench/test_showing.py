@@ -80,9 +80,8 @@ def _bench(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def test_several_files_as_markdown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = _bench(capsys, "--markdown", *_written(tmp_path, 10_000, 20_000, 30_000))
     assert "Medians of 3 runs of `outbox bench`, 2026-01-02: 2 × EPYC; mongodb 6.0." in out
-    beside = "bare update_many 40,000, naive relay 500"
-    assert f"| drain | one relay | 20,000 messages/s (10,000–30,000) | {beside} |" in out
-    assert "| drain ≥ 0.8 × bare update_many | 0.5 (0.25–0.75) | **not met** |" in out
+    figure = "drain, one relay | 20,000 messages/s (10,000–30,000) | bare update_many 40,000, naive relay 500"
+    assert f"| {figure} | drain ≥ 0.8 × bare update_many | 0.5: **not met** |" in out
 
 
 def test_a_file_as_table_and_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
