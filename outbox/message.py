@@ -51,6 +51,8 @@ class Message:
     attempts: int
     since: datetime | None = None
     """When it was appended, or due, by the clock of who appended it; for metrics alone."""
+    size: int = 0
+    """Bytes of the stored document, as far as it was read."""
 
     def entry(self) -> list[str]:
         """The stream entry: flat names and values. `attempt` counts from 1 and rises with all but a recovery."""
@@ -138,11 +140,34 @@ def read_document(raw: bytes) -> Message:
     fields, headers, key = document.get("fields"), document.get("headers"), document.get("key")
     if not fields:
         raise InvalidMessage("fields is missing or empty: a stream entry needs at least one field")
-    key = _check_key(key)
-    _check_pairs("field", fields)
-    _check_pairs("header", headers)
+    if not (type(key) is str and 0 < len(key) <= _PLAIN_KEY):
+        key = _check_key(key)
+    if not _plain(fields):
+        _check_pairs("field", fields)
+    if not _plain(headers):
+        _check_pairs("header", headers)
     times = [time for time in (document.get("created_at"), document.get("available_at")) if isinstance(time, datetime)]
-    return Message(document["_id"], key, fields, headers or {}, attempts, max(times, default=None))
+    return Message(document["_id"], key, fields, headers or {}, attempts, max(times, default=None), len(raw))
+
+
+def _plain(pairs: object) -> bool:
+    """Whether decoded pairs are certainly right, which nearly all are: a tenth of the time of looking at each.
+
+    What comes out of BSON is text that has a UTF-8 form, of at most four bytes a letter.
+    """
+    return type(pairs) is dict and (
+        not pairs
+        or (
+            len(pairs) <= MAX_FIELDS
+            and set(map(type, pairs.values())) == {str}
+            and max(map(len, pairs)) <= _PLAIN_NAME
+            and "" not in pairs
+            and RESERVED.isdisjoint(pairs)
+        )
+    )
+
+
+_PLAIN_KEY, _PLAIN_NAME = MAX_KEY_BYTES // 4, MAX_NAME_BYTES // 4
 
 
 _STRICT: CodecOptions[dict[str, Any]] = CodecOptions(dict, tz_aware=True)

@@ -17,7 +17,8 @@ from outbox.errors import LookAgain
 from outbox.leases import Lease, LeaseLost, Leases, Progress
 from outbox.message import Message
 from outbox.schema import Document
-from outbox.store import Fetched, Store
+from outbox.store import Store
+from relay.ahead import Ahead
 from relay.recovery import Reconciled, Recovery
 from relay.service import Next
 from relay.settings import RelaySettings
@@ -95,6 +96,8 @@ class Drainer:
         self._session: AsyncClientSession | None = None
         self._progress: Progress | None = None
         self._verified = 0.0
+        self._ahead = Ahead(self._batch_size, settings.relay_batch_bytes)
+        self._more = False
 
     async def run_once(self) -> Drained:
         """One batch, at most. Raises what the servers raise; the next pass then starts by reconciling."""
@@ -112,6 +115,7 @@ class Drainer:
     async def close(self) -> None:
         """Forget what is known of the partition."""
         self._progress = None
+        self._ahead.clear()
         session, self._session = self._session, None
         if session:
             await session.end_session()
@@ -134,28 +138,24 @@ class Drainer:
         if self._full_at and not await self._checkpoints.has_room(self.lease.partition, self._batch_size):
             return Drained(Outcome.FULL, held_back=held_back, reconciled=reconciled)
         self._full_at = None
-        fetched = await self._store.fetch(
-            self.lease.partition,
-            self._session,
-            limit=self._batch_size,
-            max_bytes=self._settings.relay_batch_bytes,
-        )
-        buried = await self._store.bury(fetched.poison)
-        if buried:
-            reasons = sorted({poison.reason[:200] for poison in fetched.poison})[:3]
-            log.error("messages cannot be sent, and are dead", partition=str(self.lease.partition), reasons=reasons)
+        buried, looked = 0, not self._ahead
+        if looked:
+            buried = await self._fetch(self._session)
         latency = None
-        if fetched.messages:
-            answer = await self._publish(fetched, self._session, self._progress)
+        if batch := self._ahead.take():
+            answer = await self._publish(batch, self._session, self._progress)
             if isinstance(answer, Full):
+                # It may be full for long: what is pending then is fetched again.
+                self._ahead.clear()
                 self._full_at = time.monotonic()
                 return Drained(Outcome.FULL, buried=buried, held_back=held_back, reconciled=reconciled)
             if not isinstance(answer, Published):
                 return await self._refused()
-            latency = _latency(fetched.messages, answer)
+            latency = _latency(batch, answer)
         return Drained(
-            Outcome.MORE if fetched.more else Outcome.EMPTY,
-            len(fetched.messages),
+            # What was hinted at since the fetch is not in it, and the hint is used up: so look before waiting.
+            Outcome.EMPTY if looked and not self._ahead and not self._more else Outcome.MORE,
+            len(batch),
             buried,
             time.perf_counter() - started,
             held_back,
@@ -163,8 +163,21 @@ class Drainer:
             latency,
         )
 
+    async def _fetch(self, session: AsyncClientSession) -> int:
+        """Fetch what is pending; returns how many were made dead, as they cannot be sent."""
+        fetched = await self._store.fetch(
+            self.lease.partition, session, limit=self._ahead.wanted, max_bytes=self._ahead.max_bytes
+        )
+        buried = await self._store.bury(fetched.poison)
+        if buried:
+            reasons = sorted({poison.reason[:200] for poison in fetched.poison})[:3]
+            log.error("messages cannot be sent, and are dead", partition=str(self.lease.partition), reasons=reasons)
+        self._ahead.add(fetched.messages)
+        self._more = fetched.more
+        return buried
+
     async def _publish(
-        self, fetched: Fetched, session: AsyncClientSession, progress: Progress
+        self, batch: Sequence[Message], session: AsyncClientSession, progress: Progress
     ) -> Published | Fenced | Gap | Full:
         """Publish the next batch, then mark it. In this order: a message marked first could be lost by a crash."""
         began = time.time_ns()
@@ -175,17 +188,17 @@ class Drainer:
             self.lease.partition,
             self.lease.token,
             reached,
-            fetched.messages,
+            batch,
             after=progress.tag,
             room=self._batch_size,
         )
         if isinstance(answer, Published):
             # The lease first: so no message ever carries a batch above its lease's, and one comparison tells a loss.
             held = await self._leases.hold(self.lease, session, reached, after=progress)
-            sent = [Sent(message.id, message.attempts + 1) for message in fetched.messages]
+            sent = [Sent(message.id, message.attempts + 1) for message in batch]
             await self._store.mark(held, session, sent, (answer.first, answer.last))
             self._progress, self._verified = reached, time.monotonic()
-            traces.published(self.lease.partition.stream, fetched.messages, began)
+            traces.published(self.lease.partition.stream, batch, began)
         return answer
 
     def _held_back(self) -> float:

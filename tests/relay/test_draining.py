@@ -10,6 +10,7 @@ from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStart
 from redis.asyncio import Redis
 
 from outbox.schema import OUTBOX, Document
+from relay.ahead import BATCHES
 from relay.drainer import Outcome
 from tests.relay.world import STREAM, World, a_world
 
@@ -148,7 +149,7 @@ async def test_a_fetch_is_one_snapshot_and_at_least_as_new_as_the_last_mark(
 
     client: AsyncMongoClient[Document] = AsyncMongoClient(mongodb_uri, w="majority", event_listeners=[Listener()])
     async with client, a_world(client, database, redis) as world:
-        await world.append("f1", "f2")
+        await world.append(*(f"f{number}" for number in range(2 * BATCHES)))
         owner = await world.owner(relay_batch_size=1)
         await owner.drain_all()
     assert len(heard) == 3
