@@ -28,6 +28,7 @@ from relay import advice as advising
 from relay import backlog, once, probes
 from relay.advice import Advice
 from relay.backlog import Backlog
+from relay.busy import Busy
 from relay.drainer import Drainer
 from relay.jobs import Jobs, add_all
 from relay.leaser import Leaser
@@ -114,16 +115,18 @@ class Relay:
 
         def drain(lease: Lease) -> tuple[Service, asyncio.Task[None]]:
             drainer = Drainer(lease, leaser.trusted, client, store, checkpoints, leases, recovery, settings)
-            draining = service(f"drain {lease.partition}", drainer.run_once, settings.relay_verify_seconds)
+            run_once = partial(busy.watch, lease.partition, drainer.run_once)
+            draining = service(f"drain {lease.partition}", run_once, settings.relay_verify_seconds)
             return draining, group.create_task(_drain(drainer, draining, done=leasing.wake), name=draining.name)
 
+        busy = Busy()
         about: Document = {"host": socket.gethostname(), "pid": os.getpid()}
         leaser = Leaser(leases, self._me, about, drain, seconds=settings.relay_lease_seconds)
         leasing = service("lease", leaser.run_once, settings.relay_lease_seconds / 3)
-        messages = Hints(lambda: changes.pending_partitions(database), leaser.wake)
+        messages = Hints(lambda: changes.pending_partitions(database), leaser.wake, busy)
         advice = Advice(redis)
         rescuer = Rescuer(self._streams, Rescue(database, redis), leaser.partitions)
-        relays = Hints(lambda: changes.relays(database), lambda _: leasing.wake())
+        relays = Hints(lambda: changes.relays(database), lambda _: leasing.wake(), busy)
         beside = [
             service("sweep", Sweep(store, leaser.wake).run_once, settings.relay_poll_seconds),
             service("hints of messages", messages.run_once),

@@ -6,6 +6,7 @@ none is found by the sweep, so that a history that is lost, or a stream that fal
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -14,11 +15,15 @@ import structlog
 
 from outbox.outages import Trouble, classify
 from outbox.store import Store
+from relay.busy import Busy
 from relay.service import Next
+from relay.waiting import first
 
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+
+REST_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +42,40 @@ class Hints(Generic[T]):
 
     A server's trouble is not raised: the relay does all its work without hints, only later, and should not be called
     unready when, say, it may not open change streams.
+
+    While the relay is `busy` the stream is closed, and a look everywhere is told once a second: the server would wake
+    for, and look at, every message that is marked meanwhile, which takes a third of what it does for a drain.
     """
 
-    def __init__(self, open_changes: Callable[[], AsyncIterator[T]], tell: Callable[[T], None]) -> None:
+    def __init__(
+        self,
+        open_changes: Callable[[], AsyncIterator[T]],
+        tell: Callable[[T | None], None],
+        busy: Busy | None = None,
+    ) -> None:
         self._open_changes = open_changes
         self._tell = tell
+        self._busy = busy or Busy()
         self._changes: AsyncIterator[T] | None = None
         self._told = False
 
     async def run_once(self) -> Hinted:
-        """Wait for one hint and pass it on."""
+        """Wait for one hint and pass it on. None is told for "anywhere"."""
+        if not self._busy.over.is_set():
+            await first(self._busy.over, seconds=REST_SECONDS)
+            self._tell(None)
+            return Hinted(True)
         if self._changes is None:
             self._changes = self._open_changes()
         try:
-            hint = await anext(self._changes)
+            waiting = await self._first(self._changes)
+            if not waiting.done():
+                self._changes = None
+                return Hinted(True)
+            hint = waiting.result()
+        except StopAsyncIteration:  # the collection was dropped or renamed: there may be another one
+            self._changes = None
+            return Hinted(False)
         except Exception as error:
             self._changes = None
             trouble = classify(error)
@@ -63,6 +88,22 @@ class Hints(Generic[T]):
         self._told = False
         self._tell(hint)
         return Hinted(True)
+
+    async def _first(self, changes: AsyncIterator[T]) -> asyncio.Future[T]:
+        """The next hint. Not done: a backlog came before it, and `changes` is closed."""
+        hint = asyncio.ensure_future(anext(changes))
+        begun = asyncio.ensure_future(self._busy.begun.wait())
+        try:
+            await asyncio.wait({hint, begun}, return_when=asyncio.FIRST_COMPLETED)
+            came = hint.done()
+        finally:
+            # It only reads, so that it may be cancelled; the request that the server holds back ends with it.
+            begun.cancel()
+            hint.cancel()
+        if came:
+            return hint
+        await asyncio.wait({hint})
+        return asyncio.get_running_loop().create_future()
 
 
 @dataclass(frozen=True, slots=True)

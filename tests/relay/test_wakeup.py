@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
+import pytest
 from bson import Timestamp
 
 from outbox import changes
 from outbox.schema import OUTBOX
 from outbox.streams import Partition
+from relay.busy import PASSES, Busy
+from relay.drainer import Drained, Outcome
 from relay.wakeup import Hints, Sweep
 from tests.relay.world import PARTITION, STREAM, World
 
@@ -59,3 +63,45 @@ async def test_what_is_not_pending_is_not_hinted(world: World) -> None:
     await world.database[OUTBOX].insert_one(odd, bypass_document_validation=True)
     await asyncio.wait_for(hints.run_once(), 5)
     assert told[1:] == [None]  # of the second one only, and it does not say where
+
+
+async def test_hints_rest_during_a_backlog_and_tell_to_look_everywhere_after_it(world: World) -> None:
+    told: list[set[Partition] | None] = []
+    busy = Busy()
+    hints = Hints(lambda: changes.pending_partitions(world.database), told.append, busy)
+    await hints.run_once()
+    waiting = asyncio.create_task(hints.run_once())
+    assert not (await asyncio.wait({waiting}, timeout=0.1))[0]
+    for _ in range(PASSES):
+        await busy.watch(PARTITION, _passes(Drained(Outcome.MORE)))
+    assert (await asyncio.wait_for(waiting, 5)).works
+    await world.append("f1")
+    await asyncio.wait_for(hints.run_once(), 5)
+    assert told == [None, None]  # by time alone, and not where
+    await busy.watch(PARTITION, _passes(Drained(Outcome.EMPTY)))
+    await asyncio.wait_for(hints.run_once(), 5)
+    await world.append("f1")
+    await asyncio.wait_for(hints.run_once(), 5)
+    assert told[2:] == [None, {PARTITION}]
+
+
+async def test_a_pass_that_fails_is_no_backlog(world: World) -> None:
+    busy = Busy()
+    for _ in range(PASSES):
+        await busy.watch(PARTITION, _passes(Drained(Outcome.MORE)))
+    assert busy.begun.is_set()
+
+    async def fails() -> Drained:
+        raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        await busy.watch(PARTITION, fails)
+    assert busy.over.is_set()
+    assert not busy.begun.is_set()
+
+
+def _passes(result: Drained) -> Callable[[], Awaitable[Drained]]:
+    async def run_once() -> Drained:
+        return result
+
+    return run_once
