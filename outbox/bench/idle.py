@@ -38,7 +38,7 @@ async def measure(ground: Ground, extent: Extent, tell: Tell) -> list[Figure]:
         cpu = 100 * (usage.cpu_seconds() - before) / seconds
     return [
         Figure("idle", "CPU", cpu, "% of a core", (Limit(NONE, 0.0),)),
-        Figure("idle", "commands", mongodb + redis, "per second", (Limit(NONE, sum(without)),)),
+        Figure("idle", "commands in all", mongodb + redis, "per second", (Limit(NONE, sum(without)),)),
         Figure("idle", "commands to MongoDB", mongodb, "per second", (Limit(NONE, without[0]),)),
         Figure("idle", "commands to Redis", redis, "per second", (Limit(NONE, without[1]),)),
     ]

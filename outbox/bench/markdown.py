@@ -14,18 +14,18 @@ def markdown(runs: list[Run]) -> str:
     how = f"Medians of {len(runs)} runs of" if several else "One run of"
     lines = [f"{how} `{first.command}`, {first.at[:10]}: {about}.", ""]
     lines += ["| | figure | beside it, in the same run | target | |", "|---|---|---|---|---|"]
-    rows, told = summarized(runs), reached(runs)
-    for row in rows:
-        for one in told:
-            if one.target.about(row.figure):
-                lines.append(_line(row, one, several))
+    told = reached(runs)
+    for row in summarized(runs):
+        if about_it := [one for one in told if one.target.about(row.figure)]:
+            lines.append(_line(row, about_it, several))
     return "\n".join(lines) + "\n"
 
 
-def _line(row: Row, one: Reached, several: bool) -> str:
+def _line(row: Row, targets: list[Reached], several: bool) -> str:
     figure = row.figure
     spread = f" ({number(row.lowest)}–{number(row.highest)})" if several else ""
     beside = ", ".join(f"{limit.name} {number(limit.value)}" for limit in figure.limits)
-    met = f"{number(one.value)}: {'met' if one.met else '**not met**'}"
+    wanted = "; ".join(one.target.text for one in targets)
+    met = "; ".join(f"{number(one.value)}: {'met' if one.met else '**not met**'}" for one in targets)
     value = f"{number(figure.value)} {figure.unit}{spread}"
-    return f"| {figure.measurement}, {figure.name} | {value} | {beside} | {one.target.text} | {met} |"
+    return f"| {figure.measurement}, {figure.name} | {value} | {beside} | {wanted} | {met} |"
