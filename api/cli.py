@@ -16,6 +16,7 @@ import typer
 import uvicorn
 from fastapi import FastAPI
 from pymongo.errors import PyMongoError
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from api.app import create_app
 from api.settings import ApiSettings
@@ -26,6 +27,8 @@ from outbox.keys import refuse_open_door
 from outbox.settings import OutboxSettings, load
 
 log = structlog.get_logger(__name__)
+
+OWN_NAMES = ("localhost", "127.0.0.1", "::1", "[::1]")
 
 
 def api(
@@ -79,7 +82,13 @@ def application() -> FastAPI:
     """The application with the settings of the environment; each worker process makes its own."""
     outbox_settings = load(OutboxSettings)
     logs.configure(outbox_settings)
-    return create_app(load(ApiSettings), outbox_settings)
+    settings = load(ApiSettings)
+    app = create_app(settings, outbox_settings)
+    if not (settings.keys or settings.api_open_to_all):
+        # A page of another site can call this machine by a name of its own, and then read what it likes from an open
+        # door: so only by our own names.
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*OWN_NAMES, settings.api_host], www_redirect=False)
+    return app
 
 
 async def _refuse_without_schema(settings: ApiSettings, outbox_settings: OutboxSettings) -> None:

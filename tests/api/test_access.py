@@ -166,6 +166,19 @@ async def test_pages_of_other_sites_cannot_use_an_open_door(api: httpx.AsyncClie
     assert answer.status_code == 404
 
 
+def test_an_open_door_answers_to_its_own_names_only(
+    tmp_path: Path, outbox_settings: OutboxSettings, db: Database
+) -> None:
+    """A page can have its own name lead to this machine; the browser then takes us for a part of its site."""
+    with Api(tmp_path, outbox_settings) as api:
+        for host in (f"127.0.0.1:{api.port}", f"localhost:{api.port}", "[::1]:80"):
+            assert httpx.get(f"{api.url}/files", headers={"Host": host}).status_code == 200, host
+        assert httpx.get(f"{api.url}/files", headers={"Host": f"evil.example:{api.port}"}).status_code == 400
+    with Api(tmp_path, outbox_settings, API_KEYS=KEYS) as api:
+        headers = {"Host": "files.example", **bearer(Scope.READ)}
+        assert httpx.get(f"{api.url}/files", headers=headers).status_code == 200
+
+
 async def test_the_document_of_an_open_door_speaks_of_no_keys(serve: Serve, db: Database) -> None:
     told = (await (await serve()).get("/openapi.json")).text
     assert '"security"' not in told

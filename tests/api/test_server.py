@@ -70,7 +70,7 @@ async def test_a_large_file_passes_through_in_flat_memory(api: Api) -> None:
 
 async def test_a_client_that_leaves_half_way_leaves_nothing(api: Api, db: Database) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", api.port)
-    writer.write(b"POST /files HTTP/1.1\r\nHost: api\r\nContent-Length: 9000000\r\n")
+    writer.write(b"POST /files HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9000000\r\n")
     writer.write(b"Content-Type: multipart/form-data; boundary=b\r\n\r\n" + HEAD + bytes(3 * MEGABYTE))
     await writer.drain()
     await eventually(lambda: db["fs.chunks"].find_one({}))
@@ -87,7 +87,7 @@ async def test_a_client_that_leaves_half_way_leaves_nothing(api: Api, db: Databa
 
 async def test_what_a_killed_api_leaves_is_removed_later(api: Api, db: Database) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", api.port)
-    writer.write(b"POST /files HTTP/1.1\r\nHost: api\r\nContent-Length: 9000000\r\n")
+    writer.write(b"POST /files HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9000000\r\n")
     writer.write(b"Content-Type: multipart/form-data; boundary=b\r\n\r\n" + HEAD + bytes(3 * MEGABYTE))
     await eventually(lambda: db["fs.chunks"].find_one({}))
     api.kill()
@@ -124,7 +124,7 @@ async def test_a_stop_lets_uploads_finish(api: Api) -> None:
 
 async def test_a_stop_does_not_wait_for_ever(api: Api, db: Database) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", api.port)
-    writer.write(b"POST /files HTTP/1.1\r\nHost: api\r\nContent-Length: 9000000\r\n")
+    writer.write(b"POST /files HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9000000\r\n")
     writer.write(b"Content-Type: multipart/form-data; boundary=b\r\n\r\n" + HEAD + b"contents")
     await eventually(lambda: db.files.find_one({}))
     assert await asyncio.to_thread(api.stop, 8) == 0

@@ -131,3 +131,11 @@ def test_nothing_is_exported_where_a_formula_would_act(system: System, visit: Vi
         kinds.add(answer.headers["content-type"])
         assert page.locator("a[download]").count() == 0
     assert kinds == {"text/html; charset=utf-8"}
+
+
+def test_the_page_of_the_api_works_under_its_policy(visit: Visit) -> None:
+    """Swagger, from this server alone: the fixture sees to it that nothing strays and nothing complains."""
+    page = visit()
+    page.goto("/docs")
+    expect(page.get_by_text("Upload files").first).to_be_visible()
+    expect(page.get_by_role("button", name="Authorize").first).to_be_visible()
