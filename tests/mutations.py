@@ -127,7 +127,7 @@ MUTATIONS = [
     Mutation(
         "publish before mark", "G1", "relay/drainer.py",
         "        answer = await self._checkpoints.publish(",
-        "        early = await self._leases.hold(self.lease, session, reached, after=progress)\n"
+        "        early = await self._leases.hold(self.lease, session)\n"
         "        await self._store.mark(early, session, [Sent(m.id, m.attempts + 1) for m in batch])\n"
         "        answer = await self._checkpoints.publish(",
         f"{CRASHES}::test_every_message_is_there_once_and_in_order_after_a_crash",
