@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import structlog
 
 from outbox.outages import Trouble, classify, server_of
-from relay.waiting import first
+from outbox.waiting import first
 
 log = structlog.get_logger(__name__)
 

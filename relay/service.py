@@ -11,8 +11,8 @@ from typing import Protocol
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_when_event_set, wait_random_exponential
 
 from outbox.outages import classify
+from outbox.waiting import first
 from relay.outage import Outages
-from relay.waiting import first
 
 BACKOFF_CAP_SECONDS = 5.0
 PAUSE_SECONDS = 0.25

@@ -15,9 +15,9 @@ import structlog
 
 from outbox.outages import Trouble, classify
 from outbox.store import Store
+from outbox.waiting import first
 from relay.busy import Busy
 from relay.service import Next
-from relay.waiting import first
 
 log = structlog.get_logger(__name__)
 

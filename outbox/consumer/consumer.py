@@ -18,13 +18,14 @@ import structlog
 
 from outbox.connections import connect_mongo, connect_mongo_sync, connect_redis
 from outbox.consumer.handler import Handler
-from outbox.consumer.patience import OutOfTime, Patience, first
+from outbox.consumer.patience import OutOfTime, Patience
 from outbox.consumer.settlement import End, Settlement
 from outbox.consumer.work import Hand, Work
 from outbox.entries import OURS, Entries, Entry
 from outbox.priorities import Turns
 from outbox.settings import OutboxSettings
 from outbox.streams import Priority, Stream
+from outbox.waiting import first
 
 log = structlog.get_logger(__name__)
 

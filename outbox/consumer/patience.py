@@ -10,6 +10,7 @@ import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_when_event_set, wait_random_exponential
 
 from outbox.outages import Trouble, classify, server_of
+from outbox.waiting import first
 
 log = structlog.get_logger(__name__)
 
@@ -72,15 +73,3 @@ class Patience:
             return
         tell = log.error if classify(error) is Trouble.MISCONFIGURED else log.warning
         tell(f"{server} does not do as asked: waiting for it", error=f"{type(error).__name__}: {error}"[:300])
-
-
-async def first(*events: asyncio.Event, seconds: float | None) -> None:
-    """Return when one of `events` is set or `seconds` have passed."""
-    if any(event.is_set() for event in events):
-        return
-    tasks = [asyncio.ensure_future(event.wait()) for event in events]
-    try:
-        await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()

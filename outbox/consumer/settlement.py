@@ -16,11 +16,12 @@ from outbox.attempts import Cause
 from outbox.consumer.completion import Standing, Superseded, look
 from outbox.consumer.failures import Failed, GiveUp, RetryAfter, headline, summary
 from outbox.consumer.message import Message
-from outbox.consumer.patience import Patience, first
+from outbox.consumer.patience import Patience
 from outbox.consumer.work import Abandoned, Hand, Work
 from outbox.entries import Entry
 from outbox.errors import CommitUnknown, InvalidMessage
 from outbox.schema import Database, Document
+from outbox.waiting import first
 
 log = structlog.get_logger(__name__)
 

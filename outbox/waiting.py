@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 
-async def first(*events: asyncio.Event, seconds: float) -> None:
-    """Return when one of `events` is set or `seconds` have passed."""
+async def first(*events: asyncio.Event, seconds: float | None) -> None:
+    """Return when one of `events` is set or `seconds` have passed; None is as long as it takes."""
     if any(event.is_set() for event in events):
         return
     tasks = [asyncio.ensure_future(event.wait()) for event in events]
