@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
 import socket
 from typing import Annotated
 
-import structlog
 import typer
 import uvloop
 
 from outbox import logs
+from outbox.cli.signals import on_signals
 from outbox.errors import SettingsError
 from outbox.settings import OutboxSettings, load
 from relay.daemon import Relay
 from relay.settings import RelaySettings
-
-log = structlog.get_logger(__name__)
 
 
 def relay(
@@ -51,21 +46,7 @@ def relay(
 
 async def _run(settings: RelaySettings, outbox_settings: OutboxSettings, once: bool) -> None:
     daemon = Relay(settings, outbox_settings, listen=_listen(settings), until_empty=once)
-    loop = asyncio.get_running_loop()
-    signals = 0
-
-    def on_signal() -> None:
-        nonlocal signals
-        signals += 1
-        if signals == 1:
-            daemon.stop()
-        else:
-            log.warning("leaving at once: the next owner takes up what was in hand")
-            # As by SIGKILL, which everything here survives: taking leave of a server that hangs would take its time.
-            os._exit(1)
-
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, on_signal)
+    on_signals(daemon.stop, impatient="the next owner takes up what was in hand")
     await daemon.run()
 
 

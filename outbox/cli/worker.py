@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import signal
 from typing import Annotated
 
-import structlog
 import typer
 import uvloop
 
 from outbox import logs
+from outbox.cli.signals import on_signals
 from outbox.consumer.consumer import Consumer
 from outbox.consumer.handler import load as load_handler
 from outbox.settings import OutboxSettings, load
-
-log = structlog.get_logger(__name__)
 
 
 def worker(
@@ -73,20 +69,7 @@ def worker(
 
 
 async def _run(consumer: Consumer) -> None:
-    loop = asyncio.get_running_loop()
-    signals = 0
-
-    def on_signal() -> None:
-        nonlocal signals
-        signals += 1
-        if signals == 1:
-            consumer.stop()
-        else:
-            log.warning("leaving at once: another worker takes over what was in hand")
-            os._exit(1)
-
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, on_signal)
+    on_signals(consumer.stop, impatient="another worker takes over what was in hand")
     await consumer.run()
     if consumer.left_threads:
         # They cannot be ended, and would keep the process; what they work on was given back.
