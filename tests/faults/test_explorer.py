@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.explorer import world as worlds
-from tests.faults.explorer.actions import Action
+from tests.faults.explorer.actions.action import Action
 from tests.faults.explorer.log import read, summary, write
 from tests.faults.explorer.run import explore
 from tests.faults.explorer.servers import One

@@ -18,7 +18,8 @@ from structlog.testing import capture_logs
 from outbox import schema
 from outbox.embedded import RedisServer
 from outbox.streams import FILES, Streams
-from tests.faults.explorer.actions import ACTIONS, Action
+from tests.faults.explorer.actions import ACTIONS
+from tests.faults.explorer.actions.action import Action
 from tests.faults.explorer.servers import Members, connect
 from tests.faults.explorer.world import World
 from tests.faults.proxy import Proxy
