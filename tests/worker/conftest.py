@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from outbox.schema import Document
 from outbox.settings import OutboxSettings, load
 from tests.relay.world import a_world
+from tests.worker.parser import Parser
 from tests.worker.workshop import Workshop
 
 
@@ -19,6 +20,11 @@ async def workshop(
     settings = load(OutboxSettings, mongodb_uri=mongodb_uri, mongodb_database=database, redis_url=redis_url)
     async with a_world(mongo, database, redis) as world:
         yield Workshop(world, await world.owner(seconds=60), settings)
+
+
+@pytest.fixture
+def parser(workshop: Workshop) -> Parser:
+    return Parser(workshop)
 
 
 @pytest.fixture(autouse=True)

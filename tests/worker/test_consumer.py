@@ -4,50 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from typing import Any
 
 import pytest
-from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.client_session import ClientSession
 
 from outbox.consumer import Consumer, Message
-from outbox.entries import OURS
 from outbox.errors import UsageError
-from tests.waiting import eventually, stays
+from tests.waiting import eventually
+from tests.worker.parser import Parser
 from tests.worker.workshop import Workshop
-
-
-class Parser:
-    """A handler that leaves an effect for each call that lasts, and parses the file."""
-
-    def __init__(self, workshop: Workshop) -> None:
-        self._name = workshop.world.database.name
-        self._database = workshop.world.database
-        self.messages: list[Message] = []
-        self.work: asyncio.Event | None = None
-        """Waited for before anything is written."""
-        self.gate: asyncio.Event | None = None
-        """Waited for when all is written, and the transaction is still open."""
-
-    async def __call__(self, message: Message, session: AsyncClientSession) -> None:
-        self.messages.append(message)
-        if self.work:
-            await self.work.wait()
-        database = session.client[self._name]
-        await database.effects.insert_one({"message": message.id}, session=session)
-        await database.files.update_one({"_id": message.key}, {"$set": {"parsing": "parsed"}}, session=session)
-        if self.gate:
-            await self.gate.wait()
-
-    async def effects(self) -> list[ObjectId]:
-        return [effect["message"] async for effect in self._database.effects.find().sort("message")]
-
-
-@pytest.fixture
-def parser(workshop: Workshop) -> Parser:
-    return Parser(workshop)
 
 
 async def test_the_effects_and_the_completion_are_there_together(workshop: Workshop, parser: Parser) -> None:
@@ -107,22 +74,6 @@ async def test_a_completed_message_is_acknowledged_without_a_call(workshop: Work
     assert await parser.effects() == [id_]
 
 
-async def test_two_with_the_same_entry_have_one_effect(workshop: Workshop, parser: Parser) -> None:
-    [id_] = await workshop.publish("a")
-    parser.gate = asyncio.Event()
-    other = Parser(workshop)
-    async with workshop.working(parser):
-        await eventually(lambda: parser.messages)
-        await _hand_over(workshop, f"{OURS}other")
-        async with workshop.working(other, name="other"):
-            # The first one's transaction has written to the file: the second one waits, then finds it done.
-            await eventually(lambda: other.messages)
-            parser.gate.set()
-            await eventually(workshop.all_acknowledged)
-    assert await parser.effects() == [id_]
-    assert await workshop.in_state("completed", id_)
-
-
 async def test_what_is_late_after_a_rescue_has_no_effect(workshop: Workshop, parser: Parser) -> None:
     [id_] = await workshop.publish("a")
     parser.work = asyncio.Event()
@@ -152,59 +103,6 @@ async def test_a_conflict_with_another_transaction_is_tried_again_and_is_no_fail
     assert await parser.effects() == [id_]
     assert [message.attempt for message in parser.messages] == [1, 1]
     assert "failed" not in await workshop.message(id_)
-
-
-async def test_a_long_handler_keeps_its_entry(workshop: Workshop, parser: Parser) -> None:
-    [id_] = await workshop.publish("a")
-    parser.gate = asyncio.Event()
-    other = Parser(workshop)
-    async with workshop.working(parser, silent_seconds=0.6), workshop.working(other, silent_seconds=0.6):
-        await eventually(lambda: parser.messages or other.messages)
-        [pending] = await workshop.world.redis.xpending_range(workshop.stream.name, workshop.stream.group, "-", "+", 1)
-        holder = pending["consumer"]
-        began = time.monotonic()
-
-        async def is_kept() -> bool:
-            [now] = await workshop.world.redis.xpending_range(workshop.stream.name, workshop.stream.group, "-", "+", 1)
-            return bool(now["consumer"] == holder and int(now["time_since_delivered"]) < 600)
-
-        other.gate = parser.gate
-        await stays(is_kept, 1.5)
-        assert time.monotonic() - began > 1.4
-        parser.gate.set()
-        await eventually(lambda: workshop.in_state("completed", id_))
-    assert len(parser.messages + other.messages) == 1
-
-
-async def test_a_consumer_that_is_silent_loses_its_entries_to_another(workshop: Workshop, parser: Parser) -> None:
-    ids = await workshop.publish("a", "b", "c")
-    redis, stream = workshop.world.redis, workshop.stream
-    await redis.xreadgroup(stream.group, f"{OURS}dead", {stream.name: ">"})  # and then it is killed
-    async with workshop.working(parser, silent_seconds=0.3):
-        await eventually(lambda: workshop.in_state("completed", *ids))
-        await eventually(workshop.all_acknowledged)
-    assert await parser.effects() == ids
-
-
-async def test_nothing_is_taken_from_a_worker_that_knows_nothing_of_us(workshop: Workshop, parser: Parser) -> None:
-    await workshop.publish("a")
-    redis, stream = workshop.world.redis, workshop.stream
-    await redis.xreadgroup(stream.group, "worker-1", {stream.name: ">"})
-    async with workshop.working(parser, silent_seconds=0.2):
-        await stays(lambda: _still_held(workshop, "worker-1"), 1)
-    assert parser.messages == []
-
-
-async def test_a_consumer_notices_that_its_entry_was_taken(workshop: Workshop, parser: Parser) -> None:
-    [id_] = await workshop.publish("a")
-    parser.gate = asyncio.Event()
-    async with workshop.working(parser, silent_seconds=0.3) as consumer:
-        await eventually(lambda: parser.messages)
-        await _hand_over(workshop, "thief")
-        await eventually(lambda: not consumer._hands)
-        assert await _still_held(workshop, "thief")
-    assert await parser.effects() == []
-    assert await workshop.in_state("published", id_)
 
 
 async def test_a_stop_finishes_what_is_in_hand(workshop: Workshop, parser: Parser) -> None:
@@ -339,15 +237,3 @@ def test_what_cannot_be_a_handler_is_told(workshop: Workshop) -> None:
     for wrong in (none, three, named, "text"):
         with pytest.raises(UsageError, match="a handler is handle"):
             Consumer(workshop.settings, wrong)  # type: ignore[arg-type]
-
-
-async def _hand_over(workshop: Workshop, consumer: str) -> None:
-    """The one entry that is in somebody's hands is that consumer's."""
-    redis, stream = workshop.world.redis, workshop.stream
-    [pending] = await redis.xpending_range(stream.name, stream.group, "-", "+", 1)
-    await redis.xclaim(stream.name, stream.group, consumer, 0, [str(pending["message_id"])])
-
-
-async def _still_held(workshop: Workshop, consumer: str) -> bool:
-    page = await workshop.world.redis.xpending_range(workshop.stream.name, workshop.stream.group, "-", "+", 10)
-    return bool(page and all(pending["consumer"] == consumer for pending in page))

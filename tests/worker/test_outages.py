@@ -16,7 +16,7 @@ from outbox.schema import Document
 from outbox.settings import OutboxSettings, load
 from tests.relay.world import a_world
 from tests.waiting import eventually
-from tests.worker.test_consumer import Parser
+from tests.worker.parser import Parser
 from tests.worker.workshop import Workshop
 
 
