@@ -1,0 +1,85 @@
+"""Entries, groups and consumers in Redis."""
+
+from __future__ import annotations
+
+import shlex
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from outbox.cli import verify as command
+from outbox.streams import FILE_GROUP, FILE_STREAM
+from tests.cli.conftest import Cli, Shelf
+from tests.cli.verify.findings import LONG_AGO, found, mended_by_command, mended_by_repair, only, published
+
+
+@pytest.mark.parametrize("located", [True, False])
+def test_an_entry_that_is_lost(located: bool, healthy: Cli, shelf: Shelf, redis: Any) -> None:
+    there, lost = published(shelf, redis, 2)
+    [(entry, _)] = redis.xrevrange(FILE_STREAM, count=1)
+    redis.xdel(FILE_STREAM, entry)
+    if not located:
+        shelf.db.outbox.update_many({}, {"$unset": {"entries": ""}})
+    finding = only(healthy, "entry-lost")
+    assert finding["examples"] == [str(lost)]
+    mended_by_command(healthy, finding, "--yes")
+    assert shelf.states(there, lost) == ["published", "pending"]
+    shelf.db.outbox.update_one({"_id": lost}, {"$set": {"state": "published", "published_at": LONG_AGO}})
+    mended_by_repair(healthy, "entry-lost")
+
+
+def test_an_entry_that_is_gone_because_its_file_is_done(healthy: Cli, shelf: Shelf, redis: Any) -> None:
+    [id_] = published(shelf, redis)
+    redis.xtrim(FILE_STREAM, maxlen=0)
+    shelf.db.files.update_many({}, {"$set": {"parsing": "parsed"}})
+    shelf.db.outbox.update_many({"_id": {"$ne": id_}}, {"$set": {"state": "completed"}})
+    assert found(healthy) == []
+
+
+def test_an_entry_that_was_acknowledged_without_a_result(healthy: Cli, shelf: Shelf, redis: Any) -> None:
+    in_hand, acknowledged, _ = published(shelf, redis, 3)
+    [[_, entries]] = redis.xreadgroup(FILE_GROUP, "w", {FILE_STREAM: ">"}, count=2)
+    redis.xack(FILE_STREAM, FILE_GROUP, entries[1][0])
+    finding = only(healthy, "acknowledged-unfinished")
+    assert finding["examples"] == [str(acknowledged)]
+    mended_by_command(healthy, finding, "--yes")
+    assert shelf.states(in_hand, acknowledged) == ["published", "pending"]
+
+
+def test_a_worker_that_is_just_putting_it_right(
+    healthy: Cli, shelf: Shelf, redis: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It acknowledged first, and sets the result while verify looks again."""
+    published(shelf, redis)
+    [[_, entries]] = redis.xreadgroup(FILE_GROUP, "w", {FILE_STREAM: ">"})
+    redis.xack(FILE_STREAM, FILE_GROUP, entries[0][0])
+
+    async def result() -> None:
+        shelf.db.files.update_many({"updated_at": LONG_AGO}, {"$set": {"parsing": "parsed"}})
+
+    monkeypatch.setattr(command, "_pause", result)
+    assert found(healthy) == []
+
+
+def test_groups_and_consumers_that_fell_silent(healthy: Cli, shelf: Shelf, redis: Any) -> None:
+    published(shelf, redis, 2)
+    redis.xgroup_create(FILE_STREAM, "auditors", "0")
+    redis.xreadgroup("auditors", "old", {FILE_STREAM: ">"}, count=1)
+    finding = only(healthy, "idle-group", "--idle", "0s")
+    redis.execute_command(*shlex.split(finding["mend"])[1:])
+    assert found(healthy, "--idle", "0s") == []
+    redis.xgroup_destroy(FILE_STREAM, FILE_GROUP)
+    only(healthy, "group-missing")
+
+
+def test_a_consumer_that_died_with_entries_in_hand(healthy: Cli, shelf: Shelf, redis: Any) -> None:
+    published(shelf, redis, 2)
+    [[_, entries]] = redis.xreadgroup(FILE_GROUP, "dead", {FILE_STREAM: ">"}, count=1)
+    redis.xclaim(FILE_STREAM, FILE_GROUP, "dead", 0, [entries[0][0]])
+    old = int(timedelta(days=2).total_seconds() * 1000)
+    redis.execute_command("XCLAIM", FILE_STREAM, FILE_GROUP, "dead", 0, entries[0][0], "IDLE", old, "JUSTID")
+    redis.xgroup_createconsumer(FILE_STREAM, FILE_GROUP, "alive")
+    assert found(healthy) == []
+    finding = only(healthy, "idle-group", "--idle", "0s")
+    assert finding["mend"] == "start its workers"

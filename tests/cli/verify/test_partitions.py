@@ -1,0 +1,100 @@
+"""Partitions and their relays."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bson import Timestamp
+
+from outbox.message import State
+from outbox.streams import FILE_GROUP, FILE_STREAM
+from tests.cli.conftest import Cli, Shelf
+from tests.cli.verify.findings import (
+    CHECKPOINT,
+    LONG_AGO,
+    found,
+    listed,
+    mended_by_a_relay,
+    mended_by_repair,
+    only,
+    published,
+)
+
+
+def test_a_partition_that_redis_has_lost(healthy: Cli, shelf: Shelf, redis: Any, tmp_path: Path) -> None:
+    published(shelf, redis)
+    redis.delete(CHECKPOINT)
+    finding = only(healthy, "redis-behind")
+    assert "outbox relay" in finding["mend"]
+    mended_by_a_relay(shelf, tmp_path)
+    assert found(healthy) == []
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "check"),
+    [
+        ({"token": 1, "batch": 3, "tag": "x"}, "redis-ahead"),
+        ({"token": 1, "batch": 1, "tag": "x"}, "other-history"),
+        ({"token": 9, "batch": 1, "tag": "t"}, "token-ahead"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit(
+    checkpoint: dict[str, Any], check: str, healthy: Cli, shelf: Shelf, redis: Any, tmp_path: Path
+) -> None:
+    published(shelf, redis)
+    redis.hset(CHECKPOINT, mapping=checkpoint)
+    only(healthy, check)
+    mended_by_a_relay(shelf, tmp_path)
+    assert found(healthy) == []
+
+
+def test_a_batch_that_was_published_and_not_marked_yet_is_under_way(healthy: Cli, shelf: Shelf, redis: Any) -> None:
+    published(shelf, redis)
+    redis.hset(CHECKPOINT, mapping={"batch": 2, "tag": "x"})
+    assert found(healthy) == []
+
+
+def test_messages_of_a_batch_above_the_lease(healthy: Cli, shelf: Shelf, redis: Any) -> None:
+    published(shelf, redis)
+    shelf.db.outbox.update_many({"state": "published"}, {"$set": {"batch": 7}})
+    only(healthy, "batch-above-lease")
+
+
+def test_what_has_been_pending_for_long(healthy: Cli, shelf: Shelf) -> None:
+    file = shelf.put_file("queued")
+    [id_] = shelf.put(State.PENDING, key=str(file))
+    shelf.db.outbox.update_one({"_id": id_}, {"$set": {"position": Timestamp(int(LONG_AGO.timestamp()), 1)}})
+    only(healthy, "pending-old")
+    assert found(healthy, "--pending", "3h") == []
+
+
+def test_no_relay_and_what_it_leaves_undone(healthy: Cli, shelf: Shelf) -> None:
+    shelf.db.outbox_relays.delete_many({})
+    only(healthy, "no-relay")
+    listed(shelf)
+    file = shelf.put_file("queued")
+    [due] = shelf.put(State.SCHEDULED, key=str(file))
+    only(healthy, "overdue")
+    mended_by_repair(healthy, "overdue")
+    assert shelf.states(due) == ["pending"]
+
+
+def test_strays(healthy: Cli, shelf: Shelf) -> None:
+    [id_] = shelf.put(State.PENDING, stream="nowhere")
+    only(healthy, "stray")
+    mended_by_repair(healthy, "stray")
+    assert shelf.states(id_) == ["dead"]
+
+
+def test_a_partition_that_is_declared_no_more(healthy: Cli, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = shelf.put_file("queued")
+    shelf.put(State.PENDING, key=str(file), partition=7)
+    stream = {"name": FILE_STREAM, "group": FILE_GROUP, "subject": {}}
+    with monkeypatch.context() as patch:
+        patch.setenv("OUTBOX_STREAMS", json.dumps([stream | {"partitions": 8}]))
+        assert healthy("init").code == 0
+        assert found(healthy) == []
+    only(healthy, "undeclared")

@@ -1,0 +1,49 @@
+"""How the servers are set up."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Cli, Shelf
+from tests.cli.verify.findings import found, mended_by_command, only
+
+
+def test_a_schema_that_differs(healthy: Cli, shelf: Shelf) -> None:
+    shelf.db.outbox.drop_index("pending")
+    finding = only(healthy, "schema")
+    mended_by_command(healthy, finding)
+    assert found(healthy) == []
+    shelf.db.command("collMod", "outbox", validator={})
+    assert healthy("verify", "--repair").code == 0
+    assert found(healthy) == []
+
+
+def test_a_redis_that_forgets(healthy: Cli, redis: Any) -> None:
+    before = redis.config_get("appendonly")["appendonly"]
+    try:
+        redis.config_set("appendonly", "no")
+        redis.config_set("maxmemory-policy", "allkeys-lru")
+        assert found(healthy) == ["append-only-file", "eviction"]
+        for finding in healthy("verify", "--json").json["findings"]:
+            redis.execute_command(*shlex.split(finding["mend"].split(",")[0])[1:])  # as redis-cli would
+        assert found(healthy) == []
+    finally:
+        redis.config_set("maxmemory-policy", "noeviction")
+        redis.config_set("appendonly", before)
+
+
+def test_retention_against_backups(healthy: Cli) -> None:
+    assert found(healthy, "--redis-backup", "3d") == []
+    finding = only(healthy, "retention", "--redis-backup", "10d")
+    assert "OUTBOX_RETENTION_DAYS=10" in finding["mend"]
+
+
+def test_servers_that_are_away(healthy: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("REDIS_URL", "redis://127.0.0.1:9/0")
+        assert healthy("verify").code == 3
+    monkeypatch.setenv("MONGODB_URI", "mongodb://127.0.0.1:9/?directConnection=true")
+    assert healthy("verify").code == 3
