@@ -18,6 +18,12 @@ from outbox.embedded import Mongod, RedisServer
 from outbox.settings import OutboxSettings, load
 
 
+@pytest.fixture(autouse=True)
+def logs_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that runs in this process would leave all later tests a log that goes to its own, closed stderr."""
+    monkeypatch.setattr("outbox.logs.configure", lambda _: None)
+
+
 @pytest.fixture(scope="session")
 def mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
     """A mongod that is its own replica set, shared by all tests. One that hurts it takes its own instead."""
