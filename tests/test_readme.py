@@ -105,7 +105,7 @@ def test_the_command_of_the_tests() -> None:
     """What `.ci/run` takes from here and runs word for word."""
     marked = re.findall(r"<!-- test command -->\n```sh\n(.*)\n```\n<!-- end -->", README)
     assert len(marked) == 1
-    assert marked[0].endswith("/pytest")
+    assert "/pytest" in marked[0]
 
 
 @pytest.mark.parametrize("number", [0, 1])

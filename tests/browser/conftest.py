@@ -30,7 +30,7 @@ from tests.outbox.shelf import a_document
 from tests.relay.processes import a_relay
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-REQUIRED = os.environ.get("OUTBOX_REQUIRE_BROWSER") == "1"
+REQUIRED = os.environ.get("TESTS_SKIP_NOTHING") == "1"
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 expect.set_options(timeout=20_000)  # a look takes a quarter of the time at most, on a machine that is busy otherwise
@@ -103,7 +103,7 @@ async def _set_up(settings: OutboxSettings) -> None:
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         if REQUIRED:
-            pytest.fail("OUTBOX_REQUIRE_BROWSER=1, and there is no chromium: apt-get install chromium")
+            pytest.fail("TESTS_SKIP_NOTHING=1, and there is no chromium: apt-get install chromium")
         pytest.skip("there is no chromium here: apt-get install chromium")
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
