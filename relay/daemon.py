@@ -154,7 +154,8 @@ class Relay:
             log.info("relay started", relay=self._me, streams=list(self._streams))
             await self._stop.wait()
             log.info("relay stops", relay=self._me, seconds=settings.relay_stop_seconds)
-            for task in waking:
+            for other, task in zip(beside, waking, strict=True):
+                other.quiet()  # the driver may swallow a cancellation; then the pass in hand is the last
                 task.cancel()  # they read, or do what can be done again
             replaying.quiet()
             leaser.leave()

@@ -100,10 +100,18 @@ class Hints(Generic[T]):
             # It only reads, so that it may be cancelled; the request that the server holds back ends with it.
             begun.cancel()
             hint.cancel()
+            hint.add_done_callback(_look_at)
         if came:
             return hint
-        await asyncio.wait({hint})
+        # Not for ever: the driver may swallow the cancellation, and wait for the next change all the same.
+        await asyncio.wait({hint}, timeout=REST_SECONDS)
         return asyncio.get_running_loop().create_future()
+
+
+def _look_at(hint: asyncio.Future[T]) -> None:
+    """Nobody waits for a hint that was cancelled; what became of it would be told as an error that nobody looked at."""
+    if not hint.cancelled():
+        hint.exception()
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import signal
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,10 @@ from redis.asyncio import Redis
 
 from outbox.embedded import Mongod, RedisServer
 from outbox.schema import OUTBOX, Document
+from outbox.settings import OutboxSettings, load
 from outbox.streams import Stream, Subject
+from relay.wakeup import Sweep, Swept
+from tests.faults.relays import in_this_process
 from tests.relay.processes import RelayProcess, a_relay
 from tests.relay.world import STREAM, World, a_world
 from tests.waiting import eventually
@@ -202,3 +206,21 @@ def _held(relay: RelayProcess) -> int:
 
 def _lost(relay: RelayProcess) -> bool:
     return any(line.get("lost") for line in _logs(relay))
+
+
+async def test_it_stops_though_a_cancellation_gets_lost(
+    world: World, mongodb_uri: str, redis_url: str, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in the driver on Python 3.11, when it comes at the very moment of an answer: the pass goes on, and returns."""
+    looking = asyncio.Event()
+
+    async def deaf_at_first(_: Sweep) -> Swept:
+        with suppress(asyncio.CancelledError) if not looking.is_set() else nullcontext():
+            looking.set()
+            await asyncio.Event().wait()
+        return Swept(False)
+
+    monkeypatch.setattr(Sweep, "run_once", deaf_at_first)
+    settings = load(OutboxSettings, mongodb_uri=mongodb_uri, redis_url=redis_url, mongodb_database=database)
+    async with in_this_process(settings):
+        await looking.wait()
