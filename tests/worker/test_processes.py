@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
@@ -205,6 +208,20 @@ async def test_what_fails_is_seen_through_cli_and_http(
         }  # fmt: skip
         assert "ValueError: no luck at attempt 2" in message("fails-twice")["last_error"]
         assert "in moody" in message("always-fails")["last_error"]
+
+        def command(*words: str) -> Document:
+            program = [sys.executable, "-m", "outbox", *words, "--json"]
+            told = subprocess.run(
+                program, env={**os.environ, **environment}, capture_output=True, check=True, timeout=60
+            )
+            return dict(json.loads(told.stdout))
+
+        assert command("status")["messages"] == {
+            "scheduled": 0, "pending": 0, "published": 0, "completed": 2, "dead": 2,
+        }  # fmt: skip
+        shown = command("dead", "show", message("gives-up")["id"])
+        assert (shown["state"], shown["attempts"], shown["key"]) == ("dead", 1, uploads["gives-up"])
+        assert "nobody can read this" in shown["last_error"]
 
         # An operator retries: three tries again, and the file waits meanwhile.
         retried = http.post(f"/outbox/messages/{message('always-fails')['id']}/retry")
