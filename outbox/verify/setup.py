@@ -55,6 +55,9 @@ async def oplog(system: System) -> list[Finding]:
         stats = await local.command("collStats", "oplog.rs")
         if stats["size"] < FULL * stats.get("maxSize", float("inf")):
             return []
+        status = await system.database.client.admin.command("serverStatus")
+        if status.get("oplogTruncation", {}).get("oplogMinRetentionHours", 0) >= OPLOG_HOURS:
+            return []  # as the command below makes it: from then on it grows until it reaches so far
         first = await local["oplog.rs"].find_one(sort=[("$natural", 1)])
         last = await local["oplog.rs"].find_one(sort=[("$natural", -1)])
     except OperationFailure:  # no permission, or a mongos: whoever runs it looks after it
