@@ -16,9 +16,10 @@ minutes, which MongoDB keeps for readers of older snapshots: with 50,000 of them
 class Ahead:
     """What one fetch has brought, of one partition.
 
-    Whatever is pending stays as it is while its partition is leased: only the owner publishes, and nothing else takes
-    a message out of that state. So batches of one snapshot are what one larger batch would be. The owner forgets them
-    when anything goes wrong.
+    Whatever is pending stays so while its partition is leased: only the owner publishes. So batches of one snapshot are
+    what one larger batch would be. The owner forgets them when anything goes wrong. One thing may change meanwhile: a
+    worker that still holds an entry which Redis has lost completes its message. Then it is published all the same, and
+    whoever reads that entry sees that there is nothing to do.
     """
 
     def __init__(self, batch_size: int, batch_bytes: int) -> None:

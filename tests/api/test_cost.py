@@ -17,6 +17,7 @@ from outbox.embedded import Mongod
 from outbox.schema import Database
 from outbox.settings import OutboxSettings
 from tests.api.serving import Api
+from tests.waiting import eventually
 
 RATE = 500
 """Uploads a second that are asked for; the machine may take fewer."""
@@ -55,12 +56,13 @@ async def measure(api: Api, mongod: Mongod, count: int) -> Cost:
     done = 0
     began = time.monotonic()
 
+    def due() -> bool:
+        return done < (time.monotonic() - began) * RATE
+
     async def upload(client: httpx.AsyncClient) -> None:
         nonlocal done
-        while (passed := time.monotonic() - began) < SECONDS:
-            if done >= passed * RATE:
-                await asyncio.sleep(0.002)
-                continue
+        while time.monotonic() - began < SECONDS:
+            await eventually(due, every=0.002)
             done += 1
             form = {"files": {"file": ("a.txt", b"some text " * 20)}, "data": {"folderId": "load"}}
             answer = await client.post("/files", **form)  # type: ignore[arg-type]
