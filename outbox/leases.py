@@ -135,17 +135,19 @@ class Leases:
 
     async def _overview(self) -> Overview:
         held, free, partitions = set(), [], 0
+        # Itself in any case: on a slow network, or after a pause, its own record may have run out since it was renewed.
+        relays = {self._owner}
         declared = {"$match": {"stream": {"$in": list(self._streams)}}}
-        async for lease in await self._partitions.aggregate([declared, _EXPIRED]):
+        async for lease in await self._partitions.aggregate([declared, _EXPIRED, _AND_RELAYS]):
+            if "relay" in lease:
+                relays.add(lease["relay"])
+                continue
             partition = Partition(lease["stream"], lease["number"])
             partitions += 1
             if lease["owner"] == self._owner:
                 held.add(Lease(partition, self._owner, lease["token"]))
             elif lease["owner"] is None or lease["expired"]:
                 free.append(partition)
-        alive = await self._relays.aggregate([_EXPIRED, {"$match": {"expired": False}}])
-        # Itself in any case: on a slow network, or after a pause, its own record may have run out since it was renewed.
-        relays = {relay["_id"] async for relay in alive} | {self._owner}
         return Overview(frozenset(held), tuple(free), partitions, tuple(sorted(relays)))
 
     async def acquire(self, partition: Partition) -> Lease | None:
@@ -226,6 +228,8 @@ class Leases:
 
 
 _EXPIRED: Document = {"$set": {"expired": {"$lte": ["$expires_at", "$$NOW"]}}}
+_ALIVE: list[Document] = [_EXPIRED, {"$match": {"expired": False}}, {"$project": {"_id": 0, "relay": "$_id"}}]
+_AND_RELAYS: Document = {"$unionWith": {"coll": RELAYS, "pipeline": _ALIVE}}
 
 
 def _held(lease: Lease) -> Document:

@@ -92,9 +92,19 @@ class Store:
                     {"_id": {"$in": ids}, "state": State.PENDING.value, "attempts": attempt - 1, **held.in_time()},
                     {**update, "$set": {**values, "attempts": attempt}},
                     session=session,
+                    # Without it the planner may choose to look through all that is pending, once for each batch.
+                    hint="_id_",
+                    # What is set here always fits the validator, which takes an eighth of the time of a mark.
+                    bypass_document_validation=True,
                 )
                 marked += result.modified_count
         return marked
+
+    async def try_to_mark(self) -> None:
+        """Mark nothing, in the way of `mark`. Raises OperationFailure when the user has no right to do that."""
+        await self._messages.update_one(
+            {"_id": {"$in": []}}, {"$set": {"state": State.PUBLISHED.value}}, bypass_document_validation=True
+        )
 
     async def bury(self, poison: Sequence[Poison]) -> int:
         """Make messages that cannot be sent dead, each with its reason; returns how many were pending still."""

@@ -9,7 +9,8 @@ from outbox.schema import Database
 from outbox.stats import Waiting
 from relay.service import Next
 
-LOOK_SECONDS = 5.0
+LOOK_SECONDS = 15.0
+"""Metrics are seldom fetched more often."""
 
 
 @dataclass(frozen=True, slots=True)

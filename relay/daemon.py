@@ -35,6 +35,7 @@ from relay.leaser import Leaser
 from relay.metrics import Metrics
 from relay.outage import Outages, Probe
 from relay.recovery import Recovery
+from relay.replays import LOOK_SECONDS as REPLAYS_SECONDS
 from relay.replays import Replays
 from relay.rescuer import Rescuer, interval
 from relay.service import Pass, Service
@@ -128,7 +129,7 @@ class Relay:
         rescuer = Rescuer(self._streams, Rescue(database, redis), leaser.partitions)
         relays = Hints(lambda: changes.relays(database), lambda _: leasing.wake(), busy)
         beside = [
-            service("sweep", Sweep(store, leaser.wake).run_once, settings.relay_poll_seconds),
+            service("sweep", Sweep(store, leaser.wake, messages.working).run_once, settings.relay_poll_seconds),
             service("hints of messages", messages.run_once),
             service("hints of relays", relays.run_once),
             service("advice", advice.run_once, advising.LOOK_SECONDS),
@@ -137,7 +138,7 @@ class Relay:
             service("rescue", rescuer.run_once, interval(self._streams)),
         ]
         replays = Replays(database, self._me)
-        replaying = service("replays", replays.run_once)
+        replaying = service("replays", replays.run_once, REPLAYS_SECONDS)
         if self._until_empty:
             beside.append(
                 service("until empty", once.UntilEmpty(store, outages, self._addresses, self.stop).run_once, 0.1)
@@ -193,7 +194,7 @@ class Relay:
         try:
             yield
         finally:
-            server.should_exit = True
+            server.leave()
             await asyncio.wait([serving])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -16,6 +17,20 @@ from relay.metrics import CONTENT_TYPE, Metrics
 
 class Probes(uvicorn.Server):
     """Serves the probes inside the relay's event loop. Signals are the relay's own affair."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._leaving = asyncio.Event()
+
+    def leave(self) -> None:
+        """Answer what is being asked, and end."""
+        self.should_exit = True
+        self._leaving.set()
+
+    async def main_loop(self) -> None:
+        # Instead of a look ten times a second whether to end, which was a quarter of what an idle relay did.
+        await self.on_tick(0)
+        await self._leaving.wait()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -46,4 +61,7 @@ def server(
         return Response(metrics.exposition(), media_type=CONTENT_TYPE)
 
     app = Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", exposition)])
-    return Probes(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1))
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, date_header=False, lifespan="off", timeout_graceful_shutdown=1
+    )
+    return Probes(config)

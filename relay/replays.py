@@ -14,6 +14,8 @@ from relay.service import Next
 
 log = structlog.get_logger(__name__)
 
+LOOK_SECONDS = 3.0
+"""How often to look for a job that somebody asked for."""
 NAP_SECONDS = 0.5
 """The longest that a pass waits for its turn, so that it can be told to be quiet in between."""
 

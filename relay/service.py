@@ -58,6 +58,14 @@ class Service:
         self._observe = observe
         self._woken = asyncio.Event()
         self._quiet = asyncio.Event()
+        self._retrying = AsyncRetrying(
+            retry=retry_if_exception(lambda error: classify(error) is not None),
+            wait=wait_random_exponential(multiplier=0.1, max=BACKOFF_CAP_SECONDS),
+            stop=stop_when_event_set(self._quiet),  # type: ignore[arg-type]  # only is_set() is called
+            sleep=self._pause,
+            before_sleep=self._hit,
+            retry_error_callback=lambda _: Next.END,
+        )
 
     def wake(self) -> None:
         """Do not wait for the interval: there is, or may be, something to do. A hint, never the truth."""
@@ -66,36 +74,26 @@ class Service:
     def quiet(self) -> None:
         """Finish the pass in hand and end. May be called any number of times."""
         self._quiet.set()
+        self._woken.set()
 
     async def run(self) -> None:
         while not self._quiet.is_set():
             # Before the pass, so that a wake-up during it leads to another one.
             self._woken.clear()
-            match await self._attempt():
+            decided: Next = await self._retrying(self._pass)
+            match decided:
                 case Next.AGAIN:
                     # A pass that never had to wait for a server would otherwise keep everything else from running.
                     await asyncio.sleep(0)
                 case Next.WAIT:
                     # With jitter, so that many relays do not ask at the same moment.
-                    await first(self._woken, self._quiet, seconds=self._interval * random.uniform(0.8, 1.2))
+                    await first(self._woken, seconds=self._interval * random.uniform(0.8, 1.2))
                 case Next.PAUSE:
                     # With so much jitter that none of many which wait for one thing is always the first to get it.
                     await first(self._quiet, seconds=PAUSE_SECONDS * random.uniform(0.2, 1.8))
                 case Next.END:
                     return
         await self._outages.well(self.name)
-
-    async def _attempt(self) -> Next:
-        retrying = AsyncRetrying(
-            retry=retry_if_exception(lambda error: classify(error) is not None),
-            wait=wait_random_exponential(multiplier=0.1, max=BACKOFF_CAP_SECONDS),
-            stop=stop_when_event_set(self._quiet),  # type: ignore[arg-type]  # only is_set() is called
-            sleep=self._pause,
-            before_sleep=self._hit,
-            retry_error_callback=lambda _: Next.END,
-        )
-        decided: Next = await retrying(self._pass)
-        return decided
 
     async def _pass(self) -> Next:
         result = await self._run_once()

@@ -18,7 +18,7 @@ class RelaySettings(Family):
     relay_batch_size: int = Field(default=500, ge=1, le=5000, description="messages in one publish call, at most")
     relay_batch_bytes: int = Field(default=1024 * 1024, ge=1024, description="bytes in one publish call, about")
     relay_confirm: Confirm = Field(default=Confirm.NONE, description="who must have a batch: none, aof or replica")
-    relay_poll_seconds: float = Field(default=1.0, gt=0, description="how often to look without a wake-up")
+    relay_poll_seconds: float = Field(default=1.0, gt=0, description="how often to look without a change stream")
     relay_verify_seconds: float = Field(default=5.0, gt=0, description="how often an idle owner checks its checkpoints")
     relay_lease_seconds: float = Field(default=10.0, ge=2, description="how long a dead relay's partitions stand still")
     relay_stop_seconds: float = Field(default=25.0, gt=0, description="from SIGTERM to leaving whatever is unfinished")

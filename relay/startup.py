@@ -10,6 +10,7 @@ from outbox.confirmation import CannotConfirm, Confirm
 from outbox.errors import SettingsError, Unreachable
 from outbox.outages import classify
 from outbox.schema import Database
+from outbox.store import Store
 from outbox.streams import Streams
 from outbox.topology import AnyRedis
 from relay.outage import Outages
@@ -28,7 +29,7 @@ class Checked:
 async def wait_for_schema(
     database: Database, streams: Streams, outages: Outages, stop: asyncio.Event, *, address: str, patience: float | None
 ) -> None:
-    """Return when MongoDB answers and the schema is as it should be, or when `stop` is set.
+    """Return when MongoDB answers, the schema is as it should be and messages may be marked, or when `stop` is set.
 
     :param patience: seconds until Unreachable is raised; None waits for ever.
     :raises SchemaError: the database is not set up.
@@ -36,6 +37,7 @@ async def wait_for_schema(
 
     async def check() -> Checked:
         await schema.check(database, streams)
+        await Store(database).try_to_mark()
         return Checked()
 
     service = Service("start", check, outages, interval=1)

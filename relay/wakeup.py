@@ -7,6 +7,7 @@ none is found by the sweep, so that a history that is lost, or a stream that fal
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -24,6 +25,8 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 REST_SECONDS = 1.0
+HINTED_SECONDS = 5.0
+"""How long a change stream may be silent for no reason before what it should have told is found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,10 @@ class Hints(Generic[T]):
         self._busy = busy or Busy()
         self._changes: AsyncIterator[T] | None = None
         self._told = False
+
+    def working(self) -> bool:
+        """Whether a change stream is open, so that what happens is told as far as anybody knows."""
+        return self._changes is not None
 
     async def run_once(self) -> Hinted:
         """Wait for one hint and pass it on. None is told for "anywhere"."""
@@ -116,7 +123,7 @@ def _look_at(hint: asyncio.Future[T]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """Whether any message is pending."""
+    """Whether any message was found to be pending."""
 
     pending: bool
 
@@ -126,13 +133,21 @@ class Swept:
 
 
 class Sweep:
-    """Looks whether anything is pending at all, with one cheap query for all partitions, and wakes the drainers."""
+    """Looks whether anything is pending at all, with one cheap query for all partitions, and wakes the drainers.
 
-    def __init__(self, store: Store, wake: Callable[[], None]) -> None:
+    With hints seldom: then it only finds what they should have told. Without them it is all there is.
+    """
+
+    def __init__(self, store: Store, wake: Callable[[], None], hinted: Callable[[], bool] = lambda: False) -> None:
         self._store = store
         self._wake = wake
+        self._hinted = hinted
+        self._next = 0.0
 
     async def run_once(self) -> Swept:
+        if self._hinted() and time.monotonic() < self._next:
+            return Swept(pending=False)
+        self._next = time.monotonic() + HINTED_SECONDS
         pending = await self._store.any_pending()
         if pending:
             self._wake()
