@@ -6,7 +6,7 @@ from outbox.bench import limits
 from outbox.bench.backlog import fill
 from outbox.bench.extent import Extent
 from outbox.bench.ground import Ground
-from outbox.bench.relays import drained
+from outbox.bench.relays import drained, fresh
 from outbox.bench.result import Figure, Limit
 from outbox.bench.telling import Tell
 
@@ -16,11 +16,11 @@ UNIT = "messages/s"
 async def measure(ground: Ground, extent: Extent, tell: Tell) -> list[Figure]:
     count = extent.messages
     tell(f"{count:,} messages, one relay")
-    await ground.clear()
+    await fresh(ground)
     await fill(ground, count)
     one = await drained(ground, count)
     tell(f"{count:,} messages, two relays")
-    await ground.clear()
+    await fresh(ground)
     await fill(ground, count)
     two = await drained(ground, count, relays=2)
     beside = await _limits(ground, extent, tell)

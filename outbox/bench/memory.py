@@ -9,6 +9,7 @@ from outbox.bench.backlog import fill, lengths, until_drained
 from outbox.bench.extent import Extent
 from outbox.bench.ground import Ground
 from outbox.bench.processes import Usage
+from outbox.bench.relays import fresh
 from outbox.bench.result import Figure, Limit
 from outbox.bench.telling import Tell
 
@@ -26,7 +27,7 @@ class _Sample:
 async def measure(ground: Ground, extent: Extent, tell: Tell) -> list[Figure]:
     count = extent.memory_messages
     tell(f"{count:,} messages are written")
-    await ground.clear()
+    await fresh(ground)
     await fill(ground, count)
     tell(f"{count:,} messages are drained")
     samples: list[_Sample] = []

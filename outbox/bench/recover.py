@@ -8,7 +8,7 @@ import time
 from outbox.bench.backlog import fill, lengths, until_drained
 from outbox.bench.extent import Extent
 from outbox.bench.ground import Ground
-from outbox.bench.relays import drained, shared
+from outbox.bench.relays import drained, fresh, shared
 from outbox.bench.result import Figure, Limit
 from outbox.bench.telling import Tell
 from outbox.embedded import RedisServer
@@ -18,7 +18,7 @@ from outbox.store import Store
 async def measure(ground: Ground, extent: Extent, tell: Tell) -> list[Figure]:
     count = extent.messages
     tell(f"{count:,} messages drained without an outage, to compare")
-    await ground.clear()
+    await fresh(ground)
     await fill(ground, count)
     undisturbed = Limit("without outage", count / await drained(ground, count))
     figures = []

@@ -14,6 +14,14 @@ from outbox.schema import PARTITIONS, RELAYS
 _BENCH = "bench"
 
 
+async def fresh(ground: Ground, *, partitions: int = 4) -> None:
+    """An empty outbox whose partitions a relay has opened: what happens once in their life is not to be measured."""
+    await ground.clear(partitions=partitions)
+    with ground.relay():
+        while await ground.database[PARTITIONS].find_one({"batch": 0}):
+            await ground.look_again()
+
+
 async def drained(ground: Ground, count: int, *, relays: int = 1, **environment: object) -> float:
     """Messages a second: `count` pending ones drained by new relays, from when they may begin until none is pending.
 

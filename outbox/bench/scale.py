@@ -6,7 +6,7 @@ from outbox.bench import limits
 from outbox.bench.backlog import SMALL_BYTES, fill
 from outbox.bench.extent import Extent
 from outbox.bench.ground import Ground
-from outbox.bench.relays import drained
+from outbox.bench.relays import drained, fresh
 from outbox.bench.result import Figure, Limit
 from outbox.bench.telling import Tell
 from outbox.message import State
@@ -43,7 +43,7 @@ async def _drained(
     ground: Ground, tell: Tell, what: str, count: int, *, partitions: int = 4, relays: int = 1, **environment: object
 ) -> float:
     tell(what)
-    await ground.clear(partitions=partitions)
+    await fresh(ground, partitions=partitions)
     await fill(ground, count)
     return await drained(ground, count, relays=relays, **environment)
 
@@ -55,7 +55,7 @@ async def _sizes(ground: Ground, extent: Extent, tell: Tell) -> list[Figure]:
         count = min(extent.scale_messages, max(1000, extent.scale_messages * 10 * SMALL_BYTES // size))
         pages = max(1, min(1000, 4_000_000 // size))
         tell(f"messages of {size:,} bytes")
-        await ground.clear()
+        await fresh(ground)
         await fill(ground, count, size=size, pages=pages)
         rate = await drained(ground, count)
         await ground.clear()
@@ -68,7 +68,7 @@ async def _sizes(ground: Ground, extent: Extent, tell: Tell) -> list[Figure]:
 async def _retained(ground: Ground, extent: Extent, tell: Tell, bare: tuple[Limit, ...]) -> list[Figure]:
     """With more and more published messages that are kept. Each beside the rate with the fewest of them."""
     figures: list[Figure] = []
-    await ground.clear()
+    await fresh(ground)
     kept = 0
     for retained in extent.retained:
         tell(f"{retained:,} published messages retained")
