@@ -8,7 +8,7 @@ import secrets
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from bson import ObjectId
 from redis.exceptions import NoScriptError
@@ -21,8 +21,7 @@ from outbox.streams import Partition, Stream, Streams, checkpoint_key, record_ke
 from outbox.topology import AnyRedis
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(NamedTuple):
     """A message and the attempt under which it stands in the stream."""
 
     id: ObjectId

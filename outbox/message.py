@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from bson import Binary, Code, ObjectId, Timestamp, decode, encode
 from bson.codec_options import CodecOptions, DatetimeConversion
@@ -40,9 +39,8 @@ class State(StrEnum):
     DEAD = "dead"
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """A pending message as the relay sends it."""
+class Message(NamedTuple):
+    """A pending message as the relay sends it. A tuple, because one is made for every message: half the time."""
 
     id: ObjectId
     key: str
@@ -146,8 +144,11 @@ def read_document(raw: bytes) -> Message:
         _check_pairs("field", fields)
     if not _plain(headers):
         _check_pairs("header", headers)
-    times = [time for time in (document.get("created_at"), document.get("available_at")) if isinstance(time, datetime)]
-    return Message(document["_id"], key, fields, headers or {}, attempts, max(times, default=None), len(raw))
+    since = document.get("created_at")
+    if document.get("available_at") is not None or not isinstance(since, datetime):
+        times = [since, document.get("available_at")]
+        since = max((time for time in times if isinstance(time, datetime)), default=None)
+    return Message(document["_id"], key, fields, headers or {}, attempts, since, len(raw))
 
 
 def _plain(pairs: object) -> bool:
