@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from datetime import timedelta
+import threading
+import time
 from typing import Any
 
 import pytest
@@ -75,11 +76,30 @@ def test_groups_and_consumers_that_fell_silent(healthy: Cli, shelf: Shelf, redis
 
 def test_a_consumer_that_died_with_entries_in_hand(healthy: Cli, shelf: Shelf, redis: Any) -> None:
     published(shelf, redis, 2)
-    [[_, entries]] = redis.xreadgroup(FILE_GROUP, "dead", {FILE_STREAM: ">"}, count=1)
-    redis.xclaim(FILE_STREAM, FILE_GROUP, "dead", 0, [entries[0][0]])
-    old = int(timedelta(days=2).total_seconds() * 1000)
-    redis.execute_command("XCLAIM", FILE_STREAM, FILE_GROUP, "dead", 0, entries[0][0], "IDLE", old, "JUSTID")
-    redis.xgroup_createconsumer(FILE_STREAM, FILE_GROUP, "alive")
-    assert found(healthy) == []
+    redis.xreadgroup(FILE_GROUP, "dead", {FILE_STREAM: ">"}, count=1)
+    done = threading.Event()
+
+    def ask_for_work() -> None:
+        while not done.wait(0.05):
+            redis.xreadgroup(FILE_GROUP, "alive", {FILE_STREAM: ">"}, count=1)
+
+    alive = threading.Thread(target=ask_for_work)
+    alive.start()
+    try:
+        assert found(healthy) == []
+        time.sleep(1.1)  # how long a consumer has been silent is the server's word: there is no other way to be old
+        finding = only(healthy, "idle-consumer", "--idle", "1s")
+        assert (finding["count"], finding["examples"]) == (1, ["dead"])
+        words = shlex.split(finding["mend"].replace("ANOTHER", "alive"))
+        redis.execute_command(*words[1:])
+        assert found(healthy, "--idle", "1s") == []
+    finally:
+        done.set()
+        alive.join()
+    assert {consumer["name"]: consumer["pending"] for consumer in redis.xinfo_consumers(FILE_STREAM, FILE_GROUP)} == {
+        "alive": 2,
+        "dead": 0,
+    }
+    # When the living one falls silent as well, it is the group's workers that are away.
     finding = only(healthy, "idle-group", "--idle", "0s")
     assert finding["mend"] == "start its workers"
