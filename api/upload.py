@@ -25,8 +25,10 @@ from api.multipart import End, Part, Piece
 from api.state import State
 from api.views import FileView, UploadView
 from outbox import contents, files, idempotency, transaction
+from outbox.append import Draft
 from outbox.contents import Measured
 from outbox.errors import CommitUnknown, InvalidMessage, KeyTaken
+from outbox.files import Complete
 from outbox.idempotency import Remembered
 from outbox.streams import FILE_STREAM, Priority
 
@@ -187,23 +189,17 @@ class Upload:
     async def _commit(self, folder_id: str, fingerprint: str) -> dict[str, Any]:
         database = self._state.database
         first = self._form.files[0].id
-        messages: dict[ObjectId, ObjectId] = {}
+        drafts, complete = [], []
+        for file in self._form.files:
+            fields = {"file_id": str(file.id), "filename": file.label, "folder_id": folder_id}
+            drafts.append(Draft(fields, str(file.id), self._headers))
+            complete.append(Complete(file.id, folder_id, _measured(file), drafts[-1].id))
 
         async def body(session: AsyncClientSession) -> dict[str, Any]:
-            views = []
-            for file in self._form.files:
-                record = await files.finish(session, database, file.id, folder_id, _measured(file))
-                # After the record's own write, so that messages of one file are in the order of their commits.
-                messages[file.id] = await self._state.outbox.append(
-                    session,
-                    FILE_STREAM,
-                    {"file_id": str(file.id), "filename": file.label, "folder_id": folder_id},
-                    key=str(file.id),
-                    headers=self._headers,
-                    priority=self._priority,
-                )
-                views.append(FileView.of(record))
-            await files.name_messages(session, database, messages)
+            records = await files.finish(session, database, complete)
+            # After the records' own write, so that messages of one file are in the order of their commits.
+            await self._state.outbox.append_many(session, FILE_STREAM, drafts, priority=self._priority)
+            views = [FileView.of(record) for record in records]
             answer = UploadView(id=str(first), parsing=files.QUEUED, files=views).model_dump(mode="json")
             if self._key:
                 await idempotency.remember(session, database, Remembered(self._key, fingerprint, answer))
@@ -212,10 +208,10 @@ class Upload:
         answer = await transaction.run(
             self._state.mongo,
             body,
-            happened=lambda: files.happened(database, first, messages.get(first)),
+            happened=lambda: files.happened(database, first, drafts[0].id),
             seconds=self._state.settings.api_commit_seconds,
         )
-        log.info("queued", file_ids=[str(file_id) for file_id in messages], folder_id=folder_id)
+        log.info("queued", file_ids=[draft.key for draft in drafts], folder_id=folder_id)
         return answer
 
     async def _discard(self) -> None:

@@ -9,7 +9,7 @@
 A relay drains what was appended into Redis Streams. This package imports neither the relay nor the API.
 """
 
-from outbox.append import Outbox
+from outbox.append import Draft, Outbox
 from outbox.errors import (
     CommitUnknown,
     InvalidMessage,
@@ -29,6 +29,7 @@ from outbox.streams import Priority, Stream, Streams, Subject
 
 __all__ = [
     "CommitUnknown",
+    "Draft",
     "InvalidMessage",
     "Message",
     "NoSuchMessage",

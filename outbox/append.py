@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, overload
 
@@ -17,6 +18,17 @@ from outbox.schema import OUTBOX
 from outbox.streams import Priority, Streams
 
 MAX_MESSAGE_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A message that is to be appended; see `Outbox.append`. Its id is known before, so that a record can name it."""
+
+    fields: Mapping[str, str]
+    key: str
+    headers: Mapping[str, str] | None = None
+    available_at: datetime | None = None
+    id: ObjectId = field(default_factory=ObjectId)
 
 
 class Outbox:
@@ -87,26 +99,65 @@ class Outbox:
         :raises UndeclaredStream: no relay would drain this stream; NoSuchPriority, when not in this priority.
         :raises InvalidMessage: a field, header, key or the size is not acceptable.
         """
+        draft = Draft(fields, key, headers, available_at)
+        inserted = self.append_many(session, stream, [draft], priority=priority)
+        if isinstance(inserted, list):
+            return draft.id
+        return _first(inserted)
+
+    @overload
+    def append_many(
+        self, session: AsyncClientSession, stream: str, drafts: Iterable[Draft], *, priority: str = Priority.NORMAL
+    ) -> Awaitable[list[ObjectId]]: ...
+
+    @overload
+    def append_many(
+        self, session: ClientSession, stream: str, drafts: Iterable[Draft], *, priority: str = Priority.NORMAL
+    ) -> list[ObjectId]: ...
+
+    def append_many(
+        self,
+        session: AsyncClientSession | ClientSession,
+        stream: str,
+        drafts: Iterable[Draft],
+        *,
+        priority: str = Priority.NORMAL,
+    ) -> Awaitable[list[ObjectId]] | list[ObjectId]:
+        """The same for several messages, in one request; returns their ids. Those of one key keep their order.
+
+        Raises what `append` does, for the first that is not acceptable; then none is written.
+        """
         if not session.in_transaction:
             raise NoTransaction(
                 "append needs an open transaction, so that the message and the record it speaks of are written "
                 "together: call it inside session.with_transaction(...) or session.start_transaction()"
             )
-        document = new_document(
-            self._streams.serving(stream, Priority.read(priority)),
-            fields,
-            key=key,
-            headers=headers,
-            available_at=available_at,
-            now=datetime.now(UTC),
-            max_bytes=self._max_message_bytes,
-        )
+        serving, now = self._streams.serving(stream, Priority.read(priority)), datetime.now(UTC)
+        documents = [
+            new_document(
+                serving,
+                draft.fields,
+                key=draft.key,
+                headers=draft.headers,
+                available_at=draft.available_at,
+                now=now,
+                max_bytes=self._max_message_bytes,
+                message_id=draft.id,
+            )
+            for draft in drafts
+        ]
         if isinstance(session, AsyncClientSession):
-            return self._insert(session, document)
-        session.client[self._database][OUTBOX].insert_one(document, session=session)
-        return document["_id"]  # type: ignore[no-any-return]
+            return self._insert(session, documents)
+        if documents:
+            session.client[self._database][OUTBOX].insert_many(documents, session=session)
+        return [document["_id"] for document in documents]
 
-    async def _insert(self, session: AsyncClientSession, document: dict[str, Any]) -> ObjectId:
+    async def _insert(self, session: AsyncClientSession, documents: list[dict[str, Any]]) -> list[ObjectId]:
         client: AsyncMongoClient[dict[str, Any]] = session.client
-        await client[self._database][OUTBOX].insert_one(document, session=session)
-        return document["_id"]  # type: ignore[no-any-return]
+        if documents:
+            await client[self._database][OUTBOX].insert_many(documents, session=session)
+        return [document["_id"] for document in documents]
+
+
+async def _first(ids: Awaitable[list[ObjectId]]) -> ObjectId:
+    return (await ids)[0]

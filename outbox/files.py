@@ -77,25 +77,42 @@ async def touch(database: Database, file_ids: Sequence[ObjectId]) -> None:
         raise UploadLost(_LOST)
 
 
-async def finish(
-    session: AsyncClientSession, database: Database, file_id: ObjectId, folder_id: str, measured: Measured
-) -> File:
-    """In the upload's transaction: the file is complete and queued. Raises UploadLost."""
-    document = await database[FILES].find_one_and_update(
-        {"_id": file_id, "parsing": UPLOADING},
-        {
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """An upload whose contents are all there, and the message that is going to tell of it."""
+
+    id: ObjectId
+    folder_id: str
+    measured: Measured
+    message_id: ObjectId
+
+    def change(self) -> tuple[Document, Document]:
+        """What it must be, and what it becomes."""
+        return {"_id": self.id, "parsing": UPLOADING}, {
             "$set": {
-                "folder_id": folder_id, "size": measured.size, "sha256": measured.sha256, "parsing": QUEUED,
-                "version": 1,
+                "folder_id": self.folder_id, "size": self.measured.size, "sha256": self.measured.sha256,
+                "parsing": QUEUED, "version": 1, "message_id": self.message_id,
             },
             "$currentDate": {"updated_at": True},
-        },
-        session=session,
-        return_document=ReturnDocument.AFTER,
-    )  # fmt: skip
-    if document is None:
+        }  # fmt: skip
+
+
+async def finish(session: AsyncClientSession, database: Database, uploads: Sequence[Complete]) -> list[File]:
+    """In the upload's transaction: the files are complete and queued. Raises UploadLost."""
+    if len(uploads) == 1:  # as most are: in one request
+        query, change = uploads[0].change()
+        document = await database[FILES].find_one_and_update(
+            query, change, session=session, return_document=ReturnDocument.AFTER
+        )
+        documents = {uploads[0].id: document} if document else {}
+    else:
+        await database[FILES].bulk_write([UpdateOne(*upload.change()) for upload in uploads], session=session)
+        messages = {upload.id: upload.message_id for upload in uploads}
+        found = database[FILES].find({"_id": {"$in": list(messages)}}, session=session)
+        documents = {d["_id"]: d async for d in found if d.get("message_id") == messages[d["_id"]]}
+    if len(documents) < len(uploads):
         raise UploadLost(_LOST)
-    return _read(document)
+    return [_read(documents[upload.id]) for upload in uploads]
 
 
 async def requeue(session: AsyncClientSession, database: Database, file_ids: Sequence[ObjectId]) -> None:

@@ -72,6 +72,7 @@ def new_document(
     available_at: datetime | None,
     now: datetime,
     max_bytes: int,
+    message_id: ObjectId | None = None,
 ) -> dict[str, Any]:
     """The document to insert. Raises InvalidMessage with a text that says what to change.
 
@@ -93,7 +94,7 @@ def new_document(
     if available_at is not None and available_at.tzinfo is None:
         raise InvalidMessage("available_at has no time zone: pass an aware datetime, such as datetime.now(UTC)")
     return {
-        "_id": ObjectId(),
+        "_id": message_id or ObjectId(),
         "schema": SCHEMA_VERSION,
         "stream": stream.name,
         "partition": stream.partition_of(key),

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from outbox import audit, files, transaction
-from outbox.append import MAX_MESSAGE_BYTES
+from outbox.append import MAX_MESSAGE_BYTES, Draft, Outbox
 from outbox.legacy import waiting_files
-from outbox.message import new_document
 from outbox.schema import FILES, OUTBOX, Database, Document
-from outbox.streams import FILE_STREAM, Priority, Stream, Streams
+from outbox.streams import FILE_STREAM, Priority, Streams
 from outbox.topology import AnyRedis
 
 FALLBACK = "parsing start"
@@ -67,7 +65,7 @@ class Migration:
         self._redis = redis
         self._streams = streams
         self._family = [stream.name for stream in streams.family(FILE_STREAM)]
-        self._max_message_bytes = max_message_bytes
+        self._outbox = Outbox(streams, database=database.name, max_message_bytes=max_message_bytes)
 
     async def count_waiting(self) -> int:
         """How many files are to be looked at: all that are in `parsing start` or `queued`."""
@@ -121,20 +119,8 @@ class Migration:
         found = self._database[OUTBOX].find(about, {"key": 1}, session=session)
         return {message["key"] async for message in found}
 
-    def _message(self, stream: Stream, record: Document) -> Document:
-        return new_document(
-            stream,
-            _fields(record),
-            key=str(record["_id"]),
-            headers=None,
-            available_at=None,
-            now=datetime.now(UTC),
-            max_bytes=self._max_message_bytes,
-        )
-
     async def _migrate(self, file_ids: Sequence[Any], parsing: str, priority: Priority, who: str) -> int:
         messages: dict[Any, Any] = {}
-        stream = self._streams.serving(FILE_STREAM, priority)
 
         async def body(session: AsyncClientSession) -> None:
             messages.clear()
@@ -152,10 +138,10 @@ class Migration:
                 {"$set": {"parsing": files.QUEUED}, "$inc": {"version": 1}, "$currentDate": {"updated_at": True}},
                 session=session,
             )
-            # After the records' own write, as with an append; and all at once, for there may be millions.
-            documents = {record["_id"]: self._message(stream, record) for record in records}
-            await self._database[OUTBOX].insert_many(list(documents.values()), session=session)
-            messages.update({file_id: document["_id"] for file_id, document in documents.items()})
+            # All at once, for there may be millions.
+            drafts = {record["_id"]: Draft(_fields(record), str(record["_id"])) for record in records}
+            await self._outbox.append_many(session, FILE_STREAM, drafts.values(), priority=priority)
+            messages.update({file_id: draft.id for file_id, draft in drafts.items()})
             await files.name_messages(session, self._database, messages)
             await audit.record(
                 self._database, who=who, action="migrate", count=len(messages), details={"from": parsing},

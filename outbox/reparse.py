@@ -8,7 +8,7 @@ from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from outbox import audit, files, transaction
-from outbox.append import Outbox
+from outbox.append import Draft, Outbox
 from outbox.schema import FILES, Database
 from outbox.streams import FILE_STREAM, Priority
 
@@ -42,12 +42,13 @@ async def reparse(
     async def body(session: AsyncClientSession) -> None:
         await files.requeue(session, database, file_ids)
         folders = await _folders(session, database, file_ids) if folder_id is None else {}
+        drafts = []
         for file_id in file_ids:
             folder = folders.get(file_id) or "" if folder_id is None else folder_id
             fields = {"file_id": str(file_id), "reparse": "true", "folder_id": folder}
-            messages[file_id] = await outbox.append(
-                session, FILE_STREAM, fields, key=str(file_id), headers=headers, priority=priority
-            )
+            drafts.append(Draft(fields, str(file_id), headers))
+        ids = await outbox.append_many(session, FILE_STREAM, drafts, priority=priority)
+        messages.update(zip(file_ids, ids, strict=True))
         await files.name_messages(session, database, messages)
         if who:
             await audit.record(

@@ -11,7 +11,7 @@ from pymongo import AsyncMongoClient, MongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.client_session import ClientSession
 
-from outbox import InvalidMessage, NoTransaction, Outbox, Streams, UndeclaredStream
+from outbox import Draft, InvalidMessage, NoTransaction, Outbox, Streams, UndeclaredStream
 from outbox.schema import OUTBOX, Database, Document
 from outbox.streams import FILE_STREAM
 from tests.outbox.shelf import Shelf
@@ -158,3 +158,27 @@ async def test_a_skewed_clock_does_not_change_the_order(
     first, second = [await shelf.get(id_) for id_ in ids]
     assert first["created_at"] > second["created_at"]
     assert first["position"] < second["position"]
+
+
+async def test_several_messages_in_one_request_keep_their_order(mongo: Client, outbox: Outbox, shelf: Shelf) -> None:
+    drafts = [Draft({"n": str(n)}, key="one") for n in range(50)]
+    async with mongo.start_session() as session, await session.start_transaction():
+        assert await outbox.append_many(session, FILE_STREAM, drafts) == [draft.id for draft in drafts]
+        assert await outbox.append_many(session, FILE_STREAM, []) == []
+    stored = await shelf.messages.find({"key": "one"}).sort("position").to_list()
+    assert [message["_id"] for message in stored] == [draft.id for draft in drafts]
+    assert len({message["position"] for message in stored}) == 50
+
+
+async def test_of_several_messages_one_that_is_wrong_keeps_out_all(
+    mongo: Client, sync_mongo: MongoClient[Document], outbox: Outbox, shelf: Shelf
+) -> None:
+    drafts = [Draft({"file_id": "1"}, key="1"), Draft({}, key="1")]
+    async with mongo.start_session() as session, await session.start_transaction():
+        with pytest.raises(InvalidMessage, match="fields is empty"):
+            await outbox.append_many(session, FILE_STREAM, drafts)
+    with sync_mongo.start_session() as sync, sync.start_transaction():
+        with pytest.raises(InvalidMessage, match="fields is empty"):
+            outbox.append_many(sync, FILE_STREAM, drafts)
+        assert outbox.append_many(sync, FILE_STREAM, drafts[:1]) == [drafts[0].id]
+    assert await shelf.messages.count_documents({}) == 1

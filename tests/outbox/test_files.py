@@ -33,9 +33,14 @@ async def begun(db: Database, *, silent_for: timedelta = timedelta()) -> ObjectI
     return file_id
 
 
+def complete(file_id: ObjectId) -> files.Complete:
+    return files.Complete(file_id, "invoices", SIZE, ObjectId())
+
+
 async def finished(db: Database, file_id: ObjectId) -> files.File:
     async def body(session: AsyncClientSession) -> files.File:
-        return await files.finish(session, db, file_id, "invoices", SIZE)
+        [file] = await files.finish(session, db, [complete(file_id)])
+        return file
 
     return await _committed(db, body)
 
@@ -104,7 +109,7 @@ async def test_abandoning_waits_for_a_transaction_under_way(db: Database) -> Non
     file_id = await begun(db, silent_for=2 * HOUR)
     async with db.client.start_session() as session:
         async with await session.start_transaction():
-            await files.finish(session, db, file_id, "invoices", SIZE)
+            await files.finish(session, db, [complete(file_id)])
             with pytest.raises(PyMongoError) as caught:
                 await _briefly(files.remove_abandoned(db, older_than=HOUR))
             assert caught.value.timeout
@@ -121,7 +126,7 @@ async def _briefly(statement: Awaitable[Any]) -> Any:
 async def test_whether_it_happened_waits_for_a_transaction_under_way(db: Database) -> None:
     file_id, message_id = await begun(db), ObjectId()
     async with db.client.start_session() as session, await session.start_transaction():
-        await files.finish(session, db, file_id, "invoices", SIZE)
+        await files.finish(session, db, [complete(file_id)])
         with pytest.raises(PyMongoError) as caught:
             await _briefly(files.happened(db, file_id, message_id))
         assert caught.value.timeout
@@ -177,3 +182,20 @@ async def test_a_record_of_an_older_program_can_be_read(db: Database) -> None:
     file_id = (await db.files.insert_one({"parsing": "parsing start"})).inserted_id
     file = await files.find(db, file_id)
     assert (file.parsing, file.version, file.filename, file.size) == ("parsing start", 0, None, None)
+
+
+async def test_of_several_uploads_one_that_is_lost_keeps_back_all(db: Database) -> None:
+    there, lost = await begun(db), await begun(db)
+    await db.files.update_one({"_id": lost}, {"$set": {"parsing": files.ABANDONED}})
+
+    async def body(session: AsyncClientSession) -> list[files.File]:
+        return await files.finish(session, db, [complete(there), complete(lost)])
+
+    with pytest.raises(UploadLost):
+        await _committed(db, body)
+    assert (await files.find(db, there)).parsing == files.UPLOADING
+    await db.files.update_one({"_id": lost}, {"$set": {"parsing": files.UPLOADING}})
+    assert [(file.id, file.parsing) for file in await _committed(db, body)] == [
+        (there, files.QUEUED),
+        (lost, files.QUEUED),
+    ]
