@@ -132,10 +132,11 @@ class Outbox:
                 "append needs an open transaction, so that the message and the record it speaks of are written "
                 "together: call it inside session.with_transaction(...) or session.start_transaction()"
             )
-        serving, now = self._streams.serving(stream, Priority.read(priority)), datetime.now(UTC)
+        wanted, now = Priority.read(priority), datetime.now(UTC)
+        _ = self._streams.serving(stream, wanted)  # a stream that is not declared is told first
         documents = [
             new_document(
-                serving,
+                self._streams.serving(stream, wanted, draft.key if isinstance(draft.key, str) else ""),
                 draft.fields,
                 key=draft.key,
                 headers=draft.headers,

@@ -54,6 +54,7 @@ class StreamSetting(BaseModel):
     retry: RetrySetting = RetrySetting()
     rescue_seconds: float = Field(default=FILES.rescue_seconds, ge=0)
     priorities: list[Literal["high", "low"]] = []
+    shards: int = Field(default=1, ge=1, le=64)
     max_undelivered: int = Field(default=FILES.max_undelivered, ge=0)
     trim: bool = FILES.trim
     ignore_groups_after_seconds: float | None = Field(default=None, ge=60)
@@ -67,6 +68,7 @@ class StreamSetting(BaseModel):
             Retry(**self.retry.model_dump()),
             self.rescue_seconds,
             priorities=tuple(map(Priority, self.priorities)),
+            shards=self.shards,
             max_undelivered=self.max_undelivered,
             trim=self.trim,
             ignore_groups_after_seconds=self.ignore_groups_after_seconds,

@@ -1,4 +1,4 @@
-"""The streams that are declared: their names, consumer groups, partitions, subjects, priorities and limits."""
+"""The streams that are declared: their names, consumer groups, partitions, subjects, priorities, shards and limits."""
 
 from __future__ import annotations
 
@@ -83,6 +83,9 @@ class Stream:
     A stream that was made so has its `priority`. Order is kept within a stream: what is urgent overtakes, also
     messages of its own key.
 
+    `shards` spreads it over so many streams, `name`, `name:1`, `name:2`, alike in all else, and so over the nodes of a
+    cluster; a key always falls into the same one, its `shard`. Raising it moves keys, as with `partitions`.
+
     `max_undelivered` entries at most wait in Redis for a worker, the rest in MongoDB; 0 is no limit. `trim` removes
     entries that every group has acknowledged. A group other than `group` that has done nothing for
     `ignore_groups_after_seconds`, and so holds them all up, is left out of that; None waits for it for ever.
@@ -96,6 +99,8 @@ class Stream:
     rescue_seconds: float = 300.0
     priorities: tuple[Priority, ...] = ()
     priority: Priority = Priority.NORMAL
+    shards: int = 1
+    shard: int = 0
     max_undelivered: int = 200_000
     trim: bool = True
     ignore_groups_after_seconds: float | None = None
@@ -113,21 +118,31 @@ class Stream:
             raise SettingsError(
                 f"stream {self.name!r}: it is of normal priority; others can be high and low, once each"
             )
+        if not 1 <= self.shards <= 64:
+            raise SettingsError(f"stream {self.name!r}: shards must be 1 to 64, not {self.shards}")
+        if self.shards > 1 and "{" in self.name:
+            raise SettingsError(f"stream {self.name!r}: a hash tag keeps all shards on one node: name it without")
         if self.max_undelivered < 0:
             raise SettingsError(f"stream {self.name!r}: max_undelivered must be 0 (no limit) or more")
 
     @property
     def family(self) -> str:
-        """The name by which messages of all its priorities are appended: that of the stream of normal priority."""
-        return self.name if self.priority is Priority.NORMAL else self.name.removesuffix(f":{self.priority}")
+        """The name by which messages of all its priorities and shards are appended: the one that was declared."""
+        name = self.name if self.priority is Priority.NORMAL else self.name.removesuffix(f":{self.priority}")
+        return name.removesuffix(f":{self.shard}") if self.shard else name
 
-    def by_priority(self) -> list[Stream]:
-        """Itself, and the streams of its other priorities."""
-        others = [
-            replace(self, name=f"{self.name}:{priority}", priority=priority, priorities=())
-            for priority in self.priorities
-        ]
-        return [self, *others]
+    def members(self) -> list[Stream]:
+        """Itself, and the streams of its other priorities and shards."""
+        every = [(shard, priority) for shard in range(self.shards) for priority in (Priority.NORMAL, *self.priorities)]
+        return [
+            self if (shard, priority) == (0, Priority.NORMAL) else
+            replace(self, name=_member(self.name, shard, priority), shard=shard, priority=priority, priorities=())
+            for shard, priority in every
+        ]  # fmt: skip
+
+    def shard_of(self, key: str) -> int:
+        """The number of the shard of `key`: by bits of the CRC-32 that say nothing of its partition."""
+        return (zlib.crc32(key.encode(errors="replace")) >> 16) % self.shards
 
     def partition_of(self, key: str) -> int:
         """The number of the partition of `key`: CRC-32 (IEEE) of its UTF-8 bytes, modulo `partitions`."""
@@ -155,6 +170,10 @@ class Stream:
         return checkpoint_key(self.name, number)
 
 
+def _member(family: str, shard: int, priority: Priority) -> str:
+    return family + (f":{shard}" if shard else "") + (f":{priority}" if priority is not Priority.NORMAL else "")
+
+
 def checkpoint_key(stream: str, number: int) -> str:
     return f"{_tagged(stream)}:outbox:{number}"
 
@@ -169,13 +188,13 @@ def _tagged(stream: str) -> str:
 
 
 class Streams(Mapping[str, Stream]):
-    """The declared streams by name, each priority's among them.
+    """The declared streams by name, those of each priority and shard among them.
 
     Looking up another name raises UndeclaredStream, naming the nearest one.
     """
 
     def __init__(self, streams: Iterable[Stream]) -> None:
-        declared = [one for stream in streams for one in stream.by_priority()]
+        declared = [one for stream in streams for one in stream.members()]
         self._streams = {stream.name: stream for stream in declared}
         if len(self._streams) < len(declared):
             raise SettingsError("a stream is declared twice: each name can have one group and one subject")
@@ -199,16 +218,15 @@ class Streams(Mapping[str, Stream]):
     def __len__(self) -> int:
         return len(self._streams)
 
-    def serving(self, name: str, priority: Priority) -> Stream:
-        """The stream for messages of `priority` that are appended to `name`.
+    def serving(self, name: str, priority: Priority, key: str = "") -> Stream:
+        """The stream for messages of `priority` under `key` that are appended to `name`.
 
         Raises UndeclaredStream, and its kind NoSuchPriority.
         """
         stream = self[name]
-        if priority in (Priority.NORMAL, stream.priority):
-            return stream
+        wanted = stream.priority if priority is Priority.NORMAL else priority
         try:
-            return self._streams[f"{stream.family}:{priority}"]
+            return self._streams[_member(stream.family, stream.shard_of(key), wanted)]
         except KeyError:
             raise NoSuchPriority(
                 f'stream {stream.family!r} has no {priority} priority: add "priorities": ["{priority}"] to it in '
@@ -216,9 +234,10 @@ class Streams(Mapping[str, Stream]):
             ) from None
 
     def family(self, name: str) -> list[Stream]:
-        """The streams of all priorities of `name`, the highest first."""
-        order = list(Priority)
-        members = (stream for stream in self.values() if stream.family == self[name].family)
+        """The streams of all priorities and shards of `name`, the highest first; by a shard's name, only its own."""
+        order, chosen = list(Priority), self[name]
+        kin = (stream for stream in self.values() if stream.family == chosen.family)
+        members = (stream for stream in kin if not chosen.shard or stream.shard == chosen.shard)
         return sorted(members, key=lambda stream: order.index(stream.priority))
 
     def partitions(self) -> list[Partition]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -132,3 +133,40 @@ def test_priorities_that_cannot_be_are_refused(priorities: tuple[Priority, ...])
 def test_a_stream_named_like_anothers_priority_is_refused() -> None:
     with pytest.raises(SettingsError, match="declared twice"):
         Streams([Stream("s", "g", priorities=(HIGH,)), Stream("s:high", "g")])
+
+
+def test_a_stream_in_shards_is_several_that_are_alike_in_all_else() -> None:
+    streams = Streams([Stream("q", "g", partitions=2, priorities=(HIGH,), shards=3), Stream("q:x", "g")])
+    assert list(streams) == ["q", "q:high", "q:1", "q:1:high", "q:2", "q:2:high", "q:x"]
+    assert {stream.family for name, stream in streams.items() if name != "q:x"} == {"q"}
+    assert [stream.name for stream in streams.family("q")] == ["q:high", "q:1:high", "q:2:high", "q", "q:1", "q:2"]
+    assert [stream.name for stream in streams.family("q:2:high")] == ["q:2:high", "q:2"]
+    assert {stream.partitions for stream in streams.family("q")} == {2}
+
+
+def test_a_key_is_always_in_the_same_shard_by_whatever_name_it_is_appended() -> None:
+    streams = Streams([Stream("q", "g", partitions=4, priorities=(HIGH,), shards=4)])
+    found = Counter[tuple[str, int]]()
+    for n in range(8000):
+        key = str(n)
+        stream = streams.serving("q", NORMAL, key)
+        found[stream.name, stream.partition_of(key)] += 1
+        assert streams.serving("q:3", NORMAL, key) is stream
+        assert streams.serving("q:3", HIGH, key).name == f"{stream.name}:high"
+        assert streams.serving("q:3:high", NORMAL, key).name == f"{stream.name}:high"
+    # A shard's keys are in all of its partitions, evenly: neither number says anything of the other.
+    assert len(found) == 16
+    assert 400 < min(found.values()) < max(found.values()) < 600
+
+
+@pytest.mark.parametrize(
+    ("stream", "message"),
+    [
+        ({"name": "q", "shards": 0}, "shards must be 1 to 64"),
+        ({"name": "q", "shards": 65}, "shards must be 1 to 64"),
+        ({"name": "{q}", "shards": 2}, "a hash tag keeps all shards on one node"),
+    ],
+)
+def test_shards_that_cannot_be_are_refused(stream: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        Stream(group="g", **stream)

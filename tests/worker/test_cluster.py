@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from bson import ObjectId
 from pymongo import AsyncMongoClient
 
-from outbox import Outbox, schema
+from outbox import Draft, Outbox, schema
 from outbox.connections import connect_redis
 from outbox.consumer import Consumer, Message
 from outbox.rescue import Found, Rescue
@@ -73,3 +75,58 @@ async def test_a_consumer_reads_streams_of_several_primaries_and_what_it_leaves_
                     return await rescue.abandoned(stream) == Found(rescued=1)
 
                 await eventually(found)
+
+
+async def test_a_stream_in_shards_is_spread_over_the_primaries_and_keeps_the_order_of_each_key(
+    mongo: AsyncMongoClient[Document], mongodb_uri: str, database: str, tmp_path: Path
+) -> None:
+    keys, rounds = [f"key-{n}" for n in range(30)], 8
+    handled: Counter[tuple[str, str]] = Counter()
+
+    async def handle(message: Message, session: object) -> None:
+        handled[message.key, message.fields["round"]] += 1
+
+    declared = [{"name": "tasks", "group": "workers", "partitions": 2, "shards": 6}]
+    with ThreePrimaries(tmp_path) as cluster:
+        settings = load(
+            OutboxSettings, mongodb_uri=mongodb_uri, mongodb_database=database, redis_url=cluster.url,
+            outbox_streams=declared,
+        )  # fmt: skip
+        db, outbox = mongo[database], Outbox(settings.streams, database=database)
+        await schema.ensure(db, settings.streams)
+        environment = {
+            "MONGODB_URI": mongodb_uri, "MONGODB_DATABASE": database, "REDIS_URL": cluster.url,
+            "OUTBOX_STREAMS": json.dumps(declared),
+        }  # fmt: skip
+        with running(RelayProcess(tmp_path / "relay.log", environment)):
+            for number in range(rounds):
+                drafts = [Draft({"round": str(number)}, key) for key in keys]
+                async with mongo.start_session() as session, await session.start_transaction():
+                    await outbox.append_many(session, "tasks", drafts)
+
+            async def published() -> bool:
+                return await db.outbox.count_documents({"state": "published"}) == len(keys) * rounds
+
+            await eventually(published, 30)
+            where: dict[str, list[tuple[str, int]]] = defaultdict(list)
+            async with connect_redis(settings) as redis:
+                for name in settings.streams:
+                    entries = cast(Any, await redis.xrange(name))
+                    assert entries, f"nothing in {name}"
+                    for _, fields in entries:
+                        message = await db.outbox.find_one({"_id": ObjectId(fields["message_id"])})
+                        assert message
+                        where[message["key"]].append((name, int(fields["round"])))
+            # All of a key in one of the shards, each once, as they were appended; and the shards on several servers.
+            assert where.keys() == set(keys)
+            assert all([n for _, n in there] == list(range(rounds)) for there in where.values())
+            assert {len({name for name, _ in there}) for there in where.values()} == {1}
+            assert len({cluster.owner(name) for name in settings.streams}) > 1
+
+            async def completed() -> bool:
+                return await db.outbox.count_documents({"state": "completed"}) == len(keys) * rounds
+
+            async with at_work(Consumer(settings, handle)), at_work(Consumer(settings, handle)):
+                await eventually(completed, 60)
+    assert set(handled.values()) == {1}
+    assert len(handled) == len(keys) * rounds
