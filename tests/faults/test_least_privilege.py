@@ -24,7 +24,7 @@ from outbox.settings import OutboxSettings, load
 from tests.faults.elsewhere import Elsewhere, elsewhere
 from tests.faults.history import Appended, Lost, Settled
 from tests.faults.scenario import STREAM
-from tests.faults.secured import DATABASE, GuardedMongod, GuardedRedis, behind_tls
+from tests.faults.secured import DATABASE, GuardedMongod, GuardedRedis, behind_tls, roles
 from tests.waiting import eventually
 
 As = Callable[[str], OutboxSettings]
@@ -140,6 +140,32 @@ async def use(api: httpx.AsyncClient, scenario: Elsewhere) -> None:
     await scenario.database[OUTBOX].delete_one({"_id": dead})
     asked = await api.post("/outbox/replay", json={"ids": [str(ObjectId())]}, headers={"Idempotency-Key": "once"})
     assert asked.status_code in (200, 202), asked.text
+
+
+async def test_a_relay_that_may_not_mark_publishes_nothing_until_it_may(
+    scenario: Elsewhere, mongo_of_users: GuardedMongod
+) -> None:
+    [role] = [role for role in roles() if role["role"] == "outboxRelay"]
+
+    def may_not(*actions: str) -> None:
+        [privilege] = role["privileges"]
+        allowed = [action for action in privilege["actions"] if action not in actions]
+        with mongo_of_users.client() as root:
+            root[DATABASE].command("updateRole", "outboxRelay", privileges=[{**privilege, "actions": allowed}])
+
+    async def drain() -> None:
+        async with scenario.relay():
+            await scenario.comes_to_rest()
+
+    await scenario.append_many(3)
+    may_not("bypassDocumentValidation")
+    try:
+        draining = asyncio.create_task(drain())
+        await eventually(lambda: scenario.told("mongodb does not do as asked", "error"))
+        assert not any((await scenario.everything()).values())
+    finally:
+        may_not()
+    await draining
 
 
 async def test_an_operator_sets_up_looks_and_replays(scenario: Elsewhere, as_: As) -> None:

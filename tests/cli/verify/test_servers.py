@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from outbox.embedded import Mongod
 from tests.cli.conftest import Cli, Shelf
 from tests.cli.verify.findings import found, mended_by_command, only
 
@@ -47,3 +49,24 @@ def test_servers_that_are_away(healthy: Cli, monkeypatch: pytest.MonkeyPatch) ->
         assert healthy("verify").code == 3
     monkeypatch.setenv("MONGODB_URI", "mongodb://127.0.0.1:9/?directConnection=true")
     assert healthy("verify").code == 3
+
+
+class Alone(Mongod):
+    """Without a replica set."""
+
+    def _command(self) -> list[str]:
+        command = list(super()._command())
+        at = command.index("--replSet")
+        return command[:at] + command[at + 2 :]
+
+
+def test_a_mongodb_without_transactions(bare: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with Alone(tmp_path / "mongod", initiate=False) as alone:
+        monkeypatch.setenv("MONGODB_URI", f"mongodb://{alone.address}/?directConnection=true")
+        finding = only(bare, "replica-set")
+    assert "--replSet rs0" in finding["mend"]
+    # As it says: the same data, as the only member of a set.
+    with Mongod(tmp_path / "mongod") as member:
+        monkeypatch.setenv("MONGODB_URI", member.uri)
+        assert bare("init").code == 0
+        assert "replica-set" not in found(bare)
