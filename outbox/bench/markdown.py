@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from outbox.bench.result import Run
 from outbox.bench.summary import Row, number, summarized
-from outbox.bench.targets import Reached, reached
+from outbox.bench.targets import Reached, Target, reached
 
 
 def markdown(runs: list[Run]) -> str:
@@ -14,11 +14,16 @@ def markdown(runs: list[Run]) -> str:
     how = f"Medians of {len(runs)} runs of" if several else "One run of"
     lines = [f"{how} `{first.command}`, {first.at[:10]}: {about}.", ""]
     lines += ["| | figure | beside it, in the same run | target | |", "|---|---|---|---|---|"]
-    told = reached(runs)
-    for row in summarized(runs):
-        if about_it := [one for one in told if one.target.about(row.figure)]:
+    rows, told = summarized(runs), reached(runs)
+    for row in rows:
+        if about_it := [one for one in told if _counts(row, one.target, rows)]:
             lines.append(_line(row, about_it, several))
     return "\n".join(lines) + "\n"
+
+
+def _counts(row: Row, target: Target, rows: list[Row]) -> bool:
+    about = [other for other in rows if target.about(other.figure)]
+    return any(row is other for other in (about[-1:] if target.last else about))
 
 
 def _line(row: Row, targets: list[Reached], several: bool) -> str:

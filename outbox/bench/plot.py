@@ -79,7 +79,7 @@ def _scale(ax: Axes, rows: list[Row]) -> None:
             ax.plot(sizes, [row.figure.value for row in points], marker=marker, label=f"messages {what}")
     ax.set_xscale("log")
     ax.set_ylim(bottom=0)
-    ax.set_title("drain, messages/s, by messages in MongoDB")
+    ax.set_title("drain, by messages in MongoDB")
     ax.legend(frameon=False, fontsize=8)
 
 
