@@ -2,6 +2,9 @@
 
 asyncio's own loop raises a ConnectionError when such a connection is written to. uvloop raises RuntimeError, which
 redis-py lets pass, and which nobody takes for an outage: a relay would end.
+
+So it is with one that another task has closed meanwhile, as a cluster's client does with all of a node when one of them
+fails: redis-py then writes to a None, or reads from it.
 """
 
 from __future__ import annotations
@@ -17,7 +20,13 @@ class _Closing:
     async def send_packed_command(self, *args: Any, **options: Any) -> None:
         try:
             await super().send_packed_command(*args, **options)  # type: ignore[misc]
-        except RuntimeError as error:
+        except (RuntimeError, AttributeError) as error:
+            raise RedisConnectionError(f"the connection was closed: {error}") from error
+
+    async def read_response(self, *args: Any, **options: Any) -> Any:
+        try:
+            return await super().read_response(*args, **options)  # type: ignore[misc]
+        except (RuntimeError, AttributeError) as error:
             raise RedisConnectionError(f"the connection was closed: {error}") from error
 
 

@@ -9,6 +9,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from weakref import WeakSet
 
 import structlog
 from pymongo import AsyncMongoClient
@@ -111,14 +112,23 @@ class Relay:
         checkpoints = Checkpoints(redis, self._streams, settings.relay_confirm, bounded=not self._until_empty)
         recovery = Recovery(database, store, Losses(database, self._streams), checkpoints, leases)
 
+        services = WeakSet[Service]()
+
         def service(name: str, run_once: Callable[[], Awaitable[Pass]], interval: float = 1.0) -> Service:
-            return Service(name, run_once, outages, interval=interval, observe=self._metrics.observe)
+            made = Service(name, run_once, outages, interval=interval, observe=self._metrics.observe)
+            services.add(made)
+            return made
 
         def drain(lease: Lease) -> tuple[Service, asyncio.Task[None]]:
             drainer = Drainer(lease, leaser.trusted, client, store, checkpoints, leases, recovery, settings)
             run_once = partial(busy.watch, lease.partition, drainer.run_once)
             draining = service(f"drain {lease.partition}", run_once, settings.relay_verify_seconds)
-            return draining, group.create_task(_drain(drainer, draining, done=leasing.wake), name=draining.name)
+            drained = _drain(drainer, draining, done=leasing.wake)
+            try:
+                return draining, group.create_task(drained, name=draining.name)
+            except RuntimeError:  # the group ends by a defect
+                drained.close()
+                raise
 
         busy = Busy()
         about: Document = {"host": socket.gethostname(), "pid": os.getpid()}
@@ -153,7 +163,14 @@ class Relay:
             working = group.create_task(_replay(replays, replaying), name=replaying.name)
             waking = [group.create_task(other.run(), name=other.name) for other in beside]
             log.info("relay started", relay=self._me, streams=list(self._streams))
-            await self._stop.wait()
+            try:
+                await self._stop.wait()
+            except asyncio.CancelledError:
+                # One of them has a defect, and the group cancels the rest. The driver may swallow that, and who then
+                # went on would keep a process that does no work any more.
+                for one in services:
+                    one.quiet()
+                raise
             log.info("relay stops", relay=self._me, seconds=settings.relay_stop_seconds)
             for other, task in zip(beside, waking, strict=True):
                 other.quiet()  # the driver may swallow a cancellation; then the pass in hand is the last

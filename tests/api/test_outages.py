@@ -101,7 +101,7 @@ async def test_a_commit_that_did_not_happen_is_looked_up_too(serve: Serve, db: D
 
 
 async def test_an_outcome_that_cannot_be_looked_up_is_not_guessed(serve: Serve, db: Database, fragile: Mongod) -> None:
-    api = await serve(api_commit_seconds=4)
+    api = await serve(api_commit_seconds=8)
     headers = {"Idempotency-Key": "key", "Content-Type": "multipart/form-data; boundary=b"}
 
     with ExitStack() as stack:

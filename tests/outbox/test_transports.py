@@ -32,6 +32,33 @@ def test_a_command_on_a_closed_connection_is_an_error_of_the_connection(redis_ur
     run(command())
 
 
+@pytest.mark.parametrize("when", ["connecting", "reading"])
+async def test_one_that_another_task_has_closed_is_so_too(
+    redis_url: str, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with connect(redis_url, timeout_seconds=5) as redis:
+        assert isinstance(redis, Redis)
+        connection = await redis.connection_pool.get_connection()  # type: ignore[no-untyped-call]
+        if when == "reading":
+            await connection.send_command("PING")
+            monkeypatch.setattr(connection._parser, "_stream", None)
+            monkeypatch.setattr(connection._parser, "_reader", None)
+            with pytest.raises(RedisConnectionError):
+                await connection.read_response()
+        else:
+            await connection.disconnect()
+
+            async def closed_at_once(**_: object) -> None:
+                await connection.disconnect(nowait=True)
+
+            monkeypatch.setattr(connection, "connect_check_health", closed_at_once)
+            with pytest.raises(RedisConnectionError):
+                await connection.send_command("PING")
+        monkeypatch.undo()
+        await redis.connection_pool.release(connection)
+        assert await redis.ping()
+
+
 async def exchange(connection: AbstractConnection) -> None:
     await connection.send_command("PING")
     await connection.read_response()

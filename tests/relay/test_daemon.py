@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 import signal
+import socket
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
@@ -20,6 +21,9 @@ from outbox.embedded import Mongod, RedisServer
 from outbox.schema import OUTBOX, Document
 from outbox.settings import OutboxSettings, load
 from outbox.streams import Stream, Subject
+from relay.backlog import Backlog
+from relay.daemon import Relay
+from relay.settings import RelaySettings
 from relay.wakeup import Sweep, Swept
 from tests.faults.relays import in_this_process
 from tests.relay.processes import RelayProcess, a_relay
@@ -208,10 +212,12 @@ def _lost(relay: RelayProcess) -> bool:
     return any(line.get("lost") for line in _logs(relay))
 
 
-async def test_it_stops_though_a_cancellation_gets_lost(
-    world: World, mongodb_uri: str, redis_url: str, database: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As in the driver on Python 3.11, when it comes at the very moment of an answer: the pass goes on, and returns."""
+@pytest.fixture
+def sweeping(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Set when the relay sweeps, in a pass that loses its cancellation.
+
+    As in the driver on Python 3.11, when it comes at the very moment of an answer: the pass goes on, and returns.
+    """
     looking = asyncio.Event()
 
     async def deaf_at_first(_: Sweep) -> Swept:
@@ -221,6 +227,34 @@ async def test_it_stops_though_a_cancellation_gets_lost(
         return Swept(False)
 
     monkeypatch.setattr(Sweep, "run_once", deaf_at_first)
+    return looking
+
+
+async def test_it_stops_though_a_cancellation_gets_lost(
+    world: World, mongodb_uri: str, redis_url: str, database: str, sweeping: asyncio.Event
+) -> None:
     settings = load(OutboxSettings, mongodb_uri=mongodb_uri, redis_url=redis_url, mongodb_database=database)
     async with in_this_process(settings):
-        await looking.wait()
+        await sweeping.wait()
+
+
+async def test_it_ends_by_a_defect_though_a_cancellation_gets_lost(
+    world: World,
+    mongodb_uri: str,
+    redis_url: str,
+    database: str,
+    sweeping: asyncio.Event,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def defective(_: Backlog) -> None:
+        await sweeping.wait()
+        raise LookupError("a defect")
+
+    monkeypatch.setattr(Backlog, "run_once", defective)
+    settings = load(OutboxSettings, mongodb_uri=mongodb_uri, redis_url=redis_url, mongodb_database=database)
+    with socket.create_server(("127.0.0.1", 0)) as listen:
+        relay = Relay(load(RelaySettings), settings, listen=listen)
+        with pytest.raises(ExceptionGroup) as caught:
+            async with asyncio.timeout(20):
+                await relay.run()
+    assert caught.group_contains(LookupError, match="a defect")
