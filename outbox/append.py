@@ -133,7 +133,6 @@ class Outbox:
                 "together: call it inside session.with_transaction(...) or session.start_transaction()"
             )
         wanted, now = Priority.read(priority), datetime.now(UTC)
-        _ = self._streams.serving(stream, wanted)  # a stream that is not declared is told first
         documents = [
             new_document(
                 self._streams.serving(stream, wanted, draft.key if isinstance(draft.key, str) else ""),

@@ -26,6 +26,19 @@ NAMES = ["alpha", "beta", "delta"]
 """Streams whose slots belong to three different primaries."""
 
 
+def the_environment(
+    mongodb_uri: str, database: str, cluster: ThreePrimaries, declared: list[dict[str, Any]]
+) -> dict[str, str]:
+    return {
+        "MONGODB_URI": mongodb_uri, "MONGODB_DATABASE": database, "REDIS_URL": cluster.url,
+        "OUTBOX_STREAMS": json.dumps(declared),
+    }  # fmt: skip
+
+
+def _as_settings(environment: dict[str, str]) -> dict[str, Any]:
+    return {name.lower(): json.loads(v) if name == "OUTBOX_STREAMS" else v for name, v in environment.items()}
+
+
 async def test_a_consumer_reads_streams_of_several_primaries_and_what_it_leaves_is_rescued(
     mongo: AsyncMongoClient[Document], mongodb_uri: str, database: str, tmp_path: Path
 ) -> None:
@@ -36,10 +49,8 @@ async def test_a_consumer_reads_streams_of_several_primaries_and_what_it_leaves_
 
     declared = [{"name": name, "group": "workers", "partitions": 1} for name in NAMES]
     with ThreePrimaries(tmp_path) as cluster:
-        settings = load(
-            OutboxSettings, mongodb_uri=mongodb_uri, mongodb_database=database, redis_url=cluster.url,
-            outbox_streams=declared,
-        )  # fmt: skip
+        environment = the_environment(mongodb_uri, database, cluster, declared)
+        settings = load(OutboxSettings, **_as_settings(environment))
         db, outbox = mongo[database], Outbox(settings.streams, database=database)
         await schema.ensure(db, settings.streams)
 
@@ -54,10 +65,6 @@ async def test_a_consumer_reads_streams_of_several_primaries_and_what_it_leaves_
         async def published() -> bool:
             return await db.outbox.count_documents({"state": "published"}) == 3
 
-        environment = {
-            "MONGODB_URI": mongodb_uri, "MONGODB_DATABASE": database, "REDIS_URL": cluster.url,
-            "OUTBOX_STREAMS": json.dumps(declared),
-        }  # fmt: skip
         await append()
         with running(RelayProcess(tmp_path / "relay.log", environment)):
             async with at_work(Consumer(settings, handle)):
@@ -88,16 +95,10 @@ async def test_a_stream_in_shards_is_spread_over_the_primaries_and_keeps_the_ord
 
     declared = [{"name": "tasks", "group": "workers", "partitions": 2, "shards": 6}]
     with ThreePrimaries(tmp_path) as cluster:
-        settings = load(
-            OutboxSettings, mongodb_uri=mongodb_uri, mongodb_database=database, redis_url=cluster.url,
-            outbox_streams=declared,
-        )  # fmt: skip
+        environment = the_environment(mongodb_uri, database, cluster, declared)
+        settings = load(OutboxSettings, **_as_settings(environment))
         db, outbox = mongo[database], Outbox(settings.streams, database=database)
         await schema.ensure(db, settings.streams)
-        environment = {
-            "MONGODB_URI": mongodb_uri, "MONGODB_DATABASE": database, "REDIS_URL": cluster.url,
-            "OUTBOX_STREAMS": json.dumps(declared),
-        }  # fmt: skip
         with running(RelayProcess(tmp_path / "relay.log", environment)):
             for number in range(rounds):
                 drafts = [Draft({"round": str(number)}, key) for key in keys]

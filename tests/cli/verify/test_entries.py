@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import threading
-import time
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from outbox.cli import verify as command
 from outbox.streams import FILE_GROUP, FILE_STREAM
 from tests.cli.conftest import Cli, Shelf
 from tests.cli.verify.findings import LONG_AGO, found, mended_by_command, mended_by_repair, only, published
+from tests.waiting import eventually_sync
 
 
 @pytest.mark.parametrize("located", [True, False])
@@ -87,7 +87,12 @@ def test_a_consumer_that_died_with_entries_in_hand(healthy: Cli, shelf: Shelf, r
     alive.start()
     try:
         assert found(healthy) == []
-        time.sleep(1.1)  # how long a consumer has been silent is the server's word: there is no other way to be old
+
+        def silent() -> bool:
+            consumers = redis.xinfo_consumers(FILE_STREAM, FILE_GROUP)
+            return any(consumer["name"] == "dead" and consumer["idle"] > 1000 for consumer in consumers)
+
+        eventually_sync(silent)  # by the server's word: there is no other way to be old
         finding = only(healthy, "idle-consumer", "--idle", "1s")
         assert (finding["count"], finding["examples"]) == (1, ["dead"])
         words = shlex.split(finding["mend"].replace("ANOTHER", "alive"))
