@@ -43,7 +43,7 @@ def capacity(
     cores: Annotated[int, typer.Option(help="Cores of one MongoDB shard's primary.")] = 16,
     write: Annotated[float, typer.Option(help="µs of MongoDB to insert a message.")] = 30,
     mark: Annotated[float, typer.Option(help="µs of MongoDB to fetch and mark it.")] = 40,
-    relay: Annotated[float, typer.Option(help="µs of a relay.")] = 17,
+    relay: Annotated[float, typer.Option(help="µs of a relay.")] = 19,
     redis: Annotated[float, typer.Option(help="µs of Redis.")] = 7,
     batch: Annotated[int, typer.Option(help="Messages in a batch.")] = 500,
     round_ms: Annotated[float, typer.Option(help="From one batch of a partition to its next.")] = 15,

@@ -105,3 +105,15 @@ def _passes(result: Drained) -> Callable[[], Awaitable[Drained]]:
         return result
 
     return run_once
+
+
+async def test_a_sweep_is_seldom_while_hints_come_and_at_once_when_they_do_not(world: World) -> None:
+    woken: list[None] = []
+    hinted = True
+    sweep = Sweep(world.store, lambda: woken.append(None), lambda: hinted)
+    await world.append("f1")
+    assert (await sweep.run_once()).pending
+    assert not (await sweep.run_once()).pending
+    hinted = False
+    assert (await sweep.run_once()).pending
+    assert len(woken) == 2
