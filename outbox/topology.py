@@ -36,6 +36,11 @@ from outbox.transports import make_honest
 AnyRedis: TypeAlias = Redis | RedisCluster
 Command: TypeAlias = Sequence[str | int]
 
+_TEXT: dict[str, Any] = {"decode_responses": True, "encoding": "utf-8", "encoding_errors": "surrogateescape"}
+"""How replies become text, and text becomes arguments. Redis holds bytes: a name or a field that is not UTF-8 would
+otherwise raise UnicodeDecodeError from every command that meets it. This way it is sent back as it was. Whoever passes
+such text on to anything but Redis makes it `printable` first."""
+
 SENTINEL_SECONDS = 1.0
 """How long one Sentinel may take to answer before the next one is asked."""
 
@@ -43,12 +48,13 @@ SENTINEL_SECONDS = 1.0
 def connect(url: str, *, timeout_seconds: float) -> AnyRedis:
     """A client for `url`, which connects at its first use. ValueError when the address cannot be understood."""
     options: dict[str, Any] = {
-        "decode_responses": True,
+        **_TEXT,
         "socket_timeout": timeout_seconds,
         "socket_connect_timeout": timeout_seconds,
         "client_name": "outbox",
     }
     try:
+        url = _without_text_options(url)
         client = _client(urlsplit(url), url, options)
         make_honest(client)
         if isinstance(client, Redis):
@@ -57,6 +63,13 @@ def connect(url: str, *, timeout_seconds: float) -> AnyRedis:
     except (TypeError, RedisError, RedisClusterException) as error:
         raise ValueError(str(error)) from None
     return client
+
+
+def _without_text_options(url: str) -> str:
+    """An address that is shared with other programs may carry theirs, which would win over ours."""
+    address, _, query = url.partition("?")
+    options = [option for option in query.split("&") if option and option.partition("=")[0] not in _TEXT]
+    return "?".join([address, "&".join(options)]) if options else address
 
 
 def _client(address: SplitResult, url: str, options: dict[str, Any]) -> AnyRedis:

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from outbox.errors import UsageError
+from outbox.printable import printable
 
 
 def write_json(value: Any) -> None:
@@ -23,17 +24,17 @@ def write_json(value: Any) -> None:
 
 
 def write_line(text: str) -> None:
-    typer.echo(clean(text))
+    typer.echo(printable(text))
 
 
 def write_note(text: str) -> None:
     """To stderr: what a program that reads stdout should not meet."""
-    typer.echo(clean(text), err=True)
+    typer.echo(printable(text), err=True)
 
 
 def write_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """A table under a title. None is shown as `-`: not known."""
-    cells = [["-" if cell is None else clean(str(cell)) for cell in row] for row in rows]
+    cells = [["-" if cell is None else printable(str(cell)) for cell in row] for row in rows]
     numeric = [bool(rows) and all(isinstance(row[n], int | float | None) for row in rows) for n in range(len(columns))]
     if sys.stdout.isatty():
         _write_rich(title, columns, cells, numeric)
@@ -63,14 +64,9 @@ def _write_plain(title: str, columns: Sequence[str], cells: list[list[str]], num
     typer.echo()
 
 
-def clean(text: str) -> str:
-    """Text from the database as a terminal may get it: an escape sequence in a file name must not act."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
 def confirm(question: str, *, yes: bool) -> None:
     """Ask, unless `yes`. A "no" ends the command with exit code 1 and nothing done."""
-    if not yes and not Confirm.ask(Text(clean(question)), console=Console(stderr=True), default=False):
+    if not yes and not Confirm.ask(Text(printable(question)), console=Console(stderr=True), default=False):
         raise typer.Abort
 
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.mutations import beyond, protocol
+from tests.mutations import beyond, encodings, protocol
 
-MUTATIONS = [*protocol.MUTATIONS, *beyond.MUTATIONS]
+MUTATIONS = [*protocol.MUTATIONS, *beyond.MUTATIONS, *encodings.MUTATIONS]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from redis.asyncio import Redis
@@ -105,3 +105,16 @@ async def test_it_connects_at_its_first_use_and_says_that_nobody_is_there(url: s
 def test_what_cannot_be_understood_is_refused(url: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  # the text may hold parts of a password, and is not shown
         made(url)
+
+
+async def test_bytes_that_are_not_text_go_to_redis_as_they_came(redis_url: str) -> None:
+    """Also where the address carries the text options of another program that it is shared with."""
+    for url in (redis_url, f"{redis_url}?decode_responses=False&encoding=latin-1&health_check_interval=30"):
+        async with connect(url, timeout_seconds=5) as client:
+            await client.delete("s")
+            await client.xgroup_create("s", cast(Any, b"g\xff"), "0", mkstream=True)
+            await client.xadd("s", {b"\xff": b"\x00\xc3("})
+            (group,) = await client.xinfo_groups("s")
+            read: Any = await client.xreadgroup(group["name"], "c", {"s": ">"})
+            assert read == [["s", [(read[0][1][0][0], {"\udcff": "\x00\udcc3("})]]]
+            assert [one["name"] for one in await client.xinfo_consumers("s", group["name"])] == ["c"]

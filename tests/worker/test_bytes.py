@@ -1,0 +1,60 @@
+"""Redis holds bytes, and others write them: what is not UTF-8 stops neither a worker nor the good entries beside it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redis.asyncio import Redis
+from structlog.testing import capture_logs
+
+from outbox.consumer import Message
+from tests.waiting import eventually
+from tests.worker.workshop import Workshop
+
+ODD: dict[Any, Any] = {b"\xff\xfe": b"\x00\xc3\x28"}
+"""Neither its name nor its value is UTF-8."""
+
+
+async def parse(message: Message, session: Any) -> None:
+    files = session.client[parse.database].files  # type: ignore[attr-defined]
+    await files.update_one({"_id": message.key}, {"$set": {"parsing": "parsed"}}, session=session)
+
+
+async def test_an_entry_that_cannot_be_a_message_is_acknowledged_and_named(workshop: Workshop) -> None:
+    ids = [*await workshop.publish("a", "b")]
+    odd = await workshop.world.redis.xadd(workshop.stream.name, ODD)
+    ids += await workshop.publish("c")
+    parse.database = workshop.settings.mongodb_database  # type: ignore[attr-defined]
+    with capture_logs() as logs:
+        async with workshop.working(parse):
+            await eventually(lambda: workshop.in_state("completed", *ids))
+            await eventually(workshop.all_acknowledged)
+    (named,) = [line for line in logs if line.get("entry") == odd]
+    assert named["log_level"] == "warning"
+    assert "UTF-8" in named["error"]
+
+
+async def test_good_entries_that_a_dead_worker_held_with_it_are_taken_over(workshop: Workshop) -> None:
+    ids = await workshop.publish("a", "b")
+    await workshop.world.redis.xadd(workshop.stream.name, ODD)
+    ids += await workshop.publish("c")
+    dead: Any = b"outbox:gone-\xff"
+    await workshop.world.redis.xreadgroup(workshop.stream.group, dead, {workshop.stream.name: ">"}, count=100)
+    parse.database = workshop.settings.mongodb_database  # type: ignore[attr-defined]
+    async with workshop.working(parse, silent_seconds=0.3):
+        await eventually(lambda: workshop.in_state("completed", *ids))
+        await eventually(workshop.all_acknowledged)
+
+
+async def test_a_group_and_a_consumer_of_others_keep_their_names(workshop: Workshop, redis: Redis) -> None:
+    """What is asked of Redis about them arrives under the same bytes, or it would be about somebody else."""
+    (id_,) = await workshop.publish("a")
+    group: Any = b"theirs-\xff"
+    consumer: Any = b"worker-\xc3\x28"
+    await redis.xgroup_create(workshop.stream.name, group, "0")
+    await redis.xreadgroup(group, consumer, {workshop.stream.name: ">"})
+    parse.database = workshop.settings.mongodb_database  # type: ignore[attr-defined]
+    async with workshop.working(parse):
+        await eventually(lambda: workshop.in_state("completed", id_))
+    found = await redis.xinfo_consumers(workshop.stream.name, group)
+    assert [(one["name"].encode(errors="surrogateescape"), one["pending"]) for one in found] == [(consumer, 1)]
