@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, overload
@@ -12,7 +12,7 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.client_session import ClientSession
 
-from outbox.errors import NoTransaction
+from outbox.errors import NoTransaction, UsageError
 from outbox.message import new_document
 from outbox.schema import OUTBOX
 from outbox.streams import Priority, Streams
@@ -107,25 +107,28 @@ class Outbox:
 
     @overload
     def append_many(
-        self, session: AsyncClientSession, stream: str, drafts: Iterable[Draft], *, priority: str = Priority.NORMAL
+        self, session: AsyncClientSession, stream: str, drafts: Collection[Draft], *, priority: str = Priority.NORMAL
     ) -> Awaitable[list[ObjectId]]: ...
 
     @overload
     def append_many(
-        self, session: ClientSession, stream: str, drafts: Iterable[Draft], *, priority: str = Priority.NORMAL
+        self, session: ClientSession, stream: str, drafts: Collection[Draft], *, priority: str = Priority.NORMAL
     ) -> list[ObjectId]: ...
 
     def append_many(
         self,
         session: AsyncClientSession | ClientSession,
         stream: str,
-        drafts: Iterable[Draft],
+        drafts: Collection[Draft],
         *,
         priority: str = Priority.NORMAL,
     ) -> Awaitable[list[ObjectId]] | list[ObjectId]:
         """The same for several messages, in one request; returns their ids. Those of one key keep their order.
 
         Raises what `append` does, for the first that is not acceptable; then none is written.
+
+        :param drafts: a list, tuple or the like, which can be read again when the transaction is run again.
+        :raises UsageError: it can be read only once, as a generator can: the second run would append nothing.
         """
         if not session.in_transaction:
             raise NoTransaction(
@@ -144,7 +147,7 @@ class Outbox:
                 max_bytes=self._max_message_bytes,
                 message_id=draft.id,
             )
-            for draft in drafts
+            for draft in _all_of(drafts)
         ]
         if isinstance(session, AsyncClientSession):
             return self._insert(session, documents)
@@ -157,6 +160,22 @@ class Outbox:
         if documents:
             await client[self._database][OUTBOX].insert_many(documents, session=session)
         return [document["_id"] for document in documents]
+
+
+def _all_of(drafts: Collection[Draft]) -> list[Draft]:
+    """The drafts, from what can give them again: a callback of `with_transaction` is called again after a conflict.
+
+    A generator that was made in front of the callback is empty by then, and its record would be committed alone.
+    """
+    again = isinstance(drafts, Collection) and not isinstance(drafts, Iterator | Mapping)
+    found = list(drafts) if again else []
+    if not again or len(found) != len(drafts) or not all(isinstance(draft, Draft) for draft in found):
+        raise UsageError(
+            f"append_many needs a list of drafts, not {type(drafts).__name__}: what can be read only once would be "
+            "empty when the transaction is run again; pass [Draft(...), ...], or list(...) made in front of the "
+            "transaction"
+        )
+    return found
 
 
 async def _first(ids: Awaitable[list[ObjectId]]) -> ObjectId:

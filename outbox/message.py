@@ -79,7 +79,8 @@ def new_document(
     A message with `available_at` is always scheduled, even when that time has passed: whether it is due is decided by
     the server's clock, since the caller's may be wrong.
     """
-    headers = headers or {}
+    # Read once, so that what is checked is what is stored.
+    fields, headers = _copy("field", fields), _copy("header", headers or {})
     _check_key(key)
     size = _check_pairs("field", fields) + _check_pairs("header", headers)
     if not fields:
@@ -101,8 +102,8 @@ def new_document(
         "key": key,
         # Empty, so that the server puts its own clock here: an order that no client's clock can disturb.
         "position": Timestamp(0, 0),
-        "fields": dict(fields),
-        "headers": dict(headers),
+        "fields": fields,
+        "headers": headers,
         "state": (State.SCHEDULED if available_at else State.PENDING).value,
         "attempts": 0,
         "last_error": None,
@@ -185,6 +186,15 @@ def _check_key(key: object) -> str:
     if len(_utf8("key", key)) > MAX_KEY_BYTES:
         raise InvalidMessage(f"key is longer than {MAX_KEY_BYTES} bytes")
     return key
+
+
+def _copy(kind: str, pairs: object) -> dict[str, str]:
+    if not isinstance(pairs, Mapping):
+        raise InvalidMessage(f"{kind}s must be a mapping of strings to strings, not {type(pairs).__name__}")
+    copy = dict(pairs)
+    if len(pairs) and not copy:
+        raise InvalidMessage(f"{kind}s can be read only once, and were: pass a dict, for a transaction may run again")
+    return copy
 
 
 def _check_pairs(kind: str, pairs: object) -> int:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.mutations import beyond, encodings, protocol
+from tests.mutations import beyond, encodings, protocol, worker
 
-MUTATIONS = [*protocol.MUTATIONS, *beyond.MUTATIONS, *encodings.MUTATIONS]
+MUTATIONS = [*protocol.MUTATIONS, *beyond.MUTATIONS, *encodings.MUTATIONS, *worker.MUTATIONS]
