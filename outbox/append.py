@@ -90,6 +90,10 @@ class Outbox:
 
         When the transaction is run again after a conflict, so is this call; the earlier message was never committed.
 
+        How durable the commit is, is the caller's choice. With `w="majority"` (MongoDB's default for most replica
+        sets) what was committed lasts. With `w=1` a failover may roll back the record and the message, both, after the
+        caller was told that they are written; a message that is rolled back is never published.
+
         :param fields: what the worker reads: strings only, flat, sent as they are.
         :param key: the ordering scope, such as the file's id.
         :param headers: metadata such as `traceparent`, sent beside the fields.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl
 
 from pymongo import AsyncMongoClient, MongoClient
-from pymongo.errors import ConfigurationError
 
 from outbox import topology
 from outbox.errors import SettingsError
@@ -16,11 +17,41 @@ from outbox.topology import AnyRedis
 
 C = TypeVar("C")
 
+OURS: dict[str, Any] = {
+    # Read at the primary only. A secondary that is behind would make a file that was just uploaded "not found", a
+    # message that was just settled "still wanted"; and no secondary answers a linearizable read.
+    "readPreference": "primary",
+    "readPreferenceTags": "",
+    "maxStalenessSeconds": -1,
+    # A write that a failover rolls back must not have been acknowledged, nor read and published.
+    "readConcernLevel": "majority",
+    "w": "majority",
+    "journal": True,
+    "fsync": False,
+    "wTimeoutMS": 0,
+    # The driver then repeats a write once after a failover, without carrying it out twice.
+    "retryWrites": True,
+    "retryReads": True,
+    # Each statement has the time that it needs; one limit for all would cut off those that may take longer.
+    "timeoutMS": None,
+    # A peer that vanished without a word must become an error, or a drain would wait on it for ever.
+    "connectTimeoutMS": 5000,
+    "socketTimeoutMS": 30_000,
+    # Read times and text as they were written.
+    "tz_aware": True,
+    "datetime_conversion": "DATETIME",
+    "unicode_decode_error_handler": "strict",
+    "appname": "outbox",
+}
+"""Options that the guarantees rest on. They hold whatever MONGODB_URI says."""
+
 
 def connect_mongo(settings: OutboxSettings, *, server_selection_seconds: float = 5.0) -> AsyncMongoClient[Document]:
-    """A client that reads and acknowledges only what a majority has. Connects at its first use.
+    """A client that reads and acknowledges only what a majority has, at the primary, whatever the address says.
 
-    Without the majority, a write that a failover rolls back could have been acknowledged, or published.
+    Connects at its first use.
+
+    :raises SettingsError: the address cannot be understood, or names a file that cannot be read.
     """
     return _connect(AsyncMongoClient, settings, server_selection_seconds)
 
@@ -31,21 +62,20 @@ def connect_mongo_sync(settings: OutboxSettings, *, server_selection_seconds: fl
 
 
 def _connect(kind: Callable[..., C], settings: OutboxSettings, server_selection_seconds: float) -> C:
+    uri = settings.mongodb_uri.get_secret_value()
     try:
-        return kind(
-            settings.mongodb_uri.get_secret_value(),
-            w="majority",
-            journal=True,
-            readConcernLevel="majority",
-            serverSelectionTimeoutMS=int(server_selection_seconds * 1000),
-            connectTimeoutMS=5000,
-            # A peer that vanished without a word must become an error, or a drain would wait on it for ever.
-            socketTimeoutMS=30_000,
-            tz_aware=True,
-            appname="outbox",
-        )
-    except (ConfigurationError, ValueError):  # with parts of the address in its text, and so perhaps of the password
+        return kind(uri, **OURS, serverSelectionTimeoutMS=int(server_selection_seconds * 1000))
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else error
+        raise SettingsError(f"MONGODB_URI: {_files(uri)} cannot be read: {why}") from None
+    except Exception:  # noqa: BLE001  # PyMongo raises many kinds, with parts of the address, and so of the password
         raise SettingsError(_MALFORMED.format("MONGODB_URI", "mongodb://user:password@host/?replicaSet=rs0")) from None
+
+
+def _files(uri: str) -> str:
+    """The options that name files, as they are written in the address."""
+    options = parse_qsl(uri.rpartition("?")[2])
+    return ", ".join(f"{name}={value}" for name, value in options if name.lower().endswith("file"))
 
 
 def connect_redis(settings: OutboxSettings, *, timeout_seconds: float = 5.0) -> AnyRedis:

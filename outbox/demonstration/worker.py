@@ -24,6 +24,7 @@ from redis.sentinel import Sentinel
 from tenacity import RetryCallState, Retrying, retry_if_exception, sleep_using_event, wait_random_exponential
 from tenacity.stop import stop_when_event_set
 
+from outbox.connections import connect_mongo_sync
 from outbox.demonstration.parsing import parse
 from outbox.outages import classify, server_of
 from outbox.schema import CONTENTS
@@ -145,9 +146,7 @@ class Worker:
 
 def connect(settings: OutboxSettings) -> tuple[MongoClient[Document], Redis]:
     """Clients as a worker of today has them; connected at first use."""
-    mongo: MongoClient[Document] = MongoClient(
-        settings.mongodb_uri.get_secret_value(), w="majority", serverSelectionTimeoutMS=5000, socketTimeoutMS=30_000
-    )
+    mongo = connect_mongo_sync(settings)
     options: dict[str, Any] = {
         "decode_responses": True,
         "socket_connect_timeout": 5,

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
-from tests.mutations import beyond, encodings, protocol, worker
+from tests.mutations import beyond, encodings, outages, protocol, worker
 
-MUTATIONS = [*protocol.MUTATIONS, *beyond.MUTATIONS, *encodings.MUTATIONS, *worker.MUTATIONS]
+MUTATIONS = [
+    *protocol.MUTATIONS,
+    *beyond.MUTATIONS,
+    *encodings.MUTATIONS,
+    *worker.MUTATIONS,
+    *outages.MUTATIONS,
+]
