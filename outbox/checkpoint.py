@@ -21,6 +21,13 @@ from outbox.streams import Partition, Stream, Streams, checkpoint_key, record_ke
 from outbox.topology import AnyRedis
 
 
+class Range(NamedTuple):
+    """Entries of a stream, by the ids of the first and the last. What it is said of stands among them."""
+
+    first: str
+    last: str
+
+
 class Sent(NamedTuple):
     """A message and the attempt under which it stands in the stream."""
 
@@ -30,7 +37,7 @@ class Sent(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A checkpoint as it was found: its last batch with that batch's messages, and the tag of the batch before.
+    """A checkpoint as it was found: its last batch, with its messages and entries, and the tag of the batch before.
 
     A checkpoint that was not there is at batch 0, under a tag that nobody has seen yet. `marker` is the stream's, which
     each new stream gets anew. `other`: the stream is not the one that the checkpoint was written for; it was deleted
@@ -40,6 +47,7 @@ class Opened:
     at: Progress
     previous: str
     messages: tuple[Sent, ...]
+    entries: Range
     marker: str
     other: bool
 
@@ -123,8 +131,9 @@ class Checkpoints:
         status, *rest = await _OPEN.run(self._redis, _keys(partition), args, confirm)
         if status == "fenced":
             return Fenced(int(rest[0] or 0))
-        batch, tag, previous, messages, marker, other = rest
-        return Opened(Progress(int(batch), tag), previous, _read_messages(messages), marker, bool(other))
+        batch, tag, previous, messages, first, last, marker, other = rest
+        sent, entries = _read_messages(messages), Range(first, last)
+        return Opened(Progress(int(batch), tag), previous, sent, entries, marker, bool(other))
 
     async def publish(
         self,
@@ -174,8 +183,10 @@ class Checkpoints:
 
     async def scan(
         self, partition: Partition, token: int, opened: Opened, *, page: int = 1000
-    ) -> AsyncIterator[list[Sent]]:
-        """All messages that the stream holds, oldest first, in pages. Entries of others are passed over.
+    ) -> AsyncIterator[tuple[list[Sent], Range]]:
+        """All messages that the stream holds, oldest first, in pages, each with the entries that it was read from.
+
+        Entries of others are passed over.
 
         Raises LookAgain when checkpoint or stream are not those that were `opened` any more: then what was found so far
         means nothing.
@@ -186,8 +197,9 @@ class Checkpoints:
             status, *rest = await _SCAN.run(self._redis, _keys(partition), args)
             if status != "scanned":
                 raise LookAgain(f"{partition}: the checkpoint or the stream changed while the stream was searched")
-            count, last, found = rest
-            yield [sent for pair in zip(found[::2], found[1::2], strict=True) if (sent := _read_entry(*pair))]
+            count, first, last, found = rest
+            sent = [one for pair in zip(found[::2], found[1::2], strict=True) if (one := _read_entry(*pair))]
+            yield sent, Range(first, last)
             if count < page:
                 return
             start = f"({last}"

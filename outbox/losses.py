@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 
-from outbox.checkpoint import Sent
+from outbox.checkpoint import Range, Sent
 from outbox.leases import Held, Progress
 from outbox.message import LENIENT, State
 from outbox.schema import OUTBOX, Database, Document
@@ -46,8 +46,13 @@ class Losses:
         known = {**_in(partition), "state": State.PUBLISHED.value, "batch": there.batch, "tag": there.tag}
         return await self._messages.find_one(known, {"_id": 1}, session=session) is not None
 
-    async def keep(self, held: Held, session: AsyncClientSession, at: Progress, there: Sequence[Sent]) -> int:
+    async def keep(
+        self, held: Held, session: AsyncClientSession, at: Progress, there: Sequence[Sent], entries: Range
+    ) -> int:
         """Messages of this partition that were found in the stream have survived: they now belong to the batch `at`.
+
+        Each is among `entries`, which is recorded: what stood there before may be of another attempt, or of a history
+        that is gone.
 
         A pending message that stands there under its next attempt was published and never marked, so it is marked now.
         Returns how many were kept.
@@ -59,10 +64,12 @@ class Losses:
         async with held.writing():
             for attempt, ids in sorted(by_attempt.items()):
                 here = {"_id": {"$in": ids}, **_in(held.lease.partition), **held.in_time()}
-                values: Document = {"batch": at.batch, "tag": at.tag, "attempts": attempt}
+                values: Document = {
+                    "batch": at.batch, "tag": at.tag, "attempts": attempt, "entries": entries._asdict(),
+                }  # fmt: skip
                 survived = await self._messages.update_many(
                     {**here, "state": State.PUBLISHED.value, "attempts": {"$lte": attempt}},
-                    {"$set": values, **_WHERE_UNKNOWN},
+                    {"$set": values},
                     session=session,
                 )
                 unmarked = await self._messages.update_many(
@@ -70,7 +77,6 @@ class Losses:
                     {
                         "$set": {**values, "state": State.PUBLISHED.value},
                         "$currentDate": {"published_at": True},
-                        **_WHERE_UNKNOWN,
                     },
                     session=session,
                 )
@@ -102,9 +108,6 @@ class Losses:
             )
         return Taken(recovered.modified_count, completed.modified_count)
 
-
-_WHERE_UNKNOWN: Document = {"$unset": {"entries": ""}}
-"""What is on record may be the entry of another attempt, or of a history that is gone."""
 
 _TAKE_BACK: list[Document] = [
     {

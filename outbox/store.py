@@ -13,7 +13,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.read_concern import ReadConcern
 
 from outbox.burial import RAW, Poison, bury, identity
-from outbox.checkpoint import Sent
+from outbox.checkpoint import Range, Sent
 from outbox.errors import InvalidMessage
 from outbox.leases import Held
 from outbox.message import Message, State, read_document
@@ -66,10 +66,10 @@ class Store:
         more = size >= max_bytes or len(messages) + len(poison) >= limit
         return Fetched(tuple(messages), tuple(poison), more)
 
-    async def mark(
-        self, held: Held, session: AsyncClientSession, sent: Iterable[Sent], entries: tuple[str, str] | None = None
-    ) -> int:
+    async def mark(self, held: Held, session: AsyncClientSession, sent: Iterable[Sent], entries: Range) -> int:
         """Record that the batch which the lease has reached is in the stream; returns how many messages were marked.
+
+        With its `entries`, since without them nobody could find out what has become of them.
 
         May be repeated, and mark what an earlier owner could not. A message that was completed meanwhile, or put back
         by an operator after it was marked, is left as it is: its attempts tell.
@@ -79,18 +79,14 @@ class Store:
             by_attempt[message.attempt].append(message.id)
         values: Document = {
             "state": State.PUBLISHED.value, "batch": held.progress.batch, "tag": held.progress.tag,
+            "entries": entries._asdict(),
         }  # fmt: skip
-        update: Document = {"$set": values, "$currentDate": {"published_at": True}}
-        if entries:
-            values["entries"] = {"first": entries[0], "last": entries[1]}
-        else:
-            update["$unset"] = {"entries": ""}  # those of an earlier attempt
         marked = 0
         async with held.writing():
             for attempt, ids in by_attempt.items():
                 result = await self._messages.update_many(
                     {"_id": {"$in": ids}, "state": State.PENDING.value, "attempts": attempt - 1, **held.in_time()},
-                    {**update, "$set": {**values, "attempts": attempt}},
+                    {"$set": {**values, "attempts": attempt}, "$currentDate": {"published_at": True}},
                     session=session,
                     # Without it the planner may choose to look through all that is pending, once for each batch.
                     hint="_id_",

@@ -12,7 +12,7 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from outbox import traces
-from outbox.checkpoint import Checkpoints, Fenced, Full, Gap, Published, Sent, new_tag
+from outbox.checkpoint import Checkpoints, Fenced, Full, Gap, Published, Range, Sent, new_tag
 from outbox.errors import LookAgain
 from outbox.leases import Lease, LeaseLost, Leases, Progress
 from outbox.message import Message
@@ -196,7 +196,7 @@ class Drainer:
             # The lease first: so no message ever carries a batch above its lease's, and one comparison tells a loss.
             held = await self._leases.hold(self.lease, session, reached, after=progress)
             sent = [Sent(message.id, message.attempts + 1) for message in batch]
-            await self._store.mark(held, session, sent, (answer.first, answer.last))
+            await self._store.mark(held, session, sent, Range(answer.first, answer.last))
             self._progress, self._verified = reached, time.monotonic()
             traces.published(self.lease.partition.stream, batch, began)
         return answer

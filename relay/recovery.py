@@ -72,7 +72,7 @@ class Recovery:
         if verdict in (Verdict.SAME, Verdict.UNMARKED):
             # Also when both say the same: the lease is advanced before the messages are marked.
             held = await self._leases.hold(lease, session, opened.at, after=known)
-            marked = await self._store.mark(held, session, opened.messages)
+            marked = await self._store.mark(held, session, opened.messages, opened.entries)
             return Reconciled(opened.at, verdict, marked=marked)
         # From here until the end MongoDB does not know where the partition stands, so that whoever is interrupted, or
         # interrupts, starts the whole recovery again.
@@ -102,9 +102,10 @@ class Recovery:
         if verdict is Verdict.TAIL_LOST:
             lost: list[Document] = [{"batch": {"$gt": opened.at.batch}}]
         else:
-            async for page in self._checkpoints.scan(lease.partition, lease.token, opened):
+            async for page, entries in self._checkpoints.scan(lease.partition, lease.token, opened):
                 if page:
-                    kept += await self._losses.keep(await self._leases.hold(lease, session), session, end, page)
+                    held = await self._leases.hold(lease, session)
+                    kept += await self._losses.keep(held, session, end, page, entries)
             # Two steps, so that each reads its own range of the index.
             lost = [{"batch": {"$ne": end.batch}}, {"batch": end.batch, "tag": {"$ne": end.tag}}]
         for query in lost:

@@ -7,10 +7,10 @@
 --         with it; after a call that only read, it would confirm a batch that nobody else has.
 -- ARGV[4] a random word: the tag of a checkpoint, and the marker of a stream, that are not there yet
 --
--- {'opened', batch, tag, previous tag, messages, marker, other 0|1}   or   {'fenced', the higher token}
+-- {'opened', batch, tag, previous tag, messages, first entry, last entry, marker, other 0|1}   or   {'fenced', the higher token}
 -- other: the stream is not the one that the checkpoint was written for.
 
-local names = {'token', 'batch', 'tag', 'previous', 'messages', 'marker', 'last', 'added'}
+local names = {'token', 'batch', 'tag', 'previous', 'messages', 'first', 'last', 'marker', 'added'}
 local there, values = {}, redis.call('HMGET', KEYS[1], unpack(names))
 for i, name in ipairs(names) do there[name] = values[i] end
 
@@ -54,5 +54,5 @@ end
 
 return {
   'opened', there.batch, there.tag, there.previous or '', there.messages or '',
-  marker, there.marker == marker and 0 or 1,
+  there.first or '', there.last or '', marker, there.marker == marker and 0 or 1,
 }

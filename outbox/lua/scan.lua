@@ -4,15 +4,16 @@
 -- ARGV[1] token        ARGV[2] tag      ARGV[3] marker
 -- ARGV[4] where to begin, as XRANGE takes it   ARGV[5] entries in a page
 --
--- {'scanned', entries in this page, its last entry or '', {message id, attempt, message id, attempt, …}}   or   {'gap'}
+-- {'scanned', entries in this page, its first and its last entry or '', {message id, attempt, message id, attempt, …}}   or   {'gap'}
 
 local there = redis.call('HMGET', KEYS[1], 'token', 'tag')
 if there[1] ~= ARGV[1] or there[2] ~= ARGV[2] or recognize(KEYS[2], KEYS[3]) ~= ARGV[3] then
   return {'gap'}
 end
 local page = redis.call('XRANGE', KEYS[2], ARGV[4], '+', 'COUNT', ARGV[5])
-local last, found = '', {}
+local first, last, found = '', '', {}
 for _, entry in ipairs(page) do
+  if first == '' then first = entry[1] end
   last = entry[1]
   local words, message, attempt = entry[2], '', ''
   for i = 1, #words, 2 do
@@ -21,4 +22,4 @@ for _, entry in ipairs(page) do
   end
   found[#found + 1], found[#found + 2] = message, attempt
 end
-return {'scanned', #page, last, found}
+return {'scanned', #page, first, last, found}

@@ -27,11 +27,6 @@ MUTATIONS = [
         "tests/relay/test_trimming.py::test_a_group_that_is_created_between_look_and_removal_loses_nothing",
     ),
     Mutation(
-        "a mark forgets the entries of an earlier attempt", "G5", "outbox/store.py",
-        'update["$unset"] = {"entries": ""}', "pass",
-        "tests/relay/test_trimming.py::TestWithoutSubject::test_what_was_replayed_is_judged_by_its_new_entry",
-    ),
-    Mutation(
         "migration asks again in its transaction", "G4", "outbox/migration.py",
         'records = [record for record in records if str(record["_id"]) not in spoken_of]', "pass",
         "tests/cli/test_migrate.py::test_what_another_run_did_meanwhile_is_not_done_again",

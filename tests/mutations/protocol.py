@@ -97,7 +97,7 @@ MUTATIONS = [
         "publish before mark", "G1", "relay/drainer.py",
         "        answer = await self._checkpoints.publish(",
         "        early = await self._leases.hold(self.lease, session)\n"
-        "        await self._store.mark(early, session, [Sent(m.id, m.attempts + 1) for m in batch])\n"
+        "        await self._store.mark(early, session, [Sent(m.id, m.attempts + 1) for m in batch], Range('', ''))\n"
         "        answer = await self._checkpoints.publish(",
         f"{CRASHES}::test_every_message_is_there_once_and_in_order_after_a_crash",
     ),
@@ -147,7 +147,7 @@ MUTATIONS = [
     ),
     Mutation(
         "what is published and unmarked is marked first", "G4", "relay/recovery.py",
-        "marked = await self._store.mark(held, session, opened.messages)", "marked = 0",
+        "marked = await self._store.mark(held, session, opened.messages, opened.entries)", "marked = 0",
         f"{CRASHES}::test_every_message_is_there_once_and_in_order_after_a_crash",
     ),
     Mutation(

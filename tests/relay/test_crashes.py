@@ -13,7 +13,7 @@ from pymongo.errors import NetworkTimeout
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from outbox import clock
-from outbox.checkpoint import Fenced, Opened, Published, Sent
+from outbox.checkpoint import Fenced, Opened, Published, Range, Sent
 from outbox.errors import LookAgain
 from outbox.leases import LeaseLost, Leases, Progress, TooLate
 from outbox.losses import Taken
@@ -42,6 +42,8 @@ def after(target: Any, name: str) -> Callable[[pytest.MonkeyPatch], None]:
 
     return lambda patch: patch.setattr(target, name, crash)
 
+
+SOMEWHERE = Range("1-0", "1-0")
 
 CRASH_POINTS = {
     "before fetch": lambda world: before(world.store, "fetch"),
@@ -190,9 +192,9 @@ async def test_an_owner_that_wakes_up_late_cannot_mark(world: World) -> None:
     here = (await sleeper.drainer._recovery.reconcile(sleeper.lease, session)).progress
     held = await sleeper.leases.hold(sleeper.lease, session, Progress(2, "tag"), after=here)
     slept = replace(held, until=held.until - timedelta(seconds=10))
-    assert await world.store.mark(slept, session, [Sent(id_, 1)]) == 0
+    assert await world.store.mark(slept, session, [Sent(id_, 1)], SOMEWHERE) == 0
     assert (await world.states())[id_] == "pending"
-    assert await world.store.mark(held, session, [Sent(id_, 1)]) == 1
+    assert await world.store.mark(held, session, [Sent(id_, 1)], SOMEWHERE) == 1
 
 
 async def test_a_mark_that_may_have_come_too_late_is_an_outage(world: World) -> None:
@@ -203,7 +205,7 @@ async def test_a_mark_that_may_have_come_too_late_is_an_outage(world: World) -> 
     here = (await owner.drainer._recovery.reconcile(owner.lease, session)).progress
     held = await owner.leases.hold(owner.lease, session, Progress(2, "tag"), after=here)
     with pytest.raises(TooLate):
-        await world.store.mark(replace(held, asked=held.asked - held.window), session, [Sent(id_, 1)])
+        await world.store.mark(replace(held, asked=held.asked - held.window), session, [Sent(id_, 1)], SOMEWHERE)
 
 
 async def test_a_write_that_failed_is_waited_for_until_it_cannot_happen_any_more(world: World) -> None:
@@ -240,7 +242,7 @@ async def test_a_replay_between_publish_and_mark_is_not_undone_by_the_mark(world
     # A quick worker completes attempt 1, and an operator replays it, before it is marked.
     await world.database[OUTBOX].update_one({"_id": id_}, {"$set": {"state": "pending", "attempts": 1}})
     held = await owner.leases.hold(owner.lease, session, reached, after=here)
-    assert await world.store.mark(held, session, [Sent(id_, 1)]) == 0
+    assert await world.store.mark(held, session, [Sent(id_, 1)], SOMEWHERE) == 0
     assert (await world.states())[id_] == "pending"
     await owner.drain_all()
     assert [entry["attempt"] for entry in await world.entries()] == ["1", "2"]

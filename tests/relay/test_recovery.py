@@ -127,6 +127,42 @@ async def test_the_checkpoint_alone_is_deleted(world: World) -> None:
     assert await world.published_ids() == [str(id_) for id_ in (*ids, *later)]
 
 
+async def test_what_a_reconciliation_marks_has_its_entries_on_record(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.append("f1", "f2")
+    owner = await world.owner()
+    with monkeypatch.context() as patch:
+        patch.setattr(world.store, "mark", _crash)
+        with pytest.raises(ConnectionError):
+            await owner.drain_all()
+    await (await world.owner("next")).drain_all()
+    first, last = [id_ for id_, _ in await world.stream()]
+    assert await _recorded(world) == [{"first": first, "last": last}] * 2
+
+
+async def test_survivors_have_their_entries_on_record(world: World) -> None:
+    """Also those that are found to be published and were never marked."""
+    await world.append("f1", "f2")
+    await (await world.owner()).drain_all()
+    unmarked = {"$set": {"state": "pending", "attempts": 0}, "$unset": {"entries": ""}}
+    await world.database[OUTBOX].update_one({"key": "f1"}, unmarked)
+    await world.database[OUTBOX].update_one({"key": "f2"}, {"$set": {"entries": {"first": "1-0", "last": "1-0"}}})
+    await world.redis.delete(CHECKPOINT)
+    await (await world.owner("next")).drain_all()
+    first, last = [id_ for id_, _ in await world.stream()]
+    assert await _recorded(world) == [{"first": first, "last": last}] * 2
+
+
+async def _recorded(world: World) -> list[object]:
+    found = await world.database[OUTBOX].find({"state": "published"}).to_list()
+    return [message.get("entries") for message in found]
+
+
+async def _crash(*_: object) -> int:
+    raise ConnectionError
+
+
 async def test_a_search_of_the_stream_counts_only_while_nothing_changes(world: World) -> None:
     """Its first pages would tell of a history, and its last ones of another."""
     await world.append("f1", "f2")
@@ -138,7 +174,8 @@ async def test_a_search_of_the_stream_counts_only_while_nothing_changes(world: W
     opened = await world.checkpoints.open(PARTITION, owner.lease.token)
     assert isinstance(opened, Opened)
     pages = world.checkpoints.scan(PARTITION, owner.lease.token, opened, page=1)
-    assert len(await anext(pages)) == 1
+    found, _ = await anext(pages)
+    assert len(found) == 1
     await world.restore(copy)
     with pytest.raises(LookAgain):
         await anext(pages)

@@ -211,10 +211,10 @@ class TestWithoutSubject:
 
         mark = bare.store.mark
 
-        async def crash(*values: Any) -> int:
-            if len(values) == 4:  # not when a reconciliation marks
+        async def crash(held: Any, session: Any, sent: Any, entries: Any) -> int:
+            if any(one.attempt == 2 for one in sent):  # not when a reconciliation marks
                 raise ConnectionError
-            return await mark(*values)
+            return await mark(held, session, sent, entries)
 
         with monkeypatch.context() as patch:
             patch.setattr(bare.store, "mark", crash)
