@@ -1,20 +1,19 @@
-"""Takes each protection out, one at a time, and shows that a named test notices.
-
-    python -m tests.mutations
-    python -m tests.mutations token marker    # those with such a word in their name
-
-Each mutation is made in a copy of the tree. Exit code 0 when every one is noticed.
-"""
+"""python -m tests.mutations: take each protection out, one at a time, and show that a named test notices."""
 
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -23,6 +22,9 @@ from tests.mutations.mutation import Mutation
 from tests.mutations.table import MUTATIONS
 
 ROOT = Path(__file__).resolve().parents[2]
+NOT_COPIED = (".git", ".venv", "__pycache__", ".*_cache", "node_modules")
+SLIPS = ("NameError", "AttributeError", "SyntaxError", "ImportError")
+"""In a test's output, these say that the mutation itself is wrong, so that its failure proves nothing."""
 
 
 def noticed(mutation: Mutation, tree: Path) -> bool:
@@ -44,29 +46,61 @@ def noticed(mutation: Mutation, tree: Path) -> bool:
         )
     finally:
         file.write_text(whole)
-    # 1 is a failed test; anything else (a syntax error, no such test) would prove nothing, nor would a slip in Python.
-    if run.returncode > 1 or any(slip in run.stdout for slip in ("NameError", "AttributeError", "SyntaxError")):
+    # 1 is a failed test; anything else (no such test, say) would prove nothing.
+    if run.returncode > 1 or any(slip in run.stdout for slip in SLIPS):
         raise ValueError(f"{mutation.protection}: the test did not run as it should\n{run.stdout[-3000:]}")
     return run.returncode == 1
 
 
-def main() -> int:
-    table = Table("protection taken out", "guarantee", "test that notices", "noticed")
-    words = sys.argv[1:]
+def some(mutations: Sequence[Mutation], seconds: float, seed: int) -> Iterator[Mutation]:
+    """Mutations in random order, until so much time has gone."""
+    began = time.monotonic()
+    for mutation in random.Random(seed).sample(mutations, len(mutations)):
+        if time.monotonic() - began >= seconds:
+            return
+        yield mutation
+
+
+def main(
+    words: Annotated[list[str] | None, typer.Argument(help="Only protections with one of these words.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=0, help="Begin no other one after so many seconds.")] = None,
+    seed: Annotated[int | None, typer.Option(help="With --seconds: which ones come first. By default any.")] = None,
+) -> None:
+    """Take each protection out, in a copy of the tree, and show that a named test notices.
+
+    Exit code 1 when one is not noticed, or could not be taken out as meant.
+
+    Examples:
+
+        python -m tests.mutations
+
+        python -m tests.mutations token marker
+
+        python -m tests.mutations --seconds 120
+    """
     chosen = [mutation for mutation in MUTATIONS if not words or any(word in mutation.protection for word in words)]
-    survivors = 0
+    seed = random.randrange(10**6) if seed is None else seed
+    console = Console()
+    if seconds is not None:
+        console.print(f"in random order, for about {seconds:g} s: --seed {seed}")
+    table = Table("protection taken out", "guarantee", "test that notices", "noticed")
+    tried = found = 0
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder) / "tree"
-        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".git", ".venv", "__pycache__", ".*_cache"))
-        for mutation in track(chosen, "Mutations", console=Console(stderr=True)):
-            found = noticed(mutation, tree)
-            survivors += not found
-            table.add_row(mutation.protection, mutation.guarantee, mutation.test, "yes" if found else "NO")
-    console = Console()
+        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(*NOT_COPIED))
+        each = chosen if seconds is None else some(chosen, seconds, seed)
+        for mutation in track(each, "Mutations", total=len(chosen), console=Console(stderr=True)):
+            try:
+                result = "yes" if noticed(mutation, tree) else "NO"
+            except (ValueError, subprocess.TimeoutExpired) as error:
+                result = f"NO: {error}"
+            tried += 1
+            found += result == "yes"
+            table.add_row(mutation.protection, mutation.guarantee, mutation.test, result)
     console.print(table)
-    console.print(f"{len(chosen) - survivors} of {len(chosen)} noticed")
-    return 1 if survivors else 0
+    console.print(f"{found} of {tried} noticed")
+    raise typer.Exit(int(found < tried))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    typer.run(main)
