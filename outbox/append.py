@@ -41,7 +41,7 @@ class Outbox:
     def __init__(
         self, streams: Streams, *, database: str = "outbox", max_message_bytes: int = MAX_MESSAGE_BYTES
     ) -> None:
-        self._streams = streams
+        self.streams = streams
         self._database = database
         self._max_message_bytes = max_message_bytes
 
@@ -142,7 +142,7 @@ class Outbox:
         wanted, now = Priority.read(priority), datetime.now(UTC)
         documents = [
             new_document(
-                self._streams.serving(stream, wanted, draft.key if isinstance(draft.key, str) else ""),
+                self.streams.serving(stream, wanted, draft.key if isinstance(draft.key, str) else ""),
                 draft.fields,
                 key=draft.key,
                 headers=draft.headers,

@@ -13,6 +13,7 @@ from outbox.burial import MAX_REASON
 from outbox.errors import NoSuchMessage, NotDead
 from outbox.message import LENIENT, State
 from outbox.schema import OUTBOX, Database, Document
+from outbox.settled import complete_settled
 from outbox.streams import Streams
 
 DISCARDED = subjects.as_error("discarded by an operator")
@@ -66,6 +67,7 @@ async def retry(database: Database, streams: Streams, message: ObjectId, *, who:
         before = found.get("retried", 0)
         subject = streams[str(found.get("stream"))].subject
         if subject:
+            await complete_settled(database, streams, subject, [str(found.get("key"))], session)
             ended = {"_id": subjects.subject_id(found.get("key")), subject.field: {"$regex": "^error"}}
             await subjects.change(database, subject, ended, subject.wanted, session)
         await _record(database, "retry", found, who, session)

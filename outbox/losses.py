@@ -13,7 +13,8 @@ from outbox.checkpoint import Range, Sent
 from outbox.leases import Held, Progress
 from outbox.message import LENIENT, State
 from outbox.schema import OUTBOX, Database, Document
-from outbox.streams import Partition, Streams, Subject
+from outbox.settled import NEEDED, settled
+from outbox.streams import Partition, Streams
 
 PAGE = 500
 
@@ -90,19 +91,18 @@ class Losses:
         None: there are no more.
         """
         published = {**_in(held.lease.partition), "state": State.PUBLISHED.value, **lost}
-        page = await self._messages.find(published, {"key": 1}, session=session).limit(PAGE).to_list()
+        page = await self._messages.find(published, NEEDED, session=session).limit(PAGE).to_list()
         if not page:
             return None
         subject = self._streams[held.lease.partition.stream].subject
-        wanted_keys = await wanted(self._database, subject, [key_of(message) for message in page], session)
-        again = [message["_id"] for message in page if subject is None or key_of(message) in wanted_keys]
-        settled = [message["_id"] for message in page if subject is not None and key_of(message) not in wanted_keys]
+        done = await settled(self._database, subject, page, session)
+        again = [message["_id"] for message in page if message["_id"] not in done]
         async with held.writing():
             recovered = await self._messages.update_many(
                 {"_id": {"$in": again}, **published, **held.in_time()}, _TAKE_BACK, session=session
             )
             completed = await self._messages.update_many(
-                {"_id": {"$in": settled}, **published, **held.in_time()},
+                {"_id": {"$in": list(done)}, **published, **held.in_time()},
                 {"$set": {"state": State.COMPLETED.value}, "$currentDate": {"completed_at": True}},
                 session=session,
             )
@@ -123,25 +123,3 @@ _TAKE_BACK: list[Document] = [
 
 def _in(partition: Partition) -> Document:
     return {"stream": partition.stream, "partition": partition.number}
-
-
-def key_of(message: Document) -> str:
-    """Its key, or "" when what stands there is none: then its subject is nobody's, and counts as settled."""
-    key = message.get("key")
-    return key if isinstance(key, str) else ""
-
-
-async def wanted(
-    database: Database,
-    subject: Subject | None,
-    keys: Sequence[str],
-    session: AsyncClientSession | None = None,
-) -> set[str]:
-    """Of `keys`, those whose subject is not settled yet. Without a subject: none."""
-    if subject is None:
-        return set()
-    ids = [ObjectId(key) if ObjectId.is_valid(key) else key for key in keys]
-    found = database[subject.collection].find(
-        {"_id": {"$in": ids}, subject.field: subject.wanted}, {"_id": 1}, session=session
-    )
-    return {str(document["_id"]) async for document in found}

@@ -16,7 +16,8 @@ from outbox import audit, files, transaction
 from outbox.append import MAX_MESSAGE_BYTES, Draft, Outbox
 from outbox.legacy import waiting_files
 from outbox.schema import FILES, OUTBOX, Database, Document
-from outbox.streams import FILE_STREAM, Priority, Streams
+from outbox.settled import complete_settled
+from outbox.streams import FILE_STREAM, Priority, Streams, Subject
 from outbox.topology import AnyRedis
 
 FALLBACK = "parsing start"
@@ -133,6 +134,9 @@ class Migration:
                 records = [record for record in records if str(record["_id"]) not in spoken_of]
             if not records:
                 return
+            await complete_settled(
+                self._database, self._streams, Subject(), [str(record["_id"]) for record in records], session
+            )
             await self._database[FILES].update_many(
                 {"_id": {"$in": [record["_id"] for record in records]}},
                 {"$set": {"parsing": files.QUEUED}, "$inc": {"version": 1}, "$currentDate": {"updated_at": True}},

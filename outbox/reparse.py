@@ -10,7 +10,8 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from outbox import audit, files, transaction
 from outbox.append import Draft, Outbox
 from outbox.schema import FILES, Database
-from outbox.streams import FILE_STREAM, Priority
+from outbox.settled import complete_settled
+from outbox.streams import FILE_STREAM, Priority, Subject
 
 MAX_TOLD = 100
 """How many files the audit names of one call; it counts all."""
@@ -40,6 +41,7 @@ async def reparse(
     messages: dict[ObjectId, ObjectId] = {}
 
     async def body(session: AsyncClientSession) -> None:
+        await complete_settled(database, outbox.streams, Subject(), [str(file_id) for file_id in file_ids], session)
         await files.requeue(session, database, file_ids)
         folders = await _folders(session, database, file_ids) if folder_id is None else {}
         drafts = []

@@ -19,16 +19,16 @@ from datetime import datetime, timedelta
 from bson import ObjectId
 from redis.exceptions import ResponseError
 
-from outbox import attempts, subjects
+from outbox import attempts
 from outbox.adoption import adopt
 from outbox.attempts import Cause
 from outbox.checkpoint import Sent
 from outbox.clock import server_time
 from outbox.entries import Entries, Entry, Holder
 from outbox.errors import InvalidMessage
-from outbox.losses import key_of, wanted
 from outbox.message import LENIENT, State
 from outbox.schema import OUTBOX, Database, Document
+from outbox.settled import NEEDED, settled
 from outbox.streams import Partition, Stream, Subject
 from outbox.topology import AnyRedis
 
@@ -99,19 +99,18 @@ class Rescue:
         found = Found()
         ids = [entry.sent.id for entry in entries if entry.sent]
         stored = {m["_id"]: m async for m in self._messages.find({"_id": {"$in": ids}}, _NEEDED)}
-        keys = [str(message.get("key")) for message in stored.values()]
-        unsettled = await wanted(self._database, stream.subject, keys)
+        done = await settled(self._database, stream.subject, list(stored.values()))
         for start in range(0, len(entries), TOGETHER):
             # Several at a time: each waits for the disks of a majority.
             outcomes = (
-                self._decide_on(stream, entry, stored.get(entry.sent.id) if entry.sent else None, unsettled, reason)
+                self._decide_on(stream, entry, stored.get(entry.sent.id) if entry.sent else None, done, reason)
                 for entry in entries[start : start + TOGETHER]
             )
             found = sum(await asyncio.gather(*outcomes), found)
         return found
 
     async def _decide_on(
-        self, stream: Stream, entry: Entry, message: Document | None, unsettled: set[str], reason: str
+        self, stream: Stream, entry: Entry, message: Document | None, done: set[ObjectId], reason: str
     ) -> Found:
         found = Found()
         if entry.sent is None:
@@ -120,7 +119,7 @@ class Rescue:
             return found  # discarded, or not marked yet: that is for others to deal with
         elif (message.get("state"), message.get("attempts")) != (State.PUBLISHED.value, entry.sent.attempt):
             pass  # this attempt has an outcome
-        elif stream.subject and str(message.get("key")) not in unsettled:
+        elif message["_id"] in done:
             found = await self._settle([message])  # done, and its worker died before it could say so
         else:
             found = await self._again(stream, message, entry.sent, reason)
@@ -172,14 +171,13 @@ class Rescue:
         return next((_position(group["last-delivered-id"]) for group in groups if group["name"] == stream.group), None)
 
     async def _examine(self, stream: Stream, subject: Subject, due: Sequence[Document], delivered: Position) -> Found:
-        waiting = await wanted(self._database, subject, [key_of(message) for message in due])
-        found = await self._settle([message for message in due if key_of(message) not in waiting])
-        stuck = await self._stuck(stream, [message for message in due if key_of(message) in waiting], delivered)
+        done = await settled(self._database, subject, due)
+        found = await self._settle([message for message in due if message["_id"] in done])
+        stuck = await self._stuck(stream, [message for message in due if message["_id"] not in done], delivered)
         # Asked again, now that nobody has the entry: a worker writes its result before it acknowledges.
-        waiting = await wanted(self._database, subject, [key_of(message) for message, _ in stuck])
+        done = await settled(self._database, subject, [message for message, _ in stuck])
         for message, reason in stuck:
-            later = subjects.others(key_of(message), message["_id"]) | {"position": {"$gt": message.get("position")}}
-            if key_of(message) not in waiting or await self._messages.find_one(later, {"_id": 1}):
+            if message["_id"] in done:
                 found += await self._settle([message])
             else:
                 found += await self._again(stream, message, Sent(message["_id"], message["attempts"]), reason)
@@ -242,7 +240,7 @@ class Rescue:
         return Found(dead=int(died))
 
 
-_NEEDED = dict.fromkeys(("key", "state", "attempts", "forgiven", "position", "published_at", "entries"), 1)
+_NEEDED = NEEDED | dict.fromkeys(("state", "attempts", "forgiven", "published_at", "entries"), 1)
 
 
 def _due(message: Document, limit: datetime, delivered: Position) -> bool:

@@ -15,7 +15,9 @@ from outbox import messages
 from outbox.clock import server_time
 from outbox.message import LENIENT, State
 from outbox.schema import Database, Document
+from outbox.settled import settled
 from outbox.streams import Stream, Streams
+from outbox.subjects import subject_id
 from outbox.topology import AnyRedis
 
 REDIS_SECONDS = 2.0
@@ -53,11 +55,13 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """All that is known of a message. `file` is the document that it speaks of, if its stream names one."""
+    """All that is known of a message. `file` is the document that it speaks of, if its stream names one; `settled`,
+    whether what the message asked for has been dealt with, as that document says."""
 
     message: Document
     state: State | None
     file: Document | None
+    settled: bool
     stream: Stream | None
     delivery: Delivery
     steps: tuple[Step, ...]
@@ -68,8 +72,7 @@ class Story:
     @property
     def wanted(self) -> bool:
         """Whether the file still waits for this message."""
-        subject = self.stream.subject if self.stream else None
-        return bool(self.file and subject and self.file.get(subject.field) == subject.wanted)
+        return self.file is not None and not self.settled
 
     def sentence(self) -> str:
         """Where the message is now, and what to do, if there is something to do."""
@@ -89,7 +92,9 @@ class Story:
     def _published(self) -> str:
         delivery = self.delivery
         subject = self.stream.subject if self.stream else None
-        if self.file and subject and not self.wanted:
+        if self.file and subject and self.settled:
+            if self.file.get(subject.field) == subject.wanted:
+                return "It was published and dealt with. A newer message of the same key is waited for now."
             return f"It was published, and what it is about is {self.file.get(subject.field)}: nobody waits for it now."
         if not delivery.known:
             return "It was published. Redis does not answer, so nobody knows who has it."
@@ -109,13 +114,14 @@ async def tell(database: Database, redis: AnyRedis, streams: Streams, message_id
     """The story of one message. Raises NoSuchMessage. That Redis does not answer is a part of the story."""
     message = await messages.find(database, message_id)
     stream = streams.get(str(message.get("stream"))) if str(message.get("stream")) in streams else None
-    file, others, delivery, at = await asyncio.gather(
-        _file(database, stream, message), _others(database, message), _delivery(redis, stream, message),
-        server_time(database),
+    file, done, others, delivery, at = await asyncio.gather(
+        _file(database, stream, message), settled(database, stream.subject if stream else None, [message]),
+        _others(database, message), _delivery(redis, stream, message), server_time(database),
     )  # fmt: skip
     steps = sorted(_steps(message, file), key=lambda step: (step.at is None, step.at and step.at.timestamp()))
     return Story(
-        message, _state(message), file, stream, delivery, tuple(steps), _trace(message), tuple(others), at,
+        message, _state(message), file, message["_id"] in done, stream, delivery, tuple(steps), _trace(message),
+        tuple(others), at,
     )  # fmt: skip
 
 
@@ -135,10 +141,9 @@ def _trace(message: Document) -> str | None:
 async def _file(database: Database, stream: Stream | None, message: Document) -> Document | None:
     if stream is None or stream.subject is None:
         return None
-    key = message.get("key")
-    subject = ObjectId(key) if isinstance(key, str) and ObjectId.is_valid(key) else key
+    query = {"_id": subject_id(message.get("key"))}
     found: Document | None = await (
-        database[stream.subject.collection].with_options(codec_options=LENIENT).find_one({"_id": subject})
+        database[stream.subject.collection].with_options(codec_options=LENIENT).find_one(query)
     )
     return found
 

@@ -10,9 +10,9 @@ from bson.datetime_ms import DatetimeMS
 
 from outbox.burial import bury_all
 from outbox.clock import server_time
-from outbox.losses import key_of, wanted
 from outbox.message import LENIENT, State
 from outbox.schema import OUTBOX, PARTITIONS, Database, Document
+from outbox.settled import NEEDED, settled
 from outbox.streams import Streams
 
 PAGE = 1000
@@ -63,7 +63,7 @@ async def bury_strays(database: Database) -> int:
 
 
 async def prune(database: Database, streams: Streams, *, older_than: timedelta) -> int:
-    """Delete completed messages, and published ones that are no longer wanted, past retention; returns how many.
+    """Delete completed messages, and published ones that are settled, past retention; returns how many.
 
     Dead messages stay until an operator retries or discards them. So do published ones that are still wanted: they are
     what recovery is for. One pass walks by `_id`, which begins with the time of the append, in pages: it reads what is
@@ -80,17 +80,14 @@ async def prune(database: Database, streams: Streams, *, older_than: timedelta) 
             # Replayed since, perhaps; a message that was completed before it was marked has no such time.
             "published_at": {"$not": {"$gte": limit}},
         }
-        wanted_fields = {"stream": 1, "key": 1, "state": 1}
-        page = await messages.find(query, wanted_fields).sort("_id").limit(PAGE).to_list()
+        page = await messages.find(query, {"stream": 1, "state": 1, **NEEDED}).sort("_id").limit(PAGE).to_list()
         if not page:
             return pruned
         last = page[-1]["_id"]
         gone = [message["_id"] for message in page if message["state"] == State.COMPLETED.value]
         for stream in streams.values():
             published = [m for m in page if m["state"] == State.PUBLISHED.value and m.get("stream") == stream.name]
-            if stream.subject and published:
-                unsettled = await wanted(database, stream.subject, [key_of(message) for message in published])
-                gone += [message["_id"] for message in published if key_of(message) not in unsettled]
+            gone += await settled(database, stream.subject, published)
         result = await messages.delete_many({"_id": {"$in": gone}, "state": {"$in": _PRUNABLE}})
         pruned += result.deleted_count
 

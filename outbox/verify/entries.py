@@ -14,10 +14,10 @@ from typing import Any
 from bson import ObjectId
 from redis.exceptions import ResponseError
 
-from outbox.losses import wanted
 from outbox.message import State
 from outbox.replay import Selection, replay
 from outbox.schema import OUTBOX, Document
+from outbox.settled import NEEDED, settled
 from outbox.streams import Stream
 from outbox.verify.findings import KEPT, Finding, System, named, number
 
@@ -25,7 +25,7 @@ PAGE = 500
 CHUNK = 1000
 """Entries asked for at a time."""
 
-_FIELDS = {"key": 1, "batch": 1, "tag": 1, "attempts": 1, "entries": 1}
+_FIELDS = {"batch": 1, "tag": 1, "attempts": 1, "entries": 1, **NEEDED}
 _NEVER = (0, 0)
 Position = tuple[int, int]
 
@@ -102,10 +102,8 @@ async def _published(system: System, stream: Stream) -> AsyncIterator[list[Docum
 
 
 async def _wanted(system: System, stream: Stream, page: list[Document]) -> list[Document]:
-    if stream.subject is None:
-        return page
-    keys = await wanted(system.database, stream.subject, [message["key"] for message in page])
-    return [message for message in page if message["key"] in keys]
+    done = await settled(system.database, stream.subject, page)
+    return [message for message in page if message["_id"] not in done]
 
 
 async def _suspects(
@@ -185,7 +183,7 @@ async def _still_wanted(system: System, stream: Stream, messages: list[Document]
         {"_id": m["_id"], "state": State.PUBLISHED.value, "attempts": m.get("attempts"), "tag": m.get("tag")}
         for m in messages
     ]
-    found = [each async for each in system.database[OUTBOX].find({"$or": same}, {"key": 1})]
+    found = [each async for each in system.database[OUTBOX].find({"$or": same}, NEEDED)]
     return {each["_id"] for each in await _wanted(system, stream, found)}
 
 

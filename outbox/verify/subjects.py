@@ -82,7 +82,7 @@ def _unsettled(system: System, subject: Subject, streams: list[Stream], ids: lis
 
 
 async def messages_have_a_subject(system: System) -> list[Finding]:
-    """Of those that are not sent yet, or dead. One that is published, of a file that is gone, counts as settled."""
+    """Of those that are not sent yet, or dead."""
     unsent: list[ObjectId] = []
     buried: list[ObjectId] = []
     for stream in system.streams.values():

@@ -31,7 +31,8 @@ class Poisoned:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A worker has dealt with what a key names: if Redis loses its entries later, they are not wanted again."""
+    """A worker has dealt with what a key names, and so with all messages of it by now: if Redis loses their entries
+    later, they are not wanted again."""
 
     key: str
 

@@ -108,14 +108,14 @@ def _accounts(history: History) -> dict[str, Account]:
         match event:
             case Appended():
                 keys[event.message] = event.key
-                settled.discard(event.key)  # as a file is that is to be parsed again
                 accounts[event.message] = Account(committed=True if event.acknowledged else None)
             case RolledBack():
                 accounts[event.message] = Account(committed=False, least=0, most=0)
             case Poisoned():
                 accounts[event.message] = Account(poison=True, least=0, most=0)
             case Settled():
-                settled.add(event.key)
+                # And stays so: that the key is wanted again by a newer message is that message's affair.
+                settled.update(message for message, key in keys.items() if key == event.key)
             case Replayed():
                 account = accounts[event.message]
                 account.least += 1
@@ -132,7 +132,7 @@ def _accounts(history: History) -> dict[str, Account]:
                 for message, account in accounts.items():
                     if account.committed is not False and not account.poison:
                         published = None if there is None else message in there
-                        _lose(account, tuple(survivors[message]), published, settled=keys.get(message) in settled)
+                        _lose(account, tuple(survivors[message]), published, settled=message in settled)
     return accounts
 
 

@@ -162,7 +162,8 @@ MUTATIONS = [
     ),
     Mutation(
         "settled messages left alone", "G5", "outbox/losses.py",
-        'again = [message["_id"] for message in page if', 'again = [message["_id"] for message in page if True or',
+        'again = [message["_id"] for message in page if message["_id"] not in done]',
+        'again = [message["_id"] for message in page]',
         f"{RECOVERY}::test_what_is_settled_is_not_published_again",
     ),
     Mutation(

@@ -163,9 +163,18 @@ async def test_what_was_published_a_moment_ago_is_left_alone(ward: Ward) -> None
     assert await ward.vanished() == Found()
 
 
-async def test_a_file_with_a_later_message_needs_no_rescue(ward: Ward) -> None:
+async def test_a_later_message_does_not_make_one_done_that_was_never_settled(ward: Ward) -> None:
     [first] = await ward.publish("a")
     await ward.acknowledge(*await ward.read())
+    [second] = await ward.publish("a")
+    assert await ward.vanished() == Found(rescued=1)
+    assert ((await ward.message(first))["state"], (await ward.message(second))["state"]) == ("pending", "published")
+
+
+async def test_a_later_message_does_not_make_one_wanted_that_was_settled(ward: Ward) -> None:
+    [first] = await ward.publish("a")
+    await ward.acknowledge(*await ward.read())
+    await ward.world.settle("a")
     [second] = await ward.publish("a")  # a reparse
     assert await ward.vanished() == Found(settled=1)
     assert ((await ward.message(first))["state"], (await ward.message(second))["state"]) == ("completed", "published")

@@ -1,0 +1,60 @@
+"""Mutations of what is still wanted, of what is held, and of what a rescue decides."""
+
+from __future__ import annotations
+
+from tests.mutations.mutation import Mutation
+
+SETTLED = "tests/relay/test_settled.py"
+
+MUTATIONS = [
+    Mutation(
+        "a reparse completes what was settled before it",
+        "G5",
+        "outbox/reparse.py",
+        "await complete_settled(database, outbox.streams, Subject(), [str(file_id) for file_id in file_ids], session)",
+        "pass",
+        f"{SETTLED}::test_files_that_are_parsed_again_right_before_a_loss_come_once",
+    ),
+    Mutation(
+        "a retry completes what was settled before it",
+        "G5",
+        "outbox/dead.py",
+        'await complete_settled(database, streams, subject, [str(found.get("key"))], session)',
+        "pass",
+        f"{SETTLED}::test_a_retry_does_not_bring_back_an_older_message_of_its_file",
+    ),
+    Mutation(
+        "a subject is looked at as it was before a newer message",
+        "G5",
+        "outbox/settled.py",
+        'await _settled_before(database, subject, [m for m in messages if m["_id"] not in done], session)',
+        "set()",
+        f"{SETTLED}::test_another_application_appends_a_newer_message_right_before_a_loss",
+    ),
+    Mutation(
+        "what was not committed yet was not settled",
+        "G5",
+        "outbox/settled.py",
+        'if m["key"] in keys and m["_id"] in retried and m.get("retried") == retried[m["_id"]]',
+        'if m["key"] in keys and m.get("retried") == retried.get(m["_id"])',
+        f"{SETTLED}::test_a_message_that_was_not_committed_yet_is_not_settled_by_what_was_before",
+    ),
+    Mutation(
+        "a retry makes a message wanted again",
+        "G5",
+        "outbox/settled.py",
+        ' and m.get("retried") == retried[m["_id"]]',
+        "",
+        f"{SETTLED}::test_a_dead_message_that_is_retried_is_wanted",
+    ),
+    Mutation(
+        "a subject that is not there settles nothing",
+        "G5",
+        "outbox/settled.py",
+        '    return {ids[document["_id"]] async for document in found}\n',
+        '    there = {ids[document["_id"]] async for document in found}\n'
+        '    every = database[subject.collection].find({"_id": {"$in": list(ids)}}, {"_id": 1}, session=session)\n'
+        '    return there | set(keys) - {ids[document["_id"]] async for document in every}\n',
+        f"{SETTLED}::test_a_subject_that_is_not_there_says_nothing",
+    ),
+]
