@@ -42,7 +42,7 @@ async def _group(system: System, stream: Stream, group: dict[str, Any]) -> list[
         ours = group["name"] == stream.group
         return [
             Finding(
-                "idle-group", f"nobody of group {group['name']} has asked {stream.name} for work in {hours:g} hours",
+                "idle-group", f"group {group['name']} has done nothing with {stream.name} for {hours:g} hours",
                 "its workers are away, and entries wait for them" if ours else
                 "entries that it has not acknowledged cannot be trimmed: if nobody needs it any more, they fill Redis",
                 "start its workers" if ours else f"redis-cli XGROUP DESTROY {stream.name} {group['name']}",
@@ -54,8 +54,8 @@ async def _group(system: System, stream: Stream, group: dict[str, Any]) -> list[
         Finding(
             "idle-consumer",
             f"consumer {consumer['name']} of {group['name']} has {consumer['pending']} entries of {stream.name} in "
-            f"hand, and has not asked for work in {hours:g} hours",
-            "it died with them. A relay rescues them after the stream's rescue_seconds, if it has any",
+            f"flight, and has done nothing for {hours:g} hours",
+            "it died with them, or is still working on one. A relay rescues them after the stream's rescue_seconds",
             f"redis-cli XAUTOCLAIM {stream.name} {group['name']} ANOTHER {int(limit)} 0",
             count=consumer["pending"], examples=(consumer["name"],),
         )

@@ -11,6 +11,8 @@ from enum import Enum
 from typing import Self
 
 CHUNK = 64 * 1024
+PIECES = 500
+"""A reply of 64 KB in pieces of one byte would be a test of how fast the machine is."""
 _RESET = struct.pack("ii", 1, 0)
 """SO_LINGER: closing sends a reset."""
 
@@ -54,7 +56,7 @@ class Proxy:
         self.latency = 0.0
         """Seconds by which every reply is late."""
         self.bytewise = False
-        """Replies come one byte at a time."""
+        """Replies come one byte at a time; those of more than `PIECES` bytes in about so many pieces."""
         self.silent = False
         """Half-open: connections are accepted and stay, and nothing comes through."""
         self.refusing = False
@@ -209,8 +211,9 @@ class Link:
             loop.call_at(self._due, self._write, self._client_writer, chunk)
             return
         if self._proxy.bytewise:
-            for place in range(len(chunk)):
-                self._write(self._client_writer, chunk[place : place + 1])
+            size = 1 + len(chunk) // PIECES
+            for place in range(0, len(chunk), size):
+                self._write(self._client_writer, chunk[place : place + size])
                 await asyncio.sleep(0)
             return
         self._write(self._client_writer, chunk)
