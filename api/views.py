@@ -12,7 +12,8 @@ from pydantic.config import JsonDict
 from api import labels
 from api.ids import Id, read_ids
 from outbox import jobs
-from outbox.clock import as_text
+from outbox.clock import as_text, read_time
+from outbox.errors import UsageError
 from outbox.files import File, Page
 from outbox.message import State
 from outbox.replay import REPLAYABLE, Selection
@@ -140,13 +141,17 @@ class MessagesView(BaseModel):
     before: str | None = Field(description="pass it as `before` to get the next page; null after the last")
 
 
-def _text(value: object) -> object:
-    if isinstance(value, str | datetime):
-        return value
-    raise ValueError("a time is text in ISO 8601, with its zone")
+def _time(value: object) -> datetime:
+    if not isinstance(value, str):
+        raise ValueError("a time is text in ISO 8601, with its zone")
+    try:
+        return read_time(value)
+    except UsageError as error:
+        raise ValueError(str(error)) from None
 
 
-Moment = Annotated[AwareDatetime, BeforeValidator(_text, json_schema_input_type=AwareDatetime)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_time, json_schema_input_type=AwareDatetime)]
+"""Not as pydantic reads it by itself, for which "2026" is a number of seconds, and so a moment in 1970."""
 
 
 class ReplayRequest(BaseModel):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -94,6 +94,11 @@ def new_document(
         )
     if available_at is not None and available_at.tzinfo is None:
         raise InvalidMessage("available_at has no time zone: pass an aware datetime, such as datetime.now(UTC)")
+    if available_at is not None:
+        try:
+            available_at.astimezone(UTC)
+        except OverflowError:
+            raise InvalidMessage(f"available_at ({available_at}) is not from the year 1 to 9999, in UTC") from None
     return {
         "_id": message_id or ObjectId(),
         "schema": SCHEMA_VERSION,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from bson import ObjectId
@@ -49,6 +49,8 @@ class Selection:
         for name, time in (("since", self.since), ("until", self.until)):
             if time is not None and time.tzinfo is None:
                 raise UsageError(f"{name} has no time zone: pass an aware datetime, such as datetime.now(UTC)")
+            if time is not None:
+                _refuse_beyond(name, time)
         if self.since and self.until and self.since >= self.until:
             raise UsageError(f"since ({self.since}) must be earlier than until ({self.until})")
         if not self.states or (wrong := [state for state in self.states if state not in REPLAYABLE]):
@@ -229,6 +231,13 @@ async def put_back(
         session=session,
     )
     return result.modified_count
+
+
+def _refuse_beyond(name: str, time: datetime) -> None:
+    try:
+        time.astimezone(UTC)
+    except OverflowError:  # MongoDB's driver would fail on it, too
+        raise UsageError(f"{name} ({time}) is before the year 1 or after the year 9999, in UTC") from None
 
 
 def _id_at(moment: datetime, apart: int) -> ObjectId | None:

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from bson import ObjectId
 
+from outbox.clock import id_at
 from outbox.files import ABANDONED
 from outbox.message import LENIENT, State
 from outbox.schema import FILES, OUTBOX, Database, Document
@@ -84,8 +85,8 @@ def _narrowed(wanted: Wanted) -> Document:
     # By ids, which begin with the time of appending and are indexed.
     ids: Document = {}
     if wanted.since:
-        ids["$gte"] = ObjectId.from_datetime(wanted.since)
-    upper = [ObjectId.from_datetime(wanted.until)] if wanted.until else []
+        ids["$gte"] = id_at(wanted.since)
+    upper = [id_at(wanted.until)] if wanted.until else []
     upper += [wanted.before] if wanted.before else []
     if upper:
         ids["$lt"] = min(upper)

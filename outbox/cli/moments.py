@@ -7,6 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import typer
 
+from outbox.clock import in_range
+from outbox.errors import UsageError
+
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _AGO = re.compile(r"(?:\d+(?:\.\d+)?[smhdw])+", re.IGNORECASE)
 _PART = re.compile(r"(\d+(?:\.\d+)?)([smhdw])", re.IGNORECASE)
@@ -16,7 +19,11 @@ FORMS = "2h, 30m, 1d, 1d12h (ago), now, 2026-01-31, 2026-01-31T14:00 (UTC), 2026
 
 def read(text: str) -> datetime:
     """The moment that `text` means now, aware, in UTC. Raises BadParameter, which says what can be typed."""
-    return read_at(text, datetime.now(UTC))
+    moment = read_at(text, datetime.now(UTC))
+    try:
+        return in_range(moment)
+    except UsageError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def read_at(text: str, now: datetime) -> datetime:

@@ -269,3 +269,23 @@ async def test_a_defect_in_looking_ends_neither_the_sampler_nor_the_api(
         assert (await api.get("/health/live")).status_code == 200
         assert (await api.get("/dashboard")).status_code == 500
     assert "All is well" in (await api.get("/dashboard")).text or "No relay" in (await api.get("/dashboard")).text
+
+
+@pytest.mark.parametrize("page", ["search", "replay"])
+@pytest.mark.parametrize(
+    "typed", ["2026", "1767225600", "0001-01-01", "1969-12-31", "9999-12-31T23:59-14:00", "99999999d", "1e400d"]
+)
+async def test_a_time_that_cannot_be_is_refused_on_the_page(api: httpx.AsyncClient, page: str, typed: str) -> None:
+    await login(api, ALICE)
+    for name in ("since", "until"):
+        answer = await api.get(f"/dashboard/{page}", params={name: typed})
+        assert answer.status_code == 422, answer.text
+
+
+async def test_a_search_knows_times_that_ids_cannot_hold(api: httpx.AsyncClient, db: Database) -> None:
+    (message,) = await Shelf(db).put(State.PUBLISHED)
+    await login(api, ALICE)
+    for query, found in (("since=1970-01-01", True), ("since=2200-01-01", False), ("until=2200-01-01", True)):
+        answer = await api.get(f"/dashboard/search?{query}")
+        assert answer.status_code == 200
+        assert (str(message) in answer.text) is found, query

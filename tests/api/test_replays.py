@@ -108,3 +108,33 @@ async def test_what_operators_did_is_told(api: httpx.AsyncClient, db: Database) 
 async def test_a_replay_of_everything_or_nonsense_is_refused(body: dict[str, Any], api: httpx.AsyncClient) -> None:
     answer = await api.post("/outbox/replay", json=body)
     assert answer.status_code == 422
+
+
+@pytest.mark.parametrize(
+    "since",
+    ["2026", "1767225600", "1767225600.5", "2026-01", "2026-01-01", "20260101T000000Z", "2026-01-01T00:00:00",
+     "2026-01-01 00:00:00Z", "2026-02-30T00:00:00Z", "2026-01-01T25:00Z", "2026-01-01T00:00:00+25:00",
+     "0001-01-01T00:00:00+14:00", "0001-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "9999-12-31T23:59:59-14:00",
+     "10000-01-01T00:00:00Z", "\u0662\u0660\u0662\u0666-01-01T00:00:00Z", "", " ", "P1D", "now", 2026, 1e300,
+     True, [], {"$gt": ""}],
+    ids=str,
+)  # fmt: skip
+async def test_a_time_is_iso_8601_with_its_zone(since: object, api: httpx.AsyncClient, db: Database) -> None:
+    await Shelf(db).put(State.PUBLISHED, 2)
+    for name in ("since", "until"):
+        answer = await api.post("/outbox/replay", json={name: since, "dry_run": True})
+        assert answer.status_code == 422, answer.text
+        assert answer.json()["type"] in ("urn:outbox:invalid-request", "urn:outbox:wrong-request")
+
+
+async def test_times_with_a_zone_select_what_they_say(api: httpx.AsyncClient, db: Database) -> None:
+    await Shelf(db).put(State.PUBLISHED, 2)
+    for since, selected in (
+        ("1970-01-01T00:00Z", 2),
+        ("2020-01-01T01:00:00.123456789+01:00", 2),
+        ("2020-01-01t00:00:00z", 2),
+        ("2999-01-01T00:00:00+0000", 0),
+        ("9999-12-31T23:59:59Z", 0),
+    ):
+        answer = await api.post("/outbox/replay", json={"since": since, "dry_run": True})
+        assert answer.json() == {"selected": selected, "replayed": 0}, since
