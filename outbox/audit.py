@@ -16,6 +16,7 @@ from typing import Any
 from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 
+from outbox.clock import server_time
 from outbox.messages import plain
 from outbox.schema import AUDIT, Database, Document
 
@@ -72,16 +73,15 @@ async def record(
 
     :param session: the one of the action's own transaction, if it has one.
     """
-    # An update, although it always inserts: only that takes the server's time.
-    await database[AUDIT].update_one(
-        {"_id": ObjectId()},
+    # The server's time, asked for beforehand. An update could take it by itself; but whoever may update could change
+    # what is on record, and the API must not.
+    await database[AUDIT].insert_one(
         {
-            "$setOnInsert": {"who": who, "action": action, "count": count, "details": dict(details or {})},
-            "$currentDate": {"at": True},
+            "_id": ObjectId(), "at": await server_time(database), "who": who, "action": action, "count": count,
+            "details": dict(details or {}),
         },
-        upsert=True,
         session=session,
-    )
+    )  # fmt: skip
 
 
 async def page(
