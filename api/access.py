@@ -9,7 +9,6 @@ import math
 import time
 from dataclasses import dataclass
 from typing import Annotated
-from urllib.parse import urlsplit
 
 import limits
 import structlog
@@ -19,15 +18,13 @@ from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 from starlette.datastructures import Headers
 
-from api.errors import FromAnotherSite, NotAllowed, NotAuthenticated, TooManyRequests
+from api.errors import FromAnotherSite, NotAllowed, NotAuthenticated, TooManyRequests, UnknownKey
+from api.guesses import address_of
 from outbox.keys import ALL, Keys, Scope
 
 log = structlog.get_logger(__name__)
 
 BEARER = HTTPBearer(auto_error=False, scheme_name="key", description="A key that `outbox key new` made.")
-_LOGINS = limits.parse("30/minute")
-"""Attempts to log in from one address."""
-
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -56,7 +53,7 @@ class Access:
         return not self.keys
 
     def caller(self, headers: Headers) -> Caller:
-        """Whose key the request carries. Raises NotAuthenticated."""
+        """Whose key the request carries. Raises NotAuthenticated; UnknownKey when it shows one that is not known."""
         if self.open:
             return ANYONE
         scheme, _, secret = headers.get("authorization", "").partition(" ")
@@ -64,13 +61,8 @@ class Access:
             raise NotAuthenticated("send a key: Authorization: Bearer …")
         key = self.keys.find(secret.strip())
         if key is None:
-            raise NotAuthenticated("this key is not known here: it is mistyped, or was taken out")
+            raise UnknownKey("this key is not known here: it is mistyped, or was taken out")
         return Caller(key.name, key.scopes)
-
-    def count_login(self, address: str) -> None:
-        """Count an attempt to log in. Raises TooManyRequests."""
-        if not self._limiter.hit(_LOGINS, "login", address):
-            raise TooManyRequests(str(_LOGINS), 60)
 
     def count(self, caller: Caller) -> None:
         """Count a request of `caller`. Raises TooManyRequests when it has had its share."""
@@ -89,14 +81,19 @@ class Requires:
         self, request: Request, _: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)]
     ) -> None:
         # The scheme above is there for the OpenAPI document alone.
-        self.check(request)
+        await self.check(request)
 
-    def check(self, request: Request) -> None:
+    async def check(self, request: Request) -> None:
         """Raises NotAuthenticated, NotAllowed, TooManyRequests or FromAnotherSite. A second call costs nothing."""
         if getattr(request.state, "caller", None) is not None:
             return
         access: Access = request.state.api.access
-        caller = access.caller(request.headers)
+        try:
+            caller = access.caller(request.headers)
+        except UnknownKey:
+            await request.state.api.guesses.count("key", request)
+            log.warning("key_refused", address=address_of(request))
+            raise
         if access.open:
             # Whoever browses the web on this machine must not lend the open door to the pages that they visit.
             refuse_other_sites(request)
@@ -130,6 +127,7 @@ def refuse_other_sites(request: Request) -> None:
         foreign = site not in ("same-origin", "none")
     else:
         origin = request.headers.get("origin")
-        foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+        # Compared as text: what a browser sends has this form, and what has not may not be taken apart at all.
+        foreign = origin is not None and origin.partition("://")[2] != request.headers.get("host")
     if foreign:
         raise FromAnotherSite("this request comes from a page of another origin")

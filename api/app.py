@@ -10,11 +10,13 @@ import pymongo
 import structlog
 from fastapi import FastAPI
 from pymongo.errors import PyMongoError
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from api import dashboard, documentation, files, health, messages, metrics, problems, queue, replays
 from api.access import Access
 from api.dashboard import Dashboard
 from api.documentation import Documented
+from api.guesses import Guesses
 from api.headers import SecurityHeaders
 from api.settings import ApiSettings
 from api.state import Gate, State
@@ -64,7 +66,7 @@ def create_app(settings: ApiSettings, outbox_settings: OutboxSettings) -> FastAP
                 log.warning("mongodb_is_down", address=outbox_settings.mongodb_address, reason=str(error)[:200])
             state = State(
                 settings, access, streams, mongo, database, redis, outbox_settings.redis_address, outbox,
-                outbox_settings.outbox_replay_rate, gate,
+                outbox_settings.outbox_replay_rate, Guesses(database), gate,
             )  # fmt: skip
             async with dashboard.opened(state) as board:
                 yield Lifespan(api=state, dashboard=board)
@@ -76,6 +78,8 @@ def create_app(settings: ApiSettings, outbox_settings: OutboxSettings) -> FastAP
     problems.install(app)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(metrics.Metrics)
+    if settings.trusted_proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)
     for router in (
         files.uploads, files.changes, files.router, queue.router, messages.router, messages.operations,
         replays.router, replays.operations, health.router, metrics.router, documentation.router,

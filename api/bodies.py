@@ -90,7 +90,7 @@ class JsonRoute(APIRoute):
         async def handle_limited(request: Request) -> Response:
             state: State = request.state.api
             for guard in guards:  # FastAPI asks them, too, but only once it has the body
-                guard.check(request)
+                await guard.check(request)
             request = limited(request, state.settings.api_max_body_bytes, state.settings.api_idle_seconds)
             # Read here, where our errors stay what they are: FastAPI makes any error of reading a plain 400.
             await request.body()

@@ -74,6 +74,7 @@ def api(
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # it would believe anybody on this machine: see API_TRUSTED_PROXIES
         timeout_graceful_shutdown=max(1, round(settings.api_stop_seconds)),
     )
 

@@ -11,11 +11,14 @@
     ├── BodyStalled         no byte came for too long
     ├── ClientGone          the client left before its body was complete
     ├── NotAuthenticated    there is no key, or none that is known
+    │   ├── UnknownKey      there is a key, and it is not known
     │   └── LoginNeeded     nobody is logged in
     ├── FormExpired         a form of the dashboard was made for another session
     ├── NotAllowed          the key has not the scope that this needs
     ├── FromAnotherSite     a page of another site makes the request
     ├── TooManyRequests     the key has had its share for now
+    │   ├── TooManyGuesses  the address has shown too many keys that are not known
+    │   └── TooManyStreams  too many pages of the dashboard are open
     └── NotReady            uploads do not work at the moment
 """
 
@@ -73,6 +76,10 @@ class NotAuthenticated(RequestError):
     """The request has no key, or none that is known here."""
 
 
+class UnknownKey(NotAuthenticated):
+    """The request shows a key that is not known here."""
+
+
 class LoginNeeded(NotAuthenticated):
     """A page of the dashboard is asked for, and nobody is logged in. `wanted` is where to go after it."""
 
@@ -103,6 +110,24 @@ class TooManyRequests(RequestError):
     def __init__(self, rate: str, seconds: int) -> None:
         super().__init__(f"the key has had its {rate}; wait {seconds} s")
         self.seconds = seconds
+
+
+class TooManyGuesses(TooManyRequests):
+    """Too many keys that are not known came from one address."""
+
+    def __init__(self, limit: int, seconds: int) -> None:
+        RequestError.__init__(
+            self, f"more than {limit} attempts a minute from your address: wait {seconds} s, and check the key"
+        )
+        self.seconds = seconds
+
+
+class TooManyStreams(TooManyRequests):
+    """Too many pages of the dashboard are open."""
+
+    def __init__(self) -> None:
+        RequestError.__init__(self, "too many pages of the dashboard are open: close some, or load this one later")
+        self.seconds = 60
 
 
 class NotReady(RequestError):

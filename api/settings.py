@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import ClassVar
 
 import limits
@@ -25,6 +26,10 @@ class ApiSettings(Family):
         default=None, description="who may do what: lines of `outbox key new`, with spaces between"
     )
     api_open_to_all: bool = Field(default=False, description="listen beyond this machine without any key")
+    api_trusted_proxies: str | None = Field(
+        default=None,
+        description="proxies before the API, which may say who asks: addresses or networks, with commas between",
+    )
     api_rate_limit: str = Field(default="1000/second", description="requests of one key, in each process")
     api_session_hours: float = Field(default=12.0, gt=0, description="how long a login to the dashboard lasts")
     api_session_secret: SecretStr | None = Field(
@@ -62,7 +67,26 @@ class ApiSettings(Family):
             raise ValueError(f"{value!r} is not a rate, such as 1000/second or 50000/minute") from None
         return value
 
+    @field_validator("api_trusted_proxies")
+    @classmethod
+    def _networks(cls, value: str | None) -> str | None:
+        for word in _words(value):
+            try:
+                ipaddress.ip_network(word)
+            except ValueError as error:
+                raise ValueError(f"{word!r} is no address or network of a proxy, such as 10.0.0.0/8: {error}") from None
+        return value
+
+    @property
+    def trusted_proxies(self) -> list[str]:
+        """Who may say where a request comes from; none: nobody."""
+        return _words(self.api_trusted_proxies)
+
     @property
     def keys(self) -> Keys:
         """The keys that are valid; none: everything is open."""
         return keys.read(self.api_keys.get_secret_value() if self.api_keys else "")
+
+
+def _words(text: str | None) -> list[str]:
+    return (text or "").replace(",", " ").split()

@@ -11,6 +11,7 @@ from fastapi import Depends, Request
 from pymongo import AsyncMongoClient
 
 from api.access import Access
+from api.guesses import Guesses
 from api.settings import ApiSettings
 from outbox import schema
 from outbox.append import Outbox
@@ -52,6 +53,7 @@ class State:
     redis_address: str
     outbox: Outbox
     replay_rate: float
+    guesses: Guesses
     gate: Gate = field(compare=False)
 
 

@@ -50,8 +50,8 @@ class Key:
 
     @property
     def fingerprint(self) -> str:
-        """Tells this key from an earlier one of the same name, and gives nothing away of its digest."""
-        return hashlib.sha256(f"fingerprint:{self.digest}".encode()).hexdigest()[:16]
+        """Tells this key from an earlier one of the same name or with other scopes, and gives its digest not away."""
+        return hashlib.sha256(f"fingerprint:{self.line}".encode()).hexdigest()[:16]
 
 
 class Keys:

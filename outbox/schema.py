@@ -24,6 +24,8 @@ RECOVERIES = "outbox_recoveries"
 OUTAGES = "outbox_outages"
 JOBS = "outbox_jobs"
 AUDIT = "outbox_audit"
+LOGOUTS = "outbox_logouts"
+REFUSALS = "outbox_refusals"
 FILES = "files"
 IDEMPOTENCY = "idempotency_keys"
 CONTENTS = "fs"
@@ -120,6 +122,8 @@ COLLECTIONS = (
         ),
     ),
     Collection(AUDIT, (_index("expiry", ("at", ASCENDING), expireAfterSeconds=400 * 24 * 3600),)),
+    Collection(LOGOUTS, (_index("expiry", ("until", ASCENDING), expireAfterSeconds=0),)),
+    Collection(REFUSALS, (_index("expiry", ("until", ASCENDING), expireAfterSeconds=0),)),
     Collection(
         FILES,
         (

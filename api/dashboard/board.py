@@ -23,7 +23,9 @@ async def opened(state: State) -> AsyncIterator[Dashboard]:
     """The dashboard, looking, until the context ends."""
     settings = state.settings
     secret = settings.api_session_secret
-    sessions = Sessions(state.access, secret.get_secret_value() if secret else None, settings.api_session_hours)
-    sampler = Sampler(state, draw)
+    sessions = Sessions(
+        state.access, state.database, secret.get_secret_value() if secret else None, settings.api_session_hours
+    )
+    sampler = Sampler(state, draw, sessions.look)
     async with sampler.running():
         yield Dashboard(sampler, sessions)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import aclosing
 from typing import Any
 from urllib.parse import urlencode
 
@@ -20,9 +21,11 @@ from starlette.datastructures import FormData
 from api.access import Asking, refuse_other_sites
 from api.bodies import limited
 from api.dashboard import forms
+from api.dashboard.board import Dashboard
 from api.dashboard.pages import REGIONS, draw, page
 from api.dashboard.sessions import PATH, ByCookie, Session
 from api.errors import LoginNeeded, RequestError
+from api.guesses import address_of
 from api.ids import Id
 from api.problems import TABLE
 from api.state import Current, State
@@ -50,7 +53,7 @@ class Page(APIRoute):
             state: State = request.state.api
             try:
                 for guard in guards:
-                    guard.check(request)
+                    await guard.check(request)
                 if request.method == "POST":
                     request = limited(request, MAX_FORM, state.settings.api_idle_seconds)
                     await request.body()
@@ -114,7 +117,17 @@ async def overview(request: Request) -> Response:
 async def events(request: Request) -> Response:
     """Server-sent events. `no-transform`, and the header of nginx: nothing on the way may keep them back."""
     headers = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
-    return StreamingResponse(request.state.dashboard.sampler.stream(), headers=headers, media_type="text/event-stream")
+    board: Dashboard = request.state.dashboard
+    session: Session = request.state.session
+    board.sessions.refuse_more(session)
+
+    async def stream() -> AsyncIterator[bytes]:
+        with board.sessions.streaming(session) as goes_on:
+            async with aclosing(board.sampler.stream(goes_on)) as events:
+                async for event in events:
+                    yield event
+
+    return StreamingResponse(stream(), headers=headers, media_type="text/event-stream")
 
 
 @reading.get("/search")
@@ -222,10 +235,10 @@ async def show_login(request: Request) -> Response:
 async def login(request: Request, state: Current) -> Response:
     refuse_other_sites(request)
     fields = request.state.fields
-    state.access.count_login(request.client.host if request.client else "")
+    await state.guesses.count("login", request)
     key = state.access.keys.find(fields.get("key", "").strip())
     if key is None:
-        log.warning("login_refused")
+        log.warning("login_refused", address=address_of(request))
         refused = "This key is not known here. Is it complete?"
         return page("login.html", status=401, next=fields.get("next", PATH), refused=refused, **_about(request))
     wanted = fields.get("next", PATH)
@@ -240,5 +253,5 @@ async def login(request: Request, state: Current) -> Response:
 async def logout(request: Request) -> Response:
     refuse_other_sites(request)
     answer = RedirectResponse(f"{PATH}/login", 303)
-    request.state.dashboard.sessions.close(answer)
+    await request.state.dashboard.sessions.close(request, answer)
     return answer

@@ -9,7 +9,7 @@ import statistics
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -61,9 +61,10 @@ Draw = Callable[[Frame], Mapping[str, str]]
 class Sampler:
     """Looks at the system again and again, keeps a history of it, and gives frames to whoever watches."""
 
-    def __init__(self, state: State, draw: Draw) -> None:
+    def __init__(self, state: State, draw: Draw, look_too: Callable[[], Awaitable[None]]) -> None:
         self._state = state
         self._draw = draw
+        self._look_too = look_too
         self._watchers = 0
         self._changed = asyncio.Event()
         self._wanted = asyncio.Event()
@@ -101,8 +102,11 @@ class Sampler:
         assert self._frame is not None
         return self._frame
 
-    async def stream(self) -> AsyncIterator[bytes]:
-        """Server-sent events: first all that there is, then what changes, until the process stops."""
+    async def stream(self, goes_on: Callable[[], bool] = lambda: True) -> AsyncGenerator[bytes, None]:
+        """Server-sent events: first all that there is, then what changes, until the process stops.
+
+        `goes_on` is asked before each: whoever watches may have logged out.
+        """
         self._watchers += 1
         try:
             self._wanted.set()
@@ -112,6 +116,8 @@ class Sampler:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(BEAT_SECONDS):
                         await self._changed.wait()
+                if not goes_on():
+                    return
                 assert self._frame is not None
                 missed, seen = self._frame.number - seen, self._frame.number
                 match missed:
@@ -159,6 +165,7 @@ class Sampler:
             now = datetime.now().astimezone()
             self._note("mongodb", True, now)
             point = (time.time(), None, None, None, None, None, None)
+        await self._look_too()
         self._looked = time.monotonic()
         self._history.append(point)
         # What this process has met, too: it lasts still, or there was no relay to put it on record.

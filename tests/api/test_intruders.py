@@ -1,0 +1,279 @@
+"""As an attacker would: headers that lie or make no sense, guessed keys, cookies that outlive their session."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from starlette.requests import HTTPConnection
+
+from api import guesses
+from api.access import ANYONE
+from api.dashboard import sessions
+from api.dashboard.sessions import Session
+from api.errors import TooManyStreams
+from api.guesses import network_of
+from api.settings import ApiSettings
+from outbox import keys
+from outbox.errors import SettingsError
+from outbox.keys import Scope
+from outbox.schema import Database
+from outbox.settings import OutboxSettings, load
+from tests.api.conftest import Serve
+from tests.api.serving import Api
+from tests.waiting import eventually
+
+ALICE, ALICES = keys.make("alice", [Scope.READ, Scope.OPERATE, Scope.UPLOAD])
+SHARED = {"api_keys": ALICES.line, "api_session_secret": "s" * 32}
+PROCESS = {"API_KEYS": ALICES.line, "API_SESSION_SECRET": "s" * 32}
+
+# -- headers
+
+
+HEADERS = (
+    "Origin", "Host", "Authorization", "Cookie", "Forwarded", "X-Forwarded-For", "X-Forwarded-Proto",
+    "X-Forwarded-Host",
+    "Content-Type", "Content-Disposition", "Range", "If-Range", "If-None-Match", "If-Modified-Since", "traceparent",
+    "tracestate", "Idempotency-Key", "Accept", "Accept-Encoding", "Last-Event-ID", "Sec-Fetch-Site", "Referer",
+)  # fmt: skip
+ODD = (
+    "http://[::1", "[", "[::1", "]", "http://[::g]", "//", "http://\u2100.evil", "%", "%%", ":", "::", "a:b:c",
+    ":99999999",
+    "127.0.0.1:x", "null", "\\", "bytes=-", "bytes=9-1,0-", "bytes=" + "0-0," * 200, 'W/"', '"', ";", "a=b;c", "=", ",",
+    "multipart/form-data; boundary=", "multipart/form-data; boundary=" + "x" * 300, "application/json; charset=nope",
+    "form-data; filename*=UTF-8''%ff",
+    "00-" + "0" * 32 + "-" + "0" * 16 + "-01", "Bearer " + "\u00e9" * 9, "Basic Og==",
+    "outbox_session=a.b.c", "outbox_session=" + "A" * 3000, "unknown", "for=[::1", "1.2.3.4, [",
+    "\x7f", "\x01", "9" * 400,
+)  # fmt: skip
+REQUESTS = (
+    ("GET", "/files", b""), ("GET", "/dashboard", b""), ("GET", "/dashboard/login", b""), ("GET", "/health/live", b""),
+    ("GET", "/dashboard/static/live.js", b""), ("GET", "/nowhere", b""), ("GET", "/files/", b""),
+    ("GET", "/docs/static", b""), ("POST", "/files", b"--b--\r\n"), ("POST", "/dashboard/login", b"key=x&next=//["),
+    ("POST", "/dashboard/logout", b""), ("PUT", "/files/reparse", b"{}"), ("POST", "/outbox/replay", b'{"key": "k"}'),
+    ("POST", "/outbox/messages/66f0c2a51f2b9c0d8e4a7b31/retry", b""),
+)  # fmt: skip
+
+
+@pytest.fixture
+def apis(tmp_path: Path, outbox_settings: OutboxSettings, db: Database) -> Iterator[list[Api]]:
+    """An open door, and one with keys behind a proxy on this machine."""
+    with (
+        Api(tmp_path / "open", outbox_settings) as door,
+        Api(tmp_path / "locked", outbox_settings, **PROCESS, API_TRUSTED_PROXIES="127.0.0.0/8") as locked,
+    ):
+        yield [door, locked]
+
+
+def ask(api: Api, method: str, path: str, body: bytes, headers: list[tuple[str, bytes]]) -> int:
+    """The status of the answer to a request that no client library would send."""
+    given = {name.lower() for name, _ in headers}
+    head = f"{method} {path} HTTP/1.1\r\n".encode()
+    if "host" not in given:
+        head += b"Host: localhost\r\n"
+    for name, value in headers:
+        head += name.encode() + b": " + value + b"\r\n"
+    head += f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", api.port), timeout=20) as connection:
+        connection.sendall(head + body)
+        answer = b""
+        while b"\r\n" not in answer and (data := connection.recv(4096)):
+            answer += data
+    return int(answer.split()[1])
+
+
+VALUES = st.sampled_from(ODD).map(lambda text: text.encode("utf-8")) | st.binary(max_size=60).map(
+    lambda raw: re.sub(rb"[\r\n\0]", b"", raw)
+)
+
+
+def test_no_header_makes_an_answer_5xx(apis: list[Api]) -> None:
+    @settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(
+        st.sampled_from(REQUESTS),
+        st.lists(st.tuples(st.sampled_from(HEADERS), VALUES), min_size=1, max_size=3),
+        st.booleans(),
+    )
+    def fuzz(request: tuple[str, str, bytes], headers: list[tuple[str, bytes]], with_key: bool) -> None:
+        door, locked = apis
+        key = [("Authorization", f"Bearer {ALICE}".encode())] if with_key else []
+        for api in (door, locked):
+            assert ask(api, *request, [*headers, *key]) < 500
+
+    for name in HEADERS:  # each of the known ones with each of the likely values, where most is parsed
+        for value in ODD:
+            for api in apis:
+                assert ask(api, "POST", "/dashboard/login", b"key=x", [(name, value.encode())]) < 500, (name, value)
+    fuzz()
+    assert all("Traceback" not in api.output() for api in apis)
+
+
+def test_an_origin_that_cannot_be_parsed_is_refused_and_counted(apis: list[Api]) -> None:
+    door = apis[0]
+    path = "/outbox/messages/66f0c2a51f2b9c0d8e4a7b31/retry"
+    for origin in ("http://[::1", "http://[", "https://evil.example", "//localhost", "localhost"):
+        before, logged = metric(door, "403"), len(door.output())
+        assert ask(door, "POST", path, b"", [("Origin", origin.encode())]) == 403
+        assert metric(door, "403") == before + 1
+        assert len(door.output()) - logged < 300
+
+
+def metric(api: Api, status: str) -> float:
+    text = httpx.get(f"{api.url}/metrics").text
+    return sum(float(n) for n in re.findall(rf'^api_requests_total{{.*status="{status}"}} (\S+)$', text, re.MULTILINE))
+
+
+# -- guesses
+
+
+def guess(api: Api, number: int, forwarded: str | None = None) -> int:
+    headers = {"X-Forwarded-For": forwarded} if forwarded else {}
+    return httpx.post(f"{api.url}/dashboard/login", data={"key": f"wrong{number}"}, headers=headers).status_code
+
+
+def test_whom_nobody_trusts_cannot_say_where_it_comes_from(
+    tmp_path: Path, outbox_settings: OutboxSettings, db: Database
+) -> None:
+    with Api(tmp_path, outbox_settings, **PROCESS) as api:
+        statuses = [guess(api, n, f"10.1.{n}.1") for n in range(45)]
+        assert statuses == [401] * 30 + [429] * 15
+        assert '"address": "127.0.0.1"' in api.output()
+
+
+def test_behind_a_proxy_the_rightmost_address_that_is_not_its_own_counts(
+    tmp_path: Path, outbox_settings: OutboxSettings, db: Database
+) -> None:
+    with Api(tmp_path, outbox_settings, **PROCESS, API_TRUSTED_PROXIES="127.0.0.1, 10.0.0.0/8") as api:
+        statuses = [guess(api, n, f"{n}.2.3.4, 198.51.100.7:{2000 + n}, 10.0.0.{n}") for n in range(33)]
+        assert statuses == [401] * 30 + [429] * 3
+        assert guess(api, 0, "198.51.100.8") == 401  # another client has a share of its own
+        assert '"address": "198.51.100.7"' in api.output()
+        secure = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "198.51.100.9"}
+        entered = httpx.post(f"{api.url}/dashboard/login", data={"key": ALICE}, headers=secure)
+        assert "secure" in entered.headers["Set-Cookie"].lower()
+
+
+@pytest.mark.parametrize("proxies", ["*", "proxy.example", "10.0.0.0/33", "10.0.0.1/8"])
+def test_a_proxy_is_an_address_or_a_network(outbox_settings: OutboxSettings, proxies: str) -> None:
+    with pytest.raises(SettingsError, match="API_TRUSTED_PROXIES"):
+        load(ApiSettings, api_trusted_proxies=proxies)
+
+
+async def test_wrong_keys_are_counted_for_all_processes_together(db: Database, serve: Serve) -> None:
+    one, two = await serve(**SHARED), await serve(**SHARED)
+    wrong = {"Authorization": "Bearer obx_wrong"}
+    statuses = [(await (one, two)[n % 2].get("/files", headers=wrong)).status_code for n in range(34)]
+    assert statuses == [401] * 30 + [429] * 4
+    refused = await two.put("/files/reparse", headers=wrong)
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "60")
+    # Whoever has a key is not kept out by others at the same address, and no key at all is no guess.
+    assert (await one.get("/files", headers={"Authorization": f"Bearer {ALICE}"})).status_code == 200
+    assert (await one.get("/files")).status_code == 401
+
+
+def test_one_who_has_a_network_is_one() -> None:
+    assert network_of("2001:db8:1:2:aaaa::1") == network_of("2001:db8:1:2:bbbb::2") == "2001:db8:1:2::/64"
+    assert network_of("2001:db8:1:3::1") != network_of("2001:db8:1:2::1")
+    assert network_of("::ffff:192.0.2.1") == network_of("192.0.2.1") == "192.0.2.1"
+
+
+async def test_many_addresses_take_no_more_memory_than_few(db: Database) -> None:
+    counted = guesses.Guesses(db)
+    counted._counts = {str(n): 1 for n in range(guesses.MAX_ADDRESSES)}
+    counted._until = float("inf")
+    await counted.count("key", HTTPConnection({"type": "http", "client": ("192.0.2.1", 1), "headers": []}))
+    assert len(counted._counts) == guesses.MAX_ADDRESSES
+    assert await db.outbox_refusals.count_documents({}) == 1
+
+
+# -- sessions
+
+
+async def cookie_of(api: httpx.AsyncClient) -> dict[str, str]:
+    entered = await api.post("/dashboard/login", data={"key": ALICE})
+    assert entered.status_code == 303
+    return {"Cookie": f"outbox_session={api.cookies['outbox_session']}"}
+
+
+async def test_a_logout_ends_the_session_at_every_process(db: Database, serve: Serve) -> None:
+    one, two, later = await serve(**SHARED), await serve(**SHARED), await serve(**SHARED)
+    cookie = await cookie_of(one)
+    another = await cookie_of(two)
+    for api in (one, two):
+        assert (await api.get("/dashboard", headers=cookie)).status_code == 200
+    assert (await one.post("/dashboard/logout", headers=cookie)).status_code == 303
+    one.cookies.clear()
+    two.cookies.clear()
+    for api in (one, two, later):
+        assert (await api.get("/dashboard", headers=cookie)).status_code == 303
+        assert (await api.get("/dashboard/events", headers=cookie)).status_code == 303
+        assert (await api.post("/dashboard/replay", headers=cookie)).status_code == 303
+        assert (await api.get("/dashboard", headers=another)).status_code == 200
+    (ended,) = await db.outbox_logouts.find().to_list()
+    assert ended["_id"] not in cookie["Cookie"]
+    assert ended["until"] is not None
+
+
+async def test_a_key_with_other_scopes_ends_its_sessions(db: Database, serve: Serve) -> None:
+    cookie = await cookie_of(await serve(**SHARED))
+    for line, status in (
+        (ALICES.line, 200),
+        (ALICES.line.replace("read,operate", "read"), 303),
+        (keys.make("b", [Scope.READ])[1].line, 303),
+    ):
+        api = await serve(api_keys=line, api_session_secret="s" * 32)
+        assert (await api.get("/dashboard", headers=cookie)).status_code == status, line
+
+
+async def test_a_logout_ends_open_streams_at_every_process(
+    tmp_path: Path, outbox_settings: OutboxSettings, db: Database
+) -> None:
+    with (
+        Api(tmp_path / "one", outbox_settings, **PROCESS) as one,
+        Api(tmp_path / "two", outbox_settings, **PROCESS) as two,
+    ):
+        async with httpx.AsyncClient(timeout=30) as client:
+            entered = await client.post(f"{one.url}/dashboard/login", data={"key": ALICE})
+            cookie = {"Cookie": entered.headers["Set-Cookie"].partition(";")[0]}
+            kept = (await client.post(f"{one.url}/dashboard/login", data={"key": ALICE})).headers["Set-Cookie"]
+            still = {"Cookie": kept.partition(";")[0]}
+            client.cookies.clear()
+            ended: list[str] = []
+            begun: list[str] = []
+
+            async def watch(api: Api, headers: dict[str, str]) -> None:
+                async with client.stream("GET", f"{api.url}/dashboard/events", headers=headers) as answer:
+                    assert answer.status_code == 200
+                    async for _ in answer.aiter_bytes():
+                        if api.url not in begun:
+                            begun.append(api.url)
+                    ended.append(api.url)
+
+            watching = [asyncio.create_task(watch(api, cookie)) for api in (one, two)]
+            staying = asyncio.create_task(watch(two, still))
+            await eventually(lambda: len(begun) == 2, 20)
+            await client.post(f"{one.url}/dashboard/logout", headers=cookie)
+            await eventually(lambda: len(ended) == 2, 20)
+            await asyncio.gather(*watching)
+            assert not staying.done()
+            staying.cancel()
+            await asyncio.gather(staying, return_exceptions=True)
+
+
+async def test_streams_are_bounded(db: Database) -> None:
+    bound = sessions.Sessions(None, db, None, 1)  # type: ignore[arg-type]
+    one = Session("one", ANYONE, "", float("inf"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sessions, "MAX_STREAMS_EACH", 1)
+        with bound.streaming(one):
+            with pytest.raises(TooManyStreams):
+                bound.refuse_more(one)
+            bound.refuse_more(Session("two", ANYONE, "", float("inf")))
+        bound.refuse_more(one)

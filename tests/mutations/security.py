@@ -1,0 +1,67 @@
+"""Protections against those who would abuse what they may reach."""
+
+from __future__ import annotations
+
+from tests.mutations.mutation import Mutation
+
+INTRUDERS = "tests/api/test_intruders.py::"
+RIGHTS = "tests/faults/test_least_privilege.py::"
+
+MUTATIONS = [
+    Mutation(
+        "times are ISO 8601 with a zone", "G4", "outbox/clock.py",
+        "if _ISO_8601.fullmatch(text):", "if True:",
+        "tests/api/test_replays.py::test_a_time_is_iso_8601_with_its_zone",
+    ),
+    Mutation(
+        "a time is one that servers can hold", "G4", "outbox/clock.py",
+        "if utc is None or utc < EARLIEST:", "if utc is None:",
+        "tests/api/test_replays.py::test_a_time_is_iso_8601_with_its_zone",
+    ),
+    Mutation(
+        "the API's Redis user only reads", "G5", "README.md",
+        "%R~file_parsing_queue* +xlen +xrange", "%R~file_parsing_queue* +@stream",
+        f"{RIGHTS}test_redis_refuses_the_rest[api]",
+    ),
+    Mutation(
+        "the API cannot change the audit", "audit", "README.md",
+        '"collection": "outbox_audit"}, "actions": ["insert"]',
+        '"collection": "outbox_audit"}, "actions": ["insert", "update"]',
+        f"{RIGHTS}test_mongodb_refuses_the_rest[api]",
+    ),
+    Mutation(
+        "an origin is compared, and not taken apart", "access", "api/access.py",
+        'origin.partition("://")[2] !=', '__import__("urllib.parse").parse.urlsplit(origin).netloc !=',
+        f"{INTRUDERS}test_an_origin_that_cannot_be_parsed_is_refused_and_counted",
+    ),
+    Mutation(
+        "nobody is a trusted proxy by default", "access", "api/cli.py",
+        "proxy_headers=False,", "proxy_headers=True,",
+        f"{INTRUDERS}test_whom_nobody_trusts_cannot_say_where_it_comes_from",
+    ),
+    Mutation(
+        "unknown keys are counted for all processes", "access", "api/guesses.py",
+        "if together > LIMIT:", "if False:",
+        f"{INTRUDERS}test_wrong_keys_are_counted_for_all_processes_together",
+    ),
+    Mutation(
+        "counts of addresses take bounded memory", "access", "api/guesses.py",
+        "if name in self._counts or len(self._counts) < MAX_ADDRESSES:", "if True:",
+        f"{INTRUDERS}test_many_addresses_take_no_more_memory_than_few",
+    ),
+    Mutation(
+        "a logout ends the session at every process", "access", "outbox/logouts.py",
+        'return {document["_id"] async for document in found}', "return set()",
+        f"{INTRUDERS}test_a_logout_ends_the_session_at_every_process",
+    ),
+    Mutation(
+        "an open stream ends with its session", "access", "api/dashboard/sampler.py",
+        "if not goes_on():", "if False:",
+        f"{INTRUDERS}test_a_logout_ends_open_streams_at_every_process",
+    ),
+    Mutation(
+        "a key with other scopes ends its sessions", "access", "outbox/keys.py",
+        'f"fingerprint:{self.line}"', 'f"fingerprint:{self.digest}"',
+        f"{INTRUDERS}test_a_key_with_other_scopes_ends_its_sessions",
+    ),
+]  # fmt: skip
