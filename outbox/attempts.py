@@ -15,8 +15,12 @@ from outbox import subjects, transaction
 from outbox.burial import MAX_REASON
 from outbox.checkpoint import Sent
 from outbox.message import State
+from outbox.printable import printable
 from outbox.schema import OUTBOX, Database, Document
 from outbox.streams import Retry, Stream
+
+MAX_WAIT_SECONDS = 365 * 86400.0
+"""The longest wait for another try. A date beyond the year 9999 could be stored, and not be read again."""
 
 
 class Cause(StrEnum):
@@ -60,7 +64,8 @@ async def again(
 ) -> bool:
     """Put the message back: pending at once, or scheduled. False: the attempt had an outcome already.
 
-    The time to wait for is the server's. `reason`, if any, becomes the message's last error.
+    The time to wait for is the server's, and at most MAX_WAIT_SECONDS. `reason`, if any, becomes the message's last
+    error.
     """
     values: Document = {
         "state": (State.PENDING if wait_seconds is None else State.SCHEDULED).value,
@@ -70,9 +75,11 @@ async def again(
         f"{cause.value}_at": "$$NOW",
     }
     if wait_seconds is not None:
-        values["available_at"] = {"$add": ["$$NOW", int(wait_seconds * 1000)]}
+        # In this order, so that what is no number waits longest, instead of raising.
+        seconds = max(0.0, wait_seconds) if wait_seconds < MAX_WAIT_SECONDS else MAX_WAIT_SECONDS
+        values["available_at"] = {"$add": ["$$NOW", int(seconds * 1000)]}
     if reason is not None:
-        values["last_error"] = {"$literal": reason[:MAX_REASON]}
+        values["last_error"] = {"$literal": printable(reason[:MAX_REASON], keep_lines=True)}
     if cause is Cause.RETURNED:
         values["forgiven"] = _one_more("forgiven")
     result = await database[OUTBOX].update_one(standing(sent), [{"$set": values}, {"$unset": ["entries"]}])
@@ -91,7 +98,11 @@ async def die(
         result = await database[OUTBOX].update_one(
             standing(sent),
             {
-                "$set": {"state": State.DEAD.value, "attempts": sent.attempt, "last_error": reason[:MAX_REASON]},
+                "$set": {
+                    "state": State.DEAD.value,
+                    "attempts": sent.attempt,
+                    "last_error": printable(reason[:MAX_REASON], keep_lines=True),
+                },
                 "$inc": {cause.value: 1},
                 "$currentDate": {"died_at": True, f"{cause.value}_at": True},
                 "$unset": {"entries": ""},

@@ -8,6 +8,7 @@ from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from outbox.message import State
+from outbox.printable import printable
 from outbox.schema import FILES, OUTBOX, Database, Document
 from outbox.streams import Subject
 
@@ -51,4 +52,4 @@ async def end_in_error(
 
 def as_error(text: Any) -> str:
     """One line, of a length that a list of files can show."""
-    return f"error: {' '.join(str(text).split())}"[:MAX_ERROR]
+    return printable(f"error: {' '.join(str(text).split())}"[:MAX_ERROR])

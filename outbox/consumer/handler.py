@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,28 +18,64 @@ FORMS = "handle(message, session), or handle(message) when it can use no transac
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """A function to call with each message. `plain`: not async, so it is called in a thread."""
+    """A function to call with each message.
 
-    call: Callable[..., Any]
+    `plain`: as far as its form shows, it is not async, so it is called in a thread. What it returns decides: a plain
+    function that returns an awaitable, such as a decorator's around an async one, is an async handler.
+    """
+
+    function: Callable[..., Any]
     plain: bool
     with_session: bool
+    by_name: bool = False
+
+    def call(self, message: object, session: object = None) -> Any:
+        if not self.with_session:
+            return self.function(message)
+        return self.function(message, session=session) if self.by_name else self.function(message, session)
 
     @classmethod
     def of(cls, function: Callable[..., Any]) -> Handler:
         """Raises UsageError when the function cannot be called as a handler."""
         if not callable(function):
             raise UsageError(f"{function!r:.80} is not a function: a handler is {FORMS}")
+        innermost, bound = _without_partials(function)
+        called = innermost if inspect.isroutine(innermost) else type(innermost).__call__
+        if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
+            raise UsageError(f"{function!r:.80} is a generator, nothing of which would run: a handler is {FORMS}")
         try:
-            parameters = inspect.signature(function).parameters.values()
-        except ValueError as error:
+            parameters = inspect.signature(function).parameters
+        except (TypeError, ValueError) as error:
             raise UsageError(f"{function!r:.80}: {error}; a handler is {FORMS}") from None
-        positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-        needed = [p for p in positional if p.default is p.empty]
-        others = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
-        if len(needed) not in (1, 2) or others:
+        form = _session_of([p for p in parameters.values() if p.name not in bound])
+        if form is None:
             raise UsageError(f"{function!r:.80} cannot be called with a message and a session: a handler is {FORMS}")
-        call = function if inspect.isroutine(function) else type(function).__call__
-        return cls(function, not inspect.iscoroutinefunction(call), len(needed) == 2)
+        return cls(function, not inspect.iscoroutinefunction(called), *form)
+
+
+def _without_partials(function: Callable[..., Any]) -> tuple[Callable[..., Any], set[str]]:
+    """The function inside of `functools.partial`, and the names of arguments that it has been given there."""
+    bound: set[str] = set()
+    while isinstance(function, functools.partial):
+        bound |= function.keywords.keys()
+        function = function.func
+    return function, bound
+
+
+def _session_of(parameters: Sequence[inspect.Parameter]) -> tuple[bool, bool] | None:
+    """Whether a function with these parameters takes a session, and takes it by name; None: it cannot be called."""
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    needed = [p for p in positional if p.default is p.empty]
+    variadic = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    named = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+    others = [p for p in named if p.default is p.empty and p.name != "session"]
+    if not (positional or variadic) or len(needed) > 2 or others:
+        return None
+    if len(needed) < 2 and any(p.name == "session" for p in named):
+        return True, True
+    # An optional second parameter is for a session if it says so; with *args, whoever is inside is given both.
+    optional = len(positional) > 1 and ("session" in positional[1].name or "ClientSession" in str(positional[1]))
+    return len(needed) == 2 or optional or (variadic and len(positional) < 2), False
 
 
 def load(name: str) -> Handler:

@@ -14,7 +14,7 @@ from outbox import attempts
 from outbox.adoption import adopt
 from outbox.attempts import Cause
 from outbox.consumer.completion import Standing, Superseded, look
-from outbox.consumer.failures import Failed, GiveUp, RetryAfter, headline, summary
+from outbox.consumer.failures import Failed, GiveUp, headline, summary, wait_seconds
 from outbox.consumer.message import Message
 from outbox.consumer.patience import Patience
 from outbox.consumer.work import Abandoned, Hand, Work
@@ -116,7 +116,8 @@ class Settlement:
                 return End.HELD  # not acknowledged, and so found again
             told.error("dead", key=message.key, tried=tried, error=f"{type(error).__name__}: {headline(error)}"[:500])
             return End.AGAIN
-        seconds = error.seconds if isinstance(error, RetryAfter) else attempts.backoff_seconds(retry, tried)
+        asked = wait_seconds(error)
+        seconds = attempts.backoff_seconds(retry, tried) if asked is None else asked
         await attempts.again(
             self._database, entry.sent, Cause.FAILED, reason=summary(error), wait_seconds=seconds
         )  # fmt: skip

@@ -13,15 +13,18 @@ import inspect
 import itertools
 import random
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
 import pymongo
+import structlog
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.errors import ConnectionFailure, PyMongoError
+from pymongo.client_session import ClientSession
+from pymongo.database import Database as SyncDatabase
+from pymongo.errors import ConnectionFailure, InvalidOperation, PyMongoError
 
 from outbox import traces
 from outbox.checkpoint import Sent
@@ -29,8 +32,10 @@ from outbox.consumer.completion import TRANSACTION, Standing, Superseded, comple
 from outbox.consumer.failures import Failed, Unsettled
 from outbox.consumer.handler import Handler
 from outbox.consumer.message import Message
-from outbox.schema import Document
+from outbox.schema import OUTBOX, Document
 from outbox.streams import Stream
+
+log = structlog.get_logger(__name__)
 
 CONFLICT_SECONDS = 120.0
 """For how long a handler is called again after conflicts, before its message counts as failed."""
@@ -39,6 +44,10 @@ COMPLETION_SECONDS = 30.0
 
 class Abandoned(Exception):
     """The entry is this consumer's no longer, or the consumer stops: nothing of this attempt may last."""
+
+
+class Asynchronous(Exception):
+    """A plain-looking handler returned an awaitable, in a thread, where nobody can await it."""
 
 
 class Hand:
@@ -90,6 +99,7 @@ class Work:
         self._connect_sync = connect_sync
         self._sync: MongoClient[Document] | None = None
         self.left_threads = False
+        self._plain = handler.plain
         self._threads = ThreadPoolExecutor(threads, "outbox-handler") if handler.plain else None
 
     async def do(self, stream: Stream, message: Message, hand: Hand) -> None:
@@ -123,25 +133,49 @@ class Work:
             await self._handle(stream, message, hand)
 
     async def _handle(self, stream: Stream, message: Message, hand: Hand) -> None:
-        database = self._client[self._database]
+        if self._plain:
+            try:
+                await self._in_thread(hand, self._plainly(stream, message, hand))
+            except Asynchronous:
+                log.info("the handler returned an awaitable: it is called as an async one from here on")
+                self._plain = False
+            else:
+                await self._complete_after(stream, message)
+                return
         if not self._handler.with_session:
-            await self._call(hand, message)
-            with pymongo.timeout(COMPLETION_SECONDS):
-                await complete(database, stream, message, None)
-        elif self._handler.plain:
-            if self._sync is None:
-                self._sync = self._connect_sync()
-            await self._in_thread(hand, lambda: self._transaction_sync(stream, message, hand))
-        else:
-            async with self._client.start_session() as session, await session.start_transaction(**TRANSACTION):
-                await self._call(hand, message, session)
-                await complete(database, stream, message, session)
+            await hand.run(asyncio.ensure_future(_called(self._handler, message)))
+            await self._complete_after(stream, message)
+            return
+        async with self._client.start_session() as session, await session.start_transaction(**TRANSACTION):
+            try:
+                await hand.run(asyncio.ensure_future(_called(self._handler, message, session)))
+            except Failed as failed:
+                if _in_transaction(failed.error) and await self._is_gone(session, message):
+                    raise failed.error from None
+                raise
+            _still_open(session)
+            await complete(self._client[self._database], stream, message, session)
 
-    async def _call(self, hand: Hand, *arguments: Message | AsyncClientSession) -> None:
-        if self._handler.plain:
-            await self._in_thread(hand, lambda: _guarded(self._handler.call, *arguments))
-        else:
-            await hand.run(asyncio.ensure_future(_guarded_async(self._handler.call(*arguments))))
+    async def _complete_after(self, stream: Stream, message: Message) -> None:
+        """Complete a message whose handler used no transaction of ours."""
+        if not self._handler.with_session:
+            with pymongo.timeout(COMPLETION_SECONDS):
+                await complete(self._client[self._database], stream, message, None)
+
+    async def _is_gone(self, session: AsyncClientSession, message: Message) -> bool:
+        """Whether the handler's transaction has come to its end by an error.
+
+        If not, the error is of another client's transaction. Nobody waits for that server, and calling the handler
+        again and again would never end.
+        """
+        if not session.in_transaction:
+            return False
+        try:
+            with pymongo.timeout(COMPLETION_SECONDS):
+                await self._client[self._database][OUTBOX].find_one({"_id": message.id}, {"_id": 1}, session=session)
+        except PyMongoError:
+            return True
+        return False
 
     async def _in_thread(self, hand: Hand, work: Callable[[], None]) -> None:
         assert self._threads
@@ -156,14 +190,29 @@ class Work:
                     await self._client.admin.command("killSessions", [hand.thread_session])
             raise
 
+    def _plainly(self, stream: Stream, message: Message, hand: Hand) -> Callable[[], None]:
+        """What is done in a thread."""
+        if not self._handler.with_session:
+            return lambda: _called_plainly(self._handler, message)
+        if self._sync is None:
+            self._sync = self._connect_sync()
+        return lambda: self._transaction_sync(stream, message, hand)
+
     def _transaction_sync(self, stream: Stream, message: Message, hand: Hand) -> None:
         assert self._sync
+        database = self._sync[self._database]
         with self._sync.start_session() as session, session.start_transaction(**TRANSACTION):
             hand.thread_session = session.session_id
-            _guarded(self._handler.call, message, session)
+            try:
+                _called_plainly(self._handler, message, session)
+            except Failed as failed:
+                if _in_transaction(failed.error) and _is_gone_sync(database, session, message):
+                    raise failed.error from None
+                raise
             if hand.abandoned.is_set():
                 raise Abandoned
-            complete_sync(self._sync[self._database], stream, message, session)
+            _still_open(session)
+            complete_sync(database, stream, message, session)
 
     def close(self) -> None:
         """Close what was opened here. Threads that are still at work are left, and will not complete anything."""
@@ -173,27 +222,59 @@ class Work:
             self._sync.close()
 
 
-def _guarded(call: Callable[..., Any], *arguments: Any) -> None:
+def _called_plainly(handler: Handler, message: Message, session: ClientSession | None = None) -> None:
+    """Call the handler in this thread. Raises Failed for whatever it raises, or Asynchronous."""
     try:
-        returned = call(*arguments)
-    except (Exception, SystemExit) as error:
-        raise _told_apart(error) from error
+        returned = handler.call(message, session)
+    except BaseException as error:
+        raise Failed(error) from error
     if inspect.isawaitable(returned):
-        raise Failed(TypeError("the handler returned an awaitable, and nobody awaits it: define it with `async def`"))
+        if inspect.iscoroutine(returned):
+            returned.close()  # nothing of it has run
+        raise Asynchronous
+    _refuse_generator(returned)
 
 
-async def _guarded_async(call: Coroutine[Any, Any, Any]) -> None:
+async def _called(handler: Handler, message: Message, session: AsyncClientSession | None = None) -> None:
+    """Call the handler, and await what it returns. Raises Failed for whatever it raises, but for a cancellation."""
     try:
-        await call
-    except (Exception, SystemExit) as error:
-        raise _told_apart(error) from error
+        returned = handler.call(message, session)
+        if inspect.isawaitable(returned):
+            returned = await returned
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        raise Failed(error) from error
+    _refuse_generator(returned)
 
 
-def _told_apart(error: BaseException) -> BaseException:
-    """The handler's own failure, or an error of the servers that met it by chance."""
-    return error if isinstance(error, PyMongoError) and _in_transaction(error) else Failed(error)
+def _refuse_generator(returned: object) -> None:
+    if inspect.isgenerator(returned) or inspect.isasyncgen(returned):
+        raise Failed(TypeError("the handler returned a generator, nothing of which has run: return, do not yield"))
 
 
-def _in_transaction(error: PyMongoError) -> bool:
+def _still_open(session: AsyncClientSession | ClientSession) -> None:
+    if not session.in_transaction:
+        raise Failed(
+            InvalidOperation(
+                "the handler ended the transaction of its session, which the message's completion is part of: "
+                "write through the session, and leave commit and abort to the worker"
+            )
+        )
+
+
+def _is_gone_sync(database: SyncDatabase[Document], session: ClientSession, message: Message) -> bool:
+    """`Work._is_gone`, for a plain handler's transaction."""
+    if not session.in_transaction:
+        return False
+    try:
+        with pymongo.timeout(COMPLETION_SECONDS):
+            database[OUTBOX].find_one({"_id": message.id}, {"_id": 1}, session=session)
+    except PyMongoError:
+        return True
+    return False
+
+
+def _in_transaction(error: BaseException) -> bool:
     """Whether the driver says of it that the whole transaction is to be repeated."""
-    return error.has_error_label("TransientTransactionError")
+    return isinstance(error, PyMongoError) and error.has_error_label("TransientTransactionError")

@@ -15,4 +15,32 @@ MUTATIONS = [
         "if len(pairs) and not copy:", "if False:",
         "tests/outbox/test_append_once.py::test_fields_and_headers_are_there_at_each_run_or_refused",
     ),
+    # -- what handlers raise, and their forms
+    Mutation(
+        "an error's text is not trusted", "G6", "outbox/consumer/failures.py",
+        "except BaseException as unspeakable:  # noqa: BLE001  # a handler's code, which may raise anything",
+        "except ZeroDivisionError as unspeakable:",
+        "tests/worker/test_any_exception.py::test_the_worker_lives_and_the_attempt_is_counted",
+    ),
+    Mutation(
+        "waits are bounded", "G6", "outbox/attempts.py",
+        "seconds = max(0.0, wait_seconds) if wait_seconds < MAX_WAIT_SECONDS else MAX_WAIT_SECONDS",
+        "seconds = wait_seconds",
+        "tests/worker/test_any_exception.py::test_a_stream_may_declare_waits_that_no_date_can_hold",
+    ),
+    Mutation(
+        "another client's outage is not ours", "G6", "outbox/consumer/work.py",
+        "_in_transaction(failed.error) and await self._is_gone(session, message)", "_in_transaction(failed.error)",
+        "tests/worker/test_any_exception.py::test_the_worker_lives_and_the_attempt_is_counted[async]",
+    ),
+    Mutation(
+        "a handler's own abort is noticed", "G6", "outbox/consumer/work.py",
+        "if not session.in_transaction:\n        raise Failed(", "if False:\n        raise Failed(",
+        "tests/worker/test_any_exception.py::test_a_handler_that_ends_the_transaction_itself_has_failed",
+    ),
+    Mutation(
+        "what a handler returns is awaited", "G6", "outbox/consumer/work.py",
+        "        raise Asynchronous\n    _refuse", "        pass\n    _refuse",
+        "tests/worker/test_forms.py::test_each_form_is_called_as_it_is_meant",
+    ),
 ]  # fmt: skip
