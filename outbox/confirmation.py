@@ -12,7 +12,8 @@ from typing import Any
 from redis.exceptions import NoPermissionError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from outbox.topology import AnyRedis, Command, on_one_connection, primaries
+from outbox.cluster import Command
+from outbox.topology import AnyRedis, on_one_connection, primaries
 
 CONFIRM_SECONDS = 3.0
 """How long the server waits; less than the client waits for the server."""

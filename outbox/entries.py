@@ -14,8 +14,9 @@ from bson import ObjectId
 from redis.asyncio import RedisCluster
 
 from outbox.checkpoint import Script, Sent
+from outbox.cluster import Command
 from outbox.streams import Stream
-from outbox.topology import AnyRedis
+from outbox.topology import AnyRedis, on_one_connection
 
 OURS = "outbox:"
 """How the names of this library's consumers begin."""
@@ -98,19 +99,20 @@ class Entries:
 
     async def look(self, stream: Stream, ids: Sequence[str]) -> list[Entry | None]:
         """The entries under these ids, whoever holds them; None for one that was deleted."""
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for id_ in ids:
-                pipe.xrange(stream.name, id_, id_)
-            found = cast(list[list[Raw]], await pipe.execute())
+        found = await self._together(stream, [("XRANGE", stream.name, id_, id_) for id_ in ids])
         return [next(iter(_entries(stream, raws)), None) for raws in found]
 
     async def are_held(self, stream: Stream, ids: Sequence[str]) -> list[bool]:
         """Of each entry, whether it is in some consumer's hands."""
-        async with self._redis.pipeline(transaction=False) as pipe:
-            for id_ in ids:
-                pipe.xpending_range(stream.name, stream.group, min=id_, max=id_, count=1)
-            found = await pipe.execute() if ids else []
-        return [bool(one) for one in found]
+        asked: list[Command] = [("XPENDING", stream.name, stream.group, id_, id_, 1) for id_ in ids]
+        return [bool(one) for one in await self._together(stream, asked, parse_detail=True)]
+
+    async def _together(self, stream: Stream, commands: Sequence[Command], **options: Any) -> list[Any]:
+        replies = await on_one_connection(self._redis, stream.name, commands, **options) if commands else []
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
 
     async def walk(self, stream: Stream, first: str, last: str) -> AsyncIterator[list[Entry]]:
         """The entries from `first` to `last`, in pages."""

@@ -46,6 +46,8 @@ _REDIS_PASSING_TYPES = (
     redis_errors.ClusterError,
     redis_errors.MasterDownError,
     redis_errors.TryAgainError,
+    redis_errors.AskError,  # a slot moves, or has moved
+    redis_errors.RedisClusterException,  # such as a slot that no node has at present
     OSError,
 )
 _REDIS_ACCESS = (redis_errors.AuthenticationError, redis_errors.NoPermissionError)

@@ -27,14 +27,12 @@ from redis.asyncio.connection import SSLConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import MovedError, RedisClusterException, RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.exceptions import RedisClusterException, RedisError
 
+from outbox.cluster import Cluster, Command
 from outbox.transports import make_honest
 
 AnyRedis: TypeAlias = Redis | RedisCluster
-Command: TypeAlias = Sequence[str | int]
 
 _TEXT: dict[str, Any] = {"decode_responses": True, "encoding": "utf-8", "encoding_errors": "surrogateescape"}
 """How replies become text, and text becomes arguments. Redis holds bytes: a name or a field that is not UTF-8 would
@@ -82,16 +80,18 @@ def _client(address: SplitResult, url: str, options: dict[str, Any]) -> AnyRedis
             return Redis.from_url(url, **options, retry=_never())
 
 
-async def on_one_connection(redis: AnyRedis, key: str, commands: Sequence[Command]) -> list[Any]:
+async def on_one_connection(redis: AnyRedis, key: str, commands: Sequence[Command], **options: Any) -> list[Any]:
     """Send `commands` at once, on one connection, to the server that has `key`; the replies, errors among them.
 
     A redirection is not followed: what came after the command would have gone to the wrong server.
+
+    :param options: for redis-py, on how to read the replies.
     """
     if isinstance(redis, Cluster):
-        return await redis.on_one_connection(key, commands)
+        return await redis.on_one_connection(key, commands, **options)
     async with redis.pipeline(transaction=False) as pipe:
         for command in commands:
-            pipe.execute_command(*command)
+            pipe.execute_command(*command, **options)
         replies: list[Any] = await pipe.execute(raise_on_error=False)
         return replies
 
@@ -185,42 +185,3 @@ def _cluster(members: Members, options: dict[str, Any]) -> Cluster:
         raise ValueError("a cluster has one database, number 0")
     nodes = [ClusterNode(host, port) for host, port in members.hosts]
     return Cluster(startup_nodes=nodes, **options, **members.options, ssl=members.tls, retry=_never())
-
-
-class Cluster(RedisCluster):
-    """A cluster's client that is like one server's: it connects at its first use, and raises the same errors."""
-
-    async def __aenter__(self) -> Self:
-        return self  # redis-py would connect here
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        await super().aclose()
-        # After an error, redis-py takes itself for closed, and leaves the connections open.
-        for nodes in ("nodes_cache", "startup_nodes"):
-            await self.nodes_manager.aclose(nodes)
-
-    async def initialize(self, *args: Any, **options: Any) -> Self:
-        try:
-            await super().initialize(*args, **options)
-        except RedisClusterException as error:  # not one of redis-py's own root of errors
-            raise RedisConnectionError(str(error)) from error
-        return self
-
-    async def ping(self, **options: Any) -> bool:
-        """Whether some primary answers. Not all, or a shard that is away would keep the others' work from going on."""
-        return bool(await self.execute_command("PING", target_nodes=self.RANDOM))
-
-    async def on_one_connection(self, key: str, commands: Sequence[Command]) -> list[Any]:
-        await self.initialize()
-        node = self.get_node_from_key(key)
-        async with self.pipeline() as pipe:
-            for command in commands:
-                pipe.execute_command(*command, target_nodes=node)
-            replies = await pipe.execute(raise_on_error=False, allow_redirections=False)
-        if any(isinstance(reply, RedisConnectionError | RedisTimeoutError | MovedError) for reply in replies):
-            # A pipeline does not look for the new layout by itself, as a single command does.
-            self._initialize = True
-        return replies

@@ -155,21 +155,23 @@ class ThreePrimaries:
     """A cluster of three primaries, each with a third of the slots; with `replicas`, each has one that takes over."""
 
     def __init__(self, data_dir: Path, *, replicas: bool = False, options: Mapping[str, str] | None = None) -> None:
-        self.nodes = [
-            RedisServer(
-                data_dir / f"node-{number}",
-                name=f"node-{number}",
-                options={
-                    **QUICK,
-                    "cluster-enabled": "yes",
-                    # Its own default is ten thousand above the port.
-                    "cluster-port": str(ports.pick("127.0.0.1")),
-                    "cluster-node-timeout": "1000",
-                    **(options or {}),
-                },
-            )
-            for number in range(6 if replicas else 3)
-        ]
+        self._data_dir = data_dir
+        self._options = options or {}
+        self.nodes = [self._node(number) for number in range(6 if replicas else 3)]
+
+    def _node(self, number: int) -> RedisServer:
+        return RedisServer(
+            self._data_dir / f"node-{number}",
+            name=f"node-{number}",
+            options={
+                **QUICK,
+                "cluster-enabled": "yes",
+                # Its own default is ten thousand above the port.
+                "cluster-port": str(ports.pick("127.0.0.1")),
+                "cluster-node-timeout": "1000",
+                **self._options,
+            },
+        )
 
     @property
     def url(self) -> str:
@@ -215,6 +217,16 @@ class ThreePrimaries:
     def migrate(self, slot: int, target: RedisServer) -> None:
         with self.migrating(slot, target):
             pass
+
+    def join(self) -> RedisServer:
+        """A further primary without slots, which clients that have read the layout before do not know."""
+        node = self._node(len(self.nodes))
+        self.nodes.append(node)
+        node.start()
+        with self.nodes[0].client() as client:
+            client.execute_command("CLUSTER", "MEET", node.host, node.port, node.options["cluster-port"])
+        eventually_sync(lambda: all(self._knows_all(one) and _well(one) for one in self.nodes), 30, what="it joins")
+        return node
 
     def __enter__(self) -> Self:
         try:

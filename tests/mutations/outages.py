@@ -21,4 +21,29 @@ MUTATIONS = [
         "",
         "tests/outbox/test_connections.py::test_what_the_guarantees_rest_on_holds_whatever_the_address_says",
     ),
+    # -- a cluster
+    Mutation(
+        "a node that is redirected to need not be known",
+        "G1",
+        "outbox/cluster.py",
+        "known = self.nodes_manager.nodes_cache.setdefault(named.name, named)",
+        "known = self.nodes_manager.nodes_cache[named.name]",
+        "tests/faults/test_cluster.py::test_a_slot_moves_to_a_node_that_the_client_does_not_know",
+    ),
+    Mutation(
+        "a slot that nobody has does not hide all others",
+        "G1",
+        "outbox/cluster.py",
+        "require_full_coverage=False",
+        "require_full_coverage=True",
+        "tests/faults/test_cluster.py::test_a_slot_that_nobody_has_is_the_trouble_of_its_own_keys_only",
+    ),
+    Mutation(
+        "the nodes of the address are asked for the layout, too",
+        "G1",
+        "outbox/cluster.py",
+        "{**self._seeds, **manager.nodes_cache}",
+        "{**manager.nodes_cache}",
+        "tests/faults/test_cluster.py::test_the_nodes_of_the_address_are_asked_again_when_all_others_are_gone",
+    ),
 ]

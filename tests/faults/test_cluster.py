@@ -1,0 +1,191 @@
+"""A cluster's client: each node fails by itself, and a slot may move to a node that was not there before."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from typing import cast
+
+import pytest
+from redis.asyncio.cluster import ClusterNode
+from redis.crc import key_slot
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+
+from outbox.checkpoint import Script
+from outbox.cluster import Cluster
+from outbox.connections import connect_redis
+from outbox.entries import Entries
+from outbox.outages import Trouble, classify
+from outbox.settings import OutboxSettings, load
+from outbox.streams import Stream
+from outbox.topology import on_one_connection
+from tests.faults.topologies import SLOTS, ThreePrimaries
+from tests.waiting import PATIENCE, eventually
+
+THREE = ["alpha", "beta", "delta"]
+"""Streams whose slots belong to three different primaries."""
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ThreePrimaries]:
+    # A primary without slots would become a replica.
+    options = {"cluster-require-full-coverage": "no", "cluster-allow-replica-migration": "no"}
+    with ThreePrimaries(tmp_path_factory.mktemp("cluster"), options=options) as servers:
+        yield servers
+
+
+@pytest.fixture
+async def redis(cluster: ThreePrimaries) -> AsyncIterator[Cluster]:
+    """A client that knows the layout as it is now."""
+    for name in THREE:
+        with cluster.owner(name).client() as client:
+            client.flushall()
+    async with connect_redis(load(OutboxSettings, redis_url=cluster.url), timeout_seconds=2) as client:
+        for name in THREE:
+            await client.xgroup_create(name, "workers", "0", mkstream=True)
+        yield cast(Cluster, client)
+
+
+async def test_a_slot_moves_to_a_node_that_the_client_does_not_know(cluster: ThreePrimaries, redis: Cluster) -> None:
+    source, target = cluster.owner("alpha"), await asyncio.to_thread(cluster.join)
+    entries, alpha = Entries(redis, "me"), Stream("alpha", "workers", 1)
+    added = [str(await redis.xadd("alpha", {"n": "1"})) for _ in range(3)]
+    slot = key_slot(b"alpha")
+    with cluster.migrating(slot, target) as move_a_key:
+        while move_a_key():
+            pass
+        # ASK: the source has the slot still, and the key is elsewhere. As several callers would, at the same time.
+        assert await asyncio.gather(*(redis.xlen("alpha") for _ in range(30))) == [3] * 30
+        assert [entry.id for entry in await entries.read([alpha], 2)] == added[:2]
+        assert await entries.beat(alpha, added[:2]) == set()
+        await redis.xadd("alpha", {"n": "2"})
+    # MOVED, and not a word of it to those who ask.
+    assert await asyncio.gather(*(redis.xlen("alpha") for _ in range(30))) == [4] * 30
+    assert [entry.id for entry in await entries.read([alpha], 1, block_seconds=0.1)] == added[2:]
+    assert [bool(entry) for entry in await entries.look(alpha, added)] == [True] * 3
+    assert await entries.are_held(alpha, [*added, "1-1"]) == [True, True, True, False]
+    await asyncio.to_thread(cluster.migrate, slot, source)
+    assert await redis.xlen("alpha") == 4
+
+
+async def test_a_pipeline_that_is_redirected_finds_the_new_node_at_the_next_try(
+    cluster: ThreePrimaries, redis: Cluster
+) -> None:
+    source, target = cluster.owner("alpha"), cluster.owner("beta")
+    await asyncio.to_thread(cluster.migrate, key_slot(b"alpha"), target)
+    [reply] = await on_one_connection(redis, "alpha", [("XLEN", "alpha")])
+    assert classify(reply) is Trouble.OUTAGE
+    assert await on_one_connection(redis, "alpha", [("XLEN", "alpha")]) == [0]
+    await asyncio.to_thread(cluster.migrate, key_slot(b"alpha"), source)
+
+
+async def test_keys_that_are_apart_while_a_slot_moves_are_waited_for(cluster: ThreePrimaries, redis: Cluster) -> None:
+    source, target = cluster.owner("alpha"), cluster.owner("beta")
+    await redis.xadd("{alpha}:other", {"n": "1"})
+    with cluster.migrating(key_slot(b"alpha"), target) as move_a_key:
+        assert move_a_key()
+        with pytest.raises(RedisError) as caught:
+            await Script("leave").run(redis, ["alpha", "{alpha}:other"], ["workers", "me"])
+        assert classify(caught.value) is Trouble.OUTAGE
+    await Script("leave").run(redis, ["alpha", "{alpha}:other"], ["workers", "me"])
+    await asyncio.to_thread(cluster.migrate, key_slot(b"alpha"), source)
+
+
+async def test_a_slot_that_nobody_has_is_the_trouble_of_its_own_keys_only(
+    cluster: ThreePrimaries, redis: Cluster
+) -> None:
+    slot, owner = key_slot(b"alpha"), cluster.owner("alpha")
+    for node in cluster.nodes:
+        with node.client() as client:
+            client.execute_command("CLUSTER", "DELSLOTS", slot)
+    try:
+        for _ in range(3):
+            with pytest.raises(RedisError) as caught:
+                await redis.xlen("alpha")
+            assert classify(caught.value) is Trouble.OUTAGE
+            assert await redis.xlen("beta") == 0
+        # One that starts now reads a layout with a hole.
+        async with connect_redis(load(OutboxSettings, redis_url=cluster.url)) as another:
+            assert await another.xlen("beta") == 0
+            with pytest.raises(RedisConnectionError):
+                await another.xlen("alpha")
+    finally:
+        with owner.client() as client:
+            client.execute_command("CLUSTER", "ADDSLOTS", slot)
+
+    async def is_back() -> bool:
+        try:
+            return bool(await redis.exists("alpha"))
+        except RedisError:
+            return False
+
+    await eventually(is_back)
+
+
+@pytest.mark.parametrize("how", ["killed", "hangs"])
+async def test_a_node_that_is_away_is_the_trouble_of_its_own_keys_only(
+    cluster: ThreePrimaries, redis: Cluster, how: str
+) -> None:
+    node = cluster.owner("alpha")
+    await redis.ping()
+    asking = asyncio.create_task(_ask_for_ever(redis, "alpha"))
+    if how == "killed":
+        node.kill()
+    else:
+        node.pause()
+    try:
+        began = time.monotonic()
+        slowest = 0.0
+        while time.monotonic() - began < 4:
+            for name in ("beta", "delta"):
+                asked = time.monotonic()
+                # Without an error, also while the layout is looked for at the node that is away.
+                await redis.xreadgroup("workers", "me", {name: ">"}, count=1, block=10)
+                await Script("leave").run(redis, [name], ["workers", "nobody"])
+                assert await redis.ping()
+                slowest = max(slowest, time.monotonic() - asked)
+        assert slowest < 1 * PATIENCE
+    finally:
+        if how == "killed":
+            node.start()
+        else:
+            node.resume()
+        asking.cancel()
+
+    async def is_back() -> bool:
+        try:
+            return await redis.xlen("alpha") == 0
+        except RedisError:
+            return False
+
+    await eventually(is_back, 15)
+
+
+async def _ask_for_ever(redis: Cluster, name: str) -> None:
+    while True:
+        with suppress(RedisError):
+            await redis.xlen(name)
+        await asyncio.sleep(0.01)
+
+
+async def test_the_nodes_of_the_address_are_asked_again_when_all_others_are_gone(
+    cluster: ThreePrimaries, redis: Cluster
+) -> None:
+    # As after a restart of all nodes under other addresses, of which the address has the names.
+    manager = redis.nodes_manager
+    gone, were = ClusterNode("127.0.0.1", 1, "primary", **manager.connection_kwargs), [*manager.nodes_cache.values()]
+    manager.nodes_cache = {gone.name: gone}
+    manager.slots_cache = {slot: [gone] for slot in range(SLOTS)}
+
+    async def answers() -> bool:
+        try:
+            return await redis.xlen("beta") == 0
+        except RedisError:
+            return False
+
+    await eventually(answers)
+    for node in were:
+        await node.disconnect()
