@@ -58,6 +58,7 @@ class StreamSetting(BaseModel):
     max_undelivered: int = Field(default=FILES.max_undelivered, ge=0)
     trim: bool = FILES.trim
     ignore_groups_after_seconds: float | None = Field(default=None, ge=60)
+    handler_seconds: float = Field(default=FILES.handler_seconds, ge=0, allow_inf_nan=False)
 
     def declared(self) -> Stream:
         return Stream(
@@ -72,6 +73,7 @@ class StreamSetting(BaseModel):
             max_undelivered=self.max_undelivered,
             trim=self.trim,
             ignore_groups_after_seconds=self.ignore_groups_after_seconds,
+            handler_seconds=self.handler_seconds,
         )
 
 

@@ -79,6 +79,9 @@ class Stream:
     `rescue_seconds`: what has been in the hands of a worker that is silent for so long, or has no entry any more, is
     published again; 0 is never. Longer than the longest work of workers that give no signs of life meanwhile.
 
+    `handler_seconds`: how long one call of a handler may take, in workers built on our consumer, before its attempt has
+    failed; 0 is no limit.
+
     `priorities` gives messages of these priorities streams of their own, `name:high` and `name:low`, alike in all else.
     A stream that was made so has its `priority`. Order is kept within a stream: what is urgent overtakes, also
     messages of its own key.
@@ -104,6 +107,7 @@ class Stream:
     max_undelivered: int = 200_000
     trim: bool = True
     ignore_groups_after_seconds: float | None = None
+    handler_seconds: float = 3600.0
 
     def __post_init__(self) -> None:
         if not self.name or not _NAME.fullmatch(self.name):

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from typing import Annotated
 
+import structlog
 import typer
 import uvloop
 
 from outbox import logs
 from outbox.cli.signals import on_signals
-from outbox.consumer.consumer import Consumer
+from outbox.consumer.consumer import Consumer, TooManyLeft
 from outbox.consumer.handler import load as load_handler
 from outbox.settings import OutboxSettings, load
+
+log = structlog.get_logger(__name__)
 
 
 def worker(
@@ -32,6 +35,13 @@ def worker(
     stop_seconds: Annotated[
         float, typer.Option(min=0, help="From SIGTERM to giving back what is not finished.")
     ] = 25.0,
+    handler_seconds: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="How long one call of the handler may take; 0: no limit. By default handler_seconds of its stream.",
+        ),
+    ] = None,
 ) -> None:
     """Work on messages as they come, each exactly once, until stopped.
 
@@ -44,6 +54,10 @@ def worker(
 
     An exception puts the message back, to be tried again after the stream's backoff; after the last try it is dead, and
     its file ends as `error: …`. Raise outbox.consumer.RetryAfter(seconds) or GiveUp(reason) to say it otherwise.
+
+    A handler that takes longer than its stream's handler_seconds (an hour) has failed: an async one is cancelled, and a
+    thread, which cannot be stopped, is left without effect. A worker with as many left as its --concurrency ends with
+    exit code 1, to be started again.
 
     SIGTERM takes nothing new, finishes what is in hand, and gives back what is not finished in time, so that another
     worker gets it at once. A second SIGTERM leaves at once. Both servers' outages are waited out.
@@ -62,7 +76,7 @@ def worker(
         _run(
             Consumer(
                 settings, found, streams=streams, name=consumer, concurrency=concurrency, batch=batch,
-                silent_seconds=silent_seconds, stop_seconds=stop_seconds,
+                silent_seconds=silent_seconds, stop_seconds=stop_seconds, handler_seconds=handler_seconds,
             )
         )
     )  # fmt: skip
@@ -70,7 +84,11 @@ def worker(
 
 async def _run(consumer: Consumer) -> None:
     on_signals(consumer.stop, impatient="another worker takes over what was in hand")
-    await consumer.run()
-    if consumer.left_threads:
-        # They cannot be ended, and would keep the process; what they work on was given back.
+    try:
+        await consumer.run()
+    except TooManyLeft as error:
+        log.error("worker ends", reason=str(error))  # noqa: TRY400  # the text says it all
+        os._exit(1)
+    if consumer.left_handlers:
+        # They cannot be ended, and would keep the process; what they work on was given back, or has failed.
         os._exit(0)

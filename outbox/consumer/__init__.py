@@ -6,8 +6,9 @@ async def handle(message: Message, session) -> None:
 await Consumer(load(OutboxSettings), handle).run()
 """
 
-from outbox.consumer.consumer import Consumer
+from outbox.consumer.consumer import Consumer, TooManyLeft
 from outbox.consumer.failures import GiveUp, RetryAfter
+from outbox.consumer.hand import TimeUp
 from outbox.consumer.message import Message
 
-__all__ = ["Consumer", "GiveUp", "Message", "RetryAfter"]
+__all__ = ["Consumer", "GiveUp", "Message", "RetryAfter", "TimeUp", "TooManyLeft"]

@@ -17,17 +17,24 @@ from typing import Any
 import structlog
 
 from outbox.connections import connect_mongo, connect_mongo_sync, connect_redis
+from outbox.consumer.hand import Hand
 from outbox.consumer.handler import Handler
 from outbox.consumer.patience import OutOfTime, Patience
 from outbox.consumer.settlement import End, Settlement
-from outbox.consumer.work import Hand, Work
+from outbox.consumer.work import Work
 from outbox.entries import OURS, Entries, Entry
+from outbox.errors import OutboxError
 from outbox.priorities import Turns
 from outbox.settings import OutboxSettings
 from outbox.streams import Priority, Stream
 from outbox.waiting import first
 
 log = structlog.get_logger(__name__)
+
+
+class TooManyLeft(OutboxError):
+    """So many handlers did not end at their time limit that the process must be started again to be rid of them."""
+
 
 BLOCK_SECONDS = 1.0
 """How long one read waits for an entry, and so how late a stop is noticed."""
@@ -54,6 +61,7 @@ class Consumer:
         batch: int = 10,
         silent_seconds: float = 30.0,
         stop_seconds: float = 25.0,
+        handler_seconds: float | None = None,
     ) -> None:
         """Connects to nothing yet.
 
@@ -68,6 +76,8 @@ class Consumer:
         :param silent_seconds: after which another consumer that gives no sign of life is taken for dead, and its
             entries are taken over. Each gives three in that time.
         :param stop_seconds: from `stop` until what is still worked on is given back.
+        :param handler_seconds: how long one call of the handler may take, instead of what each stream declares; 0 is no
+            limit. After it, an async one is cancelled, a thread is left, and the attempt has failed.
         :raises UsageError: the handler cannot be called with a message.
         """
         self._settings = settings
@@ -80,6 +90,7 @@ class Consumer:
         self._batch = batch
         self._silent_seconds = silent_seconds
         self._stop_seconds = stop_seconds
+        self._handler_seconds = handler_seconds
         self._stop = asyncio.Event()
         self._late = asyncio.Event()
         self._patience = Patience()
@@ -87,18 +98,27 @@ class Consumer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._free = asyncio.Event()
         self._claims_at = 0.0
+        self._too_many_left = False
 
     def stop(self) -> None:
         """Take nothing new, finish what is in hand or give it back, and let `run` return."""
         self._stop.set()
 
     @property
-    def left_threads(self) -> bool:
-        """Whether a plain handler was still at work when its message was given back or lost."""
-        return self._work.left_threads
+    def left_handlers(self) -> int:
+        """How many handlers are still at work though nobody waits for them: time was up, or they were given back."""
+        return len(self._work.left)
+
+    def limit_of(self, stream: Stream) -> float:
+        """How long one call of the handler may take for a message of `stream`, in seconds; 0 is no limit."""
+        return stream.handler_seconds if self._handler_seconds is None else self._handler_seconds
 
     async def run(self) -> None:
-        """Work until `stop`, through outages of both servers."""
+        """Work until `stop`, through outages of both servers.
+
+        :raises TooManyLeft: as many handlers as it works on at a time did not end when their time was up. All else is
+            finished or given back.
+        """
         async with connect_mongo(self._settings) as client, connect_redis(self._settings) as redis:
             self._entries = Entries(redis, self.name)
             self._work = Work(
@@ -117,6 +137,11 @@ class Consumer:
             finally:
                 self._work.close()
             log.info("worker stopped", consumer=self.name)
+        if self._too_many_left:
+            raise TooManyLeft(
+                f"{self.left_handlers} handlers have not ended when their time was up: this process must be started "
+                "again to be rid of them; their messages have failed, see `outbox dead list` and the log"
+            )
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -139,6 +164,10 @@ class Consumer:
     async def _take(self, group: asyncio.TaskGroup) -> None:
         """One round: take what has been abandoned, then what is new, as far as there are hands free."""
         self._free.clear()
+        if self.left_handlers >= self._concurrency:
+            self._too_many_left = True
+            self.stop()
+            return
         room = self._concurrency - len(self._tasks)
         if room <= 0:
             await first(self._free, self._stop, seconds=None)
@@ -156,7 +185,7 @@ class Consumer:
         for entry in entries:
             if (entry.stream, entry.id) in self._hands:
                 continue  # an operator has set the group back
-            hand = Hand()
+            hand = Hand(self.limit_of(entry.stream))
             if self._stop.is_set():
                 hand.abandon()  # read while the stop came: given back at once
             self._hands[entry.stream, entry.id] = hand

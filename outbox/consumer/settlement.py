@@ -15,9 +15,10 @@ from outbox.adoption import adopt
 from outbox.attempts import Cause
 from outbox.consumer.completion import Standing, Superseded, look
 from outbox.consumer.failures import Failed, GiveUp, headline, summary, wait_seconds
+from outbox.consumer.hand import Abandoned, Hand
 from outbox.consumer.message import Message
 from outbox.consumer.patience import Patience
-from outbox.consumer.work import Abandoned, Hand, Work
+from outbox.consumer.work import Work
 from outbox.entries import Entry
 from outbox.errors import CommitUnknown, InvalidMessage
 from outbox.schema import Database, Document
@@ -81,6 +82,7 @@ class Settlement:
     async def _handle(self, entry: Entry, hand: Hand, document: Document, told: Any) -> End:
         assert entry.sent
         message = Message.of(document, entry.sent.attempt)
+        hand.told = told.bind(key=message.key, entry=entry.id)
         try:
             if hand.abandoned.is_set():
                 raise Abandoned

@@ -13,7 +13,8 @@ import inspect
 import itertools
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future as ConcurrentFuture
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -30,6 +31,7 @@ from outbox import traces
 from outbox.checkpoint import Sent
 from outbox.consumer.completion import TRANSACTION, Standing, Superseded, complete, complete_sync, look
 from outbox.consumer.failures import Failed, Unsettled
+from outbox.consumer.hand import Abandoned, Hand
 from outbox.consumer.handler import Handler
 from outbox.consumer.message import Message
 from outbox.schema import OUTBOX, Document
@@ -42,43 +44,8 @@ CONFLICT_SECONDS = 120.0
 COMPLETION_SECONDS = 30.0
 
 
-class Abandoned(Exception):
-    """The entry is this consumer's no longer, or the consumer stops: nothing of this attempt may last."""
-
-
 class Asynchronous(Exception):
     """A plain-looking handler returned an awaitable, in a thread, where nobody can await it."""
-
-
-class Hand:
-    """A message in hand. `abandon` may be called at any time, and once more changes nothing."""
-
-    def __init__(self) -> None:
-        self.abandoned = asyncio.Event()
-        self.thread_session: Mapping[str, Any] | None = None
-
-    def abandon(self) -> None:
-        self.abandoned.set()
-
-    async def run(self, work: asyncio.Future[Any]) -> None:
-        """Wait for the handler. Raises Abandoned, then an async one has been cancelled, and a thread is left alone."""
-        abandoned = asyncio.ensure_future(self.abandoned.wait())
-        try:
-            await asyncio.wait({work, abandoned}, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                work.cancel()
-                if isinstance(work, asyncio.Task):
-                    await asyncio.gather(work, return_exceptions=True)
-                raise Abandoned
-        except asyncio.CancelledError:
-            work.cancel()
-            raise
-        finally:
-            abandoned.cancel()
-        if work.cancelled():
-            raise Failed(asyncio.CancelledError("the handler cancelled itself"))
-        if error := work.exception():
-            raise error
 
 
 class Work:
@@ -98,9 +65,12 @@ class Work:
         self._database = database
         self._connect_sync = connect_sync
         self._sync: MongoClient[Document] | None = None
-        self.left_threads = False
+        self.left: set[asyncio.Future[Any] | ConcurrentFuture[Any]] = set()
+        """Handlers that go on although nobody waits for them any more: threads, and tasks that swallow a cancellation.
+        Nothing that they write through their session will last."""
         self._plain = handler.plain
-        self._threads = ThreadPoolExecutor(threads, "outbox-handler") if handler.plain else None
+        # Twice as many, so that one that is left has a substitute. A thread is started when it is needed.
+        self._threads = ThreadPoolExecutor(2 * threads, "outbox-handler") if handler.plain else None
 
     async def do(self, stream: Stream, message: Message, hand: Hand) -> None:
         """Call the handler and complete the message. When it returns, both have happened.
@@ -143,12 +113,12 @@ class Work:
                 await self._complete_after(stream, message)
                 return
         if not self._handler.with_session:
-            await hand.run(asyncio.ensure_future(_called(self._handler, message)))
+            await self._as_task(hand, _called(self._handler, message))
             await self._complete_after(stream, message)
             return
         async with self._client.start_session() as session, await session.start_transaction(**TRANSACTION):
             try:
-                await hand.run(asyncio.ensure_future(_called(self._handler, message, session)))
+                await self._as_task(hand, _called(self._handler, message, session))
             except Failed as failed:
                 if _in_transaction(failed.error) and await self._is_gone(session, message):
                     raise failed.error from None
@@ -182,13 +152,31 @@ class Work:
         future = self._threads.submit(contextvars.copy_context().run, work)  # with the trace it belongs to
         try:
             await hand.run(asyncio.wrap_future(future))
-        except Abandoned:
-            self.left_threads |= not future.done()
-            if hand.thread_session:
+        finally:
+            if self._leave(future) and hand.thread_session:
                 # Or what its transaction has written would be locked for as long as it goes on, or for a minute.
                 with suppress(PyMongoError):
                     await self._client.admin.command("killSessions", [hand.thread_session])
-            raise
+
+    async def _as_task(self, hand: Hand, call: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(call)
+        try:
+            await hand.run(task)
+        finally:
+            self._leave(task)
+
+    def _leave(self, work: asyncio.Future[Any] | ConcurrentFuture[Any]) -> bool:
+        """Whether the handler goes on, although nobody waits for it any more."""
+        if work.done():
+            return False
+        self.left.add(work)
+        work.add_done_callback(self._left_has_ended)
+        return True
+
+    def _left_has_ended(self, work: asyncio.Future[Any] | ConcurrentFuture[Any]) -> None:
+        self.left.discard(work)
+        if not work.cancelled():
+            work.exception()  # or the event loop complains that nobody asked
 
     def _plainly(self, stream: Stream, message: Message, hand: Hand) -> Callable[[], None]:
         """What is done in a thread."""

@@ -43,4 +43,20 @@ MUTATIONS = [
         "        raise Asynchronous\n    _refuse", "        pass\n    _refuse",
         "tests/worker/test_forms.py::test_each_form_is_called_as_it_is_meant",
     ),
+    # -- handlers that do not end
+    Mutation(
+        "a handler's time is limited", "G1", "outbox/consumer/hand.py",
+        'limit = self.limit_seconds or float("inf")', 'limit = float("inf")',
+        "tests/worker/test_time_limit.py::test_its_attempt_has_failed_and_the_worker_goes_on",
+    ),
+    Mutation(
+        "what swallows its cancellation is left", "G1", "outbox/consumer/hand.py",
+        "await asyncio.wait({work}, timeout=GRACE_SECONDS)", "await asyncio.wait({work})",
+        "tests/worker/test_time_limit.py::test_its_attempt_has_failed_and_the_worker_goes_on[stubborn]",
+    ),
+    Mutation(
+        "a worker that has left too many ends", "G1", "outbox/consumer/consumer.py",
+        "if self.left_handlers >= self._concurrency:", "if False:",
+        "tests/worker/test_time_limit.py::test_a_worker_that_has_left_too_many_ends_for_its_supervisor",
+    ),
 ]  # fmt: skip
