@@ -23,6 +23,7 @@ from api.settings import ApiSettings
 from outbox import logs, schema
 from outbox.connections import connect_mongo
 from outbox.errors import SettingsError
+from outbox.http11 import Http
 from outbox.keys import refuse_open_door
 from outbox.settings import OutboxSettings, load
 
@@ -68,7 +69,7 @@ def api(
         host=settings.api_host,
         port=free,
         workers=settings.api_workers,
-        http="httptools",
+        http=Http,
         ws="none",
         lifespan="on",
         log_config=None,

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from outbox.http11 import Http
 from relay.metrics import CONTENT_TYPE, Metrics
 
 
@@ -62,6 +63,7 @@ def server(
 
     app = Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", exposition)])
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, date_header=False, lifespan="off", timeout_graceful_shutdown=1
-    )
+        app, http=Http, ws="none", log_config=None, access_log=False, date_header=False, lifespan="off",
+        timeout_graceful_shutdown=1,
+    )  # fmt: skip
     return Probes(config)

@@ -33,6 +33,11 @@ class RelayProcess:
         if self._process and self._process.poll() is None:
             self._process.send_signal(number)
 
+    @property
+    def pid(self) -> int:
+        assert self._process, "it was started"
+        return self._process.pid
+
     def kill(self) -> None:
         self.signal(signal.SIGKILL)
         self.wait()
