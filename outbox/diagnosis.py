@@ -146,6 +146,9 @@ def _workers(sample: Sample) -> Iterator[Finding]:
                         "If it has died, start it under the same name, or replay what it held.",
                         "#streams",
                     )
+    for holding in sample.status.queue.held:
+        seen = str(holding)
+        yield Finding(Level.LOOK, f"{seen[0].upper()}{seen[1:]}.", f"To free it: {holding.command}", "#streams")
     on_the_way = sample.status.messages[State.PENDING] + sample.status.messages[State.SCHEDULED]
     ages = [(sample.at - file.since).total_seconds() for file in sample.queued]
     idle = sample.status.queue.reachable and not (on_the_way or undelivered or unacknowledged)

@@ -19,13 +19,15 @@ from datetime import datetime, timedelta
 from bson import ObjectId
 from redis.exceptions import ResponseError
 
-from outbox import attempts
+from outbox import attempts, held
 from outbox.adoption import adopt
 from outbox.attempts import Cause
 from outbox.checkpoint import Sent
 from outbox.clock import server_time
+from outbox.consumer.completion import Standing, look
 from outbox.entries import Entries, Entry, Holder
 from outbox.errors import InvalidMessage
+from outbox.held import Holding
 from outbox.message import LENIENT, State
 from outbox.schema import OUTBOX, Database, Document
 from outbox.settled import NEEDED, settled
@@ -64,7 +66,12 @@ class Rescue:
         self._entries = Entries(redis, CONSUMER)
 
     async def abandoned(self, stream: Stream) -> Found:
-        """Entries in the hands of consumers that have been silent for longer than the stream's limit."""
+        """Entries that consumers have held for longer than the stream's limit without a sign of life.
+
+        Ours give one for each entry that they work on, and for as long as one lives, what it holds is its own affair.
+        Any other consumer gives none: it may read on, and have forgotten what it failed on, or what it held when it was
+        started again. So of those, how long each entry has been idle decides.
+        """
         found = Found()
         try:
             holders = await self._entries.holders(stream)
@@ -73,15 +80,22 @@ class Rescue:
                 return found
             raise
         for holder in holders:
-            if holder.pending and holder.idle_seconds > stream.rescue_seconds:
+            if holder.pending and (not holder.ours or holder.idle_seconds > stream.rescue_seconds):
                 found += await self._of(stream, holder)
             elif holder.ours and not holder.pending and holder.idle_seconds > FORGET_SECONDS:
                 await self._entries.leave(stream, holder.name)
         return found
 
+    async def held(self, stream: Stream) -> tuple[Holding, ...]:
+        """What is held beyond the limit in spite of rescues, in whichever group."""
+        return await held.collect(self._redis, stream)
+
     async def _of(self, stream: Stream, holder: Holder) -> Found:
         found, last = Found(), None
-        reason = f"its worker {holder.name!r} took it and has been silent for {holder.idle_seconds:.0f} s"
+        if holder.idle_seconds > stream.rescue_seconds:
+            reason = f"its worker {holder.name!r} took it and has been silent for {holder.idle_seconds:.0f} s"
+        else:
+            reason = f"its worker {holder.name!r} has held it for more than {stream.rescue_seconds:g} s"
         while True:
             ids = await self._entries.held(
                 stream, holder.name, idle_seconds=stream.rescue_seconds, count=PAGE, after=last
@@ -115,8 +129,12 @@ class Rescue:
         found = Found()
         if entry.sent is None:
             await self._adopt(entry)
-        elif message is None or message.get("attempts", 0) < entry.sent.attempt:
-            return found  # discarded, or not marked yet: that is for others to deal with
+        elif message is None or _attempts(message) < entry.sent.attempt:
+            # Not marked yet, which is for the relay to deal with; or discarded, or MongoDB was restored from a backup:
+            # then nobody else will ever take the entry away. Which of them, a stale primary must not decide.
+            standing, _ = await look(self._database, entry.sent)
+            if standing in (Standing.UNMARKED, Standing.WANTED):
+                return found
         elif (message.get("state"), message.get("attempts")) != (State.PUBLISHED.value, entry.sent.attempt):
             pass  # this attempt has an outcome
         elif message["_id"] in done:
@@ -249,6 +267,11 @@ def _due(message: Document, limit: datetime, delivered: Position) -> bool:
     first = _position(entries["first"]) if isinstance(entries, dict) else (0, 0)
     published_at = message.get("published_at")
     return isinstance(published_at, datetime) and published_at < limit and first <= delivered
+
+
+def _attempts(message: Document) -> int:
+    attempts = message.get("attempts")
+    return attempts if isinstance(attempts, int) else 0
 
 
 def _position(id_: str) -> Position:

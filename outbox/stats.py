@@ -11,8 +11,9 @@ from typing import Any
 import pymongo
 from redis.exceptions import RedisError, ResponseError
 
-from outbox import eviction, recoveries, trim
+from outbox import eviction, held, recoveries, trim
 from outbox.clock import server_time
+from outbox.held import Holding
 from outbox.message import LENIENT, State
 from outbox.messages import plain
 from outbox.recoveries import Recovery
@@ -46,13 +47,14 @@ class Depth:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """The declared streams as Redis has them. Unless `reachable`, nothing is known of them."""
+    """The declared streams as Redis has them, with what is held for long. Unless `reachable`, nothing is known."""
 
     streams: Mapping[str, Depth]
     reachable: bool
     error: str | None = None
     eviction_policy: str | None = None
     warnings: tuple[str, ...] = ()
+    held: tuple[Holding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class Status:
             "streams": {name: depth.as_json() for name, depth in self.queue.streams.items()},
             "partitions": [plain(partition) for partition in self.partitions],
             "relays": [plain(relay) for relay in self.relays],
+            "held": [holding.as_json() for holding in self.queue.held],
             "recoveries": [recovery.as_json() for recovery in self.recoveries],
             "redis": {
                 "reachable": self.queue.reachable,
@@ -171,7 +174,13 @@ async def _queue(redis: AnyRedis, streams: Streams) -> Queue:
                 raise depth
     policy = await eviction.policy(redis)
     warnings = (*eviction.warnings(policy), *await _abandoned_groups(redis, streams))
-    return Queue(depths, True, "; ".join(errors) or None, policy, warnings)
+    return Queue(depths, True, "; ".join(errors) or None, policy, warnings, await _held(redis, streams))
+
+
+async def _held(redis: AnyRedis, streams: Streams) -> tuple[Holding, ...]:
+    found = await asyncio.gather(*(held.collect(redis, stream) for stream in streams.values()), return_exceptions=True)
+    # An error has been told with the stream's numbers already.
+    return tuple(holding for one in found if not isinstance(one, BaseException) for holding in one)
 
 
 async def _abandoned_groups(redis: AnyRedis, streams: Streams) -> list[str]:

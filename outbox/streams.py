@@ -76,8 +76,8 @@ class Stream:
     `partitions` bounds how many batches can be on their way at once. Raising it moves some keys to another partition:
     let the backlog become empty first, or those keys may be delivered out of order once.
 
-    `rescue_seconds`: what has been in the hands of a worker that is silent for so long, or has no entry any more, is
-    published again; 0 is never. Longer than the longest work of workers that give no signs of life meanwhile.
+    `rescue_seconds`: what a worker has held for so long without a sign of life for it, or has no entry any more, is
+    published again; 0 is never. Longer than the longest work of workers other than ours, which give none.
 
     `handler_seconds`: how long one call of a handler may take, in workers built on our consumer, before its attempt has
     failed; 0 is no limit.

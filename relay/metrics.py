@@ -49,6 +49,9 @@ class Metrics:
         )
         self._changes = self._counter("relay_lease_changes", "Leases acquired, lost, given back.", change=_CHANGES)
         self._abandoned = self._gauge("relay_abandoned_groups", "Groups that hold up trimming, or are ignored.")
+        self._held_entries = self._gauge(
+            "relay_held_entries", "Entries that consumers hold for long without a sign of life."
+        )
         self._held = self._gauge("relay_partitions", "Partitions that this relay holds.")
         self._relays = self._gauge("relay_live_relays", "Relays alive, as this one sees them.")
         self._oldest = self._gauge("relay_oldest_pending_seconds", "How long the oldest pending message waits.")
@@ -73,6 +76,7 @@ class Metrics:
             case Rescued():
                 for outcome in _OUTCOMES:
                     self._rescued.labels(outcome).inc(getattr(result.found, outcome))
+                self._held_entries.set(sum(result.held.values()))
             case Replayed():
                 self._replayed.inc(result.replayed)
             case Measured():

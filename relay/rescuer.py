@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
 
+from outbox.held import Holding
 from outbox.rescue import Found, Rescue
 from outbox.streams import Partition, Streams
 from relay.service import Next
@@ -23,6 +24,8 @@ class Rescued:
     """What one pass over everything did."""
 
     found: Found
+    held: Mapping[str, int]
+    """Entries that consumers hold beyond the limit, by stream, as far as this relay looks at it."""
 
     @property
     def next(self) -> Next:
@@ -35,22 +38,37 @@ class Rescuer:
     So each is looked at by one relay. Should two do it for a moment, nothing happens twice.
     """
 
-    def __init__(self, streams: Streams, rescue: Rescue, held: Callable[[], Collection[Partition]]) -> None:
+    def __init__(self, streams: Streams, rescue: Rescue, partitions: Callable[[], Collection[Partition]]) -> None:
         self._streams = streams
         self._rescue = rescue
-        self._held = held
+        self._partitions = partitions
+        self._named: set[tuple[str, str, str]] = set()
 
     async def run_once(self) -> Rescued:
         found = Found()
-        for partition in self._held():
+        holdings: list[Holding] = []
+        for partition in self._partitions():
             stream = self._streams[partition.stream]
             if stream.rescue_seconds:
                 if partition.number == 0:
                     found += await self._rescue.abandoned(stream)
                 found += await self._rescue.vanished(stream, partition)
+            if partition.number == 0:
+                holdings += await self._rescue.held(stream)
+        self._name(holdings)
         if found.rescued or found.dead:
             log.warning("rescued from workers that are gone", rescued=found.rescued, dead=found.dead)
-        return Rescued(found)
+        counts = dict.fromkeys((holding.stream for holding in holdings), 0)
+        for holding in holdings:
+            counts[holding.stream] += holding.entries
+        return Rescued(found, counts)
+
+    def _name(self, holdings: Sequence[Holding]) -> None:
+        """Once for each consumer, until it holds nothing for long any more."""
+        holders = {(holding.stream, holding.group, holding.consumer): holding for holding in holdings}
+        for which in holders.keys() - self._named:
+            log.warning("entries are held for long", reason=str(holders[which]), command=holders[which].command)
+        self._named = set(holders)
 
 
 def interval(streams: Streams) -> float:

@@ -99,6 +99,7 @@ def _warnings(now: Status) -> list[str]:
     elif now.queue.error:
         warnings.append(f"Redis: {now.queue.error}")
     warnings += now.queue.warnings
+    warnings += [f"{holding}. To free it: {holding.command}" for holding in now.queue.held]
     if not now.relays:
         warnings.append("No relay is running, so nothing is published. Start one: outbox relay")
     if dead := now.messages[State.DEAD]:

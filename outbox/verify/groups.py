@@ -6,6 +6,8 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
+from outbox import held
+from outbox.held import Holding
 from outbox.streams import Stream
 from outbox.verify.findings import Finding, System
 
@@ -28,7 +30,18 @@ async def groups(system: System) -> list[Finding]:
             )  # fmt: skip
         for group in found:
             findings += await _group(system, stream, group)
+        named = {finding.examples[0] for finding in findings}
+        findings += [_held(holding) for holding in await held.collect(redis, stream) if holding.consumer not in named]
     return findings
+
+
+def _held(holding: Holding) -> Finding:
+    return Finding(
+        "held-entries", str(holding),
+        "its consumer failed, or was started again, and reads only what is new. A relay publishes what the stream's "
+        "own group holds once more after rescue_seconds, if the stream has any; what another group holds stays",
+        holding.command, count=holding.entries, examples=(f"{holding.group} {holding.consumer} {holding.first}",),
+    )  # fmt: skip
 
 
 async def _group(system: System, stream: Stream, group: dict[str, Any]) -> list[Finding]:

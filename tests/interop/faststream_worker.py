@@ -19,7 +19,7 @@ async def flat(message: RedisStreamMessage) -> dict[str, str]:
 @broker.subscriber(
     stream=StreamSub("file_parsing_queue", group="file_parsers", consumer="faststream-1"),
     decoder=flat,
-    ack_policy=AckPolicy.NACK_ON_ERROR,  # what fails stays in the group, for XAUTOCLAIM or the relay
+    ack_policy=AckPolicy.NACK_ON_ERROR,  # what fails stays in the group: a relay publishes it again, see rescue_seconds
 )
 async def parse(fields: dict[str, str]) -> None:
     print(json.dumps(fields), flush=True)  # parse the file, and set `parsing` on its record

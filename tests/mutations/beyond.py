@@ -54,11 +54,6 @@ MUTATIONS = [
         "tests/worker/test_holding.py::test_a_consumer_notices_that_its_entry_was_taken",
     ),
     Mutation(
-        "entries of live workers left alone by a rescue", "G4", "outbox/rescue.py",
-        "holder.pending and holder.idle_seconds > stream.rescue_seconds", "holder.pending",
-        "tests/outbox/test_rescue.py::test_what_a_live_worker_holds_is_left_alone_however_long_it_takes",
-    ),
-    Mutation(
         "what waits its turn left alone by a rescue", "G4", "outbox/rescue.py",
         '_position(places.get(message["_id"], "0-0")) <= delivered', "True",
         "tests/outbox/test_rescue.py::test_what_waits_its_turn_is_left_alone",

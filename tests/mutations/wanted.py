@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutations.mutation import Mutation
 
 SETTLED = "tests/relay/test_settled.py"
+HELD = "tests/outbox/test_held.py"
 
 MUTATIONS = [
     Mutation(
@@ -56,5 +57,37 @@ MUTATIONS = [
         '    every = database[subject.collection].find({"_id": {"$in": list(ids)}}, {"_id": 1}, session=session)\n'
         '    return there | set(keys) - {ids[document["_id"]] async for document in every}\n',
         f"{SETTLED}::test_a_subject_that_is_not_there_says_nothing",
+    ),
+    Mutation(
+        "what a live worker has forgotten is rescued",
+        "G1",
+        "outbox/rescue.py",
+        "not holder.ours or holder.idle_seconds",
+        "holder.idle_seconds",
+        f"{HELD}::test_what_a_live_worker_has_forgotten_is_published_again",
+    ),
+    Mutation(
+        "entries of our live workers left alone by a rescue",
+        "G4",
+        "outbox/rescue.py",
+        "holder.pending and (not holder.ours or holder.idle_seconds > stream.rescue_seconds)",
+        "holder.pending",
+        f"{HELD}::test_a_worker_of_ours_says_itself_what_it_works_on",
+    ),
+    Mutation(
+        "an entry whose message is gone is taken away",
+        "G7",
+        "outbox/rescue.py",
+        "if standing in (Standing.UNMARKED, Standing.WANTED):",
+        "if True:",
+        f"{HELD}::test_an_entry_whose_message_is_gone_does_not_hold_up_trimming",
+    ),
+    Mutation(
+        "an entry that is not marked yet is left alone",
+        "G4",
+        "outbox/rescue.py",
+        "if standing in (Standing.UNMARKED, Standing.WANTED):",
+        "if False:",
+        f"{HELD}::test_an_entry_that_is_not_marked_yet_is_left_to_the_relay",
     ),
 ]
