@@ -13,7 +13,7 @@ from api.documentation import problems
 from api.errors import NotReady
 from api.state import Current, State
 from api.views import LiveView, ReadyView
-from outbox import stats
+from outbox import causes, stats
 from outbox.errors import SchemaError
 
 router = APIRouter(prefix="/health", tags=["health"])
@@ -33,10 +33,10 @@ async def live() -> LiveView:
 async def ready(state: Current) -> ReadyView:
     """MongoDB and its schema decide. Without Redis the answer is `degraded`, and still 200: uploads work."""
     mongodb, queue = await asyncio.gather(_mongodb(state), stats.queue(state.redis, state.streams))
-    checks = {"mongodb": mongodb, "redis": "ok" if queue.reachable else "does not answer"}
+    checks = {"mongodb": mongodb, "redis": queue.cause.in_short if queue.cause else "ok"}
     if mongodb != "ok":
         raise NotReady(checks)
-    status: Literal["ready", "degraded"] = "ready" if queue.reachable else "degraded"
+    status: Literal["ready", "degraded"] = "degraded" if queue.cause else "ready"
     return ReadyView(status=status, checks=checks, warnings=list(queue.warnings))
 
 
@@ -46,6 +46,6 @@ async def _mongodb(state: State) -> str:
             await state.gate.check()
     except SchemaError as error:
         return str(error)
-    except PyMongoError:
-        return "does not answer"
+    except PyMongoError as error:
+        return causes.explain(error).in_short
     return "ok"

@@ -21,7 +21,7 @@ from starlette.routing import Match
 from api import bodies
 from api import errors as api_errors
 from api.bodies import EarlyResponse
-from outbox import errors
+from outbox import causes, errors
 from outbox.outages import Trouble, classify, server_of
 
 log = structlog.get_logger(__name__)
@@ -147,7 +147,7 @@ async def _server(request: Request, error: Exception) -> Response:
         raise error
     server = {"mongodb": "MongoDB", "redis": "Redis"}[server_of(error)]
     loud = log.error if classify(error) is Trouble.MISCONFIGURED else log.warning
-    loud("server_unavailable", server=server, path=request.url.path, reason=str(error)[:500])
+    loud("server_unavailable", server=server, path=request.url.path, cause=str(causes.explain(error)))
     return _response(request, TABLE[errors.Unreachable], _unavailable(server))
 
 

@@ -25,5 +25,5 @@ async def show_queue(state: Current) -> dict[str, QueueView]:
     """Each declared stream in numbers."""
     queue = await stats.queue(state.redis, state.streams)
     if not queue.reachable:
-        raise Unreachable("Redis", state.redis_address, queue.error or "no answer")
+        raise Unreachable("Redis", state.redis_address, queue.cause.what if queue.cause else "no answer")
     return {name: QueueView.model_validate(depth.as_json()) for name, depth in queue.streams.items()}

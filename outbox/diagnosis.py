@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from outbox.causes import Cause
 from outbox.cli.moments import show_seconds
 from outbox.message import State
 from outbox.samples import Sample
@@ -48,30 +49,28 @@ def diagnose(sample: Sample, streams: Streams) -> tuple[Finding, ...]:
     return tuple(findings) or (_well(sample),)
 
 
-def without_mongodb() -> tuple[Finding, ...]:
+def without_mongodb(cause: Cause) -> tuple[Finding, ...]:
     """The diagnosis when nothing can be read."""
     return (
         Finding(
             Level.BROKEN,
-            "MongoDB does not answer in time. Uploads are refused meanwhile, and what is shown below is old.",
-            "Start it, or wait for its members to elect a primary. Messages that were committed are safe.",
+            f"{_in_words(cause)}. Uploads are refused meanwhile, and what is shown below is old.",
+            f"{cause.do} Messages that were committed are safe.",
         ),
     )
 
 
+def _in_words(cause: Cause) -> str:
+    return f"{cause.what} ({cause.detail})" if cause.detail else cause.what
+
+
 def _servers(sample: Sample) -> Iterator[Finding]:
     queue, waiting = sample.status.queue, _messages(sample.status.messages[State.PENDING])
-    if not queue.reachable:
+    if queue.cause:
         yield Finding(
             Level.BROKEN,
-            f"Redis does not answer: {waiting} in MongoDB until it does.",
-            "Bring Redis back. Nothing else is to be done, and nothing is lost: the relay goes on by itself.",
-        )
-    elif queue.error:
-        yield Finding(
-            Level.BROKEN,
-            f"Redis does not do as asked: {queue.error}",
-            "Correct what it complains about: a password, a permission, or a key of another type.",
+            f"{_in_words(queue.cause)}: {waiting} in MongoDB until that is over.",
+            f"{queue.cause.do} Nothing is lost, and the relay goes on by itself.",
         )
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import pymongo
 from redis.exceptions import RedisError, ResponseError
 
-from outbox import eviction, held, recoveries, trim
+from outbox import causes, eviction, held, recoveries, trim
+from outbox.causes import Cause
 from outbox.clock import server_time
 from outbox.held import Holding
 from outbox.message import LENIENT, State
@@ -47,11 +48,14 @@ class Depth:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """The declared streams as Redis has them, with what is held for long. Unless `reachable`, nothing is known."""
+    """The declared streams as Redis has them, with what is held for long. Unless `reachable`, nothing is known.
+
+    `cause`: why Redis does not do all that it is asked.
+    """
 
     streams: Mapping[str, Depth]
     reachable: bool
-    error: str | None = None
+    cause: Cause | None = None
     eviction_policy: str | None = None
     warnings: tuple[str, ...] = ()
     held: tuple[Holding, ...] = ()
@@ -81,7 +85,7 @@ class Status:
             "recoveries": [recovery.as_json() for recovery in self.recoveries],
             "redis": {
                 "reachable": self.queue.reachable,
-                "error": self.queue.error,
+                "error": str(self.queue.cause) if self.queue.cause else None,
                 "eviction_policy": self.queue.eviction_policy,
                 "warnings": list(self.queue.warnings),
             },
@@ -154,27 +158,35 @@ async def queue(redis: AnyRedis, streams: Streams) -> Queue:
         async with asyncio.timeout(REDIS_SECONDS):
             return await _queue(redis, streams)
     except TimeoutError:
-        error = f"no answer in {REDIS_SECONDS:g} s"
-    except (RedisError, OSError) as failure:
-        error = str(failure) or type(failure).__name__
-    return Queue({name: Depth() for name in streams}, reachable=False, error=error)
+        what = f"Redis does not answer within {REDIS_SECONDS:g} s"
+        cause = Cause(what, "See whether it runs, and what it is busy with (SLOWLOG).", True)
+    except (RedisError, OSError) as error:
+        cause = causes.explain(error)
+    return Queue({name: Depth() for name in streams}, reachable=False, cause=cause)
 
 
 async def _queue(redis: AnyRedis, streams: Streams) -> Queue:
     found = await asyncio.gather(*(_depth(redis, stream) for stream in streams.values()), return_exceptions=True)
-    depths, errors = {}, []
+    depths: dict[str, Depth] = {}
+    failed: list[Cause] = []
     for stream, depth in zip(streams, found, strict=True):
         match depth:
             case Depth():
                 depths[stream] = depth
             case RedisError() | OSError():  # a key of another type, no permission, or a shard that is away
                 depths[stream] = Depth()
-                errors.append(f"{stream}: {depth}")
+                cause = causes.explain(depth)
+                failed.append(replace(cause, detail=f"{stream}: {cause.detail}" if cause.detail else stream))
             case BaseException():
                 raise depth
     policy = await eviction.policy(redis)
     warnings = (*eviction.warnings(policy), *await _abandoned_groups(redis, streams))
-    return Queue(depths, True, "; ".join(errors) or None, policy, warnings, await _held(redis, streams))
+    return Queue(depths, True, _worst(failed), policy, warnings, await _held(redis, streams))
+
+
+def _worst(failed: Sequence[Cause]) -> Cause | None:
+    """Of several, the one that does not pass by itself."""
+    return min(failed, key=lambda cause: cause.passes, default=None)
 
 
 async def _held(redis: AnyRedis, streams: Streams) -> tuple[Holding, ...]:

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
+from outbox import causes
 from outbox.outages import Trouble, classify, server_of
 from outbox.waiting import first
 
@@ -87,12 +88,16 @@ class Outage:
 
     def _tell(self, error: BaseException) -> None:
         """Once when it begins, and once more when it turns out that it will not pass by itself."""
-        trouble = classify(error)
+        cause = causes.explain(error)
+        trouble = classify(error) if cause.passes else Trouble.MISCONFIGURED
         if self._told is Trouble.MISCONFIGURED or self._told is trouble:
             return
         self._told = trouble
         tell = log.error if trouble is Trouble.MISCONFIGURED else log.warning
-        tell(f"{self.server} does not do as asked: waiting for it", error=f"{type(error).__name__}: {error}")
+        tell(
+            f"{self.server} does not do as asked: waiting for it",
+            cause=str(cause), error=f"{type(error).__name__}: {causes.detail(error)}",
+        )  # fmt: skip
 
     async def _until_it_answers(self) -> None:
         silent = False

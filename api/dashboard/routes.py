@@ -29,12 +29,12 @@ from api.guesses import address_of
 from api.ids import Id
 from api.problems import TABLE
 from api.state import Current, State
-from outbox import audit, dead, jobs, reasons, replay, search, story
+from outbox import audit, causes, dead, jobs, reasons, replay, search, story
 from outbox.clock import as_text, server_time
 from outbox.errors import OutboxError
 from outbox.keys import Scope
 from outbox.messages import read_id
-from outbox.outages import classify, server_of
+from outbox.outages import classify
 
 log = structlog.get_logger(__name__)
 
@@ -71,9 +71,9 @@ class Page(APIRoute):
             except (PyMongoError, RedisError) as error:
                 if classify(error) is None:
                     raise
-                server = {"mongodb": "MongoDB", "redis": "Redis"}[server_of(error)]
-                log.warning("server_unavailable", server=server, path=request.url.path, reason=str(error)[:500])
-                return _failure(request, f"{server} does not answer", "Try again in a moment.", 503)
+                cause = causes.explain(error)
+                log.warning("server_unavailable", path=request.url.path, cause=str(cause))
+                return _failure(request, cause.what, f"{cause.do} Then try again.", 503)
 
         return handle_page
 

@@ -20,7 +20,7 @@ import structlog
 from pymongo.errors import PyMongoError
 
 from api.state import State
-from outbox import diagnosis, downtime, samples
+from outbox import causes, diagnosis, downtime, samples
 from outbox.diagnosis import Finding
 from outbox.downtime import Downtime
 from outbox.message import State as MessageState
@@ -160,8 +160,8 @@ class Sampler:
             self._note("mongodb", False, taken.at)
             self._note("redis", not taken.status.queue.reachable, taken.at)
             point = _point(taken, before)
-        except PyMongoError:
-            findings = diagnosis.without_mongodb()
+        except PyMongoError as error:
+            findings = diagnosis.without_mongodb(causes.explain(error))
             now = datetime.now().astimezone()
             self._note("mongodb", True, now)
             point = (time.time(), None, None, None, None, None, None)

@@ -11,6 +11,7 @@ from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
+from outbox import causes
 from outbox.connections import connect_mongo, connect_redis
 from outbox.errors import OutboxError, Unreachable
 from outbox.outages import Trouble, classify, server_of
@@ -60,8 +61,7 @@ async def _run(command: Callable[[Servers], Awaitable[T]], settings: OutboxSetti
 def _without_driver(error: PyMongoError | RedisError, settings: OutboxSettings) -> OutboxError:
     mongo = server_of(error) == "mongodb"
     name, address = ("MongoDB", settings.mongodb_address) if mongo else ("Redis", settings.redis_address)
-    # PyMongo puts its settings and the whole topology behind the reason.
-    reason = str(error).partition(" (configured timeouts")[0].partition(", Timeout:")[0]
-    if classify(error) is Trouble.OUTAGE:
-        return Unreachable(name, address, reason)
-    return Refused(f"{name} at {address} refuses: {reason}")
+    cause = causes.explain(error)
+    if classify(error) is Trouble.OUTAGE and cause.passes:
+        return Unreachable(name, address, causes.detail(error))
+    return Refused(f"{cause}\n  {name}: {address}")

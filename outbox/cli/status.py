@@ -94,10 +94,8 @@ def _lease(seconds: float | None) -> str:
 
 def _warnings(now: Status) -> list[str]:
     warnings = []
-    if not now.queue.reachable:
-        warnings.append(f"Redis does not answer: {now.queue.error}. Messages wait in MongoDB until it does.")
-    elif now.queue.error:
-        warnings.append(f"Redis: {now.queue.error}")
+    if now.queue.cause:
+        warnings.append(f"{now.queue.cause} Messages wait in MongoDB until then.")
     warnings += now.queue.warnings
     warnings += [f"{holding}. To free it: {holding.command}" for holding in now.queue.held]
     if not now.relays:

@@ -9,7 +9,8 @@ from typing import TypeVar
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_when_event_set, wait_random_exponential
 
-from outbox.outages import Trouble, classify, server_of
+from outbox import causes
+from outbox.outages import classify, server_of
 from outbox.waiting import first
 
 log = structlog.get_logger(__name__)
@@ -71,5 +72,9 @@ class Patience:
         if str(error).startswith("NOGROUP") or "no such key" in str(error):
             log.info("waiting for a relay to make the stream and its group")
             return
-        tell = log.error if classify(error) is Trouble.MISCONFIGURED else log.warning
-        tell(f"{server} does not do as asked: waiting for it", error=f"{type(error).__name__}: {error}"[:300])
+        cause = causes.explain(error)
+        tell = log.warning if cause.passes else log.error
+        tell(
+            f"{server} does not do as asked: waiting for it",
+            cause=str(cause), error=f"{type(error).__name__}: {causes.detail(error)}",
+        )  # fmt: skip

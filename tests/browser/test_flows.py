@@ -91,7 +91,7 @@ def test_an_outage_begins_and_ends_before_ones_eyes(system: System, page: Page, 
     expect(verdict).to_contain_text("All is well")
     system.redis.kill()
     try:
-        expect(verdict).to_contain_text("Redis does not answer")
+        expect(verdict).to_contain_text("Redis cannot be reached")
         expect(verdict).to_contain_text("nothing is lost")
         expect(timeline).to_contain_text("Redis did not answer: not back yet")
         waiting = system.message(State.PENDING)
@@ -99,7 +99,7 @@ def test_an_outage_begins_and_ends_before_ones_eyes(system: System, page: Page, 
     finally:
         system.redis.start()
     expect(timeline).to_contain_text(re.compile(r"Redis did not answer for \d"))
-    expect(verdict).not_to_contain_text("Redis does not answer")
+    expect(verdict).not_to_contain_text("Redis cannot be reached")
     eventually_sync(lambda: system.state(waiting) == "published", 15)
 
 

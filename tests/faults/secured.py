@@ -8,6 +8,7 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -82,14 +83,18 @@ def roles() -> list[dict[str, Any]]:
 
 
 @asynccontextmanager
-async def behind_tls(target: tuple[str, int], folder: Path) -> AsyncIterator[tuple[int, Path]]:
-    """A port at which `target` is reached by TLS alone, and the certificate of who vouches for it.
+async def behind_tls(
+    target: tuple[str, int], folder: Path, host: str = "127.0.0.1", until: datetime | None = None
+) -> AsyncIterator[tuple[int, Path]]:
+    """A port at which `target` is reached by TLS alone, and the certificate of the authority that signed its own.
+
+    That one is for `host`, and valid `until` then.
 
     In front of the server, because not every server program is built with TLS.
     """
     authority = trustme.CA()
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)
+    authority.issue_cert(host, not_after=until).configure_cert(context)
     certificate = folder / "ca.pem"
     authority.cert_pem.write_to_path(certificate)
     links: set[asyncio.Task[None]] = set()

@@ -11,6 +11,7 @@ from bson import ObjectId
 from redis.asyncio import Redis
 
 from outbox import diagnosis, downtime, groups, reasons, samples, story
+from outbox.causes import Cause
 from outbox.diagnosis import Level
 from outbox.downtime import Downtime
 from outbox.groups import Consumer, Group, Readers
@@ -200,7 +201,8 @@ def counts(**states: int) -> dict[State, int]:
     return {state: states.get(state.value, 0) for state in State}
 
 
-DOWN = Queue({FILES.name: Depth()}, False, "refused")
+DOWN = Queue({FILES.name: Depth()}, False, Cause("Redis cannot be reached", "Start it.", True))
+REFUSED = Queue({}, True, Cause("Redis's user lacks a permission", "Grant it.", detail="xadd"))
 FULL = Queue({FILES.name: Depth(FILES.max_undelivered, FILES.max_undelivered, 0)}, True, None, "noeviction")
 OLD = Queued(ObjectId(), "a", "f", None, NOW - timedelta(hours=1))
 SILENT = Readers((Group(FILES.group, True, 3, 0, (Consumer("w", 0, 400.0),)),), 5)
@@ -215,7 +217,11 @@ FREE = ({"stream": "s", "number": 3, "owner": None, "expires_in_seconds": None, 
         ({}, Level.WELL, "All is well. Nothing waits"),
         ({"messages": counts(pending=3)}, Level.WELL, "All is well. 3 messages are on the way"),
         ({"queue": DOWN, "messages": counts(pending=1200)}, Level.BROKEN, "1,200 messages wait in MongoDB"),
-        ({"queue": Queue({}, True, "x: NOPERM")}, Level.BROKEN, "Redis does not do as asked: x: NOPERM"),
+        (
+            {"queue": REFUSED},
+            Level.BROKEN,
+            "Redis's user lacks a permission (xadd)",
+        ),
         ({"relays": (), "messages": counts(pending=1)}, Level.BROKEN, "No relay is running: 1 message waits"),
         ({"oldest_pending_seconds": 90.0, "messages": counts(pending=1)}, Level.BROKEN, "waited for 1 min 30 s"),
         (
