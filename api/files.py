@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from api import bodies, labels, multipart
-from api.access import Requires
+from api.access import Asking, Requires
 from api.documentation import problems
 from api.errors import BodyStalled, BodyTooLarge, ClientGone, MalformedForm, NotAForm, TooManyFiles, WrongParts
 from api.ids import Id, read_ids
@@ -104,6 +104,7 @@ _FORM: dict[str, Any] = {
 async def upload(
     request: Request,
     state: Current,
+    asking: Asking,
     idempotency_key: Annotated[
         str | None,
         Header(
@@ -127,9 +128,10 @@ async def upload(
     pieces = multipart.pieces(body.stream(), request.headers.get("content-type"))
     with pymongo.timeout(settings.api_read_seconds):
         await state.gate.require()
-        known = await idempotency.find(state.database, idempotency_key) if idempotency_key else None
+        key = idempotency.owned(asking.name, idempotency_key) if idempotency_key else None
+        known = await idempotency.find(state.database, key) if key else None
     with traces.appending(request.headers) as told:
-        answer, repeated = await Upload(state, idempotency_key, known, told).take(pieces)
+        answer, repeated = await Upload(state, key, known, told).take(pieces)
     if not repeated:
         _appended(request, len(answer["files"]))
     headers = {"Location": f"/files/{answer['id']}", **({"Idempotent-Replayed": "true"} if repeated else {})}

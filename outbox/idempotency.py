@@ -1,5 +1,8 @@
 """Idempotency keys: what the first upload under a key was answered, so that a repetition gets the same.
 
+A key belongs to the caller who sends it: another caller's key of the same name is another key, as neither may be
+answered with, or learn of, what the other uploaded.
+
 A key is remembered in the transaction of its upload, so that there is one if and only if there is the other. It is
 forgotten after a day (see `schema`).
 """
@@ -24,7 +27,7 @@ from outbox.streams import Priority
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What is known of a key: what was uploaded under it, and the answer."""
+    """What is known of a key: what was uploaded under it, and the answer. `key` is as `owned` gives it."""
 
     key: str
     fingerprint: str
@@ -37,6 +40,11 @@ class Remembered:
                 "this idempotency key was used for other files, another folder or priority: choose a new one"
             )
         return self.answer
+
+
+def owned(owner: str, key: str) -> str:
+    """The name under which the key of this owner is kept. An owner is the name of a key to the API: it has no slash."""
+    return f"{owner}/{key}"
 
 
 def fingerprint(folder_id: str, files: Iterable[tuple[str, Measured]], priority: Priority = Priority.NORMAL) -> str:

@@ -7,9 +7,8 @@ owner that slept replays nothing.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -26,13 +25,13 @@ from outbox import audit, replay
 from outbox.clock import server_time
 from outbox.errors import JobEnded, KeyTaken, NoSuchJob, OutboxError, UsageError
 from outbox.messages import plain
-from outbox.replay import PAGE, Selection
+from outbox.pace import Pace as Pace  # whoever works on a job needs one
+from outbox.replay import PAGE, SHOWN_IDS, Selection
 from outbox.schema import JOBS, Database, Document
 
 LEASE_SECONDS = 30.0
 STEP_SECONDS = 20.0
 """For one page. Shorter than the lease, so that nobody else begins with a page that is still being written."""
-
 MAX_RATE = 1_000_000.0
 MIN_RATE = 0.1
 MAX_REQUEST = 255
@@ -55,6 +54,7 @@ class Job:
 
     `before`: only what was published until then is replayed, so that nothing is twice by one job. `rate`: messages a
     second. `selected`: how many matched when it was asked for. `last`: how far the outbox has been looked through.
+    `id_count`: how many ids were asked for.
     """
 
     id: ObjectId
@@ -66,6 +66,7 @@ class Job:
     phase: Phase = Phase.WAITING
     replayed: int = 0
     request: str | None = None
+    id_count: int | None = None
     last: ObjectId | None = None
     owner: str | None = None
     created_at: datetime | None = None
@@ -77,6 +78,11 @@ class Job:
         """Whether there may be something left to do."""
         return self.phase in (Phase.WAITING, Phase.RUNNING)
 
+    @property
+    def shown(self) -> Document:
+        """What was selected, for people: of many ids the first ones, and how many there are."""
+        return self.selection.summary(self.id_count)
+
     @classmethod
     def of(cls, document: Document) -> Job:
         known = {name: document[name] for name in cls.__slots__ if name in document}
@@ -87,31 +93,11 @@ class Job:
         return plain(
             {
                 "_id": self.id, "phase": self.phase.value, "who": self.who, "selected": self.selected,
-                "replayed": self.replayed, "rate": self.rate, "selection": self.selection.as_document(),
-                "request": self.request, "owner": self.owner, "created_at": self.created_at,
-                "started_at": self.started_at, "finished_at": self.finished_at,
+                "replayed": self.replayed, "rate": self.rate, "selection": self.shown,
+                "request": self.request and self.request.partition("/")[2], "owner": self.owner,
+                "created_at": self.created_at, "started_at": self.started_at, "finished_at": self.finished_at,
             }
         )  # fmt: skip
-
-
-@dataclass(slots=True)
-class Pace:
-    """How soon the next page may come, so that a job keeps to its rate; by this machine's monotonic clock."""
-
-    rate: float
-    _next: float = field(default_factory=time.monotonic)
-
-    @property
-    def page(self) -> int:
-        """How many messages make a page: half a second's worth, so that progress is steady."""
-        return max(1, min(PAGE, int(self.rate / 2)))
-
-    def wait(self) -> float:
-        """Seconds until the next page."""
-        return max(0.0, self._next - time.monotonic())
-
-    def spent(self, messages: int) -> None:
-        self._next = max(self._next, time.monotonic()) + messages / self.rate
 
 
 async def create(
@@ -122,50 +108,55 @@ async def create(
     rate: float,
     before: datetime | None = None,
     request: str | None = None,
+    owner: str | None = None,
 ) -> Job:
     """Ask for a replay, and put on record who did; returns the job.
 
     :param rate: messages a second, at most.
     :param before: only what was published until then, by the server's clock; by default until now.
-    :param request: names the request. A second one of that name makes nothing new: it gets the job of the first.
+    :param request: names the request. A second one of that name and owner makes nothing new: it gets the job of the
+        first, and if somebody else asks, that is put on record.
+    :param owner: whose name that is; by default that of `who`.
     :raises KeyTaken: a request of that name asked for something else.
     """
     if not MIN_RATE <= rate <= MAX_RATE:
         raise UsageError(f"rate must be {MIN_RATE:g} to {MAX_RATE:.0f} messages a second, not {rate:g}")
     if request is not None and not 0 < len(request) <= MAX_REQUEST:
         raise UsageError(f"the name of a request has 1 to {MAX_REQUEST} characters")
-    if request and (known := await requested(database, request)):
-        return _the_same(known, selection)
+    named = _owned(owner or who, request) if request else None
+    if request and (known := await requested(database, request, owner=owner or who)):
+        return await _the_same(database, known, selection, who)
     before = before or await server_time(database)
     job = Job(ObjectId(), who, selection, before, rate, await replay.count(database, selection, before=before))
 
     async def body(session: AsyncClientSession) -> Job:
         values: Document = {
             "who": who, "selection": selection.as_document(), "before": before, "rate": rate,
-            "selected": job.selected, "replayed": 0, "phase": Phase.WAITING.value, "open": True, "last": None,
-            "owner": None, **({"request": request} if request else {}),
+            "selected": job.selected, "id_count": len(selection.ids) or None, "replayed": 0,
+            "phase": Phase.WAITING.value, "open": True, "last": None,
+            "owner": None, **({"request": named} if named else {}),
         }  # fmt: skip
         # An update, although it always inserts: only that takes the server's time.
         insert: Document = {"$setOnInsert": values, "$currentDate": {"created_at": True}}
         await database[JOBS].update_one({"_id": job.id}, insert, upsert=True, session=session)
-        told = {"job": job.id, "selection": selection.as_document(), "rate": rate}
+        told = {"job": job.id, "selection": selection.summary(), "rate": rate}
         await audit.record(database, who=who, action="replay", count=job.selected, details=told, session=session)
         return await _find(database, job.id, session)
 
     try:
         return await _transaction(database, body)
     except DuplicateKeyError:  # the same request came twice at once
-        known = await requested(database, request or "")
+        known = await requested(database, request or "", owner=owner or who)
         if known is None:
             raise
-        return _the_same(known, selection)
+        return await _the_same(database, known, selection, who)
 
 
-async def requested(database: Database, request: str) -> Job | None:
-    """The job that a request of this name asked for."""
+async def requested(database: Database, request: str, *, owner: str) -> Job | None:
+    """The job that a request of this name and owner asked for."""
     # Linearizable: the winner of a race has committed when the loser asks, but a majority may not have it yet.
     jobs = database[JOBS].with_options(read_concern=ReadConcern("linearizable"))
-    found = await jobs.find_one({"request": request})
+    found = await jobs.find_one({"request": _owned(owner, request)})
     return Job.of(found) if found else None
 
 
@@ -175,8 +166,9 @@ async def find(database: Database, job: ObjectId) -> Job:
 
 
 async def latest(database: Database, limit: int = 20) -> list[Job]:
-    """The latest jobs, newest first."""
-    return [Job.of(document) async for document in database[JOBS].find().sort("_id", -1).limit(limit)]
+    """The latest jobs, newest first, to look at: of those that were asked for by ids, with the first of them."""
+    few: Document = {"selection.ids": {"$slice": SHOWN_IDS}}
+    return [Job.of(document) async for document in database[JOBS].find({}, few).sort("_id", -1).limit(limit)]
 
 
 async def cancel(database: Database, job: ObjectId, *, who: str) -> Job:
@@ -283,10 +275,21 @@ async def _find(database: Database, job: ObjectId, session: AsyncClientSession |
     return Job.of(found)
 
 
-def _the_same(job: Job, selection: Selection) -> Job:
+def _owned(owner: str, request: str) -> str:
+    return f"{owner}/{request}"
+
+
+async def _the_same(database: Database, job: Job, selection: Selection, who: str) -> Job:
     if plain(job.selection.as_document()) != plain(selection.as_document()):
         raise KeyTaken("a request of this name asked for another replay: choose a new one")
+    await asked_again(database, job, who)
     return job
+
+
+async def asked_again(database: Database, job: Job, who: str) -> None:
+    """Put on record that another one than who asked for it first asked for this job."""
+    if who != job.who:
+        await audit.record(database, who=who, action="replay asked for again", count=0, details={"job": job.id})
 
 
 async def _transaction(database: Database, body: Callable[[AsyncClientSession], Awaitable[T]]) -> T:

@@ -13,6 +13,7 @@ from typing import Any
 from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 
+from outbox import audit, transaction
 from outbox.clock import server_time
 from outbox.errors import UsageError
 from outbox.message import State
@@ -24,6 +25,9 @@ SCAN = 10_000
 """How many messages one page looks at, at most: its statements end in time, however rare what is selected may be."""
 
 MAX_IDS = 10_000
+SHOWN_IDS = 20
+"""How many of the ids that were asked for are shown, and put on record."""
+
 _APART = 3600
 """Seconds by which the time in a message's id and its `created_at`, both of one clock, can be apart: the library takes
 them at the same moment."""
@@ -100,6 +104,17 @@ class Selection:
         }  # fmt: skip
         return {name: value for name, value in given.items() if value}
 
+    def summary(self, count: int | None = None) -> Document:
+        """The same for people, and for the audit: of many ids the first ones, and in `ids_count` how many there are.
+
+        :param count: that number, where the selection itself was read with the first ones alone.
+        """
+        document = self.as_document()
+        count = count or len(self.ids)
+        if count > SHOWN_IDS:
+            document |= {"ids": list(self.ids[:SHOWN_IDS]), "ids_count": count}
+        return document
+
     @classmethod
     def of(cls, document: Document) -> Selection:
         """The inverse of `as_document`."""
@@ -159,6 +174,33 @@ async def replay(
         done = Replayed(done.selected + len(ids), done.replayed + replayed)
         progress(done)
     return done
+
+
+async def one(database: Database, message: ObjectId, *, who: str) -> bool:
+    """Make one message pending again, and put on record who did, in one transaction.
+
+    False: it is not published or completed, and nothing was changed or put on record. After CommitUnknown, look at the
+    message.
+    """
+    selection = Selection(ids=(message,))
+    before = await server_time(database)
+    replayed = 0
+
+    async def body(session: AsyncClientSession) -> bool:
+        nonlocal replayed
+        found = await database[OUTBOX].find_one({"_id": message}, {"replayed": 1}, session=session)
+        replayed = int((found or {}).get("replayed") or 0)
+        if not await put_back(database, selection, before, [message], session=session):
+            return False
+        await audit.record(database, who=who, action="replay", details={"message": message}, session=session)
+        return True
+
+    async def happened() -> bool:
+        # A write first: it waits for a transaction that is still under way on this message.
+        found = await database[OUTBOX].find_one_and_update({"_id": message}, {"$currentDate": {"asked_at": True}})
+        return found is not None and int(found.get("replayed") or 0) > replayed
+
+    return await transaction.run(database.client, body, happened=happened)
 
 
 async def _pages(database: Database, selection: Selection, before: datetime) -> AsyncIterator[Sequence[ObjectId]]:

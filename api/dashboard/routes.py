@@ -39,6 +39,12 @@ from outbox.outages import classify
 log = structlog.get_logger(__name__)
 
 MAX_FORM = 64 * 1024
+DONE = {
+    "retried": "retried", "discarded": "discarded", "replayed": "replayed", "cancelled": "cancelled",
+    "unchanged": "nothing was changed, because it is not published or completed",
+}  # fmt: skip
+"""What a page says was done, by the word in its address: a link can be made by anybody, and must not say more."""
+
 READ, OPERATE = ByCookie(Scope.READ), ByCookie(Scope.OPERATE)
 
 
@@ -103,7 +109,7 @@ def _about(request: Request) -> dict[str, Any]:
         "token": session.token if session else "",
         "may_operate": bool(session and Scope.OPERATE in session.caller.scopes),
         "locked": not access.open,
-        "done": request.query_params.get("done", ""),
+        "done": DONE.get(request.query_params.get("done", "")),
     }
 
 
@@ -165,10 +171,8 @@ async def discard(state: Current, asking: Asking, message_id: Id) -> Response:
 
 @operating.post("/messages/{message_id:id}/replay")
 async def replay_one(state: Current, asking: Asking, message_id: Id) -> Response:
-    replayed = await replay.replay(state.database, replay.Selection(ids=(ObjectId(message_id),)))
-    told = {"message": ObjectId(message_id)}
-    await audit.record(state.database, who=asking.name, action="replay", count=replayed.replayed, details=told)
-    return _done(f"{PATH}/messages/{message_id}", "replayed" if replayed.replayed else "unchanged")
+    replayed = await replay.one(state.database, ObjectId(message_id), who=asking.name)
+    return _done(f"{PATH}/messages/{message_id}", "replayed" if replayed else "unchanged")
 
 
 @reading.get("/replay")

@@ -101,6 +101,6 @@ def _show(job: Job, *, json: bool) -> None:
 
 def _what(job: Job) -> str:
     told = job.as_json()["selection"]
-    ids = told.pop("ids", [])
+    ids, count = told.pop("ids", []), told.pop("ids_count", None)
     words = [f"{name} {', '.join(value) if isinstance(value, list) else value}" for name, value in told.items()]
-    return ", ".join(words + ([f"{len(ids)} ids"] if ids else []))
+    return ", ".join(words + ([f"{count or len(ids)} ids"] if ids else []))

@@ -20,6 +20,9 @@ from outbox.message import State
 from outbox.messages import read_id
 from outbox.replay import REPLAYABLE, Selection
 
+OWNER = "command-line"
+"""Whose the names of requests are: of all who use the command line, so that two of them replay the same once."""
+
 
 def replay(
     since: Annotated[
@@ -91,16 +94,17 @@ def replay(
             _ = servers.streams[stream]  # one that is not declared is a mistake, and has no relay
         # What was counted, and agreed to, is what is replayed: not what is published while somebody thinks.
         before = await server_time(database)
-        job = await jobs.requested(database, request) if request and not dry_run else None
+        job = await jobs.requested(database, request, owner=OWNER) if request and not dry_run else None
         if job:
             write_note(f"this was asked for before, and is job {job.id}")
+            await jobs.asked_again(database, job, audit.me())
         else:
             selected = await replaying.count(database, selection, before=before)
             if dry_run or not selected:
                 return selected, None
             confirm(f"Replay {selected} messages{_range(selection)}?", yes=yes)
             job = await jobs.create(
-                database, selection, who=audit.me(), before=before, request=request,
+                database, selection, who=audit.me(), before=before, request=request, owner=OWNER,
                 rate=rate or servers.settings.outbox_replay_rate,
             )  # fmt: skip
         return job.selected, job if detach else await work_on(database, job)

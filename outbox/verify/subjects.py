@@ -8,11 +8,10 @@ from typing import Any
 
 from bson import ObjectId
 
-from outbox import audit, dead
+from outbox import audit, dead, replay
 from outbox.append import Outbox
 from outbox.message import State
 from outbox.reparse import reparse
-from outbox.replay import Selection, replay
 from outbox.schema import FILES, OUTBOX, Document
 from outbox.streams import FILE_STREAM, Stream, Subject
 from outbox.verify.findings import KEPT, Finding, System, named, number
@@ -69,7 +68,7 @@ def _unsettled(system: System, subject: Subject, streams: list[Stream], ids: lis
             query = {"key": str(id_), "stream": {"$in": [stream.name for stream in streams]}}
             last = await system.database[OUTBOX].find_one(query, {"_id": 1}, sort=[("position", -1)])
             if last:
-                replayed += (await replay(system.database, Selection(ids=(last["_id"],)))).replayed
+                replayed += await replay.one(system.database, last["_id"], who=audit.me())
         return replayed
 
     return Finding(

@@ -64,4 +64,39 @@ MUTATIONS = [
         'f"fingerprint:{self.line}"', 'f"fingerprint:{self.digest}"',
         f"{INTRUDERS}test_a_key_with_other_scopes_ends_its_sessions",
     ),
+    Mutation(
+        "an idempotency key belongs to its caller", "access", "outbox/idempotency.py",
+        'return f"{owner}/{key}"', "return key",
+        f"{INTRUDERS}test_an_idempotency_key_belongs_to_its_caller",
+    ),
+    Mutation(
+        "the name of a replay belongs to its caller", "access", "outbox/jobs.py",
+        'return f"{owner}/{request}"', 'return f"anybody/{request}"',
+        f"{INTRUDERS}test_the_name_of_a_replay_belongs_to_its_caller_and_each_is_on_record",
+    ),
+    Mutation(
+        "who asks for a replay again is on record", "audit", "outbox/jobs.py",
+        "if who != job.who:", "if False:",
+        f"{INTRUDERS}test_who_asks_again_by_the_command_line_is_on_record",
+    ),
+    Mutation(
+        "a single replay and its record are one transaction", "audit", "outbox/replay.py",
+        'details={"message": message}, session=session)', 'details={"message": message})',
+        f"{INTRUDERS}test_a_single_replay_that_does_not_happen_is_not_on_record",
+    ),
+    Mutation(
+        "many ids are put on record as their number", "G7", "outbox/jobs.py",
+        "selection.summary(), \"rate\"", "selection.as_document(), \"rate\"",
+        f"{INTRUDERS}test_ten_thousand_ids_are_shown_as_their_number",
+    ),
+    Mutation(
+        "many ids are not read for every look", "G7", "outbox/jobs.py",
+        '{"selection.ids": {"$slice": SHOWN_IDS}}', "{}",
+        f"{INTRUDERS}test_ten_thousand_ids_are_shown_as_their_number",
+    ),
+    Mutation(
+        "a page says what was done by known words", "access", "api/dashboard/routes.py",
+        'DONE.get(request.query_params.get("done", ""))', 'request.query_params.get("done", "")',
+        f"{INTRUDERS}test_a_link_cannot_put_words_into_a_page",
+    ),
 ]  # fmt: skip
