@@ -11,7 +11,8 @@ import uvloop
 
 from outbox import logs
 from outbox.cli.signals import on_signals
-from outbox.consumer.consumer import Consumer, TooManyLeft
+from outbox.consumer.consumer import Consumer
+from outbox.consumer.failures import TooManyLeft
 from outbox.consumer.handler import load as load_handler
 from outbox.settings import OutboxSettings, load
 

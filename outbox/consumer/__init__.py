@@ -6,8 +6,8 @@ async def handle(message: Message, session) -> None:
 await Consumer(load(OutboxSettings), handle).run()
 """
 
-from outbox.consumer.consumer import Consumer, TooManyLeft
-from outbox.consumer.failures import GiveUp, RetryAfter
+from outbox.consumer.consumer import Consumer
+from outbox.consumer.failures import GiveUp, RetryAfter, TooManyLeft
 from outbox.consumer.hand import TimeUp
 from outbox.consumer.message import Message
 

@@ -17,13 +17,14 @@ from typing import Any
 import structlog
 
 from outbox.connections import connect_mongo, connect_mongo_sync, connect_redis
+from outbox.consumer.failures import TooManyLeft
 from outbox.consumer.hand import Hand
 from outbox.consumer.handler import Handler
+from outbox.consumer.lane import Lane, read_in_order
 from outbox.consumer.patience import OutOfTime, Patience
 from outbox.consumer.settlement import End, Settlement
 from outbox.consumer.work import Work
 from outbox.entries import OURS, Entries, Entry
-from outbox.errors import OutboxError
 from outbox.priorities import Turns
 from outbox.settings import OutboxSettings
 from outbox.streams import Priority, Stream
@@ -31,13 +32,12 @@ from outbox.waiting import first
 
 log = structlog.get_logger(__name__)
 
-
-class TooManyLeft(OutboxError):
-    """So many handlers did not end at their time limit that the process must be started again to be rid of them."""
-
-
 BLOCK_SECONDS = 1.0
 """How long one read waits for an entry, and so how late a stop is noticed."""
+ANSWER_SECONDS = 0.25
+"""How long the others wait for one server's answer, in a cluster. A server that is away is waited for beside them."""
+LEAVE_SECONDS = 2.0
+"""For taking leave of the groups, which is only tidiness."""
 
 
 class Consumer:
@@ -97,8 +97,11 @@ class Consumer:
         self._hands: dict[tuple[Stream, str], Hand] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._free = asyncio.Event()
-        self._claims_at = 0.0
         self._too_many_left = False
+        self._looked = asyncio.Event()
+        self._slots = asyncio.Semaphore(concurrency)
+        self._unsettled = 0
+        self._lanes: dict[Stream, Lane] = {}
 
     def stop(self) -> None:
         """Take nothing new, finish what is in hand or give it back, and let `run` return."""
@@ -121,6 +124,8 @@ class Consumer:
         """
         async with connect_mongo(self._settings) as client, connect_redis(self._settings) as redis:
             self._entries = Entries(redis, self.name)
+            lanes = [(stream,) for stream in self._streams] if self._entries.apart else [self._streams]
+            self._lanes = {stream: lane for lane in map(Lane, lanes) for stream in lane.streams}
             self._work = Work(
                 self._handler,
                 client,
@@ -145,10 +150,14 @@ class Consumer:
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
-            beating = group.create_task(self._beat(), name="signs of life")
+            lanes = dict.fromkeys(self._lanes.values())
+            beating = [group.create_task(self._beat(lane), name="signs of life") for lane in lanes]
             with suppress(OutOfTime):
                 while not self._stop.is_set():
                     await self._patience.wait(partial(self._take, group), self._stop)
+            if looking := [lane.looking for lane in lanes if lane.looking]:
+                for late in (await asyncio.wait(looking, timeout=BLOCK_SECONDS + ANSWER_SECONDS))[1]:
+                    late.cancel()  # its server is away; what it may have given us is found by our silence
             if self._tasks:
                 log.info("worker stops", in_hand=len(self._tasks), seconds=self._stop_seconds)
                 await asyncio.wait(self._tasks, timeout=self._stop_seconds)
@@ -156,30 +165,77 @@ class Consumer:
                 hand.abandon()
             if self._tasks and (await asyncio.wait(self._tasks, timeout=5))[1]:
                 self._late.set()  # a server is away: what is in hand is found by its silence
-            beating.cancel()
-        for stream in self._streams:
-            with suppress(Exception):  # only tidiness; what is left is taken off by a relay
-                await self._entries.leave(stream)
+            for beat in beating:
+                beat.cancel()
+        # What is left is taken off by a relay.
+        leaving = [asyncio.ensure_future(self._entries.leave(stream)) for stream in self._streams]
+        for task in (await asyncio.wait(leaving, timeout=LEAVE_SECONDS))[1]:
+            task.cancel()
+        await asyncio.gather(*leaving, return_exceptions=True)
 
     async def _take(self, group: asyncio.TaskGroup) -> None:
         """One round: take what has been abandoned, then what is new, as far as there are hands free."""
         self._free.clear()
+        self._looked.clear()
         if self.left_handlers >= self._concurrency:
             self._too_many_left = True
             self.stop()
             return
-        room = self._concurrency - len(self._tasks)
-        if room <= 0:
+        if self._room <= 0:
             await first(self._free, self._stop, seconds=None)
             return
+        streams = self._order()
+        if not self._entries.apart:
+            [lane] = set(self._lanes.values())
+            await self._look(group, lane, streams, 0)
+            return
+        for block_seconds in (0, BLOCK_SECONDS):
+            for stream in streams:
+                lane = self._lanes[stream]
+                if lane.looking or self._room <= 0:
+                    continue  # that server is asked, or away
+                looking = group.create_task(self._look_alone(group, lane, block_seconds), name=f"look {stream.name}")
+                lane.looking = looking
+                if not block_seconds:
+                    await asyncio.wait({looking}, timeout=ANSWER_SECONDS)
+                    if looking.done() and looking.result():
+                        return
+        await first(self._looked, self._free, self._stop, seconds=None)
+
+    async def _look_alone(self, group: asyncio.TaskGroup, lane: Lane, block_seconds: float) -> int:
+        """Look for entries of one lane, for as long as its server is away; returns how many were taken."""
         try:
-            found = await self._claim(room) if time.monotonic() >= self._claims_at else []
+            look = partial(self._look, group, lane, lane.streams, block_seconds)
+            return await self._patience.wait(look, self._stop)
+        except OutOfTime:
+            return 0
+        finally:
+            lane.looking = None
+            self._looked.set()
+
+    async def _look(self, group: asyncio.TaskGroup, lane: Lane, streams: Sequence[Stream], block_seconds: float) -> int:
+        # While others are looked at as well, one entry each: there may be no hands free for more.
+        room = 1 if block_seconds else max(1, self._room)
+        try:
+            found = await self._claim(lane, room) if time.monotonic() >= lane.claims_at else []
             self._begin(group, found)
             if not found:
-                self._begin(group, await self._read(min(room, self._batch)))
+                count = min(room, self._batch)
+                if self._entries.apart:
+                    found = await self._entries.read(streams, count, block_seconds=block_seconds)
+                else:
+                    found = await read_in_order(self._entries, streams, count, block_seconds=BLOCK_SECONDS)
+                self._begin(group, found)
         except Exception:
-            self._claims_at = 0.0  # a reply that was lost may have given us entries
+            lane.claims_at = 0.0  # a reply that was lost may have given us entries
+            lane.trusts_at = time.monotonic() + self._silent_seconds
             raise
+        return len(found)
+
+    @property
+    def _room(self) -> int:
+        """How many hands are free. What only waits to be acknowledged keeps none: its server may be away for long."""
+        return self._concurrency - self._unsettled
 
     def _begin(self, group: asyncio.TaskGroup, entries: Iterable[Entry]) -> None:
         for entry in entries:
@@ -189,6 +245,7 @@ class Consumer:
             if self._stop.is_set():
                 hand.abandon()  # read while the stop came: given back at once
             self._hands[entry.stream, entry.id] = hand
+            self._unsettled += 1
             task = group.create_task(self._deal_with(entry, hand), name=f"{entry.stream.name} {entry.id}")
             self._tasks.add(task)
             task.add_done_callback(partial(self._let_go, (entry.stream, entry.id)))
@@ -198,31 +255,15 @@ class Consumer:
         self._hands.pop(key, None)
         self._free.set()
 
-    async def _read(self, count: int) -> list[Entry]:
-        """From the first stream in order that has entries; if none has, wait for any of them."""
-        streams = self._order()
-        if len(streams) > 1:
-            for stream in streams:
-                if found := await self._entries.read([stream], count):
-                    return found
-        reads: defaultdict[tuple[str, ...], list[Stream]] = defaultdict(list)
-        for stream in streams:
-            reads[(stream.group, stream.name) if self._entries.apart else (stream.group,)].append(stream)
-        for together in reads.values():
-            # A count is for each of the streams, and there are hands for so many entries in all.
-            each = max(1, count // len(together))
-            if found := await self._entries.read(together, each, block_seconds=BLOCK_SECONDS / len(reads)):
-                return found
-        return []
-
-    async def _claim(self, room: int) -> list[Entry]:
+    async def _claim(self, lane: Lane, room: int) -> list[Entry]:
         """Entries of consumers that are gone, and own ones that are in no hand: after a restart or a lost reply."""
-        own_idle = self._silent_seconds if self._claims_at else 0.0
+        own_idle = self._silent_seconds if lane.claims_at else 0.0
+        trusted = time.monotonic() >= lane.trusts_at
         found: list[Entry] = []
-        for stream in self._streams:
+        for stream in lane.streams:
             for holder in await self._entries.holders(stream):
                 own = holder.name == self.name
-                gone = holder.ours and holder.idle_seconds > self._silent_seconds
+                gone = trusted and holder.ours and holder.idle_seconds > self._silent_seconds
                 if not holder.pending or not (own or gone) or len(found) >= room:
                     continue
                 idle = own_idle if own else self._silent_seconds
@@ -234,16 +275,17 @@ class Consumer:
                     log.info("took over", entries=len(taken), stream=stream.name, silent=holder.name)
                 found += taken
         if len(found) < room:
-            self._claims_at = time.monotonic() + self._silent_seconds / 3 * random.uniform(0.8, 1.2)
+            lane.claims_at = time.monotonic() + self._silent_seconds / 3 * random.uniform(0.8, 1.2)
         return found
 
-    async def _beat(self) -> None:
+    async def _beat(self, lane: Lane) -> None:
         """Give signs of life for what is in hand, and let go of what has been taken over."""
         while True:
             await asyncio.sleep(self._silent_seconds / 3 * random.uniform(0.8, 1.0))
             by_stream: defaultdict[Stream, list[str]] = defaultdict(list)
             for stream, id_ in self._hands:
-                by_stream[stream].append(id_)
+                if stream in lane.streams:
+                    by_stream[stream].append(id_)
             for stream, ids in by_stream.items():
                 with suppress(OutOfTime):
                     lost = await self._patience.wait(partial(self._entries.beat, stream, ids), self._late)
@@ -254,7 +296,12 @@ class Consumer:
 
     async def _deal_with(self, entry: Entry, hand: Hand) -> None:
         with suppress(OutOfTime):
-            end = await self._patience.wait(partial(self._settlement.settle, entry, hand), self._late)
+            try:
+                async with self._slots:
+                    end = await self._patience.wait(partial(self._settlement.settle, entry, hand), self._late)
+            finally:
+                self._unsettled -= 1
+                self._free.set()
             if end is not End.HELD:
                 remove = end is End.AGAIN
                 acknowledge = partial(self._entries.acknowledge, entry.stream, entry.id, remove=remove)

@@ -33,6 +33,10 @@ class Unsettled(OutboxError):
     """A handler returned, and its message's subject still waits for a result, with no other message on its way."""
 
 
+class TooManyLeft(OutboxError):
+    """So many handlers did not end at their time limit that the process must be started again to be rid of them."""
+
+
 class Failed(Exception):
     """A handler's exception, apart from those of the servers around it."""
 

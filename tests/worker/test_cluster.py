@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter, defaultdict
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +21,7 @@ from outbox.schema import Document
 from outbox.settings import OutboxSettings, load
 from tests.faults.topologies import ThreePrimaries
 from tests.relay.processes import RelayProcess
-from tests.waiting import eventually
+from tests.waiting import eventually, stays
 from tests.worker.processes import at_work, running
 
 NAMES = ["alpha", "beta", "delta"]
@@ -82,6 +84,64 @@ async def test_a_consumer_reads_streams_of_several_primaries_and_what_it_leaves_
                     return await rescue.abandoned(stream) == Found(rescued=1)
 
                 await eventually(found)
+
+
+async def test_one_primary_is_away_and_the_streams_of_the_others_are_worked_on(
+    mongo: AsyncMongoClient[Document], mongodb_uri: str, database: str, tmp_path: Path
+) -> None:
+    started: Counter[ObjectId] = Counter()
+    held, release = asyncio.Event(), asyncio.Event()
+
+    async def handle(message: Message, session: object) -> None:
+        started[message.id] += 1
+        if message.fields["n"] == "long":
+            held.set()
+            await release.wait()
+
+    declared = [{"name": name, "group": "workers", "partitions": 1} for name in NAMES]
+    with ThreePrimaries(tmp_path, options={"cluster-require-full-coverage": "no"}) as cluster:
+        environment = the_environment(mongodb_uri, database, cluster, declared)
+        settings = load(OutboxSettings, **_as_settings(environment))
+        db, outbox = mongo[database], Outbox(settings.streams, database=database)
+        await schema.ensure(db, settings.streams)
+
+        async def append(name: str, *fields: str) -> None:
+            drafts = [Draft({"n": n}, f"{name}-{n}-{k}") for k, n in enumerate(fields)]
+            async with mongo.start_session() as session, await session.start_transaction():
+                await outbox.append_many(session, name, drafts)
+
+        async def completed(count: int, *names: str) -> bool:
+            query = {"state": "completed", "stream": {"$in": names}}
+            return await db.outbox.count_documents(query) == count
+
+        def consumer() -> Consumer:
+            # As many as the entries of the primary that goes away: they must not keep all hands.
+            return Consumer(settings, handle, concurrency=4, silent_seconds=1.5)
+
+        with running(RelayProcess(tmp_path / "relay.log", environment)):
+            async with at_work(consumer()), at_work(consumer()):
+                await append("beta", "long")
+                await eventually(held.is_set, 30)
+                await append("alpha", *"1234567890")
+                await eventually(lambda: sum(started.values()) > 5, 30)
+                node = cluster.owner("alpha")
+                node.kill()
+                await append("alpha", *"12345")
+                for _ in range(4):
+                    for name in ("beta", "delta"):
+                        await append(name, *"12345")
+                        await eventually(partial(all_but, db, name, 1 if name == "beta" else 0), 15)
+                # Longer than silence: the long one kept its entry, and nobody else began with it.
+                await stays(lambda: completed(40, "beta", "delta"), 3)
+                node.start()
+                release.set()
+                await eventually(lambda: completed(41 + 15, *NAMES), 30)
+    [long] = [m["_id"] async for m in db.outbox.find({"fields.n": "long"})]
+    assert started[long] == 1
+
+
+async def all_but(db: Any, name: str, count: int) -> bool:
+    return bool(await db.outbox.count_documents({"stream": name, "state": {"$ne": "completed"}}) == count)
 
 
 async def test_a_stream_in_shards_is_spread_over_the_primaries_and_keeps_the_order_of_each_key(
