@@ -142,7 +142,8 @@ def _workers(sample: Sample) -> Iterator[Finding]:
                         Level.LOOK,
                         f"The worker {consumer.name} has held {_count(consumer.unacknowledged, 'entry', 'entries')} of "
                         f"{stream}, silent for {show_seconds(consumer.idle_seconds)}.",
-                        "If it has died, start it under the same name, or replay what it held.",
+                        "If it has died, a relay publishes what it held again after the stream's rescue_seconds. "
+                        "Do not replay it: it would be done twice.",
                         "#streams",
                     )
     for holding in sample.status.queue.held:
@@ -155,7 +156,7 @@ def _workers(sample: Sample) -> Iterator[Finding]:
         yield Finding(
             Level.BROKEN,
             "A file is queued, and nothing is on its way to a worker: it was acknowledged without a result.",
-            "Read its story, and replay its message.",
+            "Read its story: a relay publishes it again, or it says that a replay is needed.",
             "#waiting",
         )
 

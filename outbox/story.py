@@ -12,6 +12,7 @@ from bson import ObjectId, Timestamp
 from redis.exceptions import RedisError
 
 from outbox import messages
+from outbox.cli.moments import show_seconds
 from outbox.clock import server_time
 from outbox.message import LENIENT, State
 from outbox.schema import Database, Document
@@ -21,8 +22,8 @@ from outbox.subjects import subject_id
 from outbox.topology import AnyRedis
 
 REDIS_SECONDS = 2.0
-MAX_BATCH = 10_000
-"""Entries that are looked through for the one of a message, at most."""
+PAGE = 1000
+"""Entries that one request reads: some milliseconds of Redis."""
 
 CLOCKS = timedelta(seconds=10)
 """How far the clocks of MongoDB and Redis may be apart when an entry is looked for by its time."""
@@ -41,12 +42,14 @@ class Step:
 class Delivery:
     """The message in Redis. `entry` is None when it is not found there: trimmed, deleted, lost, or not yet published.
 
-    Until it is delivered, `delivered` is False. While a worker has it, `consumer` is who, since `idle_seconds`, and
-    `deliveries` counts how often it was given out.
+    `searched`: all that could be its entry was looked through, so that what is not found is not there. Until it is
+    delivered, `delivered` is False. While a worker has it, `consumer` is who, since `idle_seconds`, and `deliveries`
+    counts how often it was given out.
     """
 
     known: bool
     entry: str | None = None
+    searched: bool = True
     delivered: bool = False
     consumer: str | None = None
     idle_seconds: float | None = None
@@ -98,16 +101,25 @@ class Story:
             return f"It was published, and what it is about is {self.file.get(subject.field)}: nobody waits for it now."
         if not delivery.known:
             return "It was published. Redis does not answer, so nobody knows who has it."
+        if delivery.entry is None and not delivery.searched:
+            return "It was published. Its entry was not found where it was looked for; outbox verify looks everywhere."
         if delivery.entry is None:
-            what = " Its file still waits: replay it." if self.wanted else ""
+            what = f" Its file still waits: {self._comes_again()}" if self.wanted else ""
             return f"It was published, and its entry is no longer in the stream.{what}"
         if not delivery.delivered:
             return "It stands in the stream, and no worker has been given it yet."
         if delivery.consumer is not None:
             return f"The worker {delivery.consumer} has it, and has not said that it is done."
         if self.wanted:
-            return "A worker acknowledged it, but its file still waits: it was dropped without a result. Replay it."
+            return f"A worker acknowledged it without a result, and its file still waits: {self._comes_again()}"
         return "A worker acknowledged it."
+
+    def _comes_again(self) -> str:
+        """A replay beside the relay's own rescue could let two workers do it."""
+        limit = self.stream.rescue_seconds if self.stream else 0
+        if limit:
+            return f"a relay publishes it again once {show_seconds(limit)} have passed since its publication."
+        return "replay it, once no worker has it any more."
 
 
 async def tell(database: Database, redis: AnyRedis, streams: Streams, message_id: ObjectId) -> Story:
@@ -168,9 +180,9 @@ async def _delivery(redis: AnyRedis, stream: Stream | None, message: Document) -
 
 
 async def _find_delivery(redis: AnyRedis, stream: Stream, message: Document) -> Delivery:
-    entry = await _find_entry(redis, stream.name, message)
+    entry, searched = await _find_entry(redis, stream.name, message)
     if entry is None:
-        return Delivery(known=True)
+        return Delivery(known=True, searched=searched)
     groups: list[dict[str, Any]] = await redis.xinfo_groups(stream.name)
     last = next((str(group["last-delivered-id"]) for group in groups if group["name"] == stream.group), "0-0")
     if _order(entry) > _order(last):
@@ -179,22 +191,38 @@ async def _find_delivery(redis: AnyRedis, stream: Stream, message: Document) -> 
     if not held:
         return Delivery(known=True, entry=entry, delivered=True)
     return Delivery(
-        True, entry, True, str(held[0]["consumer"]), held[0]["time_since_delivered"] / 1000, held[0]["times_delivered"]
+        True,
+        entry,
+        True,
+        True,
+        str(held[0]["consumer"]),
+        held[0]["time_since_delivered"] / 1000,
+        held[0]["times_delivered"],
     )
 
 
-async def _find_entry(redis: AnyRedis, stream: str, message: Document) -> str | None:
-    """The latest entry of the message: in its batch, or, if no batch tells, around the time of its publication."""
+async def _find_entry(redis: AnyRedis, stream: str, message: Document) -> tuple[str | None, bool]:
+    """The latest entry of the message: in its batch, or, if no batch tells, around the time of its publication.
+
+    And whether it would have been found if it were in the stream.
+    """
     batch, published = message.get("entries"), message.get("published_at")
     if isinstance(batch, dict) and batch.keys() >= {"first", "last"}:
-        first, last = str(batch["first"]), str(batch["last"])
+        first, last, certain = str(batch["first"]), str(batch["last"]), True
     elif isinstance(published, datetime):
         first, last = (str(int((published + shift).timestamp() * 1000)) for shift in (-CLOCKS, CLOCKS))
+        certain = False
     else:
-        return None
-    found: Any = await redis.xrange(stream, min=first, max=last, count=MAX_BATCH)
-    entries = [entry for entry, fields in found or [] if fields and fields.get("message_id") == str(message["_id"])]
-    return entries[-1] if entries else None
+        return None, False
+    latest = None
+    while True:  # until the caller's deadline
+        page: Any = await redis.xrange(stream, min=first, max=last, count=PAGE) or []
+        for entry, fields in page:
+            if fields and fields.get("message_id") == str(message["_id"]):
+                latest = str(entry)
+        if len(page) < PAGE:
+            return latest, certain
+        first = f"({page[-1][0]}"
 
 
 def _order(entry: str) -> tuple[int, int]:

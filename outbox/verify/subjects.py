@@ -38,7 +38,8 @@ async def subjects_wait_for_a_message(system: System) -> list[Finding]:
         if untold:
             findings.append(_untold(system, subject, untold[:KEPT]))
         if unsettled:
-            findings.append(_unsettled(system, subject, streams, unsettled[:KEPT]))
+            ids = unsettled[:KEPT]
+            findings.append(_unsettled(system, subject, ids, await _last_messages(system, streams, ids)))
     return findings
 
 
@@ -61,22 +62,26 @@ def _untold(system: System, subject: Subject, ids: list[Any]) -> Finding:
     )  # fmt: skip
 
 
-def _unsettled(system: System, subject: Subject, streams: list[Stream], ids: list[Any]) -> Finding:
+async def _last_messages(system: System, streams: list[Stream], ids: list[Any]) -> list[ObjectId]:
+    """Of each document, its last message: an older one would let the work be done once more."""
+    found = []
+    for id_ in ids:
+        query = {"key": str(id_), "stream": {"$in": [stream.name for stream in streams]}}
+        message = await system.database[OUTBOX].find_one(query, {"_id": 1}, sort=[("position", -1)])
+        found += [message["_id"]] if message else []
+    return found
+
+
+def _unsettled(system: System, subject: Subject, ids: list[Any], last: list[ObjectId]) -> Finding:
     async def again() -> int:
-        replayed = 0
-        for id_ in ids:
-            query = {"key": str(id_), "stream": {"$in": [stream.name for stream in streams]}}
-            last = await system.database[OUTBOX].find_one(query, {"_id": 1}, sort=[("position", -1)])
-            if last:
-                replayed += await replay.one(system.database, last["_id"], who=audit.me())
-        return replayed
+        return sum([await replay.one(system.database, message, who=audit.me()) for message in last])
 
     return Finding(
         "completed-but-waiting",
         f"{number(len(ids), f'document of {subject.collection} is', f'documents of {subject.collection} are')} "
         f"{subject.wanted!r}, although its messages are completed",
         "a worker completed the message and left the document as it was, or it was set back by hand: nothing will come",
-        f"outbox replay --key {ids[0]}", len(ids), named(ids), again,
+        f"outbox replay --id {last[0] if last else 'MESSAGE'}", len(ids), named(ids), again,
     )  # fmt: skip
 
 

