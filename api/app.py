@@ -21,7 +21,7 @@ from api.headers import SecurityHeaders
 from api.settings import ApiSettings
 from api.state import Gate, State
 from outbox.append import Outbox
-from outbox.connections import connect_mongo, connect_redis
+from outbox.connections import connect_mongo, connect_redis, open_database
 from outbox.settings import OutboxSettings
 from outbox.streams import FILE_STREAM
 
@@ -56,7 +56,7 @@ def create_app(settings: ApiSettings, outbox_settings: OutboxSettings) -> FastAP
             connect_mongo(outbox_settings) as mongo,
             connect_redis(outbox_settings, timeout_seconds=settings.api_probe_seconds) as redis,
         ):
-            database = mongo[outbox_settings.mongodb_database]
+            database = open_database(mongo, outbox_settings.mongodb_database)
             outbox = Outbox(streams, database=database.name, max_message_bytes=outbox_settings.outbox_max_message_bytes)
             gate = Gate(database, streams)
             try:

@@ -18,6 +18,7 @@ from pymongo import errors as mongo_errors
 from redis.asyncio.sentinel import MasterNotFoundError
 
 from outbox.outages import Trouble, classify
+from outbox.printable import printable
 
 MAX_DETAIL = 300
 
@@ -50,7 +51,7 @@ def explain(error: BaseException) -> Cause:
 
 def detail(error: BaseException) -> str:
     """What the driver says, in one line, without its settings, its view of all servers, and its own objects."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = printable(" ".join(str(error).split())) or type(error).__name__
     for mark in (" (configured timeouts", ", Timeout:", ", full error:", " : <redis.", ", lsid:"):
         text = text.partition(mark)[0]
     return text[:MAX_DETAIL]

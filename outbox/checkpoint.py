@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from redis.exceptions import NoScriptError
 from outbox.confirmation import Confirm
 from outbox.errors import LookAgain
 from outbox.leases import Progress
-from outbox.message import Message
+from outbox.message import MAX_ATTEMPTS, Message
 from outbox.streams import Partition, Stream, Streams, checkpoint_key, record_key
 from outbox.topology import AnyRedis
 
@@ -198,7 +199,7 @@ class Checkpoints:
             if status != "scanned":
                 raise LookAgain(f"{partition}: the checkpoint or the stream changed while the stream was searched")
             count, first, last, found = rest
-            sent = [one for pair in zip(found[::2], found[1::2], strict=True) if (one := _read_entry(*pair))]
+            sent = [one for pair in zip(found[::2], found[1::2], strict=True) if (one := read_sent(*pair))]
             yield sent, Range(first, last)
             if count < page:
                 return
@@ -229,5 +230,15 @@ def _read_messages(text: str) -> tuple[Sent, ...]:
     return tuple(Sent(ObjectId(id_), int(attempt)) for id_, attempt in pairs)
 
 
-def _read_entry(message: str, attempt: str) -> Sent | None:
-    return Sent(ObjectId(message), int(attempt)) if ObjectId.is_valid(message) and attempt.isdecimal() else None
+def read_sent(message: str, attempt: str) -> Sent | None:
+    """What an entry's fields `message_id` and `attempt` stand for. None: not written by a relay.
+
+    Just as a relay writes them. `int` takes digits of every script, and numbers that MongoDB cannot hold; whoever asked
+    it about one would fail.
+    """
+    if not (_ID.fullmatch(message) and _ATTEMPT.fullmatch(attempt) and int(attempt) <= MAX_ATTEMPTS):
+        return None
+    return Sent(ObjectId(message), int(attempt))
+
+
+_ID, _ATTEMPT = re.compile(r"[0-9a-f]{24}"), re.compile(r"[1-9][0-9]{0,9}")

@@ -11,7 +11,8 @@ from pymongo import AsyncMongoClient, MongoClient
 
 from outbox import topology
 from outbox.errors import SettingsError
-from outbox.schema import Document
+from outbox.message import LENIENT
+from outbox.schema import Database, Document
 from outbox.settings import OutboxSettings
 from outbox.topology import AnyRedis
 
@@ -76,6 +77,16 @@ def _files(uri: str) -> str:
     """The options that name files, as they are written in the address."""
     options = parse_qsl(uri.rpartition("?")[2])
     return ", ".join(f"{name}={value}" for name, value in options if name.lower().endswith("file"))
+
+
+def open_database(client: AsyncMongoClient[Document], name: str) -> Database:
+    """The outbox's database, whose documents can all be read: what others wrote into them cannot raise.
+
+    Texts that are not UTF-8 come with U+FFFD in place of what is wrong, and times that Python does not have as
+    `DatetimeMS`. A strict decoder would fail for a whole page because of one document. `client` itself stays strict:
+    handlers use it for documents of their own, which they may write back.
+    """
+    return client.get_database(name, codec_options=LENIENT)
 
 
 def connect_redis(settings: OutboxSettings, *, timeout_seconds: float = 5.0) -> AnyRedis:

@@ -10,10 +10,9 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from bson import ObjectId
 from redis.asyncio import RedisCluster
 
-from outbox.checkpoint import Script, Sent
+from outbox.checkpoint import Script, Sent, read_sent
 from outbox.cluster import Command
 from outbox.streams import Stream
 from outbox.topology import AnyRedis, on_one_connection
@@ -144,5 +143,4 @@ def _entries(stream: Stream, raws: Sequence[Raw]) -> list[Entry]:
 
 
 def _sent(fields: dict[str, str]) -> Sent | None:
-    id_, attempt = fields.get("message_id", ""), fields.get("attempt", "")
-    return Sent(ObjectId(id_), int(attempt)) if ObjectId.is_valid(id_) and attempt.isdecimal() else None
+    return read_sent(fields.get("message_id", ""), fields.get("attempt", ""))

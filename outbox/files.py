@@ -216,10 +216,15 @@ _LOST = "no byte came for so long that the upload was taken for abandoned and re
 
 
 def _read(document: Document) -> File:
-    values: dict[str, Any] = {name: document.get(name) for name in _FIELDS}
-    return File(id=document["_id"], version=int(document.get("version") or 0), **values)
+    """What is of another type than ours was written by another program, and counts as not known."""
+    values: dict[str, Any] = {
+        name: value if isinstance(value := document.get(name), type_) else None for name, type_ in _FIELDS.items()
+    }
+    version = document.get("version")
+    return File(id=document["_id"], version=version if isinstance(version, int) else 0, **values)
 
 
-_FIELDS = (
-    "filename", "folder_id", "content_type", "size", "sha256", "parsing", "created_at", "updated_at",
-)  # fmt: skip
+_FIELDS = {
+    "filename": str, "folder_id": str, "content_type": str, "size": int, "sha256": str, "parsing": str,
+    "created_at": datetime, "updated_at": datetime,
+}  # fmt: skip

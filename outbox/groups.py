@@ -9,6 +9,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
+from outbox.printable import printable
 from outbox.streams import Streams
 from outbox.topology import AnyRedis
 
@@ -19,7 +20,10 @@ SHOWN = 50
 
 @dataclass(frozen=True, slots=True)
 class Consumer:
-    """A worker by the name that it reads under. `idle_seconds`: since it last asked for work, or said it is done."""
+    """A worker by the name that it reads under, as it can be shown.
+
+    `idle_seconds`: since it last asked for work, or said it is done.
+    """
 
     name: str
     unacknowledged: int
@@ -65,6 +69,6 @@ async def _readers(redis: AnyRedis, stream: str, declared: str) -> Readers:
 async def _group(redis: AnyRedis, stream: str, group: dict[str, Any], declared: str) -> Group:
     name = str(group["name"])
     consumers: list[dict[str, Any]] = await redis.xinfo_consumers(stream, name)
-    read = [Consumer(str(c["name"]), int(c["pending"]), int(c["idle"]) / 1000) for c in consumers]
+    read = [Consumer(printable(str(c["name"])), int(c["pending"]), int(c["idle"]) / 1000) for c in consumers]
     read.sort(key=lambda consumer: consumer.idle_seconds)
-    return Group(name, name == declared, group.get("lag"), int(group["pending"]), tuple(read[:SHOWN]))
+    return Group(printable(name), name == declared, group.get("lag"), int(group["pending"]), tuple(read[:SHOWN]))

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from redis.exceptions import ResponseError
 
+from outbox.printable import printable, shell_word
 from outbox.schema import Document
 from outbox.streams import Stream
 from outbox.topology import AnyRedis
@@ -42,21 +43,23 @@ class Holding:
     @property
     def command(self) -> str:
         """What frees the oldest of them. In the stream's own group, it gives them to another consumer to work on."""
+        where = f"{self.stream} {shell_word(self.group)}"
         if self.own:
-            milliseconds = int(self.idle_seconds * 1000)
-            return f"redis-cli XAUTOCLAIM {self.stream} {self.group} ANOTHER_CONSUMER {milliseconds} {self.first}"
-        return f"redis-cli XACK {self.stream} {self.group} {self.first}"
+            return f"redis-cli XAUTOCLAIM {where} ANOTHER_CONSUMER {int(self.idle_seconds * 1000)} {self.first}"
+        return f"redis-cli XACK {where} {self.first}"
 
     def __str__(self) -> str:
         what = "1 entry" if self.entries == 1 else f"{self.entries} entries"
         return (
-            f"consumer {self.consumer!r} of group {self.group!r} has held {what} of stream {self.stream!r} for up to "
-            f"{self.idle_seconds:.0f} s without a sign of life, and nothing behind {self.first} can be trimmed"
+            f"consumer '{printable(self.consumer)}' of group '{printable(self.group)}' has held {what} of stream "
+            f"{self.stream!r} for up to {self.idle_seconds:.0f} s without a sign of life, and nothing behind "
+            f"{self.first} can be trimmed"
         )
 
     def as_json(self) -> Document:
         return {
-            "stream": self.stream, "group": self.group, "consumer": self.consumer, "entries": self.entries,
+            "stream": self.stream, "group": printable(self.group),
+            "consumer": printable(self.consumer), "entries": self.entries,
             "first": self.first, "idle_seconds": round(self.idle_seconds, 1), "command": self.command,
         }  # fmt: skip
 

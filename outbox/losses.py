@@ -11,7 +11,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 
 from outbox.checkpoint import Range, Sent
 from outbox.leases import Held, Progress
-from outbox.message import LENIENT, State
+from outbox.message import LENIENT, State, is_ours
 from outbox.schema import OUTBOX, Database, Document
 from outbox.settled import NEEDED, settled
 from outbox.streams import Partition, Streams
@@ -96,7 +96,7 @@ class Losses:
             return None
         subject = self._streams[held.lease.partition.stream].subject
         done = await settled(self._database, subject, page, session)
-        again = [message["_id"] for message in page if message["_id"] not in done]
+        again = [message["_id"] for message in page if not (is_ours(message) and message["_id"] in done)]
         async with held.writing():
             recovered = await self._messages.update_many(
                 {"_id": {"$in": again}, **published, **held.in_time()}, _TAKE_BACK, session=session
@@ -109,12 +109,17 @@ class Losses:
         return Taken(recovered.modified_count, completed.modified_count)
 
 
+def _number(field: str) -> Document:
+    """0 for what is no number: one document that was written around the library would fail the update of all."""
+    return {"$cond": [{"$isNumber": field}, field, 0]}
+
+
 _TAKE_BACK: list[Document] = [
     {
         "$set": {
             "state": State.PENDING.value,
-            "attempts": {"$max": [0, {"$subtract": ["$attempts", 1]}]},
-            "recovered": {"$add": [{"$ifNull": ["$recovered", 0]}, 1]},
+            "attempts": {"$max": [0, {"$subtract": [_number("$attempts"), 1]}]},
+            "recovered": {"$add": [_number("$recovered"), 1]},
             "recovered_at": "$$NOW",
         }
     }

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from bson import Binary, Code, ObjectId, Timestamp, decode, encode
+from bson import Binary, Code, Int64, ObjectId, Timestamp, decode, encode
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import BSONError
 
 from outbox.errors import InvalidMessage
+from outbox.printable import printable
 from outbox.streams import Stream
 
 SCHEMA_VERSION = 1
@@ -185,6 +187,23 @@ LENIENT: CodecOptions[dict[str, Any]] = CodecOptions(
 """Reads what a strict decoder refuses: a message that was written around the library is the one to look at."""
 
 
+def is_ours(document: Mapping[str, Any]) -> bool:
+    """Whether what was read of a published message has the types that this library gives it.
+
+    One that has not was written around the library. No relay has published it, and nothing can be looked up by it.
+    """
+    id_, key, attempts = document["_id"], document.get("key", ""), document.get("attempts", 0)
+    if not isinstance(id_, ObjectId) or not isinstance(key, str) or type(attempts) not in (int, Int64):
+        return False
+    entries = document.get("entries")
+    return entries is None or (
+        isinstance(entries, dict) and all(_ENTRY.fullmatch(str(entries.get(name))) for name in ("first", "last"))
+    )
+
+
+_ENTRY = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
+
+
 def _check_key(key: object) -> str:
     if not isinstance(key, str) or not key:
         raise InvalidMessage(f"key must be a non-empty string, such as the file's id, not {key!r:.80}")
@@ -208,20 +227,24 @@ def _check_pairs(kind: str, pairs: object) -> int:
         raise InvalidMessage(f"{kind}s must be a mapping of strings to strings, not {type(pairs).__name__}")
     if len(pairs) > MAX_FIELDS:
         raise InvalidMessage(f"more than {MAX_FIELDS} {kind}s: put the data where the worker can look it up")
+    if pairs.keys() >= {"$ref", "$id"}:
+        raise InvalidMessage(f"{kind}s named $ref and $id together are read as a reference: use other names")
     size = 0
     for name, value in pairs.items():
         if not isinstance(name, str) or not name:
             raise InvalidMessage(f"{kind} name {name!r:.80} must be a non-empty string")
+        if "\0" in name:
+            raise InvalidMessage(f"{kind} name {name!r:.80} has a NUL byte, and MongoDB takes none in a name")
         if name in RESERVED:
             raise InvalidMessage(f"{kind} {name!r} is added by the relay: use another name")
         if not isinstance(value, str) or isinstance(value, Code):
             raise InvalidMessage(
                 f"{kind} {name!r} is {_a(value)}: stream entries hold strings only, so pass str(...) or JSON"
             )
-        name_bytes = len(_utf8(f"{kind} name", name))
+        name_bytes = len(_utf8(f"{kind} name {printable(name)[:40]!r}", name))
         if name_bytes > MAX_NAME_BYTES:
             raise InvalidMessage(f"{kind} name {name[:40]!r}… is longer than {MAX_NAME_BYTES} bytes")
-        size += name_bytes + len(_utf8(f"{kind} {name!r}", value))
+        size += name_bytes + len(_utf8(f"{kind} {name[:MAX_NAME_BYTES]!r}", value))
     return size
 
 

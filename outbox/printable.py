@@ -7,6 +7,7 @@ act on a terminal, and marks of direction reorder a line.
 
 from __future__ import annotations
 
+import shlex
 import unicodedata
 
 _ESCAPED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -25,6 +26,14 @@ def printable(text: str, *, keep_lines: bool = False) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(_shown(character, keep_lines) for character in text)
+
+
+def shell_word(text: str) -> str:
+    """`text` as one word of a shell's command line, for advice that names what others have named."""
+    if printable(text) == text:
+        return shlex.quote(text)
+    raw = text.encode(errors="surrogateescape")
+    return "$'" + "".join(chr(b) if 32 <= b < 127 and b not in b"'\\" else f"\\x{b:02x}" for b in raw) + "'"
 
 
 def _shown(character: str, keep_lines: bool) -> str:

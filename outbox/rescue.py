@@ -28,7 +28,7 @@ from outbox.consumer.completion import Standing, look
 from outbox.entries import Entries, Entry, Holder
 from outbox.errors import InvalidMessage
 from outbox.held import Holding
-from outbox.message import LENIENT, State
+from outbox.message import LENIENT, State, is_ours
 from outbox.schema import OUTBOX, Database, Document
 from outbox.settled import NEEDED, settled
 from outbox.streams import Partition, Stream, Subject
@@ -112,7 +112,7 @@ class Rescue:
     async def _decide(self, stream: Stream, entries: Sequence[Entry], reason: str) -> Found:
         found = Found()
         ids = [entry.sent.id for entry in entries if entry.sent]
-        stored = {m["_id"]: m async for m in self._messages.find({"_id": {"$in": ids}}, _NEEDED)}
+        stored = {m["_id"]: m async for m in self._messages.find({"_id": {"$in": ids}}, _NEEDED) if is_ours(m)}
         done = await settled(self._database, stream.subject, list(stored.values()))
         for start in range(0, len(entries), TOGETHER):
             # Several at a time: each waits for the disks of a majority.
@@ -167,6 +167,8 @@ class Rescue:
         cursor = self._messages.find(published, _NEEDED, batch_size=PAGE).sort("batch").hint("published")
         async with cursor:
             async for message in cursor:
+                if not is_ours(message):
+                    continue
                 page.append(message)
                 if len(page) == PAGE:
                     due = [m for m in page if _due(m, limit, delivered)]

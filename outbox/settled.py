@@ -16,7 +16,7 @@ from bson import Timestamp
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import OperationFailure
 
-from outbox.message import State
+from outbox.message import State, is_ours
 from outbox.schema import OUTBOX, Database, Document
 from outbox.streams import Streams, Subject
 from outbox.subjects import subject_id
@@ -42,10 +42,10 @@ async def settled(
     was just before each of them. It remembers some minutes (`minSnapshotHistoryWindowInSeconds`, 300 by default); a
     message about which it does not remember enough counts as not settled.
     """
+    messages = [message for message in messages if is_ours(message)]
     if subject is None or not messages:
         return set()
-    keys = {key for message in messages if (key := message.get("key")) is not None and isinstance(key, str)}
-    left = await left_wanted(database, subject, keys, session)
+    left = await left_wanted(database, subject, {message.get("key", "") for message in messages}, session)
     done = {message["_id"] for message in messages if message.get("key") in left}
     return done | await _settled_before(database, subject, [m for m in messages if m["_id"] not in done], session)
 
@@ -118,6 +118,8 @@ def _moments(newer: Sequence[Document]) -> Mapping[Timestamp, set[str]]:
     moments: dict[Timestamp, set[str]] = {}
     moment: Timestamp | None = None
     for message in newer:
+        if not isinstance(message["key"], str) or not isinstance(message["position"], Timestamp):
+            continue  # to MongoDB, a list equals whatever is in it
         position, keys = message["position"], {message["key"]}
         if moment and (position.time, position.inc + 1) == (moment.time, moment.inc):
             keys |= moments.pop(moment)

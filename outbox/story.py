@@ -15,6 +15,7 @@ from outbox import messages
 from outbox.cli.moments import show_seconds
 from outbox.clock import server_time
 from outbox.message import LENIENT, State
+from outbox.printable import printable
 from outbox.schema import Database, Document
 from outbox.settled import settled
 from outbox.streams import Stream, Streams
@@ -195,7 +196,7 @@ async def _find_delivery(redis: AnyRedis, stream: Stream, message: Document) -> 
         entry,
         True,
         True,
-        str(held[0]["consumer"]),
+        printable(str(held[0]["consumer"])),
         held[0]["time_since_delivered"] / 1000,
         held[0]["times_delivered"],
     )

@@ -21,6 +21,12 @@ def subject_id(key: object) -> object:
     return ObjectId(key) if isinstance(key, str) and ObjectId.is_valid(key) else key
 
 
+def key_of(message: Document) -> str:
+    """Its key, or "" when what stands there is none: then it is about nothing that could be looked up."""
+    key = message.get("key")
+    return key if isinstance(key, str) else ""
+
+
 def waiting(subject: Subject, key: object) -> Document:
     """Matches the subject of `key` while it still waits for a result."""
     return {"_id": subject_id(key), subject.field: subject.wanted}

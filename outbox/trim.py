@@ -17,6 +17,7 @@ from itertools import takewhile
 
 from outbox.checkpoint import Script
 from outbox.message import State
+from outbox.printable import printable, shell_word
 from outbox.schema import OUTBOX, Database, Document
 from outbox.streams import Partition, Stream
 from outbox.topology import AnyRedis
@@ -49,15 +50,13 @@ class Straggler:
         return self.ignored or self.silent_seconds >= ABANDONED_SECONDS
 
     def __str__(self) -> str:
+        which = f"group '{printable(self.group)}' of stream {self.stream!r} does nothing"
         if self.ignored:
-            return (
-                f"group {self.group!r} of stream {self.stream!r} does nothing, and is ignored: entries that it has not "
-                "read are trimmed, as ignore_groups_after_seconds says"
-            )
+            return f"{which}, and is ignored (ignore_groups_after_seconds): entries that it has not read are trimmed"
         return (
-            f"group {self.group!r} of stream {self.stream!r} does nothing, so that no entry can be trimmed and Redis "
-            f"fills up. Start its consumers; or, if nobody needs it, XGROUP DESTROY {self.stream} {self.group}; or "
-            "declare ignore_groups_after_seconds"
+            f"{which}, so that no entry can be trimmed and Redis fills up. Start its consumers; or, if nobody needs "
+            f"it, redis-cli XGROUP DESTROY {self.stream} {shell_word(self.group)}; or declare "
+            "ignore_groups_after_seconds"
         )
 
 

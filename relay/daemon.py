@@ -17,7 +17,7 @@ from pymongo.errors import PyMongoError
 
 from outbox import changes, downtime
 from outbox.checkpoint import Checkpoints
-from outbox.connections import connect_mongo, connect_redis
+from outbox.connections import connect_mongo, connect_redis, open_database
 from outbox.leases import Lease, Leases
 from outbox.losses import Losses
 from outbox.rescue import Rescue
@@ -89,7 +89,7 @@ class Relay:
             connect_mongo(self._outbox_settings) as client,
             connect_redis(self._outbox_settings) as redis,
         ):
-            database: Database = client[self._outbox_settings.mongodb_database]
+            database: Database = open_database(client, self._outbox_settings.mongodb_database)
             store = Store(database)
             ping: dict[str, Probe] = {"mongodb": partial(client.admin.command, "ping"), "redis": redis.ping}
             outages = Outages(ping, store.count_pending, partial(downtime.record, database))
@@ -106,7 +106,7 @@ class Relay:
                 outages.close()
 
     async def _serve(self, client: AsyncMongoClient[Document], redis: AnyRedis, store: Store, outages: Outages) -> None:
-        settings, database = self._settings, client[self._outbox_settings.mongodb_database]
+        settings, database = self._settings, open_database(client, self._outbox_settings.mongodb_database)
         leases = Leases(database, self._streams, self._me, seconds=settings.relay_lease_seconds)
         # Whoever waits for the outbox to be empty does not wait for workers.
         checkpoints = Checkpoints(redis, self._streams, settings.relay_confirm, bounded=not self._until_empty)

@@ -16,6 +16,7 @@ from api.headers import OWN_PAGES
 from outbox import message, messages
 from outbox.cli import moments
 from outbox.clock import as_text
+from outbox.printable import printable
 
 HERE = Path(__file__).parent
 REGIONS = ("verdict", "flow", "waiting", "streams", "partitions", "timeline", "jobs")
@@ -32,6 +33,11 @@ def _when(value: object) -> str:
     return moments.show(value) if isinstance(value, datetime) else "–"
 
 
+def _printable(value: Any) -> Any:
+    """What a page can hold: a name in Redis may be bytes that have no UTF-8 form. Regions were made so before."""
+    return printable(value, keep_lines=True) if isinstance(value, str) and not hasattr(value, "__html__") else value
+
+
 def _lasting(seconds: float | None) -> str:
     return "–" if seconds is None else moments.show_seconds(max(0.0, seconds))
 
@@ -40,7 +46,7 @@ def _lasting(seconds: float | None) -> str:
 # message that was written around the library is the one to look at.
 _templates = Environment(
     loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=ChainableUndefined, trim_blocks=True,
-    lstrip_blocks=True,
+    lstrip_blocks=True, finalize=_printable,
 )  # fmt: skip
 _templates.filters |= {
     "number": _number, "when": _when, "lasting": _lasting, "iso": as_text, "plain": messages.plain,

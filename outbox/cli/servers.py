@@ -12,7 +12,7 @@ from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
 from outbox import causes
-from outbox.connections import connect_mongo, connect_redis
+from outbox.connections import connect_mongo, connect_redis, open_database
 from outbox.errors import OutboxError, Unreachable
 from outbox.outages import Trouble, classify, server_of
 from outbox.schema import Database, Document
@@ -53,7 +53,9 @@ async def _run(command: Callable[[Servers], Awaitable[T]], settings: OutboxSetti
         connect_redis(settings, timeout_seconds=SECONDS) as redis,
     ):
         try:
-            return await command(Servers(settings, streams, mongo, mongo[settings.mongodb_database], redis))
+            return await command(
+                Servers(settings, streams, mongo, open_database(mongo, settings.mongodb_database), redis)
+            )
         except (PyMongoError, RedisError) as error:
             raise _without_driver(error, settings) from error
 

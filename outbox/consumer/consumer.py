@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 
-from outbox.connections import connect_mongo, connect_mongo_sync, connect_redis
+from outbox.connections import connect_mongo, connect_mongo_sync, connect_redis, open_database
 from outbox.consumer.failures import TooManyLeft
 from outbox.consumer.hand import Hand
 from outbox.consumer.handler import Handler
@@ -25,6 +25,7 @@ from outbox.consumer.patience import OutOfTime, Patience
 from outbox.consumer.settlement import End, Settlement
 from outbox.consumer.work import Work
 from outbox.entries import OURS, Entries, Entry
+from outbox.printable import printable
 from outbox.priorities import Turns
 from outbox.settings import OutboxSettings
 from outbox.streams import Priority, Stream
@@ -133,7 +134,7 @@ class Consumer:
                 partial(connect_mongo_sync, self._settings),
                 threads=self._concurrency,
             )
-            database = client[self._settings.mongodb_database]
+            database = open_database(client, self._settings.mongodb_database)
             self._settlement = Settlement(database, self._work, self._patience, self._stop, self._late)
             names = [stream.name for stream in self._streams]
             log.info("worker started", consumer=self.name, streams=names, concurrency=self._concurrency)
@@ -272,7 +273,7 @@ class Consumer:
                 free = [id_ for id_ in ids if (stream, id_) not in self._hands][: room - len(found)]
                 taken = await self._entries.claim(stream, free, idle_seconds=idle)
                 if taken and not own:
-                    log.info("took over", entries=len(taken), stream=stream.name, silent=holder.name)
+                    log.info("took over", entries=len(taken), stream=stream.name, silent=printable(holder.name))
                 found += taken
         if len(found) < room:
             lane.claims_at = time.monotonic() + self._silent_seconds / 3 * random.uniform(0.8, 1.2)

@@ -14,7 +14,7 @@ from typing import Any
 from bson import ObjectId
 from redis.exceptions import ResponseError
 
-from outbox.message import State
+from outbox.message import State, is_ours
 from outbox.replay import Selection, replay
 from outbox.schema import OUTBOX, Document
 from outbox.settled import NEEDED, settled
@@ -94,6 +94,8 @@ async def _published(system: System, stream: Stream) -> AsyncIterator[list[Docum
     found = system.database[OUTBOX].find(query, _FIELDS, batch_size=PAGE).hint("published")
     page: list[Document] = []
     async for message in found:
+        if not is_ours(message):
+            continue
         page.append(message)
         if len(page) == PAGE:
             yield await _wanted(system, stream, page)
@@ -183,7 +185,7 @@ async def _still_wanted(system: System, stream: Stream, messages: list[Document]
         {"_id": m["_id"], "state": State.PUBLISHED.value, "attempts": m.get("attempts"), "tag": m.get("tag")}
         for m in messages
     ]
-    found = [each async for each in system.database[OUTBOX].find({"$or": same}, NEEDED)]
+    found = [each async for each in system.database[OUTBOX].find({"$or": same}, NEEDED) if is_ours(each)]
     return {each["_id"] for each in await _wanted(system, stream, found)}
 
 

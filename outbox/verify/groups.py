@@ -8,6 +8,7 @@ from redis.exceptions import ResponseError
 
 from outbox import held
 from outbox.held import Holding
+from outbox.printable import printable, shell_word
 from outbox.streams import Stream
 from outbox.verify.findings import Finding, System
 
@@ -31,7 +32,8 @@ async def groups(system: System) -> list[Finding]:
         for group in found:
             findings += await _group(system, stream, group)
         named = {finding.examples[0] for finding in findings}
-        findings += [_held(holding) for holding in await held.collect(redis, stream) if holding.consumer not in named]
+        holdings = await held.collect(redis, stream)
+        findings += [_held(holding) for holding in holdings if printable(holding.consumer) not in named]
     return findings
 
 
@@ -40,7 +42,8 @@ def _held(holding: Holding) -> Finding:
         "held-entries", str(holding),
         "its consumer failed, or was started again, and reads only what is new. A relay publishes what the stream's "
         "own group holds once more after rescue_seconds, if the stream has any; what another group holds stays",
-        holding.command, count=holding.entries, examples=(f"{holding.group} {holding.consumer} {holding.first}",),
+        holding.command, count=holding.entries,
+        examples=(printable(f"{holding.group} {holding.consumer} {holding.first}"),),
     )  # fmt: skip
 
 
@@ -48,29 +51,29 @@ async def _group(system: System, stream: Stream, group: dict[str, Any]) -> list[
     redis: Any = system.redis
     consumers = await redis.xinfo_consumers(stream.name, group["name"])
     limit = system.idle.total_seconds() * 1000
-    hours = system.idle.total_seconds() / 3600
+    name, hours = printable(group["name"]), system.idle.total_seconds() / 3600
     behind = group["pending"] or group.get("lag") or group.get("lag") is None
     awake = min((consumer["idle"] for consumer in consumers), default=None)
     if behind and awake is not None and awake > limit:
         ours = group["name"] == stream.group
         return [
             Finding(
-                "idle-group", f"group {group['name']} has done nothing with {stream.name} for {hours:g} hours",
+                "idle-group", f"group {name} has done nothing with {stream.name} for {hours:g} hours",
                 "its workers are away, and entries wait for them" if ours else
                 "entries that it has not acknowledged cannot be trimmed: if nobody needs it any more, they fill Redis",
-                "start its workers" if ours else f"redis-cli XGROUP DESTROY {stream.name} {group['name']}",
-                examples=(f"{stream.name} {group['name']}",),
+                "start its workers" if ours else f"redis-cli XGROUP DESTROY {stream.name} {shell_word(group['name'])}",
+                examples=(f"{stream.name} {name}",),
             )
         ]  # fmt: skip
     stuck = [consumer for consumer in consumers if consumer["pending"] and consumer["idle"] > limit]
     return [
         Finding(
             "idle-consumer",
-            f"consumer {consumer['name']} of {group['name']} has {consumer['pending']} entries of {stream.name} in "
+            f"consumer {printable(consumer['name'])} of {name} has {consumer['pending']} entries of {stream.name} in "
             f"flight, and has done nothing for {hours:g} hours",
             "it died with them, or is still working on one. A relay rescues them after the stream's rescue_seconds",
-            f"redis-cli XAUTOCLAIM {stream.name} {group['name']} ANOTHER {int(limit)} 0",
-            count=consumer["pending"], examples=(consumer["name"],),
+            f"redis-cli XAUTOCLAIM {stream.name} {shell_word(group['name'])} ANOTHER {int(limit)} 0",
+            count=consumer["pending"], examples=(printable(consumer["name"]),),
         )
         for consumer in stuck
     ]  # fmt: skip

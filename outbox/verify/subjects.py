@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
 from bson import ObjectId
@@ -14,6 +14,7 @@ from outbox.message import State
 from outbox.reparse import reparse
 from outbox.schema import FILES, OUTBOX, Document
 from outbox.streams import FILE_STREAM, Stream, Subject
+from outbox.subjects import key_of, subject_id
 from outbox.verify.findings import KEPT, Finding, System, named, number
 
 PAGE = 500
@@ -30,9 +31,9 @@ async def subjects_wait_for_a_message(system: System) -> list[Finding]:
         async for page in _pages(system, subject.collection, waiting):
             nothing, completed = await _without_open(system, [each["_id"] for each in page], streams)
             # Read after the messages: a worker that completes one settles the file with it, or before.
-            still = await _still_wait(system, subject, nothing | completed)
-            untold += sorted(nothing & still, key=str)
-            unsettled += sorted(completed & still, key=str)
+            still = await _still_wait(system, subject, (nothing | completed).values())
+            untold += [id_ for key, id_ in sorted(nothing.items()) if key in still]
+            unsettled += [id_ for key, id_ in sorted(completed.items()) if key in still]
             if len(untold) >= KEPT or len(unsettled) >= KEPT:
                 break
         if untold:
@@ -95,9 +96,8 @@ async def messages_have_a_subject(system: System) -> list[Finding]:
         for states, found in ((_NOT_SENT, unsent), ([State.DEAD.value], buried)):
             query = {"state": {"$in": states}, "stream": stream.name, "created_at": {"$not": {"$gte": system.settled}}}
             async for page in _pages(system, OUTBOX, query, key=1):
-                keys = [each.get("key") for each in page]
-                there = await _there(system, stream.subject, keys)
-                found += [each["_id"] for each in page if str(each.get("key")) not in there]
+                there = await _there(system, stream.subject, [key_of(each) for each in page])
+                found += [each["_id"] for each in page if str(subject_id(key_of(each))) not in there]
                 if len(found) >= KEPT:
                     break
     findings = []
@@ -145,8 +145,8 @@ async def dead_keep_nobody_waiting(system: System) -> list[Finding]:
             continue
         query = {"state": State.DEAD.value, "stream": stream.name, "died_at": {"$not": {"$gte": system.settled}}}
         async for page in _pages(system, OUTBOX, query, key=1):
-            still = await _still_wait(system, stream.subject, {_id_of(each.get("key")) for each in page})
-            suspects = [each["_id"] for each in page if _id_of(each.get("key")) in still]
+            still = await _still_wait(system, stream.subject, [subject_id(key_of(each)) for each in page])
+            suspects = [each["_id"] for each in page if str(subject_id(key_of(each))) in still]
             # Looked at again: it may just have been retried, and so its file was queued.
             dead_still = {"_id": {"$in": suspects}, "state": State.DEAD.value}
             waiting += [each["_id"] async for each in system.database[OUTBOX].find(dead_still, {"_id": 1})]
@@ -184,26 +184,25 @@ async def _pages(system: System, collection: str, query: Document, **fields: int
         yield page
 
 
-async def _without_open(system: System, ids: Sequence[Any], streams: list[Stream]) -> tuple[set[Any], set[Any]]:
-    """Of these subjects, those without any message, and those whose messages are all completed."""
+async def _without_open(
+    system: System, ids: Sequence[Any], streams: list[Stream]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Of these subjects, those without any message, and those whose messages are all completed; by their keys."""
+    by_key = {str(id_): id_ for id_ in ids}
     states: defaultdict[str, set[str]] = defaultdict(set)
-    query = {"key": {"$in": [str(id_) for id_ in ids]}, "stream": {"$in": [stream.name for stream in streams]}}
+    query = {"key": {"$in": list(by_key)}, "stream": {"$in": [stream.name for stream in streams]}}
     async for message in system.database[OUTBOX].find(query, {"_id": 0, "key": 1, "state": 1}):
-        states[message["key"]].add(message["state"])
-    nothing = {id_ for id_ in ids if str(id_) not in states}
-    completed = {id_ for id_ in ids if str(id_) in states and not states[str(id_)] & set(_OPEN)}
+        states[key_of(message)].add(str(message.get("state")))
+    nothing = {key: id_ for key, id_ in by_key.items() if key not in states}
+    completed = {key: id_ for key, id_ in by_key.items() if key in states and not states[key] & set(_OPEN)}
     return nothing, completed
 
 
-async def _still_wait(system: System, subject: Subject, ids: set[Any]) -> set[Any]:
+async def _still_wait(system: System, subject: Subject, ids: Iterable[Any]) -> set[str]:
     query = {"_id": {"$in": list(ids)}, subject.field: subject.wanted}
-    return {each["_id"] async for each in system.database[subject.collection].find(query, {"_id": 1})}
-
-
-async def _there(system: System, subject: Subject, keys: Sequence[object]) -> set[str]:
-    query = {"_id": {"$in": [_id_of(key) for key in keys]}}
     return {str(each["_id"]) async for each in system.database[subject.collection].find(query, {"_id": 1})}
 
 
-def _id_of(key: object) -> object:
-    return ObjectId(key) if isinstance(key, str) and ObjectId.is_valid(key) else key
+async def _there(system: System, subject: Subject, keys: Sequence[str]) -> set[str]:
+    query = {"_id": {"$in": [subject_id(key) for key in keys]}}
+    return {str(each["_id"]) async for each in system.database[subject.collection].find(query, {"_id": 1})}

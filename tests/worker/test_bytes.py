@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
+from outbox.checkpoint import read_sent
 from outbox.consumer import Message
 from tests.waiting import eventually
 from tests.worker.workshop import Workshop
@@ -58,3 +60,44 @@ async def test_a_group_and_a_consumer_of_others_keep_their_names(workshop: Works
         await eventually(lambda: workshop.in_state("completed", id_))
     found = await redis.xinfo_consumers(workshop.stream.name, group)
     assert [(one["name"].encode(errors="surrogateescape"), one["pending"]) for one in found] == [(consumer, 1)]
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    ["9" * 400, "9" * 5000, f"{2**63}", "2147483648", "²", "٣", "１", "-1", "+1", "0", "01", " 1", "1_0", ""],
+)
+def test_an_attempt_that_no_relay_writes_stands_for_nothing(attempt: str) -> None:
+    assert read_sent("507f1f77bcf86cd799439011", attempt) is None
+    assert read_sent("507f1f77bcf86cd799439011", "2147483647") is not None
+
+
+@pytest.mark.parametrize(
+    "id_",
+    ["", "507f1f77bcf86cd79943901", "507f1f77bcf86cd79943901\n", "507F1F77BCF86CD799439011", "q" * 12, "\udcff" * 24],
+)
+def test_an_id_that_no_relay_writes_stands_for_nothing(id_: str) -> None:
+    assert read_sent(id_, "1") is None
+
+
+async def test_a_relay_that_searches_the_stream_passes_over_odd_entries(workshop: Workshop) -> None:
+    (id_,) = await workshop.publish("a")
+    redis, name = workshop.world.redis, workshop.stream.name
+    await redis.xadd(name, ODD)
+    await redis.xadd(name, {"message_id": str(id_), "attempt": "9" * 30})
+    await redis.delete(workshop.stream.checkpoint_key(0))
+    reconciled = (await (await workshop.world.owner("b")).drain()).reconciled
+    assert reconciled
+    assert (reconciled.kept, reconciled.recovered) == (1, 0)
+
+
+@pytest.mark.parametrize("name", [b"a\0b", b"\0", b"", b"n" * 200])
+async def test_a_name_that_mongodb_does_not_take_is_acknowledged_and_named(workshop: Workshop, name: bytes) -> None:
+    (id_,) = await workshop.publish("a")
+    fields: dict[Any, Any] = {name: b"value"}
+    odd = await workshop.world.redis.xadd(workshop.stream.name, fields)
+    parse.database = workshop.settings.mongodb_database  # type: ignore[attr-defined]
+    with capture_logs() as logs:
+        async with workshop.working(parse):
+            await eventually(lambda: workshop.in_state("completed", id_))
+            await eventually(workshop.all_acknowledged)
+    assert [line["log_level"] for line in logs if line.get("entry") == odd] == ["warning"]

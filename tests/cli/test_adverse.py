@@ -1,0 +1,208 @@
+"""Whatever others write into the stream or the database, everything goes on, and each good message is handled once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import traceback
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any
+
+import httpx
+import pytest
+from bson import ObjectId
+from pymongo import AsyncMongoClient
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+from structlog.testing import capture_logs
+
+from api.app import create_app
+from api.settings import ApiSettings
+from outbox import Outbox
+from outbox.consumer import Consumer, Message
+from outbox.schema import Database, Document
+from outbox.settings import OutboxSettings, load
+from relay.daemon import Relay
+from relay.settings import RelaySettings
+from tests.adverse import Adverse, broken
+from tests.cli.conftest import Cli
+from tests.waiting import eventually
+from tests.worker.processes import at_work
+
+SEEDS = range(int(os.environ.get("ADVERSE_FROM", 0)), int(os.environ.get("ADVERSE_TO", 3)))
+NAME, GROUP = "file_parsing_queue", "file_parsers"
+STREAM = {
+    "name": NAME, "group": GROUP, "partitions": 1, "rescue_seconds": 1,
+    "subject": {"collection": "files", "field": "parsing", "wanted": "queued"},
+}  # fmt: skip
+READING = [
+    ["status"], ["verify"], ["migrate", "--dry-run"], ["dead", "list"], ["audit"], ["jobs", "list"],
+    ["replay", "--since", "1h", "--dry-run", "--yes"],
+]  # fmt: skip
+PAGES = [
+    "/queue", "/health/ready", "/health/live", "/outbox/stats", "/outbox/messages?limit=500", "/files", "/metrics",
+    "/outbox/replays", "/outbox/audit", "/dashboard", "/dashboard/dead", "/dashboard/search?state=dead",
+    "/dashboard/search?q=f", "/dashboard/replay", "/dashboard/audit",
+]  # fmt: skip
+
+
+@pytest.fixture
+def settings(bare: Cli, monkeypatch: pytest.MonkeyPatch) -> OutboxSettings:
+    monkeypatch.setenv("OUTBOX_STREAMS", json.dumps([STREAM]))
+    assert bare("init").code == 0
+    return load(OutboxSettings)
+
+
+class Wild:
+    """A stream and a database that anybody writes to."""
+
+    def __init__(self, seed: int, db: Database, redis: Redis, settings: OutboxSettings) -> None:
+        self.adverse = Adverse(seed)
+        self.db = db
+        self.redis: Any = redis
+        self.settings = settings
+        self.good: list[ObjectId] = []
+        self.faults: list[str] = []
+
+    async def append(self, count: int) -> None:
+        outbox = Outbox(self.settings.streams, database=self.db.name)
+        for _ in range(count):
+            async with self.db.client.start_session() as session, await session.start_transaction():
+                file = ObjectId()
+                await self.db.files.insert_one({"_id": file, "parsing": "queued", "filename": "a.pdf"}, session=session)
+                self.good.append(await outbox.append(session, NAME, {"file_id": str(file)}, key=str(file)))
+
+    async def entries(self, count: int) -> None:
+        for _ in range(count):
+            await self.redis.execute_command("XADD", NAME, "*", *self.adverse.entry(self.good))
+
+    async def readers(self, count: int) -> None:
+        """Groups of others, and consumers of them and of our own group, some of which hold what they were given."""
+        groups: list[bytes] = [GROUP.encode()]
+        for _ in range(count):
+            groups.append(self.adverse.group())
+            with suppress(ResponseError):  # it is there already
+                await self.redis.execute_command("XGROUP", "CREATE", NAME, groups[-1], "0")
+        for _ in range(count):
+            group, consumer = self.adverse.random.choice(groups), self.adverse.consumer()
+            await self.redis.execute_command("XREADGROUP", "GROUP", group, consumer, "COUNT", 3, "STREAMS", NAME, ">")
+
+    async def documents(self, count: int) -> None:
+        messages: Any = self.db.outbox
+        for _ in range(count):
+            await messages.insert_one(self.adverse.document(NAME), bypass_document_validation=True)
+        files: Any = self.db.files
+        for parsing in ("queued", "parsing start", "parsed", "QQQQ"):
+            await files.insert_one(
+                broken(
+                    {
+                        "_id": self.adverse.id(),
+                        "parsing": parsing,
+                        "filename": "QQQQ.pdf",
+                        "folder_id": "QQQQ",
+                        "version": self.adverse.odd(),
+                    }
+                ),
+                bypass_document_validation=True,
+            )
+
+    async def parse(self, message: Message, session: Any) -> None:
+        await session.client[self.db.name].files.update_one(
+            {"_id": ObjectId(message.key) if ObjectId.is_valid(message.key) else message.key},
+            {"$set": {"parsing": "parsed"}, "$inc": {"handled": 1}},
+            session=session,
+        )
+
+    async def all_are_handled_once(self) -> bool:
+        query = {"_id": {"$in": self.good}, "state": "completed"}
+        assert await self.db.outbox.count_documents(query) == len(self.good)
+        files = [message["key"] async for message in self.db.outbox.find({"_id": {"$in": self.good}}, {"key": 1})]
+        handled = [f["handled"] async for f in self.db.files.find({"_id": {"$in": list(map(ObjectId, files))}})]
+        assert handled == [1] * len(self.good)
+        return True
+
+    @contextmanager
+    def watched(self, *what: str) -> Iterator[None]:
+        """All that goes wrong is shown together."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001
+            where = [f"{f.filename}:{f.lineno}" for f in traceback.extract_tb(error.__traceback__)]
+            self.faults.append(f"{' '.join(what)}: {error!r} in {[w for w in where if 'site-packages' not in w][-3:]}")
+
+    async def nothing_is_held(self) -> bool:
+        groups: Any = await self.redis.xinfo_groups(NAME)
+        return all(not group["pending"] and not group["lag"] for group in groups if group["name"] == GROUP)
+
+
+@pytest.fixture
+async def wild(
+    request: pytest.FixtureRequest,
+    settings: OutboxSettings,
+    mongo: AsyncMongoClient[Document],
+    database: str,
+    redis: Redis,
+) -> Wild:
+    return Wild(request.param, mongo[database], redis, settings)
+
+
+@pytest.mark.parametrize("wild", SEEDS, indirect=True)
+async def test_everything_goes_on(wild: Wild, bare: Cli) -> None:
+    await wild.redis.xgroup_create(NAME, GROUP, "0", mkstream=True)
+    await wild.readers(3)
+    await wild.entries(10)
+    await wild.append(3)
+    await wild.documents(8)
+    listen = socket.create_server(("127.0.0.1", 0))
+    relay = Relay(load(RelaySettings, relay_trim_seconds=0.5), wild.settings, listen=listen)
+    with capture_logs() as logs:  # or they would stand between what commands write
+        working = asyncio.create_task(relay.run())
+        consumer = Consumer(wild.settings, wild.parse, silent_seconds=1, concurrency=5)
+        async with at_work(consumer):
+            await wild.entries(10)
+            await wild.readers(3)
+            await wild.append(3)
+            await eventually(lambda: working.done() or wild.all_are_handled_once(), 20, every=0.2)
+            assert not working.done(), working.exception()
+            await everything_can_be_read(wild, bare)
+            await eventually(wild.nothing_is_held, 20, every=0.2)
+            assert not working.done()
+        relay.stop()
+        await working
+    json.dumps(logs, ensure_ascii=False, default=str).encode()
+
+
+async def everything_can_be_read(wild: Wild, outbox: Cli) -> None:
+    for command in READING:
+        for form in ([], ["--json"]):
+            with wild.watched(*command, *form):
+                result = await asyncio.to_thread(outbox, *command, *form)
+                assert result.code == 0 or (result.code == 1 and command == ["verify"]), result.err
+                assert (result.out + result.err).replace("\n", "").isprintable(), ascii(result.out)
+                if form:
+                    json.dumps(result.json, ensure_ascii=False).encode()
+    async with an_api(wild.settings) as api:
+        messages: Any = wild.db.outbox.find({"_id": {"$type": "objectId"}}, {"_id": 1})
+        stories = [f"/{where}/messages/{m['_id']}" async for m in messages for where in ("outbox", "dashboard")]
+        for path in PAGES + stories:
+            with wild.watched(path):
+                answer = await api.get(path)
+                assert answer.status_code in (200, 404), answer.text[:300]
+    assert not wild.faults, "\n".join(wild.faults)
+
+
+@asynccontextmanager
+async def an_api(settings: OutboxSettings) -> AsyncIterator[httpx.AsyncClient]:
+    app = create_app(load(ApiSettings), settings)
+    async with app.router.lifespan_context(app) as shared:
+
+        async def with_state(scope: Any, receive: Any, send: Any) -> None:
+            scope["state"] = dict(shared or {})
+            await app(scope, receive, send)
+
+        transport = httpx.ASGITransport(with_state)
+        async with httpx.AsyncClient(transport=transport, base_url="http://api") as api:
+            yield api
