@@ -106,6 +106,28 @@ def test_programs_and_settings_exist() -> None:
                 assert not variable.startswith(prefix) or variable.lower() in family.model_fields, variable
 
 
+NEVER_SHARED = {"METRICS_KEY", "MONGODB_ROOT_PASSWORD"}
+"""Secrets of .env that no program of ours reads."""
+
+
+def test_a_program_is_given_its_own_settings_and_no_other_secrets() -> None:
+    servers = {"MONGODB_URI", "MONGODB_DATABASE", "REDIS_URL"}
+    elsewhere = {"OUTBOX_MONGOD", "OUTBOX_REDIS_SERVER"}  # programs of `outbox up`
+    own = {prefix: {name.upper() for name in family.model_fields} for prefix, family in FAMILIES.items()}
+    ours = {name for name in own["OUTBOX_"] if name.startswith("OUTBOX_")} - elsewhere
+    for name in PROGRAMS:
+        service = SERVICES[name]
+        assert "env_file" not in service, "all of .env, the passwords of others included"
+        given = {"api": own["API_"], "relay": own["RELAY_"]}.get(name.removesuffix("-2"), set())
+        assert service["environment"].keys() == servers | ours | given, name
+        # By its name alone: what .env says, and the program's default where it says nothing.
+        fixed = {setting for setting, value in service["environment"].items() if value is not None}
+        assert fixed - servers <= {"API_HOST", "API_PORT", "API_KEYS", "RELAY_HOST", "RELAY_PORT"}
+    for name, service in SERVICES.items():
+        if not name.startswith("mongo"):
+            assert not NEVER_SHARED & set(service.get("environment", {})), name
+
+
 def test_a_stop_is_given_its_time() -> None:
     for name, seconds in (
         ("relay", RelaySettings.model_fields["relay_stop_seconds"].default),

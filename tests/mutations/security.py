@@ -99,4 +99,14 @@ MUTATIONS = [
         'DONE.get(request.query_params.get("done", ""))', 'request.query_params.get("done", "")',
         f"{INTRUDERS}test_a_link_cannot_put_words_into_a_page",
     ),
+    Mutation(
+        "the console log acts on no terminal", "G8", "outbox/logs.py",
+        "        _harmless,\n", "",
+        "tests/outbox/test_logs.py::test_nothing_that_is_logged_acts_on_a_terminal",
+    ),
+    Mutation(
+        "programs are given no secrets of others", "access", "compose.yaml",
+        "  environment: &program-environment\n", "  env_file: [.env]\n  environment: &program-environment\n",
+        "tests/test_compose.py::test_a_program_is_given_its_own_settings_and_no_other_secrets",
+    ),
 ]  # fmt: skip
