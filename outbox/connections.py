@@ -47,14 +47,22 @@ OURS: dict[str, Any] = {
 """Options that the guarantees rest on. They hold whatever MONGODB_URI says."""
 
 
-def connect_mongo(settings: OutboxSettings, *, server_selection_seconds: float = 5.0) -> AsyncMongoClient[Document]:
+CONNECTIONS = 100
+"""The least that a program which says how many it needs may open to MongoDB."""
+
+
+def connect_mongo(
+    settings: OutboxSettings, *, server_selection_seconds: float = 5.0, connections: int | None = None
+) -> AsyncMongoClient[Document]:
     """A client that reads and acknowledges only what a majority has, at the primary, whatever the address says.
 
     Connects at its first use.
 
+    :param connections: how many statements there are at a time, where each has a time limit: one that waits for a
+        connection until its time is over looks like an outage. By default, as the address says, or 100.
     :raises SettingsError: the address cannot be understood, or names a file that cannot be read.
     """
-    return _connect(AsyncMongoClient, settings, server_selection_seconds)
+    return _connect(AsyncMongoClient, settings, server_selection_seconds, connections)
 
 
 def connect_mongo_sync(settings: OutboxSettings, *, server_selection_seconds: float = 5.0) -> MongoClient[Document]:
@@ -62,10 +70,14 @@ def connect_mongo_sync(settings: OutboxSettings, *, server_selection_seconds: fl
     return _connect(MongoClient, settings, server_selection_seconds)
 
 
-def _connect(kind: Callable[..., C], settings: OutboxSettings, server_selection_seconds: float) -> C:
+def _connect(
+    kind: Callable[..., C], settings: OutboxSettings, server_selection_seconds: float, connections: int | None = None
+) -> C:
     uri = settings.mongodb_uri.get_secret_value()
     try:
-        return kind(uri, **OURS, serverSelectionTimeoutMS=int(server_selection_seconds * 1000))
+        milliseconds = int(server_selection_seconds * 1000)
+        pool = {"maxPoolSize": max(connections, CONNECTIONS)} if connections else {}
+        return kind(uri, **OURS, **pool, serverSelectionTimeoutMS=milliseconds)
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else error
         raise SettingsError(f"MONGODB_URI: {_files(uri)} cannot be read: {why}") from None

@@ -213,11 +213,8 @@ class Leases:
 
     async def release(self, leases: Iterable[Lease]) -> None:
         """Give partitions back, so that another relay can take them at once."""
-        for lease in leases:
-            await self._partitions.update_one(
-                {"_id": str(lease.partition), "owner": lease.owner, "token": lease.token},
-                {"$set": {"owner": None, "expires_at": None}},
-            )
+        if held := [_held(lease) for lease in leases]:
+            await self._partitions.update_many({"$or": held}, {"$set": {"owner": None, "expires_at": None}})
 
     async def leave(self) -> None:
         """Take this relay off the list, so that the others share its partitions at once."""

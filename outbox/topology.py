@@ -39,6 +39,10 @@ _TEXT: dict[str, Any] = {"decode_responses": True, "encoding": "utf-8", "encodin
 otherwise raise UnicodeDecodeError from every command that meets it. This way it is sent back as it was. Whoever passes
 such text on to anything but Redis makes it `printable` first."""
 
+UNBOUNDED = 2**31 - 1
+"""Connections: as many as a program has commands at a time. By default redis-py refuses the 101st, and a relay of more
+partitions, or a worker of more messages at a time, would take that for an outage."""
+
 SENTINEL_SECONDS = 1.0
 """How long one Sentinel may take to answer before the next one is asked."""
 
@@ -50,6 +54,7 @@ def connect(url: str, *, timeout_seconds: float) -> AnyRedis:
         "socket_timeout": timeout_seconds,
         "socket_connect_timeout": timeout_seconds,
         "client_name": "outbox",
+        "max_connections": UNBOUNDED,
     }
     try:
         url = _without_text_options(url)

@@ -47,6 +47,9 @@ from relay.wakeup import Hints, Sweep
 
 log = structlog.get_logger(__name__)
 
+BESIDE = 50
+"""Connections to MongoDB for all that is not a drainer: each of those needs one at a time."""
+
 
 class Relay:
     """One relay process.
@@ -86,7 +89,7 @@ class Relay:
         :raises Unreachable: only with `until_empty`; otherwise a server is waited for, for ever.
         """
         async with (
-            connect_mongo(self._outbox_settings) as client,
+            connect_mongo(self._outbox_settings, connections=len(self._streams.partitions()) + BESIDE) as client,
             connect_redis(self._outbox_settings) as redis,
         ):
             database: Database = open_database(client, self._outbox_settings.mongodb_database)

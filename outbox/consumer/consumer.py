@@ -123,7 +123,10 @@ class Consumer:
         :raises TooManyLeft: as many handlers as it works on at a time did not end when their time was up. All else is
             finished or given back.
         """
-        async with connect_mongo(self._settings) as client, connect_redis(self._settings) as redis:
+        async with (
+            connect_mongo(self._settings, connections=2 * self._concurrency) as client,
+            connect_redis(self._settings) as redis,
+        ):
             self._entries = Entries(redis, self.name)
             lanes = [(stream,) for stream in self._streams] if self._entries.apart else [self._streams]
             self._lanes = {stream: lane for lane in map(Lane, lanes) for stream in lane.streams}

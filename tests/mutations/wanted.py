@@ -90,4 +90,12 @@ MUTATIONS = [
         "if False:",
         f"{HELD}::test_an_entry_that_is_not_marked_yet_is_left_to_the_relay",
     ),
+    Mutation(
+        "as many connections as there are commands at a time",
+        "G1",
+        "outbox/topology.py",
+        "UNBOUNDED = 2**31 - 1",
+        "UNBOUNDED = 100",
+        "tests/faults/test_many_partitions.py::test_a_burst_in_many_partitions_on_a_slow_network_is_no_outage",
+    ),
 ]
