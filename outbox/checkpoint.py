@@ -127,8 +127,8 @@ class Checkpoints:
         return await self._open(partition, token, Confirm.NONE)
 
     async def _open(self, partition: Partition, token: int, confirm: Confirm) -> Opened | Fenced:
-        group, write = self._streams[partition.stream].group, int(confirm is not Confirm.NONE)
-        args: list[str | int] = [token, group, write, new_tag()]
+        stream, write = self._streams[partition.stream], int(confirm is not Confirm.NONE)
+        args: list[str | int] = [token, stream.group, write, new_tag(), int(stream.subject is None)]
         status, *rest = await _OPEN.run(self._redis, _keys(partition), args, confirm)
         if status == "fenced":
             return Fenced(int(rest[0] or 0))

@@ -20,6 +20,9 @@ from outbox.topology import AnyRedis, on_one_connection
 OURS = "outbox:"
 """How the names of this library's consumers begin."""
 
+MARK = "outbox-mark"
+"""The consumer that marks a group, see look.lua. It is nobody's: whoever shows or counts consumers leaves it out."""
+
 WALK_PAGE = 1000
 
 Raw = tuple[str, dict[str, str] | None]
@@ -74,9 +77,9 @@ class Entries:
         return [entry for name, raws in found for entry in _entries(by_name[name], raws)]
 
     async def holders(self, stream: Stream) -> list[Holder]:
-        """The group's consumers, this one among them if it has ever read."""
+        """The group's consumers, this one among them if it has ever read; the mark of the group is none."""
         found: list[dict[str, Any]] = await self._redis.xinfo_consumers(stream.name, stream.group)
-        return [Holder(str(c["name"]), int(c["pending"]), c["idle"] / 1000) for c in found]
+        return [Holder(str(c["name"]), int(c["pending"]), c["idle"] / 1000) for c in found if c["name"] != MARK]
 
     async def held(
         self, stream: Stream, holder: str, *, idle_seconds: float, count: int, after: str | None = None
@@ -112,6 +115,10 @@ class Entries:
             if isinstance(reply, Exception):
                 raise reply
         return replies
+
+    async def any_held(self, stream: Stream, first: str, last: str) -> bool:
+        """Whether some consumer holds an entry from `first` to `last`, be it deleted."""
+        return bool(await self._redis.xpending_range(stream.name, stream.group, min=first, max=last, count=1))
 
     async def walk(self, stream: Stream, first: str, last: str) -> AsyncIterator[list[Entry]]:
         """The entries from `first` to `last`, in pages."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
+from outbox.entries import MARK
 from outbox.printable import printable
 from outbox.streams import Streams
 from outbox.topology import AnyRedis
@@ -69,6 +70,10 @@ async def _readers(redis: AnyRedis, stream: str, declared: str) -> Readers:
 async def _group(redis: AnyRedis, stream: str, group: dict[str, Any], declared: str) -> Group:
     name = str(group["name"])
     consumers: list[dict[str, Any]] = await redis.xinfo_consumers(stream, name)
-    read = [Consumer(printable(str(c["name"])), int(c["pending"]), int(c["idle"]) / 1000) for c in consumers]
+    read = [
+        Consumer(printable(str(c["name"])), int(c["pending"]), int(c["idle"]) / 1000)
+        for c in consumers
+        if c["name"] != MARK
+    ]
     read.sort(key=lambda consumer: consumer.idle_seconds)
     return Group(printable(name), name == declared, group.get("lag"), int(group["pending"]), tuple(read[:SHOWN]))

@@ -59,6 +59,7 @@ class StreamSetting(BaseModel):
     trim: bool = FILES.trim
     ignore_groups_after_seconds: float | None = Field(default=None, ge=60)
     handler_seconds: float = Field(default=FILES.handler_seconds, ge=0, allow_inf_nan=False)
+    gone_is_done: bool = False
 
     def declared(self) -> Stream:
         return Stream(
@@ -74,6 +75,7 @@ class StreamSetting(BaseModel):
             trim=self.trim,
             ignore_groups_after_seconds=self.ignore_groups_after_seconds,
             handler_seconds=self.handler_seconds,
+            gone_is_done=self.gone_is_done,
         )
 
 

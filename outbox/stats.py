@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -14,6 +15,7 @@ from redis.exceptions import RedisError, ResponseError
 from outbox import causes, eviction, held, recoveries, trim
 from outbox.causes import Cause
 from outbox.clock import server_time
+from outbox.evidence import unaccounted
 from outbox.held import Holding
 from outbox.message import LENIENT, State
 from outbox.messages import plain
@@ -99,6 +101,8 @@ async def collect(database: Database, redis: AnyRedis, streams: Streams) -> Stat
     """
     readable = database.with_options(codec_options=LENIENT)
     depths = await queue(redis, streams)
+    if depths.reachable:
+        depths = replace(depths, warnings=(*depths.warnings, *await _unaccounted(readable, redis, streams)))
     with pymongo.timeout(MONGO_SECONDS):
         now = await server_time(readable)
         oldest = await _oldest_pending(readable)
@@ -201,6 +205,19 @@ async def _abandoned_groups(redis: AnyRedis, streams: Streams) -> list[str]:
     # An error has been told with the stream's numbers already; or whoever asks may not run scripts.
     behind = (straggler for one in found if not isinstance(one, BaseException) for straggler in one)
     return [str(straggler) for straggler in behind if straggler.abandoned]
+
+
+async def _unaccounted(database: Database, redis: AnyRedis, streams: Streams) -> list[str]:
+    """Messages of which nobody knows whether they are done. An error of Redis is in the stream's numbers already."""
+    found = []
+    for stream in streams.values():
+        with suppress(RedisError, OSError), pymongo.timeout(MONGO_SECONDS):
+            if count := await unaccounted(database, redis, stream):
+                found.append(
+                    f"{count} message(s) of stream {stream.name!r} have no entry any more, and nobody is known to have "
+                    "acknowledged them: `outbox verify` names them, and what to do"
+                )
+    return found
 
 
 async def _depth(redis: AnyRedis, stream: Stream) -> Depth:

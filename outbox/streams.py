@@ -92,6 +92,9 @@ class Stream:
     `max_undelivered` entries at most wait in Redis for a worker, the rest in MongoDB; 0 is no limit. `trim` removes
     entries that every group has acknowledged. A group other than `group` that has done nothing for
     `ignore_groups_after_seconds`, and so holds them all up, is left out of that; None waits for it for ever.
+
+    `gone_is_done`, of a stream without a subject: what the group was given, and is neither held nor in the stream any
+    more, counts as done after `rescue_seconds`. For workers that delete what they have acknowledged.
     """
 
     name: str
@@ -108,6 +111,7 @@ class Stream:
     trim: bool = True
     ignore_groups_after_seconds: float | None = None
     handler_seconds: float = 3600.0
+    gone_is_done: bool = False
 
     def __post_init__(self) -> None:
         if not self.name or not _NAME.fullmatch(self.name):

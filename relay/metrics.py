@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
+from outbox.outcome import Found
 from relay.backlog import Measured
 from relay.drainer import Drained
 from relay.leaser import Leased
@@ -73,9 +74,9 @@ class Metrics:
             case Round():
                 self._trimmed.inc(result.removed)
                 self._abandoned.set(result.abandoned)
+                self._count(result.found)
             case Rescued():
-                for outcome in _OUTCOMES:
-                    self._rescued.labels(outcome).inc(getattr(result.found, outcome))
+                self._count(result.found)
                 self._held_entries.set(sum(result.held.values()))
             case Replayed():
                 self._replayed.inc(result.replayed)
@@ -104,6 +105,10 @@ class Metrics:
 
     def exposition(self) -> bytes:
         return generate_latest(self.registry)
+
+    def _count(self, found: Found) -> None:
+        for outcome in _OUTCOMES:
+            self._rescued.labels(outcome).inc(getattr(found, outcome))
 
     def _counter(self, name: str, text: str, **labels: tuple[str, ...]) -> Counter:
         counter = Counter(name, text, list(labels), registry=self.registry)

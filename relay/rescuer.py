@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import structlog
 
 from outbox.held import Holding
-from outbox.rescue import Found, Rescue
+from outbox.outcome import Found
+from outbox.rescue import Rescue
 from outbox.streams import Partition, Streams
 from relay.service import Next
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from outbox import trim
+from outbox.outcome import Found
 from outbox.schema import Database
 from outbox.streams import Streams
 from outbox.topology import AnyRedis
@@ -19,11 +20,12 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One pass over all streams."""
+    """One pass over all streams. `found`: what came of entries that nobody acknowledged."""
 
     removed: int
     completed: int
     abandoned: int
+    found: Found
 
     @property
     def next(self) -> Next:
@@ -46,6 +48,12 @@ class Trimmer:
             return_exceptions=True,
         )
         trimmed = [one for one in found if isinstance(one, Trimmed)]
+        for stream, one in zip(self._streams, found, strict=True):
+            if isinstance(one, Trimmed) and one.judged.reasons:
+                log.warning(
+                    "entries that nobody acknowledged are published again", stream=stream,
+                    rescued=one.judged.found.rescued, dead=one.judged.found.dead, reasons=one.judged.reasons,
+                )  # fmt: skip
         abandoned = {
             (straggler.stream, straggler.group, straggler.ignored): straggler
             for one in trimmed
@@ -58,4 +66,9 @@ class Trimmer:
         for one in found:
             if isinstance(one, BaseException):
                 raise one
-        return Round(sum(one.removed for one in trimmed), sum(one.completed for one in trimmed), len(abandoned))
+        return Round(
+            sum(one.removed for one in trimmed),
+            sum(one.completed for one in trimmed),
+            len(abandoned),
+            sum((one.judged.found for one in trimmed), Found()),
+        )

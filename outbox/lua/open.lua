@@ -6,8 +6,10 @@
 -- ARGV[3] 1: write in any case. A WAIT behind this call waits for what its own connection wrote, and for all before it
 --         with it; after a call that only read, it would confirm a batch that nobody else has.
 -- ARGV[4] a random word: the tag of a checkpoint, and the marker of a stream, that are not there yet
+-- ARGV[5] 1: the group's acknowledgements are watched, see look.lua
 --
--- {'opened', batch, tag, previous tag, messages, first entry, last entry, marker, other 0|1}   or   {'fenced', the higher token}
+-- {'opened', batch, tag, previous tag, messages, first entry, last entry, marker, other 0|1}
+-- {'fenced', the higher token}
 -- other: the stream is not the one that the checkpoint was written for.
 
 local names = {'token', 'batch', 'tag', 'previous', 'messages', 'first', 'last', 'marker', 'added'}
@@ -50,6 +52,8 @@ if redis.call('EXISTS', KEYS[2]) == 1 then
 end
 if not grouped then
   redis.call('XGROUP', 'CREATE', KEYS[2], ARGV[2], '0', 'MKSTREAM')
+  -- From the start: whatever happens to the group before the first look is seen by that.
+  if ARGV[5] == '1' then watch(KEYS[2], KEYS[3], ARGV[2], marker, '0-0') end
 end
 
 return {

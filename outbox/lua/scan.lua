@@ -15,11 +15,6 @@ local first, last, found = '', '', {}
 for _, entry in ipairs(page) do
   if first == '' then first = entry[1] end
   last = entry[1]
-  local words, message, attempt = entry[2], '', ''
-  for i = 1, #words, 2 do
-    if words[i] == 'message_id' then message = words[i + 1] end
-    if words[i] == 'attempt' then attempt = words[i + 1] end
-  end
-  found[#found + 1], found[#found + 2] = message, attempt
+  found[#found + 1], found[#found + 2] = speaks_of(entry[2])
 end
 return {'scanned', #page, first, last, found}

@@ -1,18 +1,33 @@
 -- Put before the other scripts. Where a stream stands, and whether it is still the one that was there before.
 
 -- The stream's last-generated-id and how many entries were ever added to it ('' before Redis 7). Neither goes back when
--- entries are deleted or trimmed. A stream that is not there stands at 0-0. Fails on a key of another type.
+-- entries are deleted or trimmed. A stream that is not there stands at 0-0. Fails on a key of another type. Then the
+-- first entry that is there, and how many are.
 local function position(stream)
   if redis.call('EXISTS', stream) == 0 then
-    return '0-0', 0
+    return '0-0', 0, '0-0', 0
   end
   local info = redis.call('XINFO', 'STREAM', stream)
-  local last, added = '0-0', ''
-  for i = 1, #info, 2 do
-    if info[i] == 'last-generated-id' then last = info[i + 1] end
-    if info[i] == 'entries-added' then added = info[i + 1] end
+  local there = {['last-generated-id'] = '0-0', ['entries-added'] = '', ['recorded-first-entry-id'] = '0-0', length = 0}
+  for i = 1, #info, 2 do there[info[i]] = info[i + 1] end
+  return there['last-generated-id'], there['entries-added'], there['recorded-first-entry-id'], there.length
+end
+
+-- The fields of a reply that alternates names and values.
+local function named(flat)
+  local values = {}
+  for i = 1, #flat, 2 do values[flat[i]] = flat[i + 1] end
+  return values
+end
+
+-- The message and the attempt that an entry's words speak of; '' where others have added it.
+local function speaks_of(words)
+  local message, attempt = '', ''
+  for i = 1, #words, 2 do
+    if words[i] == 'message_id' then message = words[i + 1] end
+    if words[i] == 'attempt' then attempt = words[i + 1] end
   end
-  return last, added
+  return message, attempt
 end
 
 local function earlier(a, b)
@@ -30,12 +45,20 @@ local function behind(last, added, known_last, known_added)
   return now ~= nil and before ~= nil and now < before
 end
 
+-- It was deleted and filled by others with no fewer entries than it had: all that is there came after what was known,
+-- and is more than can have been added since.
+local function refilled(added, first, length, known_last, known_added)
+  local now, before = tonumber(added), tonumber(known_added or '')
+  return now ~= nil and before ~= nil and earlier(known_last, first) and length > now - before
+end
+
 -- What all partitions of a stream know of it together: its marker, which a new one gets anew, and where it stood.
 -- Returns the marker (false: this stream is another one, or nobody has marked it yet), and where it stands now.
 local function recognize(stream, record)
-  local last, added = position(stream)
+  local last, added, first, length = position(stream)
   local known = redis.call('HMGET', record, 'marker', 'last', 'added')
   local same = known[1] and not behind(last, added, known[2], known[3])
+    and not refilled(added, first, length, known[2], known[3])
   return same and known[1], last, added
 end
 
@@ -55,4 +78,32 @@ local function waits_for_more_than(limit, stream, group)
     end
   end
   return true
+end
+
+-- The consumer that marks a group: it reads nothing, and is gone with the group, or with the stream, however soon both are
+-- made again under their names.
+local MARK = 'outbox-mark'
+
+-- The id of this run of the server, and how often it was asked since its start to acknowledge entries and to set a group.
+-- Each '' where this user, or this server, does not tell.
+local function counted()
+  local stats, server = redis.pcall('INFO', 'commandstats'), redis.pcall('INFO', 'server')
+  if type(stats) ~= 'string' or type(server) ~= 'string' then return '', '', '' end
+  local function count(command)
+    return string.match(stats, 'cmdstat_' .. command .. ':(calls=%d+,usec=%d+)') or '0'
+  end
+  return string.match(server, 'run_id:(%w+)') or '', count('xack') .. ' ' .. count('xackdel'), count('xgroup|setid')
+end
+
+-- Begin to watch a group's acknowledgements, see look.lua. What it has been given by now, up to `trusted`, is taken for
+-- acknowledged once it is no longer held: nobody has watched it.
+local function watch(stream, record, group, marker, trusted)
+  redis.call('XGROUP', 'CREATECONSUMER', stream, group, MARK)
+  local server, acks, sets = counted()
+  local look = {
+    marker = marker, trusted = trusted, seen = '0-0', done = '0-0', held = {}, tag = '',
+    server = server, acks = acks, sets = sets,
+  }
+  redis.call('HSET', record, 'look', cjson.encode(look))
+  return look
 end

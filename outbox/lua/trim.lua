@@ -7,23 +7,20 @@
 -- ARGV[3] ignore other groups that have been silent for so many milliseconds; 0: none
 -- ARGV[4] about how many entries to remove at most; 0: only look
 --
--- {bound, removed, {name, silent for milliseconds, ignored 0|1, name, …}}
--- bound: the first entry that is still needed, or '' when that is not known. The list has the groups that are behind the
--- own one, and so hold the trimming up.
+-- {bound, removed, bound of the others, {name, silent for milliseconds, ignored 0|1, name, …}}
+-- bound: the first entry that is still needed, or '' when that is not known; of the others: '' when there are none. The
+-- list has the groups that are behind the own one, and so hold the trimming up.
 
-local function named(flat)
-  local values = {}
-  for i = 1, #flat, 2 do values[flat[i]] = flat[i + 1] end
-  return values
-end
-
--- The first entry that a group still needs: the oldest that it has not acknowledged, or the next that it would be given.
+-- The first entry that a group still needs: the next that it would be given, or the oldest that it has not acknowledged.
+-- Either can be first: a group that was set back is given again what comes before some that it still holds.
 local function needed(group)
-  if group['pending'] > 0 then
-    return redis.call('XPENDING', KEYS[1], group['name'])[2]
-  end
   local ms, sequence = string.match(group['last-delivered-id'], '(%d+)-(%d+)')
-  return ms .. '-' .. string.format('%.0f', tonumber(sequence) + 1)
+  local next_one = ms .. '-' .. string.format('%.0f', tonumber(sequence) + 1)
+  if group['pending'] > 0 then
+    local oldest = redis.call('XPENDING', KEYS[1], group['name'])[2]
+    if earlier(oldest, next_one) then return oldest end
+  end
+  return next_one
 end
 
 -- For how long a group has had something to do, and none of its consumers has asked for anything. Ids are times.
@@ -38,25 +35,26 @@ local function silent(group, from)
   return math.max(milliseconds, 0)
 end
 
-if redis.call('EXISTS', KEYS[1]) == 0 then return {'', 0, {}} end
+if redis.call('EXISTS', KEYS[1]) == 0 then return {'', 0, '', {}} end
 local own, others = nil, {}
 for _, flat in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
   local group = named(flat)
   if group['name'] == ARGV[1] then own = needed(group) else others[#others + 1] = group end
 end
-if not own then return {'', 0, {}} end
+if not own then return {'', 0, '', {}} end
 
-local bound, behind_own = own, {}
+local bound, of_others, behind_own = own, '', {}
 for _, group in ipairs(others) do
-  local from = needed(group)
+  local from, ignored = needed(group), false
   if earlier(from, own) then
     local milliseconds, limit = silent(group, from), tonumber(ARGV[3])
-    local ignored = limit > 0 and milliseconds >= limit
+    ignored = limit > 0 and milliseconds >= limit
     if not ignored and earlier(from, bound) then bound = from end
     for _, told in ipairs({group['name'], milliseconds, ignored and 1 or 0}) do
       behind_own[#behind_own + 1] = told
     end
   end
+  if not ignored and (of_others == '' or earlier(from, of_others)) then of_others = from end
 end
 if ARGV[2] ~= '' and earlier(ARGV[2], bound) then bound = ARGV[2] end
 
@@ -69,4 +67,4 @@ if tonumber(ARGV[4]) > 0 then
     removed = redis.call('XTRIM', KEYS[1], 'MINID', '=', bound)
   end
 end
-return {bound, removed, behind_own}
+return {bound, removed, of_others, behind_own}

@@ -8,20 +8,24 @@ there, and still wanted afterwards, is lost.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bson import ObjectId
 from redis.exceptions import ResponseError
 
+from outbox.entries import Entries
 from outbox.message import State, is_ours
 from outbox.replay import Selection, replay
 from outbox.schema import OUTBOX, Document
 from outbox.settled import NEEDED, settled
 from outbox.streams import Stream
+from outbox.vanished import locate
 from outbox.verify.findings import KEPT, Finding, System, named, number
 
 PAGE = 500
+SEARCHED = 20_000
+"""Messages that are searched for together: each time, the whole stream is read."""
 CHUNK = 1000
 """Entries asked for at a time."""
 
@@ -37,25 +41,50 @@ class _Group:
     delivered: Position | None
 
 
+@dataclass(slots=True)
+class _Suspects:
+    """Messages whose entries are missing; whose entries were acknowledged; and, of a stream without a subject, whose
+    entries are gone after the group has come to them."""
+
+    missing: list[Document] = field(default_factory=list)
+    acknowledged: list[Document] = field(default_factory=list)
+    gone: list[Document] = field(default_factory=list)
+
+    def all(self) -> list[Document]:
+        return [*self.missing, *self.acknowledged, *self.gone]
+
+    def __bool__(self) -> bool:
+        return bool(self.all())
+
+    def add(self, found: _Suspects, still: set[ObjectId]) -> None:
+        self.missing += [each for each in found.missing if each["_id"] in still]
+        self.acknowledged += [each for each in found.acknowledged if each["_id"] in still]
+        self.gone += [each for each in found.gone if each["_id"] in still]
+
+
 async def entries(system: System) -> list[Finding]:
     findings = []
     for stream in system.streams.values():
-        lost: list[ObjectId] = []
-        unfinished: list[ObjectId] = []
+        suspects = _Suspects()
+        unknown: list[ObjectId] = []
         group = await _group(system, stream)
-        async for page in _published(system, stream):
-            missing, acknowledged = await _suspects(system, stream, group, page)
-            if missing or acknowledged:
+        async for page in _judged(system, stream):
+            found = await _suspects(system, stream, group, page)
+            missing = {message["_id"] for message in found.all()}
+            unknown += [each["_id"] for each in page if not each.get("entries") and each["_id"] not in missing]
+            if found:
                 await system.look_again()
-                still = await _still_wanted(system, stream, missing + acknowledged)
-                lost += [each["_id"] for each in missing if each["_id"] in still]
-                unfinished += [each["_id"] for each in acknowledged if each["_id"] in still]
-            if len(lost) + len(unfinished) >= KEPT:
+                still = await _still_wanted(system, stream, found.all())
+                suspects.add(found, still)
+            if len(suspects.all()) >= KEPT:
                 break
-        if lost:
-            findings.append(_lost(system, stream, lost))
-        if unfinished:
-            findings.append(_unfinished(system, stream, unfinished))
+        for messages, finding in (
+            (suspects.missing, _lost), (suspects.acknowledged, _unfinished), (suspects.gone, _unaccounted),
+        ):  # fmt: skip
+            if messages:
+                findings.append(finding(system, stream, [message["_id"] for message in messages]))
+        if unknown:
+            findings.append(_unlocated(system, stream, unknown))
     return findings
 
 
@@ -79,11 +108,50 @@ def _unfinished(system: System, stream: Stream, ids: list[ObjectId]) -> Finding:
     )  # fmt: skip
 
 
+def _unaccounted(system: System, stream: Stream, ids: list[ObjectId]) -> Finding:
+    count = number(len(ids), "message of", "messages of")
+    return Finding(
+        "entry-unaccounted",
+        f"{count} {stream.name} without an entry any more, and nobody is known to have acknowledged it",
+        "its entry was trimmed or deleted by others, or by a worker that deletes what it has done. Without a subject, "
+        "only an acknowledgement that a relay has seen tells that a message is done: this one is kept, and comes again "
+        "after a loss of data. If workers delete what they have done, declare the stream with \"gone_is_done\": true; "
+        "if this one is not done, publish it again",
+        f"outbox replay --id {ids[0]}", len(ids), named(ids),
+    )  # fmt: skip
+
+
+def _unlocated(system: System, stream: Stream, ids: list[ObjectId]) -> Finding:
+    async def record() -> int:
+        return await locate(system.database, Entries(system.redis, "verify"), stream)
+
+    count = number(len(ids), "published message", "published messages")
+    return Finding(
+        "entries-not-recorded",
+        f"of {count} of {stream.name} it is not recorded where they stand in the stream",
+        "an older version published them, or found them after a loss of data. To find out what has become of them, "
+        "the whole stream must be searched, each time",
+        "outbox verify --repair", len(ids), named(ids), record,
+    )  # fmt: skip
+
+
 def _again(system: System, ids: list[ObjectId]) -> Any:
     async def publish() -> int:
         return (await replay(system.database, Selection(ids=tuple(ids)))).replayed
 
     return publish
+
+
+async def _judged(system: System, stream: Stream) -> AsyncIterator[list[Document]]:
+    """Pages as they are published; those of which it is not recorded where they stand come last, in large ones."""
+    unknown: list[Document] = []
+    async for page in _published(system, stream):
+        yield [message for message in page if message.get("entries")]
+        unknown += [message for message in page if not message.get("entries")]
+        if len(unknown) >= SEARCHED:
+            yield unknown
+            unknown = []
+    yield unknown
 
 
 async def _published(system: System, stream: Stream) -> AsyncIterator[list[Document]]:
@@ -108,23 +176,22 @@ async def _wanted(system: System, stream: Stream, page: list[Document]) -> list[
     return [message for message in page if message["_id"] not in done]
 
 
-async def _suspects(
-    system: System, stream: Stream, group: _Group, page: list[Document]
-) -> tuple[list[Document], list[Document]]:
-    """Of a page: those that are not in the stream, and those that were acknowledged."""
+async def _suspects(system: System, stream: Stream, group: _Group, page: list[Document]) -> _Suspects:
     there = await _there(system, stream, page)
     missing = [message for message in page if str(message["_id"]) not in there]
     if stream.subject is None:
-        # Nothing tells that such a message is done, but that its entry was given to a worker.
-        missing = [message for message in missing if group.delivered and _first(message) > group.delivered]
-        return missing, []
-    given = {id_: entry for id_, entry in there.items() if group.delivered and entry <= group.delivered}
-    pending = await _pending(system, stream, given.values())
+        if group.delivered is None:
+            return _Suspects()  # no stream, or no group: a recovery is due
+        ahead = [message for message in missing if _first(message) > group.delivered]
+        given = [message for message in missing if _first(message) <= group.delivered]
+        return _Suspects(missing=ahead, gone=given)
+    reached = {id_: entry for id_, entry in there.items() if group.delivered and entry <= group.delivered}
+    pending = await _pending(system, stream, reached.values())
     acknowledged = [
         message for message in page
-        if (entry := given.get(str(message["_id"]))) and entry not in pending
+        if (entry := reached.get(str(message["_id"]))) and entry not in pending
     ]  # fmt: skip
-    return missing, acknowledged
+    return _Suspects(missing, acknowledged)
 
 
 async def _there(system: System, stream: Stream, page: list[Document]) -> dict[str, Position]:

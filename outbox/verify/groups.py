@@ -7,6 +7,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from outbox import held
+from outbox.entries import MARK
 from outbox.held import Holding
 from outbox.printable import printable, shell_word
 from outbox.streams import Stream
@@ -49,7 +50,7 @@ def _held(holding: Holding) -> Finding:
 
 async def _group(system: System, stream: Stream, group: dict[str, Any]) -> list[Finding]:
     redis: Any = system.redis
-    consumers = await redis.xinfo_consumers(stream.name, group["name"])
+    consumers = [each for each in await redis.xinfo_consumers(stream.name, group["name"]) if each["name"] != MARK]
     limit = system.idle.total_seconds() * 1000
     name, hours = printable(group["name"]), system.idle.total_seconds() / 3600
     behind = group["pending"] or group.get("lag") or group.get("lag") is None

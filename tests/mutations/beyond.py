@@ -54,7 +54,7 @@ MUTATIONS = [
         "tests/worker/test_holding.py::test_a_consumer_notices_that_its_entry_was_taken",
     ),
     Mutation(
-        "what waits its turn left alone by a rescue", "G4", "outbox/rescue.py",
+        "what waits its turn left alone by a rescue", "G4", "outbox/vanished.py",
         '_position(places.get(message["_id"], "0-0")) <= delivered', "True",
         "tests/outbox/test_rescue.py::test_what_waits_its_turn_is_left_alone",
     ),

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from outbox import held, stats
 from outbox.entries import OURS
-from outbox.rescue import Found
+from outbox.outcome import Found
 from outbox.schema import Document
 from outbox.trim import trim
 from tests.outbox.test_rescue import SOON, Ward

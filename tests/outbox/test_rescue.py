@@ -15,7 +15,8 @@ from redis.asyncio import Redis
 from outbox.checkpoint import Sent
 from outbox.consumer.completion import Standing, look
 from outbox.entries import OURS
-from outbox.rescue import Found, Rescue
+from outbox.outcome import Found
+from outbox.rescue import Rescue
 from outbox.schema import Document
 from outbox.streams import Retry
 from tests.relay.world import PARTITION, STREAM, Owner, World, a_world
@@ -222,6 +223,7 @@ async def test_a_stream_that_is_gone_is_left_to_recovery(ward: Ward) -> None:
 
 async def test_many_are_gone_through_in_pages(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("outbox.rescue.PAGE", 3)
+    monkeypatch.setattr("outbox.vanished.PAGE", 3)
     monkeypatch.setattr("outbox.entries.WALK_PAGE", 2)
     keys = [str(number) for number in range(10)]
     await ward.publish(*keys)

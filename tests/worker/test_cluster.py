@@ -16,7 +16,8 @@ from pymongo import AsyncMongoClient
 from outbox import Draft, Outbox, schema
 from outbox.connections import connect_redis
 from outbox.consumer import Consumer, Message
-from outbox.rescue import Found, Rescue
+from outbox.outcome import Found
+from outbox.rescue import Rescue
 from outbox.schema import Document
 from outbox.settings import OutboxSettings, load
 from tests.faults.topologies import ThreePrimaries

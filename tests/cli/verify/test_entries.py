@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import threading
 from typing import Any
@@ -21,13 +22,39 @@ def test_an_entry_that_is_lost(located: bool, healthy: Cli, shelf: Shelf, redis:
     [(entry, _)] = redis.xrevrange(FILE_STREAM, count=1)
     redis.xdel(FILE_STREAM, entry)
     if not located:
-        shelf.db.outbox.update_many({}, {"$unset": {"entries": ""}})
+        shelf.db.outbox.update_one({"_id": lost}, {"$unset": {"entries": ""}})
     finding = only(healthy, "entry-lost")
     assert finding["examples"] == [str(lost)]
     mended_by_command(healthy, finding, "--yes")
     assert shelf.states(there, lost) == ["published", "pending"]
     shelf.db.outbox.update_one({"_id": lost}, {"$set": {"state": "published", "published_at": LONG_AGO}})
     mended_by_repair(healthy, "entry-lost")
+
+
+def test_entries_of_which_nobody_recorded_where_they_are(healthy: Cli, shelf: Shelf, redis: Any) -> None:
+    """As a version before published them. A repair records it."""
+    published(shelf, redis)
+    shelf.db.outbox.update_many({}, {"$unset": {"entries": ""}})
+    only(healthy, "entries-not-recorded")
+    mended_by_repair(healthy, "entries-not-recorded")
+    assert shelf.db.outbox.count_documents({"state": "published", "entries.first": {"$exists": True}}) == 1
+
+
+def test_entries_that_are_gone_and_that_nobody_is_known_to_have_acknowledged(
+    healthy: Cli, shelf: Shelf, redis: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a stream without a subject. The status says so, too."""
+    monkeypatch.setenv("OUTBOX_STREAMS", json.dumps([{"name": FILE_STREAM, "group": FILE_GROUP, "partitions": 1}]))
+    shelf.db.files.delete_many({})
+    gone, _ = published(shelf, redis, 2)
+    [[_, entries]] = redis.xreadgroup(FILE_GROUP, "w", {FILE_STREAM: ">"})
+    redis.xdel(FILE_STREAM, entries[0][0])
+    finding = only(healthy, "entry-unaccounted")
+    assert finding["examples"] == [str(gone)]
+    [warning] = [each for each in healthy("status", "--json").json["redis"]["warnings"] if "no entry any more" in each]
+    assert warning.startswith("1 message(s)")
+    mended_by_command(healthy, finding, "--yes")
+    assert shelf.states(gone) == ["pending"]
 
 
 def test_an_entry_that_is_gone_because_its_file_is_done(healthy: Cli, shelf: Shelf, redis: Any) -> None:

@@ -1,0 +1,155 @@
+-- What has become of the entries that the stream's own group was given since the last look: which of them somebody
+-- acknowledged, and which nobody can have. Redis does not record that: an acknowledged entry is one that was given, and
+-- is not held any more. So is one whose consumer was removed while it held it, one that the group was set past, or one
+-- that was read with NOACK. Each look is compared with the one before.
+--
+-- KEYS[1] stream   KEYS[2] the stream's record
+-- ARGV[1] its own group   ARGV[2] entries in a page   ARGV[3] held entries that are remembered at most
+-- ARGV[4] count nothing as done from this entry on, which another group needs; '' for no such limit
+-- ARGV[5] a random word, by which settle.lua knows what was found here
+--
+-- {} no such group, or not the stream that it was; or {what is next 'nothing'|'settle'|'more', done, {message, attempt, …}, {message, attempt, why, who, …}}
+-- done: up to here, whatever is not held is counted as done, or was put back. Then the messages whose entries were
+-- acknowledged, and those whose entries were not. 'settle': this must be carried out before settle.lua is run, and 'more':
+-- then look again. Repeating it changes nothing.
+--
+-- The record's field `look`, as JSON: `seen`, up to where entries were judged; `done`; `held`, of those up to `seen` the
+-- ones that a consumer held, each with its name; `trusted`, see `watch`; and how often the server had been asked to
+-- acknowledge, and to set a group, with the id of its run: it counts from 0 after a start.
+
+local page, most = tonumber(ARGV[2]), tonumber(ARGV[3])
+
+local own = nil
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  for _, flat in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+    if flat[2] == ARGV[1] then own = named(flat) end
+  end
+end
+if not own then return {} end
+local stored = redis.call('HMGET', KEYS[2], 'marker', 'look')
+if stored[1] and not recognize(KEYS[1], KEYS[2]) then return {} end  -- another stream: a recovery is due, and is to see it
+local delivered = own['last-delivered-id']
+
+local consumers, readers, marked = {}, 0, false
+for _, flat in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
+  local name = named(flat)['name']
+  if name == MARK then marked = true else consumers[name], readers = true, readers + 1 end
+end
+
+-- Held at present. Of more than can be remembered, the oldest, and nothing after them is judged.
+local list = redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', most)
+local pending, whole, reach = {}, #list < most, delivered
+for _, one in ipairs(list) do pending[one[1]] = one[2] end
+local last_pending = not whole and list[#list][1]
+if last_pending and earlier(last_pending, reach) then reach = last_pending end
+
+-- What it holds beyond what it was given last it was given before it was set back.
+local latest = redis.call('XPENDING', KEYS[1], ARGV[1])[3]
+local holds_beyond = latest and earlier(delivered, latest)
+
+local server, acks, sets = counted()
+local look = stored[2] and cjson.decode(stored[2])
+if not look or look.marker ~= (stored[1] or '') then
+  look, marked = watch(KEYS[1], KEYS[2], ARGV[1], stored[1] or '', delivered), true
+end
+if earlier(delivered, look.seen) then
+  -- It was set back, or made anew: it will be given again what comes from here on.
+  look.seen = delivered
+  if earlier(delivered, look.done) then look.done = delivered end
+end
+
+local doubt = nil
+local destroyed = not marked or look.destroyed
+if destroyed then
+  doubt = 'destroyed'
+elseif look.server ~= '' and look.server == server and look.acks == acks then
+  doubt = 'silence'
+elseif look.server ~= '' and look.server == server and look.sets ~= sets and not holds_beyond then
+  doubt = 'set'
+elseif readers == 0 then
+  doubt = 'nobody'
+end
+
+local acknowledged, lost, is_lost, held, unknown = {}, {}, {}, {}, {}
+
+local function put_back(entry, why, who)
+  is_lost[entry[1]] = true
+  local message, attempt = speaks_of(entry[2])
+  if message ~= '' then
+    for _, word in ipairs({message, attempt, why, who}) do lost[#lost + 1] = word end
+  end
+end
+
+-- What was held at the last look, and is no longer.
+for _, one in ipairs(look.held) do
+  local id, who = one[1], one[2]
+  if not earlier(look.seen, id) then
+    if last_pending and earlier(last_pending, id) then
+      unknown[#unknown + 1] = one
+    elseif not pending[id] then
+      local entry = redis.call('XRANGE', KEYS[1], id, id)[1]
+      local why = ((destroyed or doubt == 'silence') and doubt) or (not consumers[who] and 'removed')
+      if entry and why then
+        put_back(entry, why, who)
+      elseif entry and not earlier(look.done, id) then
+        local message, attempt = speaks_of(entry[2])
+        acknowledged[#acknowledged + 1], acknowledged[#acknowledged + 2] = message, attempt
+      end
+    end
+  end
+end
+
+-- What the group was given since.
+local more = false
+if doubt and earlier(look.seen, reach) then
+  local entries = redis.call('XRANGE', KEYS[1], '(' .. look.seen, reach, 'COUNT', page)
+  for _, entry in ipairs(entries) do
+    if not pending[entry[1]] and earlier(look.trusted, entry[1]) then put_back(entry, doubt, '') end
+  end
+  if #entries == page then reach, more = entries[page][1], true end
+end
+local seen = earlier(reach, look.seen) and look.seen or reach
+for _, one in ipairs(list) do
+  if not earlier(seen, one[1]) then held[#held + 1] = {one[1], one[2]} end
+end
+for _, one in ipairs(unknown) do held[#held + 1] = one end
+
+-- What counts as done: up to what other groups need.
+local done = look.done
+if earlier(done, reach) then
+  local entries = redis.call('XRANGE', KEYS[1], '(' .. done, ARGV[4] == '' and reach or '(' .. ARGV[4], 'COUNT', page)
+  for _, entry in ipairs(entries) do
+    if earlier(reach, entry[1]) then break end
+    done = entry[1]
+    if not pending[done] and not is_lost[done] then
+      local message, attempt = speaks_of(entry[2])
+      acknowledged[#acknowledged + 1], acknowledged[#acknowledged + 2] = message, attempt
+    end
+  end
+  if #entries == page then
+    more = more or earlier(done, reach)
+  elseif ARGV[4] == '' or earlier(reach, ARGV[4]) then
+    done = reach
+  end
+end
+
+local complete = reach == delivered
+local after = {
+  marker = look.marker, trusted = look.trusted, seen = seen, done = done, held = held, tag = ARGV[5],
+  destroyed = destroyed and not complete,
+  -- As they were, until all that they are to tell of has been judged.
+  server = complete and server or look.server, acks = complete and acks or look.acks, sets = complete and sets or look.sets,
+}
+if #acknowledged == 0 and #lost == 0 and not more then
+  local same = look.seen == seen and look.done == done and #look.held == #held and look.server == after.server
+    and look.acks == after.acks and look.sets == after.sets
+  for n, one in ipairs(held) do
+    same = same and look.held[n][1] == one[1] and look.held[n][2] == one[2]
+  end
+  if not marked then redis.call('XGROUP', 'CREATECONSUMER', KEYS[1], ARGV[1], MARK) end
+  if not same then redis.call('HSET', KEYS[2], 'look', cjson.encode(after)) end
+  return {'nothing', done, {}, {}}
+end
+after.follows = look.tag
+redis.call('HSET', KEYS[2], 'looked', cjson.encode(after))
+return {more and 'more' or 'settle', done, acknowledged, lost}

@@ -1,0 +1,47 @@
+"""What becomes of a message that is found to be stuck: published again, dead after its last attempt, or completed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from outbox import attempts
+from outbox.attempts import Cause
+from outbox.checkpoint import Sent
+from outbox.message import State
+from outbox.schema import OUTBOX, Database, Document
+from outbox.streams import Stream
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a pass did: messages pending again, dead after their last attempt, and settled by their workers."""
+
+    rescued: int = 0
+    dead: int = 0
+    settled: int = 0
+
+    def __add__(self, other: Found) -> Found:
+        return Found(self.rescued + other.rescued, self.dead + other.dead, self.settled + other.settled)
+
+
+async def put_back(database: Database, stream: Stream, message: Document, sent: Sent, reason: str) -> Found:
+    """Have the message published again, or die for `reason` after its last attempt. Nothing, if it has an outcome."""
+    if attempts.tries(sent.attempt, message) < stream.retry.attempts:
+        return Found(rescued=int(await attempts.again(database, sent, Cause.RESCUED, reason=reason)))
+    reason = f"given up after {sent.attempt} attempts: {reason}"
+    died = await attempts.die(
+        database, stream, sent, Cause.RESCUED, key=message.get("key"), reason=reason, error=reason
+    )
+    return Found(dead=int(died))
+
+
+async def settle(database: Database, messages: Sequence[Document]) -> Found:
+    """Complete published messages whose workers have said elsewhere that they are done."""
+    if not messages:
+        return Found()
+    result = await database[OUTBOX].update_many(
+        {"_id": {"$in": [message["_id"] for message in messages]}, "state": State.PUBLISHED.value},
+        {"$set": {"state": State.COMPLETED.value}, "$currentDate": {"completed_at": True}},
+    )
+    return Found(settled=result.modified_count)
