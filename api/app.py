@@ -18,6 +18,7 @@ from api.dashboard import Dashboard
 from api.documentation import Documented
 from api.guesses import Guesses
 from api.headers import SecurityHeaders
+from api.heads import Heads
 from api.settings import ApiSettings
 from api.state import Gate, State
 from outbox.append import Outbox
@@ -76,8 +77,9 @@ def create_app(settings: ApiSettings, outbox_settings: OutboxSettings) -> FastAP
         docs_url=None, redoc_url=None, locked=not access.open,
     )  # fmt: skip
     problems.install(app)
+    app.add_middleware(Heads)
     app.add_middleware(SecurityHeaders)
-    app.add_middleware(metrics.Metrics)
+    app.add_middleware(metrics.Metrics, shared=metrics.shared_folder(settings.api_workers))
     if settings.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)
     for router in (

@@ -8,6 +8,8 @@ import secrets
 import signal
 import socket
 import sys
+import tempfile
+from contextlib import suppress
 from typing import Annotated
 
 import pymongo
@@ -17,14 +19,16 @@ import uvicorn
 from fastapi import FastAPI
 from pymongo.errors import PyMongoError
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from uvicorn.supervisors import Multiprocess
 
+from api import metrics
 from api.app import create_app
 from api.settings import ApiSettings
 from outbox import logs, schema
 from outbox.connections import connect_mongo
-from outbox.errors import SettingsError
 from outbox.http11 import Http
 from outbox.keys import refuse_open_door
+from outbox.listening import listen
 from outbox.settings import OutboxSettings, load
 
 log = structlog.get_logger(__name__)
@@ -60,14 +64,19 @@ def api(
         os.environ["API_SESSION_SECRET"] = secrets.token_urlsafe(32)
     # Uvicorn gives a signal back once it has stopped in order: that is an end like any other.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    free = _free_port(settings)
-    asyncio.run(_refuse_without_schema(settings, outbox_settings))
-    log.info("listening", host=settings.api_host, port=free, workers=settings.api_workers)
-    uvicorn.run(
+    hint = "is another program listening there? Choose another with --port, or set API_PORT"
+    # Held from here on: a port that was only found free could be taken before the server listens.
+    with listen(settings.api_host, settings.api_port, names=("API_HOST", "API_PORT"), hint=hint) as listener:
+        asyncio.run(_refuse_without_schema(settings, outbox_settings))
+        port = listener.getsockname()[1]
+        log.info("listening", host=settings.api_host, port=port, workers=settings.api_workers)
+        _serve(settings, listener)
+
+
+def _serve(settings: ApiSettings, listener: socket.socket) -> None:
+    config = uvicorn.Config(
         "api.cli:application",
         factory=True,
-        host=settings.api_host,
-        port=free,
         workers=settings.api_workers,
         http=Http,
         ws="none",
@@ -78,6 +87,17 @@ def api(
         proxy_headers=False,  # it would believe anybody on this machine: see API_TRUSTED_PROXIES
         timeout_graceful_shutdown=max(1, round(settings.api_stop_seconds)),
     )
+    server = uvicorn.Server(config)
+    if settings.api_workers == 1:
+        with suppress(KeyboardInterrupt):
+            server.run(sockets=[listener])
+        if not server.started:
+            sys.exit(3)  # it has said why
+        return
+    # The processes read the environment, whatever was on the command line.
+    os.environ["API_WORKERS"] = str(settings.api_workers)
+    with tempfile.TemporaryDirectory(prefix="outbox-api-metrics-") as os.environ[metrics.FOLDER]:
+        Multiprocess(config, sockets=[listener]).run()
 
 
 def application() -> FastAPI:
@@ -101,18 +121,3 @@ async def _refuse_without_schema(settings: ApiSettings, outbox_settings: OutboxS
                 await schema.check(mongo[outbox_settings.mongodb_database], outbox_settings.streams)
         except PyMongoError:
             return  # it may come up later, and /health/ready tells
-
-
-def _free_port(settings: ApiSettings) -> int:
-    """The port to listen on; a free one for 0. Raises SettingsError when it is taken."""
-    host, port = settings.api_host, settings.api_port
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        with socket.create_server((host, port), family=family) as listener:
-            bound: int = listener.getsockname()[1]
-            return bound
-    except OSError as error:
-        raise SettingsError(
-            f"{host}:{port} cannot be used ({error.strerror}): is another program listening there? "
-            "Choose another with --port, or set API_PORT"
-        ) from None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Send
 from starlette.types import Scope as Connection
 
@@ -18,11 +20,25 @@ router = APIRouter(tags=["health"], dependencies=[Depends(Requires(Scope.READ))]
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60, 300)
 
 
-class Metrics:
-    """Counts around `app`. Labels are the route's template, never the path itself: their number stays small."""
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""What the library reads as it is imported: whoever starts several processes sets it before."""
 
-    def __init__(self, app: ASGIApp) -> None:
+
+def shared_folder(processes: int) -> str | None:
+    """Where the processes of one `outbox api` count together; None for a single one."""
+    return os.environ.get(FOLDER) if processes > 1 else None
+
+
+class Metrics:
+    """Counts around `app`. Labels are the route's template, never the path itself: their number stays small.
+
+    `shared` is the folder in which all processes of one `outbox api` count, those that have ended included; None: there
+    is one process.
+    """
+
+    def __init__(self, app: ASGIApp, shared: str | None = None) -> None:
         self._app = app
+        self._shared = shared
         self._registry = CollectorRegistry()
         labels = ("method", "route", "status")
         self.appended = Counter(
@@ -60,7 +76,12 @@ class Metrics:
             self._seconds.labels(method, route).observe(time.perf_counter() - started)
 
     def exposition(self) -> bytes:
-        return generate_latest(self._registry)
+        if self._shared is None:
+            return generate_latest(self._registry)
+        # Of all processes: a scrape reaches one of them by chance, and counters would jump back and forth.
+        together = CollectorRegistry()
+        MultiProcessCollector(together, self._shared)  # type: ignore[no-untyped-call]
+        return generate_latest(together)
 
 
 @router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)

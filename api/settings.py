@@ -8,7 +8,7 @@ from typing import ClassVar
 import limits
 from pydantic import Field, SecretStr, field_validator
 
-from outbox import keys
+from outbox import keys, listening
 from outbox.errors import SettingsError
 from outbox.keys import Keys
 from outbox.settings import Family
@@ -48,6 +48,11 @@ class ApiSettings(Family):
     api_read_seconds: float = Field(default=5.0, gt=0, description="for what is asked of MongoDB by one request")
     api_probe_seconds: float = Field(default=2.0, gt=0, description="for the answer of a server in /health/ready")
     api_stop_seconds: float = Field(default=20.0, gt=0, description="from SIGTERM to leaving requests unfinished")
+
+    @field_validator("api_host")
+    @classmethod
+    def _a_host(cls, value: str) -> str:
+        return listening.address(value)
 
     @field_validator("api_keys")
     @classmethod

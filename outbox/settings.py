@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from difflib import get_close_matches
+from ipaddress import ip_address
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from urllib.parse import quote
 
@@ -105,6 +108,11 @@ class OutboxSettings(Family):
     outbox_mongod: str | None = None
     outbox_redis_server: str | None = None
 
+    @field_validator("redis_host")
+    @classmethod
+    def _a_host_or_a_socket(cls, value: str) -> str:
+        return redis_host(value)
+
     @field_validator("redis_port", mode="before")
     @classmethod
     def _not_a_service_link(cls, value: object) -> object:
@@ -126,7 +134,10 @@ class OutboxSettings(Family):
             return self.redis_url.get_secret_value()
         password = self.redis_password.get_secret_value() if self.redis_password else ""
         credentials = f":{quote(password, safe='')}@" if password else ""
-        return f"redis://{credentials}{self.redis_host}:{self.redis_port}/0"
+        if self.redis_host.startswith("/"):
+            return f"unix://{credentials}{quote(self.redis_host)}?db=0"
+        host = f"[{quote(self.redis_host, safe=':')}]" if ":" in self.redis_host else self.redis_host
+        return f"redis://{credentials}{host}:{self.redis_port}/0"
 
     @property
     def redis_address(self) -> str:
@@ -135,6 +146,28 @@ class OutboxSettings(Family):
     @property
     def mongodb_address(self) -> str:
         return without_secret(self.mongodb_uri.get_secret_value())
+
+
+def redis_host(value: str) -> str:
+    """A host, an IPv6 address without brackets, or a socket's path. Raises ValueError for what would be read as another
+    place than was meant; never with the value, which may be an address with a password.
+    """
+    if value.startswith("/"):
+        return value
+    host = value[1:-1] if value.startswith("[") and value.endswith("]") else value
+    with suppress(ValueError):
+        ip_address(host)
+        return host
+    if "://" in value:
+        raise ValueError("is an address, and not a host; set REDIS_URL to it, such as REDIS_URL=redis://redis:6379/0")
+    if re.fullmatch(r"[^:]*:\d+|\[.*\]:\d+", value):
+        raise ValueError("has a port; set it as REDIS_PORT, such as REDIS_HOST=redis and REDIS_PORT=6379")
+    if "," in value:
+        example = "REDIS_URL=redis+sentinel://a:26379,b:26379/mymaster/0 or REDIS_URL=redis+cluster://a:6379,b:6379"
+        raise ValueError(f"names several hosts; set {example}")
+    if not re.fullmatch(r"[\w.-]+", value):
+        raise ValueError("is no host; it is such as redis, 10.0.0.5, ::1, or /run/redis.sock for a socket")
+    return host
 
 
 def without_secret(url: str) -> str:

@@ -16,6 +16,7 @@ happened. A cluster's redirections are followed, because a command that is redir
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
@@ -82,6 +83,7 @@ def _client(address: SplitResult, url: str, options: dict[str, Any]) -> AnyRedis
         case "cluster":
             return _cluster(Members.read(address), options)
         case _:
+            _refuse_elsewhere(address)
             return Redis.from_url(url, **options, retry=_never())
 
 
@@ -138,6 +140,17 @@ class Members:
             options,
             tls=read[0].get("connection_class") is SSLConnection,
         )
+
+
+def _refuse_elsewhere(address: SplitResult) -> None:
+    """Raise ValueError for what redis-py would take for another place than was meant, in silence."""
+    if address.scheme == "unix":
+        if address.netloc.rpartition("@")[2] or not address.path.strip("/"):
+            raise ValueError("a socket is named by its path, such as unix:///run/redis.sock")
+    elif not address.hostname:
+        raise ValueError("a host is missing")
+    elif not re.fullmatch(r"/?\d*", address.path):
+        raise ValueError("after the host, there is the number of a database")
 
 
 def _never() -> Retry:

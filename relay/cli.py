@@ -10,7 +10,7 @@ import uvloop
 
 from outbox import logs
 from outbox.cli.signals import on_signals
-from outbox.errors import SettingsError
+from outbox.listening import listen
 from outbox.settings import OutboxSettings, load
 from relay.daemon import Relay
 from relay.settings import RelaySettings
@@ -51,10 +51,5 @@ async def _run(settings: RelaySettings, outbox_settings: OutboxSettings, once: b
 
 
 def _listen(settings: RelaySettings) -> socket.socket:
-    try:
-        return socket.create_server((settings.relay_host, settings.relay_port))
-    except OSError as error:
-        raise SettingsError(
-            f"{settings.relay_host}:{settings.relay_port} cannot be used for the probes ({error.strerror}): "
-            "is another relay running here? Use --port 0, or set RELAY_PORT"
-        ) from None
+    hint = "is another relay running here? Use --port 0, or set RELAY_PORT"
+    return listen(settings.relay_host, settings.relay_port, names=("RELAY_HOST", "RELAY_PORT"), hint=hint)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from outbox import listening
 from outbox.confirmation import Confirm
 from outbox.settings import Family
 
@@ -28,3 +29,8 @@ class RelaySettings(Family):
     relay_abandoned_seconds: float = Field(default=3600.0, gt=0, description="after which a silent upload is removed")
     relay_host: str = Field(default="127.0.0.1", description="where /healthz, /readyz and /metrics are served")
     relay_port: int = Field(default=8001, ge=0, le=65535, description="0 picks a free port")
+
+    @field_validator("relay_host")
+    @classmethod
+    def _a_host(cls, value: str) -> str:
+        return listening.address(value)

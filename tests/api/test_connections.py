@@ -338,7 +338,27 @@ class LimitedApi(Api):
         self.command = [*prefix, *self.command]
 
 
+def test_the_relay_answers_at_ipv6_addresses_too(settings: OutboxSettings, tmp_path: Path) -> None:
+    port = free_port()
+    process = RelayProcess(tmp_path / "relay.log", _environment(settings), "--host", "::", "--port", str(port))
+    with probed(process, port) as server:
+        for host in ("::1", "127.0.0.1"):
+            with Raw(port, host) as raw:
+                assert raw.send(server.get()).answer().status == 200
+                # HEAD as well
+                assert raw.send(server.get(method="HEAD")).answer(head=True).status == 200
+                assert raw.send(server.get()).answer().status == 200
+
+
 # -- the servers
+
+
+def _environment(settings: OutboxSettings) -> dict[str, str]:
+    return {
+        "MONGODB_URI": settings.mongodb_uri.get_secret_value(),
+        "MONGODB_DATABASE": settings.mongodb_database,
+        "REDIS_URL": settings.redis_dsn,
+    }
 
 
 async def _set_up(settings: OutboxSettings) -> None:
@@ -366,13 +386,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory, settings: OutboxSettings) -
 
 @pytest.fixture(scope="module")
 def relay(tmp_path_factory: pytest.TempPathFactory, settings: OutboxSettings) -> Iterator[Server]:
-    environment = {
-        "MONGODB_URI": settings.mongodb_uri.get_secret_value(),
-        "MONGODB_DATABASE": settings.mongodb_database,
-        "REDIS_URL": settings.redis_dsn,
-    }
     port = free_port()
-    process = RelayProcess(tmp_path_factory.mktemp("relay") / "relay.log", environment, "--port", str(port))
+    process = RelayProcess(tmp_path_factory.mktemp("relay") / "relay.log", _environment(settings), "--port", str(port))
     with probed(process, port) as server:
         yield server
 

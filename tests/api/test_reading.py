@@ -58,7 +58,11 @@ async def test_what_is_not_there(path: str, api: httpx.AsyncClient) -> None:
 
 @pytest.mark.parametrize(
     ("method", "path", "status", "allowed"),
-    [("GET", "/nowhere", 404, None), ("DELETE", "/files", 405, "GET, POST"), ("GET", "/files/reparse", 405, "PUT")],
+    [
+        ("GET", "/nowhere", 404, None),
+        ("DELETE", "/files", 405, "GET, HEAD, POST"),
+        ("GET", "/files/reparse", 405, "PUT"),
+    ],
 )
 async def test_every_error_is_a_problem(
     method: str, path: str, status: int, allowed: str | None, api: httpx.AsyncClient

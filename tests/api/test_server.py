@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -12,13 +14,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from outbox import files
 from outbox.schema import Database
 from outbox.settings import OutboxSettings
 from tests.api.serving import Api
-from tests.waiting import eventually
+from tests.waiting import eventually, eventually_sync
 
 MEGABYTE = 1024 * 1024
 HEAD = (
@@ -164,3 +167,30 @@ def test_workers_share_the_port(tmp_path: Path, outbox_settings: OutboxSettings,
         assert api.stop() == 0
         lines = [json.loads(line) for line in api.output().splitlines()]
     assert sum(line["event"] == "queued" for line in lines) == 8
+
+
+def test_metrics_are_those_of_all_processes(tmp_path: Path, outbox_settings: OutboxSettings, db: Database) -> None:
+    with Api(tmp_path, outbox_settings, "--workers", "2") as api:
+        for _ in range(40):
+            assert httpx.get(f"{api.url}/queue").status_code == 200
+        counted = 'api_requests_total{method="GET",route="/queue",status="200"} 40.0'
+        for _ in range(10):  # each on a new connection, and so at any of the two
+            assert counted in httpx.get(f"{api.url}/metrics").text
+        # what a process has counted stays when it ends
+        workers = [
+            child.pid for child in psutil.Process(api.pid).children() if "spawn_main" in " ".join(child.cmdline())
+        ]
+        os.kill(workers[0], signal.SIGKILL)
+        eventually_sync(lambda: not psutil.pid_exists(workers[0]), 20)
+        eventually_sync(lambda: counted in httpx.get(f"{api.url}/metrics").text, 20)
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_ipv6_address_is_listened_on(
+    host: str, workers: str, tmp_path: Path, outbox_settings: OutboxSettings, db: Database
+) -> None:
+    api = Api(tmp_path, outbox_settings, "--host", host, "--workers", workers)
+    api.url = f"http://[::1]:{api.port}"
+    with api:
+        assert httpx.get(f"{api.url}/files").status_code == 200

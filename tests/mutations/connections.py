@@ -42,4 +42,30 @@ MUTATIONS = [
         "if self._extensions > MAX_LINE:", "if False:",
         _CONNECTIONS + "test_memory_stays_flat_whatever_comes_before_a_body",
     ),
+    # -- what people and their tools send
+    Mutation(
+        "our own forms are known over plain HTTP", "HTTP", "api/headers.py",
+        '"Referrer-Policy": "same-origin"', '"Referrer-Policy": "no-referrer"',
+        "tests/browser/test_plain_http.py",
+    ),
+    Mutation(
+        "HEAD is answered as GET", "HTTP", "api/app.py",
+        "    app.add_middleware(Heads)\n", "",
+        "tests/api/test_heads.py::test_head_is_answered_as_get_without_the_body",
+    ),
+    Mutation(
+        "metrics of all processes", "HTTP", "api/metrics.py",
+        "if self._shared is None:", "if True:",
+        "tests/api/test_server.py::test_metrics_are_those_of_all_processes",
+    ),
+    Mutation(
+        "a Redis is where REDIS_HOST says", "settings", "outbox/settings.py",
+        "        return redis_host(value)", "        return value",
+        "tests/outbox/test_settings.py::test_what_redis_host_cannot_be_is_refused_by_name",
+    ),
+    Mutation(
+        "a Redis is where REDIS_URL says", "settings", "outbox/topology.py",
+        "            _refuse_elsewhere(address)\n", "",
+        "tests/outbox/test_settings.py::test_a_redis_url_that_would_lead_elsewhere_is_refused",
+    ),
 ]  # fmt: skip

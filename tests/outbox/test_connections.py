@@ -15,9 +15,9 @@ from pymongo.read_preferences import Primary
 from outbox import schema
 from outbox.attempts import standing
 from outbox.checkpoint import Sent
-from outbox.connections import connect_mongo, connect_mongo_sync
+from outbox.connections import connect_mongo, connect_mongo_sync, connect_redis
 from outbox.consumer.completion import Standing, look
-from outbox.embedded import ReplicaSet
+from outbox.embedded import RedisServer, ReplicaSet
 from outbox.errors import SettingsError
 from outbox.schema import OUTBOX
 from outbox.settings import OutboxSettings, load
@@ -105,3 +105,12 @@ def test_a_file_that_is_missing_is_named_with_the_setting(option: str, tmp_path:
 def test_what_the_driver_raises_for_an_option_is_an_error_of_the_setting(options: str) -> None:
     with pytest.raises(SettingsError, match="MONGODB_URI"):
         connect_mongo(settings(options))
+
+
+async def test_a_redis_behind_a_socket_or_at_an_ipv6_address_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "redis socket"
+    with RedisServer(tmp_path / "redis", options={"unixsocket": f'"{path}"', "bind": "127.0.0.1 ::1"}) as server:
+        for host in (str(path), "::1", "[::1]"):
+            settings = load(OutboxSettings, redis_host=host, redis_port=server.port)
+            async with connect_redis(settings) as redis:
+                assert await redis.ping(), host

@@ -210,3 +210,67 @@ def test_a_wrong_declaration_is_told(wrong: str, told: str, monkeypatch: pytest.
     monkeypatch.setenv("OUTBOX_STREAMS", f'[{{"name": "s", "group": "g", {wrong}}}]')
     with pytest.raises(SettingsError, match=told):
         load(OutboxSettings)
+
+
+@pytest.mark.parametrize(
+    ("host", "url", "shown"),
+    [
+        ("::1", f"redis://:{SECRET}@[::1]:6379/0", "redis://[::1]:6379/0"),
+        ("[::1]", f"redis://:{SECRET}@[::1]:6379/0", "redis://[::1]:6379/0"),
+        ("2001:db8::5", f"redis://:{SECRET}@[2001:db8::5]:6379/0", "redis://[2001:db8::5]:6379/0"),
+        ("fe80::1%eth0", f"redis://:{SECRET}@[fe80::1%25eth0]:6379/0", "redis://[fe80::1%25eth0]:6379/0"),
+        ("10.0.0.5", f"redis://:{SECRET}@10.0.0.5:6379/0", "redis://10.0.0.5:6379/0"),
+        ("my_redis-1.local", f"redis://:{SECRET}@my_redis-1.local:6379/0", "redis://my_redis-1.local:6379/0"),
+        ("/run/redis.sock", f"unix://:{SECRET}@/run/redis.sock?db=0", "unix:///run/redis.sock"),
+        ("/run/a b#1/r?.sock", f"unix://:{SECRET}@/run/a%20b%231/r%3F.sock?db=0", "unix:///run/a%20b%231/r%3F.sock"),
+    ],
+)
+def test_every_way_to_write_redis_host_leads_there(host: str, url: str, shown: str) -> None:
+    settings = load(OutboxSettings, redis_host=host, redis_password=SECRET)
+    assert (settings.redis_dsn, settings.redis_address) == (url, shown)
+    options = connect_redis(settings).connection_pool.connection_kwargs  # type: ignore[union-attr]
+    assert options["password"] == SECRET
+    assert options.get("path", options.get("host")) == host.strip("[]")
+
+
+@pytest.mark.parametrize(
+    ("host", "example"),
+    [
+        (f"redis://:{SECRET}@redis:6379/0", "REDIS_URL=redis://redis:6379/0"),
+        ("unix:///run/redis.sock", "REDIS_URL="),
+        ("redis:6379", "REDIS_HOST=redis and REDIS_PORT=6379"),
+        ("[::1]:6379", "REDIS_PORT=6379"),
+        ("a,b,c", "REDIS_URL=redis+sentinel://a:26379"),
+        ("a:1,b:2", "REDIS_URL=redis+sentinel://a:26379"),
+        ("redis/0", "/run/redis.sock for a socket"),
+        (f":{SECRET}@redis", "such as redis, 10.0.0.5, ::1"),
+        ("run/redis.sock", "/run/redis.sock for a socket"),
+        ("two words", "such as redis"),
+        ("", "such as redis"),
+        ("::1::", "such as redis"),
+        ("redis?db=1", "such as redis"),
+    ],
+)
+def test_what_redis_host_cannot_be_is_refused_by_name(host: str, example: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        load(OutboxSettings, redis_host=host)
+    assert str(refused.value).startswith("REDIS_HOST: ")
+    assert example in str(refused.value)
+    assert SECRET not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://",
+        "redis:///0",
+        "redis:///run/redis.sock",
+        "redis://h/name",
+        "redis://h:6379/0/1",
+        "unix://",
+        "unix://h/x",
+    ],
+)
+def test_a_redis_url_that_would_lead_elsewhere_is_refused(url: str) -> None:
+    with pytest.raises(SettingsError, match="REDIS_URL cannot be understood"):
+        connect_redis(load(OutboxSettings, redis_url=url))
