@@ -16,6 +16,7 @@ from typing import Any
 from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 
+from outbox import pages
 from outbox.clock import server_time
 from outbox.messages import plain
 from outbox.schema import AUDIT, Database, Document
@@ -92,7 +93,7 @@ async def page(
     before: ObjectId | None = None,
     limit: int = 50,
 ) -> Page:
-    """Up to `limit` records (500 at most) that match all that is given, newest first."""
+    """Up to `limit` records (500 at most), and about 2 MB, that match all that is given, newest first."""
     limit = min(max(limit, 1), MAX_PAGE)
     query: Document = {}
     if who is not None:
@@ -101,8 +102,11 @@ async def page(
         query["action"] = action
     if before is not None:
         query["_id"] = {"$lt": before}
-    found = await database[AUDIT].find(query).sort("_id", -1).limit(limit + 1).to_list()
-    records = tuple(
-        Record(d["_id"], d["at"], d["who"], d["action"], d.get("count", 1), d.get("details", {})) for d in found[:limit]
-    )
-    return Page(records, records[-1].id if len(found) > limit else None)
+    found, more = await pages.read(database[AUDIT], query, limit=limit)
+    records = tuple(Record(d["_id"], d["at"], d["who"], d["action"], d.get("count", 1), _details(d)) for d in found)
+    return Page(records, records[-1].id if more else None)
+
+
+def _details(document: Document) -> Document:
+    details = document.get("details", {})
+    return details if isinstance(details, dict) else {"left out": details}  # as large as older versions wrote it

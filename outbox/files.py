@@ -16,7 +16,7 @@ from bson import ObjectId
 from pymongo import ReturnDocument, UpdateOne
 from pymongo.asynchronous.client_session import AsyncClientSession
 
-from outbox import contents
+from outbox import contents, pages
 from outbox.contents import Measured
 from outbox.errors import NoSuchFile, StillUploading, UploadLost
 from outbox.schema import FILES, OUTBOX, Database, Document
@@ -151,8 +151,8 @@ async def happened(database: Database, file_id: ObjectId, message_id: ObjectId |
 
 async def find(database: Database, file_id: ObjectId) -> File:
     """The record. Raises NoSuchFile."""
-    document = await database[FILES].find_one({"_id": file_id, "parsing": {"$ne": ABANDONED}})
-    if document is None:
+    document = await pages.find(database[FILES], file_id, fields=_SHOWN)
+    if document is None or document.get("parsing") == ABANDONED:
         raise NoSuchFile([file_id])
     return _read(document)
 
@@ -165,7 +165,7 @@ async def list_page(
     before: ObjectId | None = None,
     limit: int = 50,
 ) -> Page:
-    """Up to `limit` files (500 at most) that match all that is given, the newest first."""
+    """Up to `limit` files (500 at most), and about 2 MB, that match all that is given, the newest first."""
     limit = min(max(limit, 1), MAX_PAGE)
     query: Document = {"parsing": {"$ne": ABANDONED}}
     if parsing == FAILED:
@@ -176,9 +176,9 @@ async def list_page(
         query["folder_id"] = folder_id
     if before is not None:
         query["_id"] = {"$lt": before}
-    found = await database[FILES].find(query).sort("_id", -1).limit(limit + 1).to_list()
-    page = tuple(_read(document) for document in found[:limit])
-    return Page(page, page[-1].id if len(found) > limit else None)
+    found, more = await pages.read(database[FILES], query, limit=limit, fields=_SHOWN)
+    page = tuple(_read(document) for document in found)
+    return Page(page, page[-1].id if more else None)
 
 
 async def abandon(database: Database, file_id: ObjectId) -> bool:
@@ -228,3 +228,4 @@ _FIELDS = {
     "filename": str, "folder_id": str, "content_type": str, "size": int, "sha256": str, "parsing": str,
     "created_at": datetime, "updated_at": datetime,
 }  # fmt: skip
+_SHOWN: Document = dict.fromkeys((*_FIELDS, "version"), 1)

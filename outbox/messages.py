@@ -5,22 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from math import isfinite
-from typing import Any, cast
+from typing import Any
 
-from bson import ObjectId, Timestamp, decode, encode
-from bson.raw_bson import RawBSONDocument
-from pymongo.asynchronous.collection import AsyncCollection
-from pymongo.asynchronous.cursor import AsyncCursor
+from bson import ObjectId, Timestamp
 
-from outbox.burial import RAW
+from outbox import pages
 from outbox.clock import as_text
 from outbox.errors import NoSuchMessage, UsageError
-from outbox.message import LENIENT, State
+from outbox.message import State
 from outbox.schema import OUTBOX, Database, Document
 
 MAX_PAGE = 500
-LARGE = 1024 * 1024
-"""Bytes of one message beyond which a list does not show all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +34,8 @@ def read_id(text: str) -> ObjectId:
 
 
 async def find(database: Database, message: ObjectId) -> Document:
-    """The stored document. Raises NoSuchMessage."""
-    found = await _lenient(database).find_one({"_id": message})
+    """The stored document; of a very large one, what makes it so is left out. Raises NoSuchMessage."""
+    found = await pages.find(database[OUTBOX], message)
     if found is None:
         raise NoSuchMessage(f"there is no message {message}: it was pruned or discarded, or never committed")
     return found
@@ -55,7 +50,7 @@ async def list_page(
     before: ObjectId | None = None,
     limit: int = 50,
 ) -> Page:
-    """Up to `limit` messages (500 at most) that match all that is given, by id, the newest first.
+    """Up to `limit` messages (500 at most), and about 2 MB, that match all that is given, by id, the newest first.
 
     Ids follow the clocks of those who append, so this is nearly the order of appending, and good enough to look
     through. What is appended between two pages is on neither. Ids of another kind, which only others write, are on the
@@ -69,32 +64,22 @@ async def list_page(
         query["stream"] = stream
     if key is not None:
         query["key"] = key
-    messages = cast(AsyncCollection[RawBSONDocument], database[OUTBOX]).with_options(codec_options=RAW)
+    messages = database[OUTBOX]
     odd: list[Document] = []
     if before is None:
-        odd = await _read(messages.find({**query, "_id": {"$not": {"$lte": _LAST}}}).hint("_id_").limit(limit))
+        others = {**query, "_id": {"$not": {"$lte": _LAST}}}
+        odd, _ = await pages.read(messages, others, limit=limit, hint="_id_", newest_first=False)
     rest = limit - len(odd)
     query["_id"] = {"$lt": before} if before else {"$lte": _LAST}
-    found = await _read(messages.find(query).sort("_id", -1).limit(rest + 1))
-    page = (*odd, *found[:rest])
-    return Page(page, (page[-1]["_id"] if rest else _LAST) if len(found) > rest else None)
+    if not rest:
+        more = await messages.find_one(query, {"_id": 1}) is not None
+        return Page(tuple(odd), _LAST if more else None)
+    found, more = await pages.read(messages, query, limit=rest)
+    return Page((*odd, *found), found[-1]["_id"] if more else None)
 
 
 _LAST = ObjectId(b"\xff" * 12)
 """Every ObjectId is less or equal, and nothing else is: MongoDB compares within a type."""
-
-
-async def _read(cursor: AsyncCursor[RawBSONDocument]) -> list[Document]:
-    """One document after the other: a page of the largest that there can be would fill the memory."""
-    return [_cut(bytes(document.raw)) async for document in cursor]
-
-
-def _cut(raw: bytes) -> Document:
-    document = decode(raw, codec_options=LENIENT)
-    if len(raw) <= LARGE:
-        return document
-    sizes = {name: len(encode({"": value})) for name, value in document.items()}
-    return {name: value if sizes[name] <= LARGE // 64 else f"({sizes[name]} bytes)" for name, value in document.items()}
 
 
 def plain(document: Document) -> dict[str, Any]:
@@ -118,7 +103,3 @@ def _plain(value: Any) -> Any:
             return [_plain(inner) for inner in value]
         case _:
             return str(value)
-
-
-def _lenient(database: Database) -> AsyncCollection[Document]:
-    return database[OUTBOX].with_options(codec_options=LENIENT)

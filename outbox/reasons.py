@@ -8,6 +8,7 @@ from datetime import datetime
 
 from bson import ObjectId
 
+from outbox.burial import MAX_REASON
 from outbox.message import State
 from outbox.schema import OUTBOX, Database, Document
 
@@ -28,12 +29,21 @@ class Reason:
 
 async def reasons(database: Database) -> list[Reason]:
     """Why messages are dead, the commonest first."""
+    # Cut before they are grouped: nobody has bounded what was written around the library.
+    texts: Document = {"$cond": [{"$eq": [{"$type": "$last_error"}, "string"]}, "$last_error", ""]}
+    cut: Document = {"stream": 1, "died_at": 1, "last_error": {"$substrCP": [texts, 0, MAX_REASON]}}
     grouped: Document = {
         "_id": {"stream": "$stream", "reason": "$last_error"},
         "count": {"$sum": 1}, "latest": {"$max": "$died_at"}, "example": {"$max": "$_id"},
     }  # fmt: skip
     found = await database[OUTBOX].aggregate(
-        [{"$match": {"state": State.DEAD.value}}, {"$group": grouped}, {"$sort": {"count": -1}}, {"$limit": LIMIT}],
+        [
+            {"$match": {"state": State.DEAD.value}},
+            {"$project": cut},
+            {"$group": grouped},
+            {"$sort": {"count": -1}},
+            {"$limit": LIMIT},
+        ],
         hint="dead",
     )
     alike: dict[tuple[str, str], Reason] = {}

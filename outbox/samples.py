@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import pymongo
 from bson import ObjectId
 
-from outbox import downtime, groups, jobs, stats
+from outbox import downtime, groups, jobs, pages, stats
 from outbox.downtime import Downtime
 from outbox.files import QUEUED
 from outbox.groups import Readers
@@ -92,12 +92,14 @@ async def _delays(database: Database, since: datetime) -> tuple[float, ...]:
 
 
 async def _queued(database: Database) -> tuple[Queued, ...]:
-    readable = database[FILES].with_options(codec_options=LENIENT)
-    found = readable.find({"parsing": QUEUED}).sort("_id", 1).limit(WAITING)
+    fields = {"filename": 1, "folder_id": 1, "message_id": 1, "updated_at": 1}
+    found, _ = await pages.read(
+        database[FILES], {"parsing": QUEUED}, limit=WAITING, fields=fields, newest_first=False, large=pages.SMALL
+    )
     return tuple(
         [
             Queued(f["_id"], f.get("filename"), f.get("folder_id"), f.get("message_id"), f["updated_at"])
-            async for f in found
+            for f in found
             if isinstance(f.get("updated_at"), datetime)
         ]
     )

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from bson import ObjectId
 
+from outbox import pages
 from outbox.clock import id_at
 from outbox.files import ABANDONED
 from outbox.message import LENIENT, State
@@ -65,19 +66,19 @@ async def search(database: Database, wanted: Wanted) -> Found:
     else:
         files = await _named(database, text)
         chosen = [{"key": {"$in": [text, *(str(file["_id"]) for file in files)]}}]
-    found = await _messages(database, {"$or": chosen, **_narrowed(wanted)})
-    hits = [Hit(message, _file_of(message, files)) for message in found[:LIMIT]]
+    found, more = await _messages(database, {"$or": chosen, **_narrowed(wanted)})
+    hits = [Hit(message, _file_of(message, files)) for message in found]
     hits = await _with_files(database, hits)
     if wanted.state is None and wanted.since is None and wanted.until is None and wanted.before is None:
         told = {hit.file["_id"] for hit in hits if hit.file}
         hits += [Hit(None, file) for file in files if file["_id"] not in told]
-    return Found(tuple(hits), found[LIMIT - 1]["_id"] if len(found) > LIMIT else None, len(files) >= LIMIT)
+    return Found(tuple(hits), found[-1]["_id"] if more else None, len(files) >= LIMIT)
 
 
 async def _by_state(database: Database, wanted: Wanted) -> Found:
-    found = await _messages(database, _narrowed(wanted))
-    hits = await _with_files(database, [Hit(message, None) for message in found[:LIMIT]])
-    return Found(tuple(hits), found[LIMIT - 1]["_id"] if len(found) > LIMIT else None)
+    found, more = await _messages(database, _narrowed(wanted))
+    hits = await _with_files(database, [Hit(message, None) for message in found])
+    return Found(tuple(hits), found[-1]["_id"] if more else None)
 
 
 def _narrowed(wanted: Wanted) -> Document:
@@ -93,15 +94,14 @@ def _narrowed(wanted: Wanted) -> Document:
     return query | ({"_id": ids} if ids else {})
 
 
-async def _messages(database: Database, query: Document) -> list[Document]:
-    collection = database[OUTBOX].with_options(codec_options=LENIENT)
-    return await collection.find(query).sort("_id", -1).limit(LIMIT + 1).to_list()
+async def _messages(database: Database, query: Document) -> tuple[list[Document], bool]:
+    return await pages.read(database[OUTBOX], query, limit=LIMIT, large=pages.SMALL)
 
 
 async def _files(database: Database, query: Document) -> list[Document]:
-    collection = database[FILES].with_options(codec_options=LENIENT)
-    found = collection.find({**query, "parsing": {"$ne": ABANDONED}}).sort("_id", -1).limit(LIMIT)
-    return await found.to_list()
+    wanted = {**query, "parsing": {"$ne": ABANDONED}}
+    found, _ = await pages.read(database[FILES], wanted, limit=LIMIT, large=pages.SMALL, page_bytes=LIMIT * pages.SMALL)
+    return found
 
 
 async def _named(database: Database, text: str) -> list[Document]:
@@ -114,6 +114,7 @@ async def _named(database: Database, text: str) -> list[Document]:
             {"$limit": NEWEST_FILES},
             {"$match": {"filename": {"$regex": re.escape(text), "$options": "i"}, "parsing": {"$ne": ABANDONED}}},
             {"$limit": LIMIT},
+            pages.without_large_values(pages.SMALL),
         ]
     )
     found = {file["_id"]: file for file in [*exact, *await anywhere.to_list()]}

@@ -11,10 +11,10 @@ from typing import Any
 from bson import ObjectId, Timestamp
 from redis.exceptions import RedisError
 
-from outbox import messages
+from outbox import messages, pages
 from outbox.cli.moments import show_seconds
 from outbox.clock import server_time
-from outbox.message import LENIENT, State
+from outbox.message import State
 from outbox.printable import printable
 from outbox.schema import Database, Document
 from outbox.settled import settled
@@ -154,11 +154,7 @@ def _trace(message: Document) -> str | None:
 async def _file(database: Database, stream: Stream | None, message: Document) -> Document | None:
     if stream is None or stream.subject is None:
         return None
-    query = {"_id": subject_id(message.get("key"))}
-    found: Document | None = await (
-        database[stream.subject.collection].with_options(codec_options=LENIENT).find_one(query)
-    )
-    return found
+    return await pages.find(database[stream.subject.collection], subject_id(message.get("key")))
 
 
 async def _others(database: Database, message: Document) -> list[Document]:

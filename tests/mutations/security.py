@@ -109,4 +109,19 @@ MUTATIONS = [
         "  environment: &program-environment\n", "  env_file: [.env]\n  environment: &program-environment\n",
         "tests/test_compose.py::test_a_program_is_given_its_own_settings_and_no_other_secrets",
     ),
+    Mutation(
+        "a page ends by its bytes", "G7", "outbox/pages.py",
+        "or (found and size > page_bytes)", "or False",
+        "tests/api/test_bounds.py::test_pages_of_large_messages_are_bounded_and_reach_all",
+    ),
+    Mutation(
+        "large values are left out in MongoDB", "G7", "outbox/pages.py",
+        "        without_large_values(large),\n", "",
+        "tests/api/test_bounds.py::test_one_huge_message_is_shown_without_what_makes_it_huge",
+    ),
+    Mutation(
+        "reasons are cut before they are counted", "G7", "outbox/reasons.py",
+        "[texts, 0, MAX_REASON]", "[texts, 0, 20_000_000]",
+        "tests/api/test_bounds.py::test_reasons_are_cut_before_they_are_counted",
+    ),
 ]  # fmt: skip
