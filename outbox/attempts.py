@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from enum import StrEnum
 
+from pymongo import ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from outbox import subjects, transaction
@@ -21,6 +22,7 @@ from outbox.streams import Retry, Stream
 
 MAX_WAIT_SECONDS = 365 * 86400.0
 """The longest wait for another try. A date beyond the year 9999 could be stored, and not be read again."""
+MAX_KILLERS = 10
 
 
 class Cause(StrEnum):
@@ -30,6 +32,8 @@ class Cause(StrEnum):
     """Its handler raised."""
     RESCUED = "rescued"
     """Its worker, or its entry, is gone."""
+    TAKEN_OVER = "taken_over"
+    """Its worker died while it was in flight, and another one took it over."""
     RETURNED = "returned"
     """Its worker stopped, and gave it back. That is nobody's failure, and costs the message none of its attempts."""
 
@@ -48,10 +52,57 @@ def standing(sent: Sent) -> Document:
     }
 
 
+SUSPICION = ("suspect", "taken_from", "taker")
+"""What is stored of a message that was in flight when its worker died, until it has had an outcome: that worker's name;
+all those it was taken over from to be handled alone; and a mark of who does so now."""
+
+
 def tries(attempt: int, message: Document) -> int:
-    """How many of its stream's attempts a message has used: all, but those that an operator or a stop made good."""
-    forgiven = message.get("forgiven")
-    return attempt - (forgiven if isinstance(forgiven, int) else 0)
+    """How many of its stream's attempts a message has used.
+
+    Every publication is one, and every take-over from a worker that died; but not those that an operator, a stop or a
+    rescue made good.
+    """
+    return attempt + _count(message, "taken_over") - _count(message, "forgiven")
+
+
+def _count(message: Document, name: str) -> int:
+    value = message.get(name)
+    return value if isinstance(value, int) else 0
+
+
+def killers(message: Document) -> list[str]:
+    """The workers that the message was taken over from since its last outcome; after each, it was handled alone."""
+    found = message.get("taken_from")
+    return [str(name) for name in found] if isinstance(found, list) else []
+
+
+def is_convicted(attempt: int, message: Document, retry: Retry) -> bool:
+    """Whether the message dies instead of being tried once more: it was handled alone, and its tries are used up.
+
+    Of several that were in flight when a worker died, nobody knows which one it was, so each is tried alone before.
+    """
+    return bool(killers(message)) and tries(attempt, message) >= retry.attempts
+
+
+async def take_over(database: Database, sent: Sent, holder: str, taker: str) -> Document | None:
+    """Put on record, before its handler is called, that a message is tried again after its worker `holder` died.
+
+    Before, because nobody is left to do it after the next death. `taker` is unique for each time: a repeated call
+    counts once.
+
+    :returns: the message as it is now; None: it was on record already, or this attempt has an outcome.
+    """
+    return await database[OUTBOX].find_one_and_update(
+        {**standing(sent), "taker": {"$ne": taker}},
+        {
+            "$set": {"suspect": holder, "taker": taker},
+            "$inc": {Cause.TAKEN_OVER.value: 1},
+            "$push": {"taken_from": {"$each": [holder], "$slice": -MAX_KILLERS}},
+            "$currentDate": {f"{Cause.TAKEN_OVER.value}_at": True},
+        },
+        return_document=ReturnDocument.AFTER,
+    )
 
 
 def backoff_seconds(retry: Retry, tried: int) -> float:
@@ -60,12 +111,20 @@ def backoff_seconds(retry: Retry, tried: int) -> float:
 
 
 async def again(
-    database: Database, sent: Sent, cause: Cause, *, reason: str | None = None, wait_seconds: float | None = None
+    database: Database,
+    sent: Sent,
+    cause: Cause,
+    *,
+    reason: str | None = None,
+    wait_seconds: float | None = None,
+    suspect: str | None = None,
+    forgive: int = 0,
 ) -> bool:
     """Put the message back: pending at once, or scheduled. False: the attempt had an outcome already.
 
     The time to wait for is the server's, and at most MAX_WAIT_SECONDS. `reason`, if any, becomes the message's last
-    error.
+    error. `suspect` names the worker that died while the message was in flight: the next one handles it alone.
+    `forgive` are so many tries that do not count.
     """
     values: Document = {
         "state": (State.PENDING if wait_seconds is None else State.SCHEDULED).value,
@@ -80,9 +139,16 @@ async def again(
         values["available_at"] = {"$add": ["$$NOW", int(seconds * 1000)]}
     if reason is not None:
         values["last_error"] = {"$literal": printable(reason[:MAX_REASON], keep_lines=True)}
+    forgotten = {"entries", "taker"}
+    if forgive:
+        values["forgiven"] = _one_more("forgiven", forgive)
+    if suspect is not None:
+        values["suspect"] = {"$literal": suspect}
+    if cause is Cause.FAILED:
+        forgotten |= {*SUSPICION}  # its worker has lived through it
     if cause is Cause.RETURNED:
-        values["forgiven"] = _one_more("forgiven")
-    result = await database[OUTBOX].update_one(standing(sent), [{"$set": values}, {"$unset": ["entries"]}])
+        forgotten.add("taken_from")
+    result = await database[OUTBOX].update_one(standing(sent), [{"$set": values}, {"$unset": sorted(forgotten)}])
     return bool(result.modified_count)
 
 
@@ -121,5 +187,5 @@ async def die(
     return await transaction.run(database.client, body, happened=happened)
 
 
-def _one_more(name: str) -> Document:
-    return {"$add": [{"$ifNull": [f"${name}", 0]}, 1]}
+def _one_more(name: str, more: int = 1) -> Document:
+    return {"$add": [{"$ifNull": [f"${name}", 0]}, more]}

@@ -52,12 +52,13 @@ async def retry(database: Database, streams: Streams, message: ObjectId, *, who:
                 {
                     "$set": {
                         "state": State.PENDING.value,
-                        "forgiven": "$attempts",
+                        # What has killed its worker is handled alone again, which counts as one try from the start.
+                        "forgiven": {"$add": ["$attempts", {"$cond": [{"$gt": ["$suspect", None]}, 1, 0]}]},
                         "retried": {"$add": [{"$ifNull": ["$retried", 0]}, 1]},
                         "retried_at": "$$NOW",
                     }
                 },
-                {"$unset": ["died_at"]},
+                {"$unset": ["died_at", "taken_over", "taken_from", "taker"]},
             ],
             projection=_NEEDED,
             session=session,

@@ -38,6 +38,8 @@ class Entry:
     id: str
     fields: dict[str, str]
     sent: Sent | None
+    suspect: str | None = None
+    """The consumer that it was taken over from, because that one died with it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ from bson import ObjectId
 from outbox.checkpoint import Script, Sent, new_tag, read_sent
 from outbox.clock import server_time
 from outbox.message import LENIENT, State, is_ours
-from outbox.outcome import Found, put_back
+from outbox.outcome import COUNTED, Found, put_back
 from outbox.schema import OUTBOX, Database, Document
 from outbox.streams import Stream, record_key
 from outbox.topology import AnyRedis
@@ -140,7 +140,7 @@ def _lost(flat: Sequence[str]) -> list[tuple[Sent, str, str]]:
 
 async def _put_back(database: Database, stream: Stream, sent: Sent, reason: str) -> Found:
     messages = database[OUTBOX].with_options(codec_options=LENIENT)
-    message = await messages.find_one({"_id": sent.id}, {"key": 1, "forgiven": 1})
+    message = await messages.find_one({"_id": sent.id}, dict.fromkeys(("key", *COUNTED), 1))
     return await put_back(database, stream, message, sent, reason) if message else Found()
 
 

@@ -25,10 +25,23 @@ class Found:
         return Found(self.rescued + other.rescued, self.dead + other.dead, self.settled + other.settled)
 
 
-async def put_back(database: Database, stream: Stream, message: Document, sent: Sent, reason: str) -> Found:
-    """Have the message published again, or die for `reason` after its last attempt. Nothing, if it has an outcome."""
-    if attempts.tries(sent.attempt, message) < stream.retry.attempts:
-        return Found(rescued=int(await attempts.again(database, sent, Cause.RESCUED, reason=reason)))
+COUNTED = ("attempts", "forgiven", "taken_over", "taken_from")
+"""The fields by which `put_back` judges."""
+
+
+async def put_back(
+    database: Database, stream: Stream, message: Document, sent: Sent, reason: str, suspect: str | None = None
+) -> Found:
+    """Have the message published again, or die for `reason` after its last attempt. Nothing, if it has an outcome.
+
+    `suspect` is the worker of ours that died with it, and perhaps by it. The next one handles it alone, and counts that
+    as the try: those that were only in flight beside it do not pay for it.
+    """
+    used_up = attempts.tries(sent.attempt, message) >= stream.retry.attempts
+    if not used_up or (suspect is not None and not attempts.is_convicted(sent.attempt, message, stream.retry)):
+        forgive = 0 if suspect is None else 1
+        again = await attempts.again(database, sent, Cause.RESCUED, reason=reason, suspect=suspect, forgive=forgive)
+        return Found(rescued=int(again))
     reason = f"given up after {sent.attempt} attempts: {reason}"
     died = await attempts.die(
         database, stream, sent, Cause.RESCUED, key=message.get("key"), reason=reason, error=reason

@@ -13,7 +13,7 @@ from typing import Any
 from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 
-from outbox import audit, transaction
+from outbox import attempts, audit, transaction
 from outbox.clock import server_time
 from outbox.errors import UsageError
 from outbox.message import State
@@ -268,7 +268,7 @@ async def put_back(
                     **({"replayed_by": job} if job else {}),
                 }
             },
-            {"$unset": ["completed_at"]},
+            {"$unset": ["completed_at", "taken_over", *attempts.SUSPICION]},
         ],
         session=session,
     )

@@ -24,7 +24,8 @@ from outbox.entries import Entries, Entry, Holder
 from outbox.errors import InvalidMessage
 from outbox.held import Holding
 from outbox.message import LENIENT, State, is_ours
-from outbox.outcome import Found, put_back, settle
+from outbox.outcome import COUNTED, Found, put_back, settle
+from outbox.printable import printable
 from outbox.schema import OUTBOX, Database, Document
 from outbox.settled import NEEDED, settled
 from outbox.streams import Partition, Stream
@@ -89,11 +90,12 @@ class Rescue:
             last = ids[-1]
             entries = await self._entries.look(stream, ids)
             gone = [id_ for id_, entry in zip(ids, entries, strict=True) if entry is None]
-            found += await self._decide(stream, [entry for entry in entries if entry], reason)
+            suspect = printable(holder.name) if holder.ours else None
+            found += await self._decide(stream, [entry for entry in entries if entry], reason, suspect)
             for id_ in gone:  # its message is found from the other end
                 await self._entries.acknowledge(stream, id_)
 
-    async def _decide(self, stream: Stream, entries: Sequence[Entry], reason: str) -> Found:
+    async def _decide(self, stream: Stream, entries: Sequence[Entry], reason: str, suspect: str | None = None) -> Found:
         found = Found()
         ids = [entry.sent.id for entry in entries if entry.sent]
         stored = {m["_id"]: m async for m in self._messages.find({"_id": {"$in": ids}}, _NEEDED) if is_ours(m)}
@@ -101,14 +103,20 @@ class Rescue:
         for start in range(0, len(entries), TOGETHER):
             # Several at a time: each waits for the disks of a majority.
             outcomes = (
-                self._decide_on(stream, entry, stored.get(entry.sent.id) if entry.sent else None, done, reason)
+                self._decide_on(stream, entry, stored.get(entry.sent.id) if entry.sent else None, done, reason, suspect)
                 for entry in entries[start : start + TOGETHER]
             )
             found = sum(await asyncio.gather(*outcomes), found)
         return found
 
     async def _decide_on(
-        self, stream: Stream, entry: Entry, message: Document | None, done: set[ObjectId], reason: str
+        self,
+        stream: Stream,
+        entry: Entry,
+        message: Document | None,
+        done: set[ObjectId],
+        reason: str,
+        suspect: str | None,
     ) -> Found:
         found = Found()
         if entry.sent is None:
@@ -124,7 +132,7 @@ class Rescue:
         elif message["_id"] in done:
             found = await settle(self._database, [message])  # done, and its worker died before it could say so
         else:
-            found = await put_back(self._database, stream, message, entry.sent, reason)
+            found = await put_back(self._database, stream, message, entry.sent, reason, suspect)
         await self._entries.acknowledge(stream, entry.id, remove=True)
         return found
 
@@ -137,7 +145,7 @@ class Rescue:
         return await self._vanished.look(stream, partition)
 
 
-_NEEDED = NEEDED | dict.fromkeys(("state", "attempts", "forgiven"), 1)
+_NEEDED = NEEDED | dict.fromkeys(("state", *COUNTED), 1)
 
 
 def _attempts(message: Document) -> int:

@@ -23,7 +23,7 @@ from outbox.checkpoint import Sent
 from outbox.clock import server_time
 from outbox.entries import Entries
 from outbox.message import LENIENT, State, is_ours
-from outbox.outcome import Found, put_back, settle
+from outbox.outcome import COUNTED, Found, put_back, settle
 from outbox.schema import OUTBOX, Database, Document
 from outbox.settled import NEEDED, settled
 from outbox.streams import Partition, Stream, Subject
@@ -234,7 +234,7 @@ async def locate(database: Database, entries: Entries, stream: Stream) -> int:
     return located
 
 
-_NEEDED = NEEDED | dict.fromkeys(("state", "attempts", "forgiven", "published_at", "entries", "batch"), 1)
+_NEEDED = NEEDED | dict.fromkeys(("state", "published_at", "entries", "batch", *COUNTED), 1)
 _NONE: Any = object()
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 
 from outbox.connections import connect_mongo, connect_mongo_sync, connect_redis, open_database
+from outbox.consumer.claims import Claims
 from outbox.consumer.failures import TooManyLeft
 from outbox.consumer.hand import Hand
 from outbox.consumer.handler import Handler
@@ -25,7 +26,6 @@ from outbox.consumer.patience import OutOfTime, Patience
 from outbox.consumer.settlement import End, Settlement
 from outbox.consumer.work import Work
 from outbox.entries import OURS, Entries, Entry
-from outbox.printable import printable
 from outbox.priorities import Turns
 from outbox.settings import OutboxSettings
 from outbox.streams import Priority, Stream
@@ -130,6 +130,7 @@ class Consumer:
             self._entries = Entries(redis, self.name)
             lanes = [(stream,) for stream in self._streams] if self._entries.apart else [self._streams]
             self._lanes = {stream: lane for lane in map(Lane, lanes) for stream in lane.streams}
+            self._claims = Claims(self._entries, self._hands, silent_seconds=self._silent_seconds)
             self._work = Work(
                 self._handler,
                 client,
@@ -185,7 +186,8 @@ class Consumer:
             self._too_many_left = True
             self.stop()
             return
-        if self._room <= 0:
+        if self._room <= 0 or any(hand.suspect is not None for hand in self._hands.values()):
+            # A suspect is to be alone, and what was taken beside it would become suspect too if it kills.
             await first(self._free, self._stop, seconds=None)
             return
         streams = self._order()
@@ -221,7 +223,7 @@ class Consumer:
         # While others are looked at as well, one entry each: there may be no hands free for more.
         room = 1 if block_seconds else max(1, self._room)
         try:
-            found = await self._claim(lane, room) if time.monotonic() >= lane.claims_at else []
+            found = await self._claims.find(lane, room) if time.monotonic() >= lane.claims_at else []
             self._begin(group, found)
             if not found:
                 count = min(room, self._batch)
@@ -245,7 +247,7 @@ class Consumer:
         for entry in entries:
             if (entry.stream, entry.id) in self._hands:
                 continue  # an operator has set the group back
-            hand = Hand(self.limit_of(entry.stream))
+            hand = Hand(self.limit_of(entry.stream), entry.suspect)
             if self._stop.is_set():
                 hand.abandon()  # read while the stop came: given back at once
             self._hands[entry.stream, entry.id] = hand
@@ -258,29 +260,6 @@ class Consumer:
         self._tasks.discard(task)
         self._hands.pop(key, None)
         self._free.set()
-
-    async def _claim(self, lane: Lane, room: int) -> list[Entry]:
-        """Entries of consumers that are gone, and own ones that are in no hand: after a restart or a lost reply."""
-        own_idle = self._silent_seconds if lane.claims_at else 0.0
-        trusted = time.monotonic() >= lane.trusts_at
-        found: list[Entry] = []
-        for stream in lane.streams:
-            for holder in await self._entries.holders(stream):
-                own = holder.name == self.name
-                gone = trusted and holder.ours and holder.idle_seconds > self._silent_seconds
-                if not holder.pending or not (own or gone) or len(found) >= room:
-                    continue
-                idle = own_idle if own else self._silent_seconds
-                page = room + len(self._hands)
-                ids = await self._entries.held(stream, holder.name, idle_seconds=idle, count=page)
-                free = [id_ for id_ in ids if (stream, id_) not in self._hands][: room - len(found)]
-                taken = await self._entries.claim(stream, free, idle_seconds=idle)
-                if taken and not own:
-                    log.info("took over", entries=len(taken), stream=stream.name, silent=printable(holder.name))
-                found += taken
-        if len(found) < room:
-            lane.claims_at = time.monotonic() + self._silent_seconds / 3 * random.uniform(0.8, 1.2)
-        return found
 
     async def _beat(self, lane: Lane) -> None:
         """Give signs of life for what is in hand, and let go of what has been taken over."""
@@ -305,6 +284,7 @@ class Consumer:
                     end = await self._patience.wait(partial(self._settlement.settle, entry, hand), self._late)
             finally:
                 self._unsettled -= 1
+                hand.suspect = None  # others may be taken again, though its acknowledgement may take long
                 self._free.set()
             if end is not End.HELD:
                 remove = end is End.AGAIN

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -34,8 +35,13 @@ class Hand:
     :param limit_seconds: for one call of the handler; 0 is no limit.
     """
 
-    def __init__(self, limit_seconds: float = 0.0) -> None:
+    def __init__(self, limit_seconds: float = 0.0, suspect: str | None = None) -> None:
         self.limit_seconds = limit_seconds
+        self.suspect = suspect
+        """The worker that died while the message was in flight, if one did: then its handler is called alone."""
+        self.taker = secrets.token_hex(8)
+        self.on_record = False
+        """Whether this take-over has been counted as a try."""
         self.abandoned = asyncio.Event()
         self.thread_session: Mapping[str, Any] | None = None
         self.told: Any = log

@@ -16,6 +16,7 @@ from outbox.attempts import Cause
 from outbox.consumer.completion import Standing, Superseded, look
 from outbox.consumer.failures import Failed, GiveUp, headline, summary, wait_seconds
 from outbox.consumer.hand import Abandoned, Hand
+from outbox.consumer.isolation import Isolation
 from outbox.consumer.message import Message
 from outbox.consumer.patience import Patience
 from outbox.consumer.work import Work
@@ -50,6 +51,7 @@ class Settlement:
         self._patience = patience
         self._stop = stop
         self._late = late
+        self._isolation = Isolation()
 
     async def settle(self, entry: Entry, hand: Hand) -> End:
         """Bring the entry's message to an outcome, or find that it has one. May be repeated after any error.
@@ -59,16 +61,20 @@ class Settlement:
         if entry.sent is None:
             return await self._adopt(entry)
         told = log.bind(message=str(entry.sent.id), attempt=entry.sent.attempt, stream=entry.stream.name)
-        match await self._look(entry, hand):
-            case Standing.COMPLETED, _:
-                return End.DONE
-            case Standing.SUPERSEDED, _:
-                return End.AGAIN
-            case Standing.UNKNOWN, _:
-                told.warning("unknown message, acknowledged: it was pruned or discarded", entry=entry.id)
-                return End.AGAIN
-            case _, document:
-                return await self._handle(entry, hand, document, told)
+        while True:
+            async with self._isolation.turn(hand):
+                match await self._look(entry, hand):
+                    case Standing.COMPLETED, _:
+                        return End.DONE
+                    case Standing.SUPERSEDED, _:
+                        return End.AGAIN
+                    case Standing.UNKNOWN, _:
+                        told.warning("unknown message, acknowledged: it was pruned or discarded", entry=entry.id)
+                        return End.AGAIN
+                    case _, document if hand.suspect is None and document.get("suspect") is not None:
+                        hand.suspect = str(document["suspect"])  # and wait for its turn to be alone
+                    case _, document:
+                        return await self._handle(entry, hand, document, told)
 
     async def _look(self, entry: Entry, hand: Hand) -> tuple[Standing, Document]:
         assert entry.sent
@@ -86,6 +92,12 @@ class Settlement:
         try:
             if hand.abandoned.is_set():
                 raise Abandoned
+            if hand.suspect is not None:
+                if document.get("taker") != hand.taker and attempts.is_convicted(
+                    message.attempt, document, entry.stream.retry
+                ):
+                    return await self._die_of_deaths(entry, hand, message, document, told)
+                document = await self._put_on_record(entry, hand, told)
             await self._work.do(entry.stream, message, hand)
             return End.DONE
         except Superseded:
@@ -93,13 +105,48 @@ class Settlement:
         except Abandoned:
             if not self._stop.is_set():
                 return End.HELD
-            if await attempts.again(self._database, entry.sent, Cause.RETURNED):
+            forgive = 2 if hand.on_record else 1  # its publication, and its take-over
+            if await attempts.again(
+                self._database, entry.sent, Cause.RETURNED, suspect=hand.suspect, forgive=forgive
+            ):  # fmt: skip
                 told.info("given back")
             return End.AGAIN
         except Failed as failed:
             put_back = partial(self._put_back, entry, message, document, failed.error, told)
             # Repeated by itself, so that an outage now does not have the handler called again.
             return await self._patience.wait(put_back, self._late)
+
+    async def _put_on_record(self, entry: Entry, hand: Hand, told: Any) -> Document:
+        """Count the take-over of a message whose worker died, before its handler is called. Raises Superseded."""
+        assert entry.sent
+        assert hand.suspect is not None
+        document = await attempts.take_over(self._database, entry.sent, hand.suspect, hand.taker)
+        if document is None:
+            standing, document = await look(self._database, entry.sent)
+            if standing not in (Standing.WANTED, Standing.UNMARKED):
+                raise Superseded
+        hand.on_record = True
+        told.warning(
+            "its worker died with it in flight: handled alone", died=hand.suspect,
+            tried=attempts.tries(entry.sent.attempt, document), of=entry.stream.retry.attempts,
+        )  # fmt: skip
+        return document
+
+    async def _die_of_deaths(self, entry: Entry, hand: Hand, message: Message, document: Document, told: Any) -> End:
+        """Its worker has died each time that the message was in flight, at last with nothing else."""
+        assert entry.sent
+        workers = ", ".join([*attempts.killers(document), str(hand.suspect)])
+        tried = attempts.tries(message.attempt, document)
+        reason = f"given up after {tried} tries: its worker died each time while it was in flight: {workers}"
+        try:
+            await attempts.die(
+                self._database, entry.stream, entry.sent, Cause.TAKEN_OVER,
+                key=message.key, reason=reason, error=reason,
+            )  # fmt: skip
+        except CommitUnknown:
+            return End.HELD  # not acknowledged, and so found again
+        told.error("dead", key=message.key, tried=tried, error=reason)
+        return End.AGAIN
 
     async def _put_back(
         self, entry: Entry, message: Message, document: Document, error: BaseException, told: Any

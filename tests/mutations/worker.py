@@ -59,4 +59,35 @@ MUTATIONS = [
         "if self.left_handlers >= self._concurrency:", "if False:",
         "tests/worker/test_time_limit.py::test_a_worker_that_has_left_too_many_ends_for_its_supervisor",
     ),
+    # -- messages that kill their process
+    Mutation(
+        "a take-over is on record before the handler", "G1", "outbox/consumer/settlement.py",
+        "document = await self._put_on_record(entry, hand, told)", "pass",
+        "tests/worker/test_suspects.py::test_each_take_over_counts_as_a_try_and_the_last_one_is_its_death",
+    ),
+    Mutation(
+        "a suspect is handled alone", "G1", "outbox/consumer/isolation.py",
+        "while self._at_work if suspect else self._suspects:", "while False:",
+        "tests/worker/test_suspects.py::test_what_was_in_flight_with_a_dead_worker_is_handled_alone",
+    ),
+    Mutation(
+        "nothing is taken beside a suspect", "G1", "outbox/consumer/consumer.py",
+        "self._room <= 0 or any(hand.suspect is not None for hand in self._hands.values())", "self._room <= 0",
+        "tests/worker/test_suspects.py::test_what_was_in_flight_with_a_dead_worker_is_handled_alone",
+    ),
+    Mutation(
+        "one that was never alone does not die", "G1", "outbox/attempts.py",
+        "return bool(killers(message)) and tries", "return tries",
+        "tests/worker/test_suspects.py::test_one_whose_tries_are_used_up_is_tried_alone_before_it_dies",
+    ),
+    Mutation(
+        "a repeated take-over counts once", "G1", "outbox/attempts.py",
+        '{**standing(sent), "taker": {"$ne": taker}}', "standing(sent)",
+        "tests/worker/test_suspects.py::test_a_repeated_record_counts_once",
+    ),
+    Mutation(
+        "what a relay rescues from us is suspect", "G1", "outbox/rescue.py",
+        "suspect = printable(holder.name) if holder.ours else None", "suspect = None",
+        "tests/worker/test_suspects.py::test_what_a_relay_rescues_from_a_dead_worker_is_suspect_and_not_charged",
+    ),
 ]  # fmt: skip

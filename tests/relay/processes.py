@@ -42,6 +42,10 @@ class RelayProcess:
         self.signal(signal.SIGKILL)
         self.wait()
 
+    def has_ended(self) -> bool:
+        """Whether it was started, and has ended by itself."""
+        return self._process is not None and self._process.poll() is not None
+
     def stop(self) -> int:
         """SIGTERM; returns the exit code."""
         self.signal(signal.SIGTERM)

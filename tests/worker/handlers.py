@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import faulthandler
 import os
 import random
+import signal
+import time
 from typing import Any
 
 from bson import ObjectId
@@ -46,3 +50,50 @@ async def moody(message: Message, session: AsyncClientSession) -> None:
         case "comes-later" if message.attempt == 1:
             raise RetryAfter(2, "busy")
     await files.update_one({"_id": ObjectId(message.key)}, {"$set": {"parsing": "parsed"}}, session=session)
+
+
+async def killer(message: Message, session: AsyncClientSession) -> None:
+    """Kills its process, for a file called `killer`; slowly enough for others to be in flight."""
+    database = session.client[DATABASE]
+    await database.calls.insert_one({"key": message.key, "process": os.getpid()})
+    if message.fields.get("filename") == "killer":
+        await asyncio.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGKILL)
+    await asyncio.sleep(1)
+    change = {"$inc": {"effects": 1}, "$set": {"parsing": "parsed"}}
+    await database.files.update_one({"_id": ObjectId(message.key)}, change, session=session)
+
+
+def killer_plain(message: Message, session: ClientSession) -> None:
+    """By a fault in C, which Python sees nothing of."""
+    database = session.client[DATABASE]
+    database.calls.insert_one({"key": message.key, "process": os.getpid()})
+    if message.fields.get("filename") == "killer":
+        faulthandler.disable()
+        ctypes.string_at(0)
+    time.sleep(0.3)
+    change = {"$inc": {"effects": 1}, "$set": {"parsing": "parsed"}}
+    database.files.update_one({"_id": ObjectId(message.key)}, change, session=session)
+
+
+def holds_the_lock(message: Message, session: ClientSession) -> None:
+    """One call into C that holds the interpreter's lock for seconds: nothing else runs in its process."""
+    database = session.client[DATABASE]
+    database.calls.insert_one({"key": message.key, "process": os.getpid()})
+    once = 20_000_000
+    began = time.monotonic()
+    sum(range(once))
+    speed = once / (time.monotonic() - began)
+    sum(range(int(speed * float(os.environ["LOCK_SECONDS"]))))
+    change = {"$inc": {"effects": 1}, "$set": {"parsing": "parsed"}}
+    database.files.update_one({"_id": ObjectId(message.key)}, change, session=session)
+
+
+async def blocks_its_loop(message: Message, session: AsyncClientSession) -> None:
+    """Never comes back to its event loop, for a file called `killer`."""
+    database = session.client[DATABASE]
+    await database.calls.insert_one({"key": message.key, "process": os.getpid()})
+    while message.fields.get("filename") == "killer":
+        pass
+    change = {"$inc": {"effects": 1}, "$set": {"parsing": "parsed"}}
+    await database.files.update_one({"_id": ObjectId(message.key)}, change, session=session)
