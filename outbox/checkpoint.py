@@ -131,7 +131,7 @@ class Checkpoints:
         args: list[str | int] = [token, stream.group, write, new_tag(), int(stream.subject is None)]
         status, *rest = await _OPEN.run(self._redis, _keys(partition), args, confirm)
         if status == "fenced":
-            return Fenced(int(rest[0] or 0))
+            return Fenced(int(rest[0]) if re.fullmatch("[0-9]{1,15}", rest[0]) else 0)
         batch, tag, previous, messages, first, last, marker, other = rest
         sent, entries = _read_messages(messages), Range(first, last)
         return Opened(Progress(int(batch), tag), previous, sent, entries, marker, bool(other))
@@ -163,7 +163,7 @@ class Checkpoints:
             case "published" | "repeated":
                 return Published(rest[0], rest[1], status == "repeated")
             case "fenced":
-                return Fenced(int(rest[0] or 0))
+                return Fenced(int(rest[0]) if re.fullmatch("[0-9]{1,15}", rest[0]) else 0)
             case "full":
                 return Full()
             case _:
@@ -226,8 +226,8 @@ def _keys(partition: Partition) -> list[str]:
 
 
 def _read_messages(text: str) -> tuple[Sent, ...]:
-    pairs = (word.split(":") for word in text.split())
-    return tuple(Sent(ObjectId(id_), int(attempt)) for id_, attempt in pairs)
+    pairs = (word.partition(":") for word in text.split())
+    return tuple(sent for id_, _, attempt in pairs if (sent := read_sent(id_, attempt)))
 
 
 def read_sent(message: str, attempt: str) -> Sent | None:

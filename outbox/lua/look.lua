@@ -48,7 +48,7 @@ local latest = redis.call('XPENDING', KEYS[1], ARGV[1])[3]
 local holds_beyond = latest and earlier(delivered, latest)
 
 local server, acks, sets = counted()
-local look = stored[2] and cjson.decode(stored[2])
+local look = stored[2] and read_look(stored[2])
 if not look or look.marker ~= (stored[1] or '') then
   look, marked = watch(KEYS[1], KEYS[2], ARGV[1], stored[1] or '', delivered), true
 end

@@ -16,6 +16,25 @@ local names = {'token', 'batch', 'tag', 'previous', 'messages', 'first', 'last',
 local there, values = {}, redis.call('HMGET', KEYS[1], unpack(names))
 for i, name in ipairs(names) do there[name] = values[i] end
 
+-- What no relay has written there is as good as lost: then the stream tells what was published.
+local function sound()
+  for _, name in ipairs({'token', 'batch'}) do
+    if there[name] and not is_number(there[name]) then return false end
+  end
+  for _, name in ipairs({'tag', 'previous'}) do
+    if string.find(there[name] or '', '%W') then return false end
+  end
+  for _, name in ipairs({'first', 'last'}) do
+    if there[name] and not is_id(there[name]) then return false end
+  end
+  local rest = string.gsub(there.messages or '', '%x+:%d+ ?', '')
+  return there.tag ~= '' and rest == ''
+end
+if not sound() then
+  redis.call('DEL', KEYS[1])
+  there = {}
+end
+
 if there.token and tonumber(there.token) > tonumber(ARGV[1]) then
   return {'fenced', there.token}
 end

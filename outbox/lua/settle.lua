@@ -7,7 +7,8 @@
 
 local stored = redis.call('HMGET', KEYS[2], 'look', 'looked')
 if not stored[1] or not stored[2] then return {0} end
-local look, looked = cjson.decode(stored[1]), cjson.decode(stored[2])
+local look, looked = read_look(stored[1]), read_look(stored[2])
+if not look or not looked then return {0} end
 if looked.tag ~= ARGV[2] or looked.follows ~= look.tag or looked.marker ~= look.marker then return {0} end
 if redis.call('EXISTS', KEYS[1]) == 1 then
   redis.pcall('XGROUP', 'CREATECONSUMER', KEYS[1], ARGV[1], MARK)  -- refused when the group was destroyed meanwhile

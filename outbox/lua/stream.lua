@@ -30,11 +30,41 @@ local function speaks_of(words)
   return message, attempt
 end
 
+-- Whether a value in one of our hashes is the id of an entry. Anybody can write there, and what is none cannot be compared.
+local function is_id(text)
+  return text and #text <= 41 and string.match(text, '^%d+%-%d+$') ~= nil
+end
+
+-- Whether it is a whole number that a float holds exactly, and MongoDB can take.
+local function is_number(text)
+  return text and #text <= 15 and string.match(text, '^%d+$') ~= nil
+end
+
+-- Numbers in ids go up to 2^64, and a float is exact up to 2^53: so they are compared as text.
+local function less(a, b)
+  if #a ~= #b then return #a < #b end
+  return a < b
+end
+
 local function earlier(a, b)
   local a_ms, a_seq = string.match(a, '(%d+)-(%d+)')
   local b_ms, b_seq = string.match(b, '(%d+)-(%d+)')
-  if a_ms ~= b_ms then return tonumber(a_ms) < tonumber(b_ms) end
-  return tonumber(a_seq) < tonumber(b_seq)
+  if a_ms ~= b_ms then return less(a_ms, b_ms) end
+  return less(a_seq, b_seq)
+end
+
+local function plus_one(number)
+  local head, nines = string.match(number, '^(%d-)(9*)$')
+  local raised = head == '' and '1' or string.sub(head, 1, -2) .. string.char(string.byte(head, -1) + 1)
+  return raised .. string.rep('0', #nines)
+end
+
+-- The first id that an entry after this one can have.
+local function after(id)
+  local ms, sequence = string.match(id, '(%d+)-(%d+)')
+  if sequence ~= '18446744073709551615' then return ms .. '-' .. plus_one(sequence) end
+  if ms ~= '18446744073709551615' then return plus_one(ms) .. '-0' end
+  return id  -- there is none, and Redis adds nothing to such a stream any more
 end
 
 -- The stream was deleted, or replaced by an older copy, since it stood at `known_last`. The count finds a stream that
@@ -57,7 +87,7 @@ end
 local function recognize(stream, record)
   local last, added, first, length = position(stream)
   local known = redis.call('HMGET', record, 'marker', 'last', 'added')
-  local same = known[1] and not behind(last, added, known[2], known[3])
+  local same = known[1] and is_id(known[2]) and not behind(last, added, known[2], known[3])
     and not refilled(added, first, length, known[2], known[3])
   return same and known[1], last, added
 end
@@ -93,6 +123,21 @@ local function counted()
     return string.match(stats, 'cmdstat_' .. command .. ':(calls=%d+,usec=%d+)') or '0'
   end
   return string.match(server, 'run_id:(%w+)') or '', count('xack') .. ' ' .. count('xackdel'), count('xgroup|setid')
+end
+
+-- What a look at a group found, as it is stored; false for what look.lua has not written.
+local function read_look(text)
+  local read, look = pcall(cjson.decode, text)
+  if not read or type(look) ~= 'table' or type(look.held) ~= 'table' then return false end
+  for _, name in ipairs({'seen', 'done', 'trusted'}) do
+    if type(look[name]) ~= 'string' or not is_id(look[name]) then return false end
+  end
+  for _, one in ipairs(look.held) do
+    if type(one) ~= 'table' or type(one[1]) ~= 'string' or not is_id(one[1]) or type(one[2]) ~= 'string' then
+      return false
+    end
+  end
+  return look
 end
 
 -- Begin to watch a group's acknowledgements, see look.lua. What it has been given by now, up to `trusted`, is taken for

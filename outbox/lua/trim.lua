@@ -14,8 +14,7 @@
 -- The first entry that a group still needs: the next that it would be given, or the oldest that it has not acknowledged.
 -- Either can be first: a group that was set back is given again what comes before some that it still holds.
 local function needed(group)
-  local ms, sequence = string.match(group['last-delivered-id'], '(%d+)-(%d+)')
-  local next_one = ms .. '-' .. string.format('%.0f', tonumber(sequence) + 1)
+  local next_one = after(group['last-delivered-id'])
   if group['pending'] > 0 then
     local oldest = redis.call('XPENDING', KEYS[1], group['name'])[2]
     if earlier(oldest, next_one) then return oldest end

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from outbox.message import State
+from outbox.printable import printable
 from outbox.schema import OUTBOX, PARTITIONS, Document
 from outbox.streams import Partition
 from outbox.verify.findings import Finding, System
@@ -31,8 +33,8 @@ async def _judge(system: System, partition: Partition) -> tuple[Partition, Findi
     if batch < before["batch"]:
         finding = _finding(
             "redis-behind", partition, f"Redis stands at batch {batch}, and MongoDB at {before['batch']}",
-            "Redis has lost data: it was restored, failed over to a replica that was behind, or its keys were deleted. "
-            "A relay publishes again what is still wanted of it, as soon as it looks",
+            "Redis has lost data: it was restored, failed over to a replica that was behind, or its keys were deleted "
+            "or overwritten. A relay publishes again what is still wanted of it, as soon as it looks",
         )  # fmt: skip
     elif batch > after["batch"] + 1:
         finding = _finding(
@@ -74,7 +76,12 @@ async def _lease(system: System, partition: Partition) -> Document | None:
 async def _read(system: System, key: str) -> tuple[int, int, str]:
     redis: Any = system.redis
     token, batch, tag = await redis.hmget(key, ["token", "batch", "tag"])
-    return int(token or 0), int(batch or 0), tag or ""
+    return _number(token), _number(batch), printable(tag or "")
+
+
+def _number(text: str | None) -> int:
+    """0 also for what is none: a relay, too, takes a checkpoint that none has written so for lost."""
+    return int(text) if text and re.fullmatch("[0-9]{1,15}", text) else 0
 
 
 async def _above(system: System, partition: Partition, lease: Document) -> Any:

@@ -30,4 +30,24 @@ MUTATIONS = [
         "return client.get_database(name, codec_options=LENIENT)", "return client[name]",
         "tests/cli/test_adverse.py::test_everything_goes_on",
     ),
+    Mutation(
+        "a checkpoint that no relay has written is as good as lost", "G5", "outbox/lua/open.lua",
+        "if not sound() then", "if false then",
+        "tests/relay/test_odd_values.py::test_an_odd_value_loses_and_doubles_nothing",
+    ),
+    Mutation(
+        "a record that no relay has written is as good as lost", "G5", "outbox/lua/stream.lua",
+        "known[1] and is_id(known[2]) and", "known[1] and",
+        "tests/relay/test_odd_values.py::test_an_odd_value_loses_and_doubles_nothing",
+    ),
+    Mutation(
+        "a look that no relay has written is made anew", "G7", "outbox/lua/look.lua",
+        "stored[2] and read_look(stored[2])", "stored[2] and cjson.decode(stored[2])",
+        "tests/relay/test_odd_values.py::test_an_odd_look_is_made_anew",
+    ),
+    Mutation(
+        "ids are compared as text, exactly", "G7", "outbox/lua/stream.lua",
+        "  return a < b\n", "  return tonumber(a) < tonumber(b)\n",
+        "tests/relay/test_odd_values.py::test_an_id_beyond_what_a_float_holds_is_trimmed_exactly",
+    ),
 ]  # fmt: skip
