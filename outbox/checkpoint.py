@@ -101,6 +101,10 @@ _OPEN, _PUBLISH, _SCAN, _STAMP = Script("open"), Script("publish"), Script("scan
 _ROOM = Script("room")
 
 
+SCAN_LEAST, SCAN_MOST, SCAN_BYTES = 100, 1000, 512 * 1024
+"""Entries and bytes of one page of a search, in which Redis does nothing else: some milliseconds."""
+
+
 class Checkpoints:
     """The scripts of a partition. Each either takes effect as a whole or not at all.
 
@@ -183,7 +187,7 @@ class Checkpoints:
         return stream.most_before(room) if self._bounded else -1
 
     async def scan(
-        self, partition: Partition, token: int, opened: Opened, *, page: int = 1000
+        self, partition: Partition, token: int, opened: Opened, *, page: int = SCAN_LEAST
     ) -> AsyncIterator[tuple[list[Sent], Range]]:
         """All messages that the stream holds, oldest first, in pages, each with the entries that it was read from.
 
@@ -191,6 +195,8 @@ class Checkpoints:
 
         Raises LookAgain when checkpoint or stream are not those that were `opened` any more: then what was found so far
         means nothing.
+
+        :param page: entries of the first page; the next ones are as long as their size allows.
         """
         start = "-"
         while True:
@@ -198,12 +204,13 @@ class Checkpoints:
             status, *rest = await _SCAN.run(self._redis, _keys(partition), args)
             if status != "scanned":
                 raise LookAgain(f"{partition}: the checkpoint or the stream changed while the stream was searched")
-            count, first, last, found = rest
+            count, first, last, found, size = rest
             sent = [one for pair in zip(found[::2], found[1::2], strict=True) if (one := read_sent(*pair))]
             yield sent, Range(first, last)
             if count < page:
                 return
             start = f"({last}"
+            page = max(1, min(SCAN_MOST, page * 2, SCAN_BYTES * count // max(size, 1)))
 
     async def stamp(self, partition: Partition, token: int, batch: Progress, opened: Opened) -> None:
         """End a recovery by an empty `batch`, after which whatever was published before is another history.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from bson import ObjectId
@@ -46,6 +47,29 @@ class Losses:
         """
         known = {**_in(partition), "state": State.PUBLISHED.value, "batch": there.batch, "tag": there.tag}
         return await self._messages.find_one(known, {"_id": 1}, session=session) is not None
+
+    async def any_left(self, partition: Partition, session: AsyncClientSession) -> bool:
+        """Whether there is any message that a recovery of the partition could keep or take back."""
+        for state, index in ((State.PUBLISHED, "published"), (State.PENDING, "pending")):
+            found = self._messages.find({**_in(partition), "state": state.value}, {"_id": 1}, session=session)
+            if await found.hint(index).limit(1).to_list():
+                return True
+        return False
+
+    @asynccontextmanager
+    async def as_new_as(self, sessions: Sequence[AsyncClientSession]) -> AsyncIterator[AsyncClientSession]:
+        """A session whose reads see at least what those of `sessions` would."""
+        async with self._database.client.start_session(causal_consistency=True) as session:
+            for other in sessions:
+                if other.cluster_time and other.operation_time:
+                    session.advance_cluster_time(other.cluster_time)
+                    session.advance_operation_time(other.operation_time)
+            yield session
+
+    async def partitions_of(self, ids: Sequence[ObjectId], session: AsyncClientSession) -> dict[ObjectId, Partition]:
+        """The partitions of those of the messages that there are."""
+        found = self._messages.find({"_id": {"$in": list(ids)}}, {"stream": 1, "partition": 1}, session=session)
+        return {m["_id"]: Partition(m["stream"], m["partition"]) async for m in found if _is_in_one(m)} if ids else {}
 
     async def keep(
         self, held: Held, session: AsyncClientSession, at: Progress, there: Sequence[Sent], entries: Range
@@ -124,6 +148,11 @@ _TAKE_BACK: list[Document] = [
         }
     }
 ]
+
+
+def _is_in_one(message: Document) -> bool:
+    """Or it was written around the library, and is none that a relay has published."""
+    return isinstance(message.get("stream"), str) and isinstance(message.get("partition"), int)
 
 
 def _in(partition: Partition) -> Document:

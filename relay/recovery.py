@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from dataclasses import dataclass
 from enum import Enum
 
@@ -14,6 +15,7 @@ from outbox.leases import Lease, LeaseLost, Leases, Progress
 from outbox.losses import Losses
 from outbox.schema import Database, Document
 from outbox.store import Store
+from relay.surveys import Surveys
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +55,7 @@ class Recovery:
         self._losses = losses
         self._checkpoints = checkpoints
         self._leases = leases
+        self._surveys = Surveys(checkpoints, losses)
 
     async def reconcile(self, lease: Lease, session: AsyncClientSession) -> Reconciled:
         """Open the checkpoint under `lease`, and account for every message that one side knows and the other does not.
@@ -102,8 +105,8 @@ class Recovery:
         if verdict is Verdict.TAIL_LOST:
             lost: list[Document] = [{"batch": {"$gt": opened.at.batch}}]
         else:
-            async for page, entries in self._checkpoints.scan(lease.partition, lease.token, opened):
-                if page:
+            async with aclosing(self._surveys.pages(lease, opened, session)) as pages:
+                async for page, entries in pages:
                     held = await self._leases.hold(lease, session)
                     kept += await self._losses.keep(held, session, end, page, entries)
             # Two steps, so that each reads its own range of the index.

@@ -4,7 +4,7 @@
 -- ARGV[1] token        ARGV[2] tag      ARGV[3] marker
 -- ARGV[4] where to begin, as XRANGE takes it   ARGV[5] entries in a page
 --
--- {'scanned', entries in this page, its first and its last entry or '', {message id, attempt, message id, attempt, …}}   or   {'gap'}
+-- {'scanned', entries in this page, its first and its last entry or '', {message id, attempt, message id, attempt, …}, bytes}   or   {'gap'}
 
 local there = redis.call('HMGET', KEYS[1], 'token', 'tag')
 if there[1] ~= ARGV[1] or there[2] ~= ARGV[2] or recognize(KEYS[2], KEYS[3]) ~= ARGV[3] then
@@ -17,4 +17,8 @@ for _, entry in ipairs(page) do
   last = entry[1]
   found[#found + 1], found[#found + 2] = speaks_of(entry[2])
 end
-return {'scanned', #page, first, last, found}
+local size = 0
+for _, entry in ipairs(page) do
+  for _, word in ipairs(entry[2]) do size = size + #word end
+end
+return {'scanned', #page, first, last, found, size}

@@ -98,4 +98,20 @@ MUTATIONS = [
         "UNBOUNDED = 100",
         "tests/faults/test_many_partitions.py::test_a_burst_in_many_partitions_on_a_slow_network_is_no_outage",
     ),
+    Mutation(
+        "a page of a shared search counts only for the checkpoint that was opened",
+        "G5",
+        "relay/surveys.py",
+        "(now.at, now.marker) != (seeker.opened.at, seeker.opened.marker)",
+        "False",
+        "tests/relay/test_surveys.py::test_a_page_counts_only_while_the_checkpoint_is_the_one_that_was_opened",
+    ),
+    Mutation(
+        "one search for all partitions that wait",
+        "G5",
+        "relay/surveys.py",
+        "self._waiting.pop(stream, []) if not seeker.gone]",
+        "[self._waiting[stream].pop(0)] if not seeker.gone] if self._waiting[stream] else []",
+        "tests/faults/test_surveys.py::test_a_stream_is_searched_once_for_all_partitions_that_lost_their_checkpoint",
+    ),
 ]
