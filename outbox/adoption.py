@@ -6,20 +6,43 @@ import hashlib
 from contextlib import suppress
 from datetime import UTC, datetime
 
+import structlog
 from bson import ObjectId
+from bson.errors import BSONError
 from pymongo.errors import DuplicateKeyError
 
 from outbox.append import MAX_MESSAGE_BYTES
 from outbox.entries import Entry
+from outbox.errors import InvalidMessage
 from outbox.message import RESERVED, new_document
-from outbox.schema import OUTBOX, Database
+from outbox.printable import printable
+from outbox.schema import OUTBOX, Database, Document
+
+log = structlog.get_logger(__name__)
 
 
-async def adopt(database: Database, entry: Entry) -> ObjectId:
-    """Append a message with the entry's fields, and return its id. Repeating it appends nothing.
+async def adopt(database: Database, entry: Entry) -> bool:
+    """Append a message with the entry's fields. Repeating it appends nothing. The log names entry and outcome.
 
-    The relay then publishes it as any other; the entry itself is to be acknowledged and removed. Its key is the field
-    `file_id`, if there is one.
+    The relay then publishes it as any other; the entry itself is to be acknowledged and removed. False: its fields are
+    none that a message can have; it is to be acknowledged, and stays in the stream, where whoever added it finds it.
+    """
+    try:
+        document = message_of(entry)
+        with suppress(DuplicateKeyError):  # adopted already, and the acknowledgement was lost
+            await database[OUTBOX].insert_one(document)
+    except (InvalidMessage, BSONError) as error:
+        log.warning(
+            "an entry of others cannot be a message, acknowledged", stream=entry.stream.name, entry=entry.id,
+            error=printable(str(error)),
+        )  # fmt: skip
+        return False
+    log.info("an entry of others is a message now", entry=entry.id, message=str(document["_id"]))
+    return True
+
+
+def message_of(entry: Entry) -> Document:
+    """The message that an entry of others becomes. Its key is the field `file_id`, if there is one.
 
     :raises InvalidMessage: its fields are none that a message can have.
     """
@@ -33,9 +56,7 @@ async def adopt(database: Database, entry: Entry) -> ObjectId:
         max_bytes=MAX_MESSAGE_BYTES,
     )
     document["_id"] = _id(entry)
-    with suppress(DuplicateKeyError):  # adopted already, and the acknowledgement was lost
-        await database[OUTBOX].insert_one(document)
-    return document["_id"]  # type: ignore[no-any-return]
+    return document
 
 
 def _id(entry: Entry) -> ObjectId:

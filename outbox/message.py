@@ -241,7 +241,7 @@ def _check_pairs(kind: str, pairs: object) -> int:
             raise InvalidMessage(
                 f"{kind} {name!r} is {_a(value)}: stream entries hold strings only, so pass str(...) or JSON"
             )
-        name_bytes = len(_utf8(f"{kind} name {printable(name)[:40]!r}", name))
+        name_bytes = len(_utf8(f"{kind} name '{printable(name)[:40]}'", name))
         if name_bytes > MAX_NAME_BYTES:
             raise InvalidMessage(f"{kind} name {name[:40]!r}… is longer than {MAX_NAME_BYTES} bytes")
         size += name_bytes + len(_utf8(f"{kind} {name[:MAX_NAME_BYTES]!r}", value))

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 
 from bson import ObjectId
 from redis.exceptions import ResponseError
@@ -21,7 +20,6 @@ from outbox import held
 from outbox.adoption import adopt
 from outbox.consumer.completion import Standing, look
 from outbox.entries import Entries, Entry, Holder
-from outbox.errors import InvalidMessage
 from outbox.held import Holding
 from outbox.message import LENIENT, State, is_ours
 from outbox.outcome import COUNTED, Found, put_back, settle
@@ -118,9 +116,9 @@ class Rescue:
         reason: str,
         suspect: str | None,
     ) -> Found:
-        found = Found()
+        found, remove = Found(), True
         if entry.sent is None:
-            await self._adopt(entry)
+            remove = await adopt(self._database, entry)
         elif message is None or _attempts(message) < entry.sent.attempt:
             # Not marked yet, which is for the relay to deal with; or discarded, or MongoDB was restored from a backup:
             # then nobody else will ever take the entry away. Which of them, a stale primary must not decide.
@@ -133,12 +131,8 @@ class Rescue:
             found = await settle(self._database, [message])  # done, and its worker died before it could say so
         else:
             found = await put_back(self._database, stream, message, entry.sent, reason, suspect)
-        await self._entries.acknowledge(stream, entry.id, remove=True)
+        await self._entries.acknowledge(stream, entry.id, remove=remove)
         return found
-
-    async def _adopt(self, entry: Entry) -> None:
-        with suppress(InvalidMessage):  # no worker can be asked to do it, then
-            await adopt(self._database, entry)
 
     async def vanished(self, stream: Stream, partition: Partition) -> Found:
         """Published messages whose entry nobody will read or is working on, see outbox.vanished."""

@@ -21,7 +21,7 @@ from outbox.consumer.message import Message
 from outbox.consumer.patience import Patience
 from outbox.consumer.work import Work
 from outbox.entries import Entry
-from outbox.errors import CommitUnknown, InvalidMessage
+from outbox.errors import CommitUnknown
 from outbox.schema import Database, Document
 from outbox.waiting import first
 
@@ -59,7 +59,7 @@ class Settlement:
         Raises what the servers raise, and OutOfTime.
         """
         if entry.sent is None:
-            return await self._adopt(entry)
+            return End.AGAIN if await adopt(self._database, entry) else End.DONE
         told = log.bind(message=str(entry.sent.id), attempt=entry.sent.attempt, stream=entry.stream.name)
         while True:
             async with self._isolation.turn(hand):
@@ -174,13 +174,4 @@ class Settlement:
             "failed, tried again later", key=message.key, tried=tried, of=retry.attempts, seconds=round(seconds, 1),
             error=f"{type(error).__name__}: {headline(error)}"[:500],
         )  # fmt: skip
-        return End.AGAIN
-
-    async def _adopt(self, entry: Entry) -> End:
-        try:
-            message = await adopt(self._database, entry)
-        except InvalidMessage as error:
-            log.warning("an entry of others cannot be a message, acknowledged", entry=entry.id, error=str(error))
-            return End.DONE
-        log.info("an entry of others is a message now", entry=entry.id, message=str(message))
         return End.AGAIN

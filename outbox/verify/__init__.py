@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from outbox import audit
 from outbox.errors import OutboxError
-from outbox.verify import backlog, entries, groups, partitions, setup, subjects
+from outbox.verify import backlog, entries, groups, others, partitions, setup, subjects
 from outbox.verify.findings import Check, Finding, System
 
 __all__ = ["CHECKS", "NOTHING_MORE", "Check", "Finding", "System", "mend", "verify"]
@@ -31,6 +31,7 @@ CHECKS: dict[str, Check] = {
     "messages are about something": subjects.messages_have_a_subject,
     "nobody waits for a dead message": subjects.dead_keep_nobody_waiting,
     "published messages are in the stream, until they are done": entries.entries,
+    "entries of others can be messages": others.entries_of_others,
     "somebody reads the streams": groups.groups,
 }
 

@@ -10,15 +10,20 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
+from outbox.consumer import Consumer, Message
 from outbox.schema import Document
+from outbox.settings import OutboxSettings, load
 from tests.documents import README, code
 from tests.relay.world import STREAM, World, a_world
 from tests.waiting import eventually
+from tests.worker.processes import at_work
 
 HERE = Path(__file__).parent
 NODE_CLIENT = "redis@5"
@@ -90,6 +95,36 @@ async def test_a_faststream_application(world: World, redis_url: str, tmp_path: 
     await all_are_read_and_acknowledged(
         world, [sys.executable, str(HERE / "faststream_worker.py")], redis_url, tmp_path
     )
+
+
+async def test_what_faststream_publishes_by_default_is_acknowledged_and_named(
+    world: World, redis_url: str, mongodb_uri: str, database: str
+) -> None:
+    """Its one field is not text. What stands beside it is handled, and no relay and no worker ends by it."""
+    owner = await world.owner()
+    ids = await world.append("f1", "f2")
+    await owner.drain_all()
+    publisher = [sys.executable, str(HERE / "faststream_publisher.py")]
+    subprocess.run(publisher, check=True, timeout=60, env={**os.environ, "REDIS_URL": redis_url})
+    ids += await world.append("f3")
+    await owner.drain_all()
+    (odd,) = [id_ for id_, fields in await world.stream() if "__data__" in fields]
+
+    async def parse(message: Message, session: Any) -> None:
+        files = session.client[database].files
+        await files.update_one({"_id": message.key}, {"$set": {"parsing": "parsed"}}, session=session)
+
+    settings = load(OutboxSettings, mongodb_uri=mongodb_uri, mongodb_database=database, redis_url=redis_url)
+    with capture_logs() as logs:
+        async with at_work(Consumer(settings, parse)):
+
+            async def all_is_done() -> bool:
+                (group,) = await world.redis.xinfo_groups(STREAM.name)
+                return not group["pending"] and set((await world.states()).values()) == {"completed"}
+
+            await eventually(all_is_done)
+    assert [line["log_level"] for line in logs if line.get("entry") == odd] == ["warning"]
+    assert len(await world.states()) == len(ids)
 
 
 async def test_a_program_of_node_redis(world: World, redis_url: str, tmp_path: Path) -> None:

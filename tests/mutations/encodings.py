@@ -31,6 +31,11 @@ MUTATIONS = [
         "tests/cli/test_adverse.py::test_everything_goes_on",
     ),
     Mutation(
+        "an entry that can be no message stays for whoever added it", "G8", "outbox/rescue.py",
+        "remove = await adopt(self._database, entry)", "await adopt(self._database, entry)",
+        "tests/worker/test_bytes.py::test_what_a_dead_worker_held_and_can_be_no_message_is_acknowledged_named_and_kept",
+    ),
+    Mutation(
         "a checkpoint that no relay has written is as good as lost", "G5", "outbox/lua/open.lua",
         "if not sound() then", "if false then",
         "tests/relay/test_odd_values.py::test_an_odd_value_loses_and_doubles_nothing",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from structlog.testing import capture_logs
 
 from outbox.checkpoint import read_sent
 from outbox.consumer import Message
+from outbox.rescue import Rescue
 from tests.waiting import eventually
 from tests.worker.workshop import Workshop
 
@@ -101,3 +103,21 @@ async def test_a_name_that_mongodb_does_not_take_is_acknowledged_and_named(works
             await eventually(lambda: workshop.in_state("completed", id_))
             await eventually(workshop.all_acknowledged)
     assert [line["log_level"] for line in logs if line.get("entry") == odd] == ["warning"]
+
+
+async def test_what_a_dead_worker_held_and_can_be_no_message_is_acknowledged_named_and_kept(workshop: Workshop) -> None:
+    (id_,) = await workshop.publish("a")
+    redis, stream = workshop.world.redis, replace(workshop.stream, rescue_seconds=0.001)
+    odd = await redis.xadd(stream.name, ODD)
+    worker: Any = b"worker-\xff"
+    await redis.xreadgroup(stream.group, worker, {stream.name: ">"})
+    with capture_logs() as logs:
+
+        async def rescued() -> bool:
+            return bool((await Rescue(workshop.world.database, redis).abandoned(stream)).rescued)
+
+        await eventually(rescued)
+    assert [line["log_level"] for line in logs if line.get("entry") == odd] == ["warning"]
+    assert await workshop.unacknowledged() == 0
+    assert [entry for entry, _ in await workshop.world.stream()] == [odd]
+    assert await workshop.in_state("pending", id_)

@@ -137,3 +137,14 @@ def test_a_consumer_that_died_with_entries_in_hand(healthy: Cli, shelf: Shelf, r
     # When the living one falls silent as well, it is the group's workers that are away.
     finding = only(healthy, "idle-group", "--idle", "0s")
     assert finding["mend"] == "start its workers"
+
+
+def test_an_entry_of_others_that_can_be_no_message(healthy: Cli, redis: Any) -> None:
+    redis.xgroup_create(FILE_STREAM, FILE_GROUP, "0", mkstream=True)
+    odd = redis.xadd(FILE_STREAM, {b"caf\xe9": b"\xff"})
+    odd = odd.decode() if isinstance(odd, bytes) else odd
+    redis.xadd(FILE_STREAM, {"file_id": "f1"})
+    finding = only(healthy, "entry-no-message")
+    assert finding["examples"] == [odd]
+    assert r"caf\xe9" in finding["what"]
+    assert odd in finding["mend"]
