@@ -75,6 +75,7 @@ def create_app(settings: ApiSettings, outbox_settings: OutboxSettings) -> FastAP
     app = Documented(
         title="outbox-relay", version="1", description=DESCRIPTION, lifespan=lifespan,
         docs_url=None, redoc_url=None, locked=not access.open,
+        redirect_slashes=False,  # it would redirect to whatever host the request names, and never to https
     )  # fmt: skip
     problems.install(app)
     app.add_middleware(Heads)

@@ -24,6 +24,8 @@ _ALWAYS = {
     "Content-Security-Policy": NOTHING,
 }
 
+_PUBLIC = ("/docs", "/openapi.json", "/dashboard/static/")
+
 
 class SecurityHeaders:
     """Puts them on every answer of `app` that has no stricter or wider ones of its own."""
@@ -41,6 +43,9 @@ class SecurityHeaders:
                 headers = MutableHeaders(scope=message)
                 for name, value in _ALWAYS.items():
                     headers.setdefault(name, value)
+                if not scope["path"].startswith(_PUBLIC):
+                    # What one caller may see must not be shown to the next from a cache on the way.
+                    headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
         await self._app(scope, receive, with_headers)

@@ -114,6 +114,7 @@ def _about(request: Request) -> dict[str, Any]:
 
 
 @reading.get("")
+@reading.get("/")
 async def overview(request: Request) -> Response:
     frame = await request.state.dashboard.sampler.frame()
     return page("overview.html", frame=frame, drawn=draw(frame), names=REGIONS, **_about(request))

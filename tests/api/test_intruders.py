@@ -477,3 +477,21 @@ async def test_a_link_cannot_put_words_into_a_page(db: Database, serve: Serve) -
         assert "0800" not in page.text
         assert 'class="done"' not in page.text
     assert "Done: retried." in (await api.get("/dashboard?done=retried")).text
+
+
+async def test_what_one_caller_sees_is_kept_in_no_cache(db: Database, serve: Serve) -> None:
+    api = await serve(**SHARED)
+    for path in ("/files", "/outbox/messages", "/metrics", "/dashboard/login", "/nowhere", "/health/ready"):
+        for headers in ({}, bearer(ALICE)):
+            assert (await api.get(path, headers=headers)).headers["Cache-Control"] == "no-store", path
+    assert "Cache-Control" not in (await api.get("/dashboard/static/live.js")).headers
+
+
+async def test_nobody_is_redirected_to_a_host_that_the_request_names(db: Database, serve: Serve) -> None:
+    api = await serve(**SHARED)
+    for path in ("/files/", "/files//", "/outbox/messages/", "/dashboard/", "/dashboard/login/", "/docs/"):
+        answer = await api.get(path, headers={"Host": "evil.example"})
+        assert "evil.example" not in answer.headers.get("Location", ""), path
+        assert answer.status_code in (303, 404), path
+    await api.post("/dashboard/login", data={"key": ALICE})
+    assert (await api.get("/dashboard/")).status_code == 200

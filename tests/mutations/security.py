@@ -124,4 +124,14 @@ MUTATIONS = [
         "[texts, 0, MAX_REASON]", "[texts, 0, 20_000_000]",
         "tests/api/test_bounds.py::test_reasons_are_cut_before_they_are_counted",
     ),
+    Mutation(
+        "what a caller sees is kept in no cache", "access", "api/headers.py",
+        'headers.setdefault("Cache-Control", "no-store")', "pass",
+        f"{INTRUDERS}test_what_one_caller_sees_is_kept_in_no_cache",
+    ),
+    Mutation(
+        "nobody is redirected to a host that a request names", "access", "api/app.py",
+        "redirect_slashes=False,", "redirect_slashes=True,",
+        f"{INTRUDERS}test_nobody_is_redirected_to_a_host_that_the_request_names",
+    ),
 ]  # fmt: skip
