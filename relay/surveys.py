@@ -23,6 +23,9 @@ from outbox.streams import Partition
 AHEAD = 4
 """Pages that a partition may be behind the search."""
 
+GATHER_SECONDS = 0.1
+"""How long the first waits for others: partitions are acquired several at a time, and lose their data together."""
+
 Page = tuple[list[Sent], Range]
 
 
@@ -85,6 +88,7 @@ class Surveys:
     async def _search_all(self, stream: str) -> None:
         """One search after the other, each for those that wait when it begins."""
         try:
+            await asyncio.sleep(GATHER_SECONDS)
             while seekers := [seeker for seeker in self._waiting.pop(stream, []) if not seeker.gone]:
                 try:
                     await self._search(seekers)

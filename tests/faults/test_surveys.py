@@ -55,8 +55,8 @@ async def test_a_stream_is_searched_once_for_all_partitions_that_lost_their_chec
     async with scenario.relay():
         await scenario.comes_to_rest()
         await eventually(lambda: _recovered(scenario))
-    # The first partition that is opened does not wait for the others, which share the next search.
-    assert made["searches"] == 2
+    # Those that are opened while the first search is under way share the next one.
+    assert 1 <= made["searches"] <= 2
     assert made["messages"] <= 2 * 200
     await scenario.stays_at_rest()
 
