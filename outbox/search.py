@@ -106,6 +106,8 @@ async def _files(database: Database, query: Document) -> list[Document]:
 
 async def _named(database: Database, text: str) -> list[Document]:
     """Files whose name begins with `text`, and newer ones that have it anywhere, in whatever case."""
+    if "\0" in text:
+        return []  # a pattern with it is refused by MongoDB, and no file has such a name
     exact = await _files(database, {"filename": {"$regex": f"^{re.escape(text)}"}})
     collection = database[FILES].with_options(codec_options=LENIENT)
     anywhere = await collection.aggregate(

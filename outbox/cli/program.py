@@ -11,6 +11,8 @@ import typer
 from typer.core import TyperGroup
 
 from outbox.cli.failures import BrokenCommand, explain
+from outbox.errors import UsageError
+from outbox.printable import printable
 
 GROUP = "outbox.commands"
 """Packages register commands under this entry point group: a function, or a typer.Typer with several of them."""
@@ -116,6 +118,15 @@ def outbox(
     """
 
 
+def _refuse_bytes(arguments: Sequence[str]) -> None:
+    """Nothing that is looked for can have a name that is not UTF-8, and the driver would fail on it."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"the argument {printable(argument)[:60]} is not UTF-8") from None
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run `outbox` with `arguments` (those of the process by default) and exit.
 
@@ -123,12 +134,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     and keeps its traceback.
     """
     try:
+        _refuse_bytes(sys.argv[1:] if arguments is None else arguments)
         app(args=arguments, prog_name="outbox")
     except Exception as error:
         failure = explain(error)
         if failure is None:
             raise
         typer.secho("error: ", nl=False, err=True, fg="red", bold=True)
-        typer.echo(failure.text, err=True)
+        typer.echo(printable(failure.text, keep_lines=True), err=True)
         sys.exit(failure.code)
     sys.exit(0)

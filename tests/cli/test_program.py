@@ -166,3 +166,13 @@ def test_every_error_has_its_exit_code(error: BaseException, code: int) -> None:
 def test_what_is_not_known_is_not_explained() -> None:
     assert explain(ValueError("a defect")) is None
     assert explain(ExceptionGroup("two", [errors.SchemaError("x"), ValueError("a defect")])) is None
+
+
+@pytest.mark.parametrize(
+    "arguments", [["dead", "list", "--stream", "caf\udce9"], ["caf\udce9"], ["audit", "--who", "\udcff"]]
+)
+def test_an_argument_that_is_not_utf8_is_a_mistake_in_usage(cli: Cli, arguments: list[str]) -> None:
+    result = cli(*arguments)
+    assert result.code == 2
+    assert "is not UTF-8" in result.err
+    assert result.err.encode().decode().replace("\n", "").isprintable()
