@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
 from bson import ObjectId
+from pymongo.asynchronous.client_session import AsyncClientSession
 
-from outbox import audit, dead, replay
+from outbox import audit, dead, replay, transaction
 from outbox.append import Outbox
 from outbox.message import State
-from outbox.reparse import reparse
+from outbox.reparse import MAX_TOLD, reparse
 from outbox.schema import FILES, OUTBOX, Document
 from outbox.streams import FILE_STREAM, Stream, Subject
 from outbox.subjects import key_of, subject_id
@@ -109,12 +110,28 @@ async def messages_have_a_subject(system: System) -> list[Finding]:
 
 
 def _of_nothing(system: System, ids: list[ObjectId]) -> Finding:
-    async def complete() -> int:
-        result = await system.database[OUTBOX].update_many(
+    messages = system.database[OUTBOX]
+
+    async def body(session: AsyncClientSession) -> int:
+        result = await messages.update_many(
             {"_id": {"$in": ids}, "state": {"$in": _NOT_SENT}},
             {"$set": {"state": State.COMPLETED.value}, "$currentDate": {"completed_at": True}},
+            session=session,
         )
+        told = {"messages": ids[:MAX_TOLD]}
+        await audit.record(
+            system.database, who=audit.me(), action="complete unsent", count=result.modified_count, details=told,
+            session=session,
+        )  # fmt: skip
         return result.modified_count
+
+    async def happened() -> bool:
+        # A write first: it waits for a transaction that is still under way on this message.
+        found = await messages.find_one_and_update({"_id": ids[0]}, {"$currentDate": {"asked_at": True}})
+        return found is not None and found.get("state") == State.COMPLETED.value
+
+    async def complete() -> int:
+        return await transaction.run(system.database.client, body, happened=happened)
 
     return Finding(
         "message-without-file",

@@ -134,4 +134,10 @@ MUTATIONS = [
         "redirect_slashes=False,", "redirect_slashes=True,",
         f"{INTRUDERS}test_nobody_is_redirected_to_a_host_that_the_request_names",
     ),
+    Mutation(
+        "a repair and its record are one transaction", "audit", "outbox/verify/subjects.py",
+        '"$currentDate": {"completed_at": True}},\n            session=session,',
+        '"$currentDate": {"completed_at": True}},',
+        "tests/cli/verify/test_files.py::test_what_cannot_be_put_on_record_is_not_mended",
+    ),
 ]  # fmt: skip

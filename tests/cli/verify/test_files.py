@@ -74,6 +74,22 @@ def test_messages_about_nothing(healthy: Cli, shelf: Shelf) -> None:
     assert found(healthy) == []
 
 
+@pytest.mark.parametrize("state", [State.SCHEDULED, State.COMPLETED])
+def test_what_cannot_be_put_on_record_is_not_mended(healthy: Cli, shelf: Shelf, state: State) -> None:
+    """A message about nothing, which is completed; and a completed one whose file waits, which is replayed."""
+    if state is State.SCHEDULED:
+        [id_] = shelf.put(state, available_at=datetime.now(UTC) + timedelta(days=1))
+    else:
+        [id_] = shelf.put(state, key=str(shelf.put_file("queued", updated_at=LONG_AGO)))
+    assert len(found(healthy)) == 1
+    shelf.db.command("collMod", "outbox_audit", validator={"who": "nobody"})
+    try:
+        assert healthy("verify", "--repair").code != 0
+    finally:
+        shelf.db.command("collMod", "outbox_audit", validator={})
+    assert shelf.states(id_) == [state.value]
+
+
 def test_dead_messages(healthy: Cli, shelf: Shelf) -> None:
     file = shelf.put_file("error: broken")
     [id_] = shelf.put(State.DEAD, key=str(file))
