@@ -23,7 +23,7 @@ MUTATIONS = [
     Mutation(
         "a field name that MongoDB does not take is refused", "G1", "outbox/message.py",
         'if "\\0" in name:', "if False:",
-        "tests/worker/test_bytes.py::test_a_name_that_mongodb_does_not_take_is_acknowledged_and_named",
+        "tests/outbox/test_message.py::test_what_cannot_be_sent_is_refused_and_told_what_to_change",
     ),
     Mutation(
         "documents that are not UTF-8 can be read", "G1", "outbox/connections.py",

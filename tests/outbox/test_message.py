@@ -74,6 +74,8 @@ def test_the_server_gives_the_position() -> None:
         ({"fields": {1: "x"}}, "field name 1 must be"),
         ({"fields": {"": "x"}}, "field name '' must be"),
         ({"fields": {"attempt": "1"}}, "'attempt' is added by the relay"),
+        ({"fields": {"a\0b": "1"}}, "has a NUL byte"),
+        ({"fields": {"$ref": "1", "$id": "2"}}, "read as a reference"),
         ({"fields": {"n" * 129: "1"}}, "longer than 128 bytes"),
         ({"fields": {f"n{n}": "" for n in range(65)}}, "more than 64 fields"),
         ({"fields": [("a", "b")]}, "fields must be a mapping"),
