@@ -78,6 +78,7 @@ def worker(
             Consumer(
                 settings, found, streams=streams, name=consumer, concurrency=concurrency, batch=batch,
                 silent_seconds=silent_seconds, stop_seconds=stop_seconds, handler_seconds=handler_seconds,
+                own_process=True,
             )
         )
     )  # fmt: skip

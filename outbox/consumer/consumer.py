@@ -23,6 +23,7 @@ from outbox.consumer.hand import Hand
 from outbox.consumer.handler import Handler
 from outbox.consumer.lane import Lane, read_in_order
 from outbox.consumer.patience import OutOfTime, Patience
+from outbox.consumer.pulse import Pulse
 from outbox.consumer.settlement import End, Settlement
 from outbox.consumer.work import Work
 from outbox.entries import OURS, Entries, Entry
@@ -44,7 +45,7 @@ LEAVE_SECONDS = 2.0
 class Consumer:
     """Applies each message of some streams once: its handler's writes and its completion are one transaction.
 
-    Any number of consumers may read the same streams, and workers that know nothing of the outbox beside them.
+    Any number of consumers may read the same streams, and other workers beside them:
 
         consumer = Consumer(settings, handle)
         await consumer.run()            # until consumer.stop()
@@ -63,14 +64,14 @@ class Consumer:
         silent_seconds: float = 30.0,
         stop_seconds: float = 25.0,
         handler_seconds: float | None = None,
+        own_process: bool = False,
     ) -> None:
         """Connects to nothing yet.
 
         :param handler: `handle(message, session)`, plain or async. With `handle(message)`, it is called at least once
             for each message, and the message is completed after it.
         :param streams: those to read; by default all that the settings declare.
-        :param order: called before each read: the streams, in the order in which to look for entries. By default the
-            higher priority mostly first, and none never.
+        :param order: called before each read: the streams in the order to look; by default urgent ones mostly first.
         :param name: of this consumer in the group; by default a new one at each start.
         :param concurrency: how many messages are worked on at a time.
         :param batch: how many entries one read takes, at most.
@@ -79,6 +80,8 @@ class Consumer:
         :param stop_seconds: from `stop` until what is still worked on is given back.
         :param handler_seconds: how long one call of the handler may take, instead of what each stream declares; 0 is no
             limit. After it, an async one is cancelled, a thread is left, and the attempt has failed.
+        :param own_process: nothing else is done in this process, so it may be killed when a handler has let nothing
+            else run for longer than it may take. Without, its entries are left to others then.
         :raises UsageError: the handler cannot be called with a message.
         """
         self._settings = settings
@@ -92,6 +95,7 @@ class Consumer:
         self._silent_seconds = silent_seconds
         self._stop_seconds = stop_seconds
         self._handler_seconds = handler_seconds
+        self._pulse = Pulse(settings, self._streams, self.name, silent_seconds, own_process)
         self._stop = asyncio.Event()
         self._late = asyncio.Event()
         self._patience = Patience()
@@ -120,8 +124,7 @@ class Consumer:
     async def run(self) -> None:
         """Work until `stop`, through outages of both servers.
 
-        :raises TooManyLeft: as many handlers as it works on at a time did not end when their time was up. All else is
-            finished or given back.
+        :raises TooManyLeft: as many handlers as it works on at a time did not end when their time was up.
         """
         async with (
             connect_mongo(self._settings, connections=2 * self._concurrency) as client,
@@ -143,8 +146,11 @@ class Consumer:
             names = [stream.name for stream in self._streams]
             log.info("worker started", consumer=self.name, streams=names, concurrency=self._concurrency)
             try:
+                self._pulse.beat()
+                await self._pulse.ready()
                 await self._run()
             finally:
+                self._pulse.close()
                 self._work.close()
             log.info("worker stopped", consumer=self.name)
         if self._too_many_left:
@@ -172,7 +178,6 @@ class Consumer:
                 self._late.set()  # a server is away: what is in hand is found by its silence
             for beat in beating:
                 beat.cancel()
-        # What is left is taken off by a relay.
         leaving = [asyncio.ensure_future(self._entries.leave(stream)) for stream in self._streams]
         for task in (await asyncio.wait(leaving, timeout=LEAVE_SECONDS))[1]:
             task.cancel()
@@ -251,6 +256,7 @@ class Consumer:
             if self._stop.is_set():
                 hand.abandon()  # read while the stop came: given back at once
             self._hands[entry.stream, entry.id] = hand
+            self._pulse.begin(entry.stream, entry.id, hand.limit_seconds)
             self._unsettled += 1
             task = group.create_task(self._deal_with(entry, hand), name=f"{entry.stream.name} {entry.id}")
             self._tasks.add(task)
@@ -259,12 +265,14 @@ class Consumer:
     def _let_go(self, key: tuple[Stream, str], task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._hands.pop(key, None)
+        self._pulse.end(*key)
         self._free.set()
 
     async def _beat(self, lane: Lane) -> None:
         """Give signs of life for what is in hand, and let go of what has been taken over."""
         while True:
             await asyncio.sleep(self._silent_seconds / 3 * random.uniform(0.8, 1.0))
+            self._pulse.beat()
             by_stream: defaultdict[Stream, list[str]] = defaultdict(list)
             for stream, id_ in self._hands:
                 if stream in lane.streams:

@@ -90,4 +90,20 @@ MUTATIONS = [
         "suspect = printable(holder.name) if holder.ours else None", "suspect = None",
         "tests/worker/test_suspects.py::test_what_a_relay_rescues_from_a_dead_worker_is_suspect_and_not_charged",
     ),
+    Mutation(
+        "signs of life while a handler lets nothing run", "G6", "outbox/consumer/pulse_program.py",
+        "await entries.beat(streams[stream], ids)", "pass",
+        "tests/worker/test_pulse.py::test_a_handler_that_holds_the_interpreters_lock_is_worked_on_once",
+    ),
+    Mutation(
+        "signs of life end with the worker", "G1", "outbox/consumer/pulse_program.py",
+        'while self._read() and os.getppid() == self._setup["parent"] and not',
+        "while (self._read() or True) and not",
+        "tests/worker/test_pulse.py::test_the_second_process_ends_with_the_worker_and_is_replaced_when_it_dies",
+    ),
+    Mutation(
+        "a process that never comes back is ended", "G1", "outbox/consumer/pulse_program.py",
+        'os.kill(self._setup["parent"], signal.SIGKILL)', "pass",
+        "tests/worker/test_pulse.py::test_a_handler_that_never_gives_its_process_back_ends_it",
+    ),
 ]  # fmt: skip
