@@ -51,8 +51,8 @@ MUTATIONS = [
         "tests/relay/test_odd_values.py::test_an_odd_look_is_made_anew",
     ),
     Mutation(
-        "ids are compared as text, exactly", "G7", "outbox/lua/stream.lua",
-        "  return a < b\n", "  return tonumber(a) < tonumber(b)\n",
+        "the next id is counted exactly", "G7", "outbox/lua/stream.lua",
+        "'-' .. plus_one(sequence) end", "'-' .. string.format('%.0f', tonumber(sequence) + 1) end",
         "tests/relay/test_odd_values.py::test_an_id_beyond_what_a_float_holds_is_trimmed_exactly",
     ),
 ]  # fmt: skip
