@@ -1,33 +1,26 @@
 """Leases: the time-bound right to drain a partition, and the list of live relays for the fair share.
 
-All times are the server's. A relay's own trust in a lease is shorter, and counted by its monotonic clock.
+All times are the server's. A relay's own trust in a lease is shorter, and counted by its monotonic clock. No promise
+rests on either: clocks may step, and hosts be suspended. They only decide when a partition passes on; that an owner
+whose time is over changes nothing is what tokens and fences are for (outbox.fences).
 """
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
-import pymongo
+from bson import ObjectId
 from pymongo import ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.errors import DuplicateKeyError, NetworkTimeout, PyMongoError
+from pymongo.errors import DuplicateKeyError
 
+from outbox import fences
 from outbox.errors import LookAgain, OutboxError
 from outbox.schema import PARTITIONS, RELAYS, Database, Document
 from outbox.streams import Partition, Streams
-
-WINDOW = 0.3
-"""The part of a lease's time, from the proof that it is held, in which a write to messages must begin, and the longest
-that it may take from then on: so it has ended before the lease can pass on."""
-
-
-class TooLate(NetworkTimeout):
-    """A write to messages came so late that it may have done nothing: an outage, although the server answers."""
 
 
 class LeaseLost(OutboxError):
@@ -57,55 +50,33 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Proof that a lease was held a moment ago, and until when, by the server's clock, its owner may begin to write.
-
-    `asked` and `answered` are when the proof was asked for and came, by this machine's monotonic clock.
-    """
+    """Proof that a lease was held a moment ago, and where it stands. Writes to messages go under its token."""
 
     lease: Lease
     progress: Progress
-    until: datetime
-    window: float
-    asked: float
-    answered: float
 
-    def in_time(self) -> Document:
-        """A condition for every write to messages under the lease.
 
-        A message does not know its partition's token, so an owner that slept between asking for the lease and writing
-        would mark, or take back, what the next owner has dealt with. With this condition its write, arriving late,
-        matches nothing.
-        """
-        return {"$expr": {"$lt": ["$$NOW", self.until]}}
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """A sign of life of a lease, or of a relay: as long as its owner lives, a newer one follows soon."""
 
-    @asynccontextmanager
-    async def writing(self) -> AsyncIterator[None]:
-        """Around such writes. Raises TooLate when one may have matched nothing for that reason alone.
-
-        One that failed may still be on its way. Carried out after its owner has looked again, it would mark what was
-        found to be lost. So the error is raised only when it can no longer happen, at most twice the window later.
-        """
-        try:
-            with pymongo.timeout(self.window):
-                yield
-        except PyMongoError:
-            await asyncio.sleep(self.answered + 2 * self.window - time.monotonic())
-            raise
-        if time.monotonic() - self.asked >= self.window:
-            raise TooLate(
-                f"{self.lease.partition}: a write to messages came more than {self.window:g} s after its proof, "
-                "and perhaps too late. If this goes on, raise RELAY_LEASE_SECONDS"
-            )
+    owner: str
+    token: int
+    expires_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """What a relay sees when it looks around: its own leases, what is free, and who else is alive."""
+    """What a relay sees when it looks around: its own leases, what is free, and who else is alive.
+
+    `signs`: of the leases of others that have not run out, and of their owners, by name.
+    """
 
     held: frozenset[Lease]
     free: tuple[Partition, ...]
     partitions: int
     relays: tuple[str, ...]
+    signs: Mapping[Partition | str, Sign]
 
 
 class Leases:
@@ -135,12 +106,15 @@ class Leases:
 
     async def _overview(self) -> Overview:
         held, free, partitions = set(), [], 0
+        signs: dict[Partition | str, Sign] = {}
         # Itself in any case: on a slow network, or after a pause, its own record may have run out since it was renewed.
         relays = {self._owner}
         declared = {"$match": {"stream": {"$in": list(self._streams)}}}
-        async for lease in await self._partitions.aggregate([declared, _EXPIRED, _AND_RELAYS]):
+        async for lease in await self._partitions.aggregate([declared, _SEEN, _EXPIRED, _AND_RELAYS]):
             if "relay" in lease:
                 relays.add(lease["relay"])
+                if lease["relay"] != self._owner:
+                    signs[lease["relay"]] = Sign(lease["relay"], 0, lease["expires_at"])
                 continue
             partition = Partition(lease["stream"], lease["number"])
             partitions += 1
@@ -148,15 +122,21 @@ class Leases:
                 held.add(Lease(partition, self._owner, lease["token"]))
             elif lease["owner"] is None or lease["expired"]:
                 free.append(partition)
-        return Overview(frozenset(held), tuple(free), partitions, tuple(sorted(relays)))
+            else:
+                signs[partition] = Sign(lease["owner"], lease["token"], lease["expires_at"])
+        return Overview(frozenset(held), tuple(free), partitions, tuple(sorted(relays)), signs)
 
-    async def acquire(self, partition: Partition) -> Lease | None:
-        """Take a free or expired partition under the next token. None: another relay was faster."""
+    async def acquire(self, partition: Partition, silent: Sign | None = None) -> Lease | None:
+        """Take a free or expired partition under the next token. None: another relay was faster.
+
+        :param silent: also a lease that has not run out by the server's clock, which may have been set back, if this is
+            still its latest sign of life.
+        """
+        free: list[Document] = [{"owner": None}, {"$expr": {"$lte": ["$expires_at", "$$NOW"]}}]
+        if silent:
+            free.append({"owner": silent.owner, "token": silent.token, "expires_at": silent.expires_at})
         taken = await self._partitions.find_one_and_update(
-            {
-                "_id": str(partition),
-                "$or": [{"owner": None}, {"$expr": {"$lte": ["$expires_at", "$$NOW"]}}],
-            },
+            {"_id": str(partition), "$or": free},
             [
                 {
                     "$set": {
@@ -166,9 +146,53 @@ class Leases:
                     }
                 }
             ],
+            projection={"token": 1},
             return_document=ReturnDocument.AFTER,
         )
         return Lease(partition, self._owner, taken["token"]) if taken else None
+
+    async def begin_anew(self, lease: Lease, session: AsyncClientSession, *, above: int = 0) -> Lease:
+        """The lease under a new token, higher than its own and than `above`.
+
+        Whatever was sent under the old one and is still on its way does nothing any more once the partition is opened
+        under the new one and the intent is fenced. Raises LeaseLost, also when an earlier call was carried out whose
+        reply was lost.
+        """
+        found = await self._partitions.find_one_and_update(
+            _held(lease),
+            [{"$set": {"token": {"$add": [{"$max": ["$token", above]}, 1]}, "expires_at": self._expiry()}}],
+            projection={"token": 1},
+            session=session,
+            return_document=ReturnDocument.AFTER,
+        )
+        if found is None:
+            raise _lost(lease)
+        return Lease(lease.partition, lease.owner, found["token"])
+
+    async def take_up(self, lease: Lease, session: AsyncClientSession) -> tuple[Held, list[ObjectId]]:
+        """Prolong `lease`; also what the latest write to messages was about, under this token or an earlier one.
+
+        Raises LeaseLost.
+        """
+        found = await self._partitions.find_one_and_update(
+            _held(lease),
+            [{"$set": {"expires_at": self._expiry()}}],
+            projection={**_PROGRESS, "intent": 1},
+            session=session,
+            return_document=ReturnDocument.AFTER,
+        )
+        if found is None:
+            raise _lost(lease)
+        return Held(lease, Progress(found["batch"], found["tag"])), fences.unpack(found.get("intent"))
+
+    async def check(self, lease: Lease, session: AsyncClientSession) -> None:
+        """Raise LeaseLost unless the lease was held when the latest read in `session` was made.
+
+        A read, which costs less than the write of `hold`: it is at least as new as that one, and a token that has risen
+        never comes back.
+        """
+        if await self._partitions.find_one(_held(lease), {"_id": 1}, session=session) is None:
+            raise _lost(lease)
 
     async def hold(
         self,
@@ -177,44 +201,44 @@ class Leases:
         reached: Progress | None = None,
         *,
         after: Progress | None = None,
+        intent: Iterable[ObjectId] | None = None,
     ) -> Held:
         """Prolong `lease` if it is still held, and with `reached` let it go on to there from where it was `after`.
+
+        With `intent`, record which messages are written to next; what was written before must have been answered.
 
         Raises LeaseLost; or LookAgain when the lease stands elsewhere: a request that its owner gave up came late.
 
         A write also when it only asks: right after a failover a read could return what the new primary had heard so
         far, while every later read in `session` is at least as new as this write.
         """
-        values = {"expires_at": self._expiry()}
+        values: Document = {"expires_at": self._expiry()}
         if reached and after:
             there = {"$and": [{"$eq": ["$batch", after.batch]}, {"$eq": ["$tag", {"$literal": after.tag}]}]}
             values |= {
                 "batch": {"$cond": [there, {"$literal": reached.batch}, "$batch"]},
                 "tag": {"$cond": [there, {"$literal": reached.tag}, "$tag"]},
             }
-        asked = time.monotonic()
+        if intent is not None:
+            values["intent"] = fences.pack(intent)
         found = await self._partitions.find_one_and_update(
-            _held(lease), [{"$set": values}], session=session, return_document=ReturnDocument.AFTER
+            _held(lease),
+            [{"$set": values}],
+            projection=_PROGRESS,  # an intent may be large, and the one before is of no use here
+            session=session,
+            return_document=ReturnDocument.AFTER,
         )
-        answered = time.monotonic()
         if found is None:
-            raise LeaseLost(f"{lease.partition}: token {lease.token} has been superseded")
+            raise _lost(lease)
         progress = Progress(found["batch"], found["tag"])
         if reached and progress != reached:
             raise LookAgain(f"{lease.partition}: the lease stands at batch {progress.batch}, not where it was left")
-        window = self._milliseconds * WINDOW / 1000
-        until = found["expires_at"] - timedelta(milliseconds=self._milliseconds) + timedelta(seconds=window)
-        return Held(lease, progress, until, window, asked, answered)
-
-    async def overtake(self, lease: Lease, *, above: int) -> bool:
-        """Let a held lease go on under a token higher than `above`. False: it is no longer held."""
-        result = await self._partitions.update_one(_held(lease), {"$set": {"token": above + 1}})
-        return bool(result.modified_count)
+        return Held(lease, progress)
 
     async def release(self, leases: Iterable[Lease]) -> None:
-        """Give partitions back, so that another relay can take them at once."""
-        if held := [_held(lease) for lease in leases]:
-            await self._partitions.update_many({"$or": held}, {"$set": {"owner": None, "expires_at": None}})
+        """Give partitions back, so that another relay can take them at once. Under whichever token they are by now."""
+        if mine := [{"_id": str(lease.partition), "owner": lease.owner} for lease in leases]:
+            await self._partitions.update_many({"$or": mine}, {"$set": {"owner": None, "expires_at": None}})
 
     async def leave(self) -> None:
         """Take this relay off the list, so that the others share its partitions at once."""
@@ -224,9 +248,19 @@ class Leases:
         return {"$add": ["$$NOW", self._milliseconds]}
 
 
+_PROGRESS = {"batch": 1, "tag": 1}
+_SEEN: Document = {"$project": {"stream": 1, "number": 1, "owner": 1, "token": 1, "expires_at": 1}}
 _EXPIRED: Document = {"$set": {"expired": {"$lte": ["$expires_at", "$$NOW"]}}}
-_ALIVE: list[Document] = [_EXPIRED, {"$match": {"expired": False}}, {"$project": {"_id": 0, "relay": "$_id"}}]
+_ALIVE: list[Document] = [
+    _EXPIRED,
+    {"$match": {"expired": False}},
+    {"$project": {"_id": 0, "relay": "$_id", "expires_at": 1}},
+]
 _AND_RELAYS: Document = {"$unionWith": {"coll": RELAYS, "pipeline": _ALIVE}}
+
+
+def _lost(lease: Lease) -> LeaseLost:
+    return LeaseLost(f"{lease.partition}: token {lease.token} has been superseded")
 
 
 def _held(lease: Lease) -> Document:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import pymongo
 from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 
+from outbox import fences
 from outbox.checkpoint import Range, Sent
 from outbox.leases import Held, Progress
 from outbox.message import LENIENT, State, is_ours
@@ -18,6 +20,9 @@ from outbox.settled import NEEDED, settled
 from outbox.streams import Partition, Streams
 
 PAGE = 500
+
+Hold = Callable[[Sequence[ObjectId]], Awaitable[Held]]
+"""Records which messages are written to next, and proves that the lease is held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +36,10 @@ class Taken:
 class Losses:
     """Finding and taking back lost messages of a leased partition.
 
-    Each call needs a fresh proof that the lease is held, so that an owner that slept cannot take back what the next one
-    has published again. Each can be repeated after a crash.
+    Each write needs a fresh proof that the lease is held and names the messages (`intent`), so that an owner that slept
+    cannot take back what the next one has published again. Each can be repeated after a crash.
+
+    Each write raises LookAgain when a message that it should have changed is as it was.
     """
 
     def __init__(self, database: Database, streams: Streams) -> None:
@@ -86,51 +93,73 @@ class Losses:
         for message in there:
             by_attempt[message.attempt].append(message.id)
         kept = 0
-        async with held.writing():
-            for attempt, ids in sorted(by_attempt.items()):
-                here = {"_id": {"$in": ids}, **_in(held.lease.partition), **held.in_time()}
-                values: Document = {
-                    "batch": at.batch, "tag": at.tag, "attempts": attempt, "entries": entries._asdict(),
-                }  # fmt: skip
+        for attempt, ids in sorted(by_attempt.items()):
+            here = {"_id": {"$in": ids}, **_in(held.lease.partition)}
+            passable = {**here, **fences.passable(held.lease.token)}
+            values: Document = {
+                "batch": at.batch, "tag": at.tag, "attempts": attempt, "entries": entries._asdict(),
+            }  # fmt: skip
+            with pymongo.timeout(fences.WRITE_SECONDS):
                 survived = await self._messages.update_many(
-                    {**here, "state": State.PUBLISHED.value, "attempts": {"$lte": attempt}},
+                    {**passable, "state": State.PUBLISHED.value, "attempts": {"$lte": attempt}},
                     {"$set": values},
                     session=session,
                 )
                 unmarked = await self._messages.update_many(
-                    {**here, "state": State.PENDING.value, "attempts": {"$lt": attempt}},
+                    {**passable, "state": State.PENDING.value, "attempts": {"$lt": attempt}},
                     {
                         "$set": {**values, "state": State.PUBLISHED.value},
                         "$currentDate": {"published_at": True},
                     },
                     session=session,
                 )
-                kept += survived.matched_count + unmarked.matched_count
+            changed = survived.matched_count + unmarked.matched_count
+            kept += changed
+            if changed < len(ids):  # completed, as most that a search finds
+                await fences.look_why(self._messages, held.lease.token, {**here, **_not_kept(at, attempt)}, session)
         return kept
 
-    async def take_back(self, held: Held, session: AsyncClientSession, lost: Document) -> Taken | None:
+    async def take_back(
+        self, partition: Partition, hold: Hold, session: AsyncClientSession, lost: Document
+    ) -> Taken | None:
         """Make a page of published messages that match `lost` pending again, or completed if no longer wanted.
 
         Each goes out again under the attempt that was lost: should Redis remember it after all, it is known by that.
         None: there are no more.
         """
-        published = {**_in(held.lease.partition), "state": State.PUBLISHED.value, **lost}
+        published = {**_in(partition), "state": State.PUBLISHED.value, **lost}
         page = await self._messages.find(published, NEEDED, session=session).limit(PAGE).to_list()
         if not page:
             return None
-        subject = self._streams[held.lease.partition.stream].subject
-        done = await settled(self._database, subject, page, session)
+        token = (await hold([message["_id"] for message in page])).lease.token
+        passable = {**published, **fences.passable(token)}
+        done = await settled(self._database, self._streams[partition.stream].subject, page, session)
         again = [message["_id"] for message in page if not (is_ours(message) and message["_id"] in done)]
-        async with held.writing():
+        with pymongo.timeout(fences.WRITE_SECONDS):
             recovered = await self._messages.update_many(
-                {"_id": {"$in": again}, **published, **held.in_time()}, _TAKE_BACK, session=session
+                {"_id": {"$in": again}, **passable}, _TAKE_BACK, session=session
             )
             completed = await self._messages.update_many(
-                {"_id": {"$in": list(done)}, **published, **held.in_time()},
+                {"_id": {"$in": list(done)}, **passable},
                 {"$set": {"state": State.COMPLETED.value}, "$currentDate": {"completed_at": True}},
                 session=session,
             )
+        if recovered.matched_count + completed.matched_count < len(page):
+            unchanged = {"_id": {"$in": [message["_id"] for message in page]}, **published}
+            await fences.look_why(self._messages, token, unchanged, session)
         return Taken(recovered.modified_count, completed.modified_count)
+
+
+def _not_kept(at: Progress, attempt: int) -> Document:
+    return {
+        "$or": [
+            {
+                "state": State.PUBLISHED.value, "attempts": {"$lte": attempt},
+                "$nor": [{"batch": at.batch, "tag": at.tag}],
+            },
+            {"state": State.PENDING.value, "attempts": {"$lt": attempt}},
+        ]
+    }  # fmt: skip
 
 
 def _number(field: str) -> Document:

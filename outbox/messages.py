@@ -17,6 +17,9 @@ from outbox.schema import OUTBOX, Database, Document
 
 MAX_PAGE = 500
 
+INTERNAL = {"fence": 0}
+"""What is of no use to anybody but relays, and is shown to nobody."""
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -35,7 +38,7 @@ def read_id(text: str) -> ObjectId:
 
 async def find(database: Database, message: ObjectId) -> Document:
     """The stored document; of a very large one, what makes it so is left out. Raises NoSuchMessage."""
-    found = await pages.find(database[OUTBOX], message)
+    found = await pages.find(database[OUTBOX], message, fields=INTERNAL)
     if found is None:
         raise NoSuchMessage(f"there is no message {message}: it was pruned or discarded, or never committed")
     return found
@@ -68,13 +71,13 @@ async def list_page(
     odd: list[Document] = []
     if before is None:
         others = {**query, "_id": {"$not": {"$lte": _LAST}}}
-        odd, _ = await pages.read(messages, others, limit=limit, hint="_id_", newest_first=False)
+        odd, _ = await pages.read(messages, others, limit=limit, fields=INTERNAL, hint="_id_", newest_first=False)
     rest = limit - len(odd)
     query["_id"] = {"$lt": before} if before else {"$lte": _LAST}
     if not rest:
         more = await messages.find_one(query, {"_id": 1}) is not None
         return Page(tuple(odd), _LAST if more else None)
-    found, more = await pages.read(messages, query, limit=rest)
+    found, more = await pages.read(messages, query, limit=rest, fields=INTERNAL)
     return Page((*odd, *found), found[-1]["_id"] if more else None)
 
 

@@ -65,6 +65,7 @@ VALIDATOR: Document = {
             "completed_at": {"bsonType": "date"},
             "batch": {"bsonType": ["int", "long"]},
             "tag": {"bsonType": "string"},
+            "fence": {"bsonType": ["int", "long"], "minimum": 0},
         },
     }
 }  # fmt: skip

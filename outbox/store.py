@@ -7,15 +7,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+import pymongo
+from bson import ObjectId
 from bson.raw_bson import RawBSONDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.read_concern import ReadConcern
 
+from outbox import fences
 from outbox.burial import RAW, Poison, bury, identity
 from outbox.checkpoint import Range, Sent
 from outbox.errors import InvalidMessage
-from outbox.leases import Held
+from outbox.leases import Held, Lease
 from outbox.message import Message, State, read_document
 from outbox.schema import OUTBOX, Database, Document
 from outbox.streams import Partition
@@ -71,8 +74,10 @@ class Store:
 
         With its `entries`, since without them nobody could find out what has become of them.
 
-        May be repeated, and mark what an earlier owner could not. A message that was completed meanwhile, or put back
-        by an operator after it was marked, is left as it is: its attempts tell.
+        The lease must name them (`intent`). May be repeated, and mark what an earlier owner could not. A message that
+        was completed meanwhile, or put back by an operator after it was marked, is left as it is: its attempts tell.
+
+        :raises LookAgain: one still waits for this very attempt, and is not marked.
         """
         by_attempt: defaultdict[int, list[Any]] = defaultdict(list)
         for message in sent:
@@ -82,10 +87,11 @@ class Store:
             "entries": entries._asdict(),
         }  # fmt: skip
         marked = 0
-        async with held.writing():
-            for attempt, ids in by_attempt.items():
+        for attempt, ids in by_attempt.items():
+            waiting = {"_id": {"$in": ids}, "state": State.PENDING.value, "attempts": attempt - 1}
+            with pymongo.timeout(fences.WRITE_SECONDS):
                 result = await self._messages.update_many(
-                    {"_id": {"$in": ids}, "state": State.PENDING.value, "attempts": attempt - 1, **held.in_time()},
+                    {**waiting, **fences.passable(held.lease.token)},
                     {"$set": {**values, "attempts": attempt}, "$currentDate": {"published_at": True}},
                     session=session,
                     # Without it the planner may choose to look through all that is pending, once for each batch.
@@ -93,8 +99,15 @@ class Store:
                     # What is set here always fits the validator, which takes an eighth of the time of a mark.
                     bypass_document_validation=True,
                 )
-                marked += result.modified_count
+            marked += result.modified_count
+            if result.matched_count < len(ids):
+                await fences.look_why(self._messages, held.lease.token, waiting, session)
         return marked
+
+    async def fence(self, lease: Lease, ids: Sequence[ObjectId], session: AsyncClientSession) -> None:
+        """Before a partition is opened under a new token: what was sent under an earlier one changes none of these."""
+        where = {"stream": lease.partition.stream, "partition": lease.partition.number}
+        await fences.raise_fences(self._messages, ids, lease.token, where, session)
 
     async def try_to_mark(self) -> None:
         """Mark nothing, in the way of `mark`. Raises OperationFailure when the user has no right to do that."""

@@ -14,6 +14,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from outbox import traces
 from outbox.checkpoint import Checkpoints, Fenced, Full, Gap, Published, Range, Sent, new_tag
 from outbox.errors import LookAgain
+from outbox.fences import TokenTooLow
 from outbox.leases import Lease, LeaseLost, Leases, Progress
 from outbox.message import Message
 from outbox.schema import Document
@@ -68,8 +69,8 @@ class Drained:
 class Drainer:
     """Drains the partition of one lease.
 
-    Built for crashes only: whatever goes wrong, and wherever, the next pass opens the checkpoint and reconciles, just
-    as another relay would after a crash. So there is one way back to order, and it is used every day.
+    Built for crashes only: whatever goes wrong, and wherever, the next pass takes a new token, opens the checkpoint and
+    reconciles, just as another relay would after a crash. So there is one way back to order, and it is used every day.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Drainer:
         self._full_at: float | None = None
         self._session: AsyncClientSession | None = None
         self._progress: Progress | None = None
+        self._above = 0
         self._verified = 0.0
         self._ahead = Ahead(self._batch_size, settings.relay_batch_bytes)
         self._more = False
@@ -106,7 +108,12 @@ class Drainer:
         except LeaseLost:
             await self.close()
             return Drained(Outcome.LEASE_LOST)
-        except LookAgain:
+        except TokenTooLow as error:
+            self._above = error.above
+            log.warning("lease goes on under a higher token", partition=str(self.lease.partition), reason=str(error))
+            return await self._refused()
+        except LookAgain as error:
+            log.info("partition is looked at again", partition=str(self.lease.partition), reason=str(error))
             return await self._refused()
         except BaseException:
             await self.close()
@@ -126,14 +133,13 @@ class Drainer:
             raise LeaseLost(f"{self.lease.partition}: the lease could not be renewed in time")
         reconciled = None
         if self._progress is None or self._session is None:
-            # One causal session for all reads under the lease: each sees at least what was written under it before.
-            self._session = self._client.start_session(causal_consistency=True)
-            reconciled = await self._recovery.reconcile(self.lease, self._session)
-            self._progress, self._verified = reconciled.progress, time.monotonic()
+            reconciled = await self._reconcile()
         elif time.monotonic() - self._verified >= self._settings.relay_verify_seconds:
             if not await self._still_there(self._progress):
                 return await self._refused()
             self._verified = time.monotonic()
+        assert self._session
+        assert self._progress
         held_back = self._held_back()
         if self._full_at and not await self._checkpoints.has_room(self.lease.partition, self._batch_size):
             return Drained(Outcome.FULL, held_back=held_back, reconciled=reconciled)
@@ -163,11 +169,24 @@ class Drainer:
             latency,
         )
 
+    async def _reconcile(self) -> Reconciled:
+        # One causal session for all reads under the lease: each sees at least what was written under it before.
+        self._session = self._client.start_session(causal_consistency=True)
+        # A token of its own, also for an owner that goes on: what it gave up under the old one may still be on its way.
+        self.lease = await self._leases.begin_anew(self.lease, self._session, above=self._above)
+        reconciled = await self._recovery.reconcile(self.lease, self._session)
+        self._progress, self._verified = reconciled.progress, time.monotonic()
+        return reconciled
+
     async def _fetch(self, session: AsyncClientSession) -> int:
         """Fetch what is pending; returns how many were made dead, as they cannot be sent."""
         fetched = await self._store.fetch(
             self.lease.partition, session, limit=self._ahead.wanted, max_bytes=self._ahead.max_bytes
         )
+        if fetched.messages:
+            # By MongoDB's word, not by a clock's: who slept, and was superseded, may have fetched the later one of two
+            # messages while the next owner has the earlier one in flight.
+            await self._leases.check(self.lease, session)
         buried = await self._store.bury(fetched.poison)
         if buried:
             reasons = sorted({poison.reason[:200] for poison in fetched.poison})[:3]
@@ -194,7 +213,8 @@ class Drainer:
         )
         if isinstance(answer, Published):
             # The lease first: so no message ever carries a batch above its lease's, and one comparison tells a loss.
-            held = await self._leases.hold(self.lease, session, reached, after=progress)
+            ids = [message.id for message in batch]
+            held = await self._leases.hold(self.lease, session, reached, after=progress, intent=ids)
             sent = [Sent(message.id, message.attempts + 1) for message in batch]
             await self._store.mark(held, session, sent, Range(answer.first, answer.last))
             self._progress, self._verified = reached, time.monotonic()

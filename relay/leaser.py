@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 import structlog
 
-from outbox.leases import Lease, Leases, Overview
+from outbox.leases import Lease, Leases, Overview, Sign
 from outbox.schema import Document
 from outbox.streams import Partition
 from relay.service import Next, Service
+from relay.silence import Silence
 
 log = structlog.get_logger(__name__)
 
@@ -33,7 +34,7 @@ def fair_share(relays: Sequence[str], me: str, partitions: int) -> int:
 
 @dataclass(slots=True)
 class Holding:
-    """A lease, and the service that drains under it."""
+    """A lease as it was taken, and the service that drains under it, whose token has risen since."""
 
     lease: Lease
     service: Service
@@ -79,6 +80,7 @@ class Leaser:
         self._start = start
         self._seconds = seconds
         self._trusted_until = 0.0
+        self._silence = Silence[Partition | str, Sign](seconds)
         self._late = False
         self._leaving = False
         self._holdings: dict[Partition, Holding] = {}
@@ -102,10 +104,15 @@ class Leaser:
         lost = self._leave_what_is_not_held(view)
         given_back = await self._give_back_what_is_finished()
         if not self._leaving:
-            self._start_what_is_held(view.held - given_back)
-        share = 0 if self._leaving else fair_share(view.relays, self._me, view.partitions)
+            self._start_what_is_held(view.held, {lease.partition for lease in given_back})
+        # By our own monotonic clock: if the server's was set back, what the dead had would be theirs for as long.
+        silent = self._silence.listen(view.signs)
+        relays = [relay for relay in view.relays if relay not in silent]
+        share = 0 if self._leaving else fair_share(relays, self._me, view.partitions)
         self._quiet_beyond(share)
-        acquired = await self._acquire(view.free, share)
+        free: dict[Partition, Sign | None] = dict.fromkeys(view.free)
+        free |= {partition: view.signs[partition] for partition in silent if isinstance(partition, Partition)}
+        acquired = await self._acquire(free, share)
         if acquired or lost or given_back:
             log.info(
                 "partitions changed hands",
@@ -113,12 +120,12 @@ class Leaser:
                 acquired=_names(acquired),
                 lost=_names(lost),
                 given_back=_names(given_back),
-                relays=len(view.relays),
+                relays=len(relays),
             )
         left = self._leaving and not self._holdings
         if left:
             await self._leases.leave()
-        return Leased(self.held, len(view.relays), len(acquired), len(lost), len(given_back), left)
+        return Leased(self.held, len(relays), len(acquired), len(lost), len(given_back), left)
 
     def leave(self) -> None:
         """From the next round on, give everything back; when all is given back, leave the list of relays and end.
@@ -152,7 +159,8 @@ class Leaser:
         self._late = late
 
     def _leave_what_is_not_held(self, view: Overview) -> set[Lease]:
-        lost = {holding.lease for holding in self._holdings.values()} - view.held
+        held = {lease.partition for lease in view.held}  # whatever its token: its drainer takes new ones
+        lost = {holding.lease for partition, holding in self._holdings.items() if partition not in held}
         for lease in lost:
             self._holdings.pop(lease.partition).service.quiet()
         return lost
@@ -165,10 +173,10 @@ class Leaser:
             del self._holdings[holding.lease.partition]
         return given_back
 
-    def _start_what_is_held(self, held: Iterable[Lease]) -> None:
+    def _start_what_is_held(self, held: Iterable[Lease], given_back: Collection[Partition]) -> None:
         """Leases whose drainer has ended, or that were acquired by a request whose reply was lost."""
         for lease in held:
-            if lease.partition not in self._holdings:
+            if lease.partition not in self._holdings and lease.partition not in given_back:
                 self._hold(lease)
 
     def _quiet_beyond(self, share: int) -> None:
@@ -176,12 +184,12 @@ class Leaser:
             holding.giving_back = True
             holding.service.quiet()
 
-    async def _acquire(self, free: Iterable[Partition], share: int) -> list[Lease]:
+    async def _acquire(self, free: Mapping[Partition, Sign | None], share: int) -> list[Lease]:
         """Several at a time: one after the other, on a slow network, the first would not be renewed in time."""
         acquired: list[Lease] = []
-        left = iter(free)
+        left = iter(free.items())
         while (room := share - len(self._keeping())) > 0 and (some := list(islice(left, min(room, TOGETHER)))):
-            answers = await asyncio.gather(*map(self._leases.acquire, some), return_exceptions=True)
+            answers = await asyncio.gather(*(self._leases.acquire(*one) for one in some), return_exceptions=True)
             for lease in answers:
                 if isinstance(lease, Lease):
                     self._hold(lease)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from enum import Enum
 
 import structlog
+from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from outbox import recoveries
 from outbox.checkpoint import Checkpoints, Fenced, Opened, new_tag
-from outbox.leases import Lease, LeaseLost, Leases, Progress
+from outbox.fences import TokenTooLow
+from outbox.leases import Held, Lease, Leases, Progress
 from outbox.losses import Losses
 from outbox.schema import Database, Document
 from outbox.store import Store
@@ -60,21 +63,25 @@ class Recovery:
     async def reconcile(self, lease: Lease, session: AsyncClientSession) -> Reconciled:
         """Open the checkpoint under `lease`, and account for every message that one side knows and the other does not.
 
+        `lease` has a token under which nothing was done yet (Leases.begin_anew). First of all the messages are fenced
+        that a write under an earlier one may still change: after that, what is read here stays true.
+
         Raises LeaseLost when another owner has the partition, LookAgain when something changed meanwhile.
         """
+        held, intent = await self._leases.take_up(lease, session)
+        await self._store.fence(lease, intent, session)
         opened = await self._checkpoints.open(lease.partition, lease.token)
-        held = await self._leases.hold(lease, session)
         if isinstance(opened, Fenced):
             # The lease is ours by MongoDB's word, and Redis has seen a higher token: MongoDB was restored from an older
             # copy. The lease takes a token above Redis's, and the partition is opened anew under that one.
             log.error("redis knows a newer lease: was mongodb restored?", partition=str(lease.partition))
-            await self._leases.overtake(lease, above=opened.token)
-            raise LeaseLost(f"{lease.partition}: the lease goes on under a higher token")
+            raise TokenTooLow(f"{lease.partition}: redis knows token {opened.token}", opened.token)
         known = held.progress
         verdict = await self._judge(lease, known, opened, session)
         if verdict in (Verdict.SAME, Verdict.UNMARKED):
             # Also when both say the same: the lease is advanced before the messages are marked.
-            held = await self._leases.hold(lease, session, opened.at, after=known)
+            ids = [message.id for message in opened.messages]
+            held = await self._leases.hold(lease, session, opened.at, after=known, intent=ids)
             marked = await self._store.mark(held, session, opened.messages, opened.entries)
             return Reconciled(opened.at, verdict, marked=marked)
         # From here until the end MongoDB does not know where the partition stands, so that whoever is interrupted, or
@@ -100,6 +107,10 @@ class Recovery:
 
     async def _recover(self, lease: Lease, session: AsyncClientSession, opened: Opened, verdict: Verdict) -> Reconciled:
         """Account for every published message: kept under the batch that will end the recovery, or taken back."""
+
+        async def hold(ids: Sequence[ObjectId]) -> Held:
+            return await self._leases.hold(lease, session, intent=ids)
+
         end = Progress(opened.at.batch + 1, new_tag())
         kept = recovered = settled = 0
         if verdict is Verdict.TAIL_LOST:
@@ -107,12 +118,12 @@ class Recovery:
         else:
             async with aclosing(self._surveys.pages(lease, opened, session)) as pages:
                 async for page, entries in pages:
-                    held = await self._leases.hold(lease, session)
+                    held = await hold([message.id for message in page])
                     kept += await self._losses.keep(held, session, end, page, entries)
             # Two steps, so that each reads its own range of the index.
             lost = [{"batch": {"$ne": end.batch}}, {"batch": end.batch, "tag": {"$ne": end.tag}}]
         for query in lost:
-            while taken := await self._losses.take_back(await self._leases.hold(lease, session), session, query):
+            while taken := await self._losses.take_back(lease.partition, hold, session, query):
                 recovered += taken.recovered
                 settled += taken.settled
         return Reconciled(end, verdict, recovered=recovered, settled=settled, kept=kept)

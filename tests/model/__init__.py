@@ -2,27 +2,28 @@
 
 MongoDB, Redis and up to two relays are one immutable value (`world`). From it, `environment` derives every world that
 can come next: a relay's request is executed, lost, repeated or executed late (`relay`, `scripts`, `statements`), a
-lease changes hands, callers append, workers complete, an operator replays, Redis goes back to a copy and perhaps forth
-again, a key is deleted, MongoDB is restored. `search` visits all of them breadth first, so that a counterexample is a
-shortest one, and `telling` tells it. A relay that sleeps is one that takes no step; one that is killed never takes one.
+lease changes hands, callers append, workers complete, an operator replays, Redis goes back to a copy and perhaps
+forth again, a key is deleted, MongoDB is restored or its leases are made anew. `search` visits all of them breadth
+first, so that a counterexample is a shortest one, and `telling` tells it. A relay that sleeps is one that takes no
+step; one that is killed never takes one.
 
-Judged (`promises`): in every world, that no attempt of a message is in the stream twice, and no message more often than
-once and once more per replay (G4); that the first entries of one key's messages are in commit order, unless a fault
-took the earlier one's entry and left the later one's, or the earlier one was replayed (G3); and that from here, with no
-more faults, one relay alone comes to rest, with every message in the stream under its attempt or completed, nothing
-settled published again, and still no repetition (G5, and G4 over a recovery).
+Judged (`promises`): in every world, that no attempt of a message is in the stream twice, and no message more often
+than once and once more per replay (G4); that the first entries of one key's messages are in commit order, unless a
+fault took the earlier one's entry and left the later one's, or the earlier one was replayed (G3); and that from here,
+with no more faults, one relay alone comes to rest, with every message in the stream under its attempt or completed,
+nothing settled published again, and still no repetition (G5, and G4 over a recovery).
 
 `rules` lists the protections, each a switch. `scenarios` has what must hold, and which promise breaks without which
-protection: `python -m tests.model --without stamp` tells that story. One protection, the token check of the publish
-script, is a second line: the chain check refuses whatever it refuses (`--without chain,token` tells what then happens).
+protection: `python -m tests.model --without stamp` tells that story. Some protections are second lines: others refuse
+all that they refuse (`--without chain,token` tells what happens without both).
+
+There is no time in it, as no promise may rest on a clock: a lease can change hands at any moment, and a request that
+was given up, or whose sender sleeps, can arrive at any later one.
 
 Left out:
 
 - All that is not one partition. Others only add entries to the stream and give it a new marker. How a new stream is
   told from the old one (by its last id and its count, in the record that partitions share) is taken for granted.
-- Time. A lease may end whenever it likes; that a write to messages does nothing after that, and that a fetch was made
-  before, is taken for granted here (the server's clock, and the relay's monotonic clock, see to it); and so is that a
-  write which came too late to do anything, or failed, is noticed and waited for.
 - MongoDB's inside: statements are atomic per page and never rolled back; a restore happens with all relays stopped,
   between two appends, and without replays since.
 - Redis's inside: a script is atomic, and is lost or kept as a whole. (An append-only file that was cut inside a script

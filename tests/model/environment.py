@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from . import relay as program
 from .rules import Bounds, Rules
-from .world import START, UNKNOWN, Do, Lease, Left, Message, Redis, Relay, State, World
+from .world import START, UNKNOWN, Do, Lease, Left, Message, Redis, Relay, State, World, fresh_marker
 
 Action = tuple[str, int]
 """What happened, and to which message or under which token."""
@@ -25,13 +25,16 @@ def beginning(bounds: Bounds, rules: Rules) -> World:
 
 def successors(world: World, rules: Rules, bounds: Bounds) -> Iterator[tuple[Action, World]]:
     yield from _requests(world, rules, bounds)
-    yield from _acquires(world)
+    yield from _acquires(world, rules)
     yield from _users(world, rules, bounds)
     if world.left.losses:
         yield from _losses(world, bounds)
     if not rules.incarnation and world.redis.checkpoint and world.redis.gone:
         masked = world.redis._replace(marker=world.redis.checkpoint.marker)
         yield ("another partition adds to the new stream", -1), world._replace(redis=masked)
+    if world.redis.checkpoint and not world.redis.marker:
+        opened = world.redis._replace(marker=fresh_marker(world))
+        yield ("another partition opens the new stream", -1), world._replace(redis=opened)
     if world.left.restores:
         yield from _restores(world)
 
@@ -48,11 +51,13 @@ def _requests(world: World, rules: Rules, bounds: Bounds) -> Iterator[tuple[Acti
             yield ("step", relay.token), after._replace(relays=_sorted(others, then))
         if relay.request.do is Do.FETCH:
             # An owner that has nothing to publish verifies its checkpoint now and then.
-            yield ("verify", relay.token), world._replace(relays=_sorted(others, relay._replace(request=program.OPEN)))
+            if _differs(world, relay):
+                again = _sorted(others, relay._replace(request=program.AGAIN))
+                yield ("verify", relay.token), world._replace(relays=again)
         elif world.left.troubles and relay.request.do not in _LEAVES_NOTHING:
             left = world.left._replace(troubles=world.left.troubles - 1)
             flying = tuple(sorted((*world.flying, relay), key=repr))
-            reopened = _sorted(others, relay._replace(request=program.OPEN))
+            reopened = _sorted(others, relay._replace(request=program.AGAIN))
             yield ("give up", relay.token), world._replace(relays=reopened, flying=flying, left=left)
             if relay.request.do in (Do.PUBLISH, Do.STAMP):
                 yield ("send again", relay.token), world._replace(flying=flying, left=left)
@@ -63,6 +68,12 @@ def _requests(world: World, rules: Rules, bounds: Bounds) -> Iterator[tuple[Acti
         yield ("late", late.token), after._replace(flying=tuple(rest))
 
 
+def _differs(world: World, relay: Relay) -> bool:
+    """Whether the checkpoint is not what its owner left there."""
+    there = world.redis.checkpoint
+    return there is None or (there.token, there.position) != (relay.token, relay.request.before) or world.redis.gone
+
+
 def _sorted(others: tuple[Relay, ...], relay: Relay) -> tuple[Relay, ...]:
     """Which of the two relays is which does not matter: they are told apart by their tokens."""
     if not others:
@@ -70,12 +81,14 @@ def _sorted(others: tuple[Relay, ...], relay: Relay) -> tuple[Relay, ...]:
     return (relay, *others) if relay.token < others[0].token else (*others, relay)
 
 
-def _acquires(world: World) -> Iterator[tuple[Action, World]]:
-    """A lease that is free or expired is taken, by the other relay or by one that was killed and started again."""
+def _acquires(world: World, rules: Rules) -> Iterator[tuple[Action, World]]:
+    """A lease is taken at any moment, by the other relay or by one that was killed and started again: its time may have
+    run out, or a clock may have stepped. The new owner has a token of its own with that.
+    """
     if not world.left.acquires:
         return
     token = world.lease.token + 1
-    new = Relay(token, program.OPEN)
+    new = program.started(token, world.lease.intent, rules)
     left = world.left._replace(acquires=world.left.acquires - 1)
     changed = world._replace(lease=world.lease._replace(token=token), left=left)
     if len(world.relays) < 2:
@@ -93,7 +106,8 @@ def _users(world: World, rules: Rules, bounds: Bounds) -> Iterator[tuple[Action,
         if message.state is State.ABSENT:
             if bounds.keys[i] not in appended:
                 appended.add(bounds.keys[i])
-                yield ("append", i), _with(world, i, Message(State.PENDING))
+                # Its fence stays: a write names messages that are there, and a page of the model also those to come.
+                yield ("append", i), _with(world, i, message._replace(state=State.PENDING))
             continue
         if left.settles and message.state is not State.COMPLETED and _delivered(world, i):
             at = UNKNOWN if rules.shared and rules.raised else message.at
@@ -152,7 +166,10 @@ def _excuse(world: World, bounds: Bounds) -> World:
 
 
 def _restores(world: World) -> Iterator[tuple[Action, World]]:
-    """MongoDB is copied; with all relays stopped, it goes back to the copy."""
+    """MongoDB is copied; with all relays stopped, it goes back to the copy, or its leases are made anew."""
+    left = world.left._replace(restores=world.left.restores - 1)
+    anew = world._replace(lease=Lease(0, UNKNOWN), relays=(), flying=(), backup=None, left=left)
+    yield ("relays stopped; the leases are made anew", -1), anew
     if world.backup is None:
         yield ("copy of mongodb", -1), world._replace(backup=(world.messages, world.lease))
         return
@@ -160,7 +177,6 @@ def _restores(world: World) -> Iterator[tuple[Action, World]]:
     pairs = list(zip(messages, world.messages, strict=True))
     if all((a.state is State.ABSENT) == (b.state is State.ABSENT) for a, b in pairs):
         kept = tuple(a._replace(excused=b.excused) for a, b in pairs)
-        left = world.left._replace(restores=world.left.restores - 1)
         yield (
             ("relays stopped; mongodb goes back", -1),
             world._replace(messages=kept, lease=lease, relays=(), flying=(), backup=None, left=left),

@@ -6,7 +6,7 @@ from collections import Counter
 
 from . import relay as program
 from .rules import Bounds, Rules
-from .world import Do, Left, Relay, State, World, name
+from .world import Do, Left, State, World, name
 
 QUIET = 100
 """So many steps without a fault must be enough for one relay to recover, drain and find nothing more to do."""
@@ -31,7 +31,8 @@ class Judge:
         there, token = world.redis.checkpoint, world.lease.token
         behind = there is not None and there.token > token
         unfenced = world.redis._replace(checkpoint=there and there._replace(token=token + 9 if behind else 0))
-        quiet = (world.messages, world.lease.position, unfenced)
+        messages = tuple(m._replace(fence=m.fence > token) if m.fence else m for m in world.messages)
+        quiet = (messages, world.lease.position, unfenced)
         if quiet not in self._quiet:
             self._quiet[quiet] = self._when_quiet(world)
         return self._quiet[quiet]
@@ -73,7 +74,7 @@ class Judge:
             relays=(), flying=(), saved=None, backup=None, left=Left(0, 0, 0, 0, 0),
             lease=world.lease._replace(token=token),
         )  # fmt: skip
-        relay = Relay(token, program.OPEN)
+        relay = program.started(token, world.lease.intent, self._rules)
         for _ in range(QUIET):
             world, answer = program.perform(world, relay, self._rules, self._bounds)
             then = program.follow(world, relay, answer, self._rules, self._bounds)

@@ -1,4 +1,4 @@
-"""What a relay does next: the answer to one request decides the next, and any trouble leads back to open."""
+"""What a relay does next: the answer to one request decides the next, and any trouble leads back to a new token."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from .rules import Bounds, Rules
 from .world import START, UNKNOWN, Do, Entry, Redis, Relay, Request, World, fresh, fresh_marker
 
 OPEN = Request(Do.OPEN)
+AGAIN = Request(Do.RAISE)
+"""Where a relay begins again, whatever went wrong."""
 _IN_REDIS = (Do.OPEN, Do.SCAN, Do.PUBLISH, Do.STAMP)
 
 
@@ -24,9 +26,6 @@ def perform(world: World, relay: Relay, rules: Rules, bounds: Bounds) -> tuple[W
     after, answer = statements.run(mongo, token, request, recovery, rules, bounds)
     if after is not mongo:
         world = world._replace(messages=after.messages, lease=after.lease)
-    if request.do is Do.COMPARE and rules.barrier and answer != statements.LOST and world.flying:
-        done = tuple(late for late in world.flying if late.request.do not in statements.MESSAGES)
-        world = world._replace(flying=done)
     return world, answer
 
 
@@ -36,18 +35,30 @@ def follow(world: World, relay: Relay, answer: object, rules: Rules, bounds: Bou
     if answer == statements.LOST:
         return None
     if answer in (scripts.REFUSED, "gap", statements.STALE):
-        return Relay(token, OPEN)
+        return Relay(token, AGAIN)
     if request.do is Do.OPEN and isinstance(answer, int):
         # A higher token in Redis than in MongoDB: somebody else's, or MongoDB was restored from a backup.
-        return Relay(token, Request(Do.RAISE, step=answer + 1)) if world.lease.token == token else None
-    if request.do is Do.RAISE:
-        return Relay(request.step, OPEN)
+        return Relay(token, AGAIN._replace(step=answer))
+    if isinstance(answer, statements.Fewer):
+        # Fenced by a higher token: likewise.
+        return Relay(token, AGAIN._replace(step=answer.above))
+    if isinstance(answer, statements.Raised):
+        return started(answer.token, answer.intent, rules)
     return Relay(token, _next(world, request, answer, rules, bounds))
+
+
+def started(token: int, intent: tuple[int, ...], rules: Rules) -> Relay:
+    """A relay under a new token, which first fences the messages that an earlier write may still change."""
+    if intent and rules.fence:
+        return Relay(token, Request(Do.FENCE, entries=tuple((i, 0) for i in intent)))
+    return Relay(token, OPEN)
 
 
 def _next(world: World, request: Request, answer: object, rules: Rules, bounds: Bounds) -> Request:
     position = request.position
     match request.do:
+        case Do.FENCE:
+            return OPEN
         case Do.OPEN:
             redis = cast(Redis, answer)
             assert redis.checkpoint
@@ -62,13 +73,15 @@ def _next(world: World, request: Request, answer: object, rules: Rules, bounds: 
             return Request(Do.SCAN, position, UNKNOWN, (), request.marker, world.lease.position)
         case Do.COMPARE:
             stamped = _stamped(world, position, rules)
-            return Request(Do.TAKE, position, stamped, (), request.marker, world.lease.position)
+            return Request(Do.MEAN_TO_TAKE, position, stamped, (), request.marker, world.lease.position)
         case Do.SCAN:
             found = cast(tuple[Entry, ...], answer)
             best = tuple(sorted(dict(sorted(found)).items()))
-            return request._replace(do=Do.KEEP, position=_stamped(world, request.before, rules), entries=best)
+            return request._replace(do=Do.MEAN_TO_KEEP, position=_stamped(world, request.before, rules), entries=best)
+        case Do.MEAN_TO_KEEP | Do.MEAN_TO_TAKE:
+            return request._replace(do=_MEANT[request.do])
         case Do.KEEP | Do.TAKE if request.step + bounds.page < len(world.messages):
-            return request._replace(step=request.step + bounds.page)
+            return request._replace(do=_TO_MEAN[request.do], step=request.step + bounds.page)
         case Do.KEEP | Do.TAKE:
             return request._replace(do=Do.STAMP, entries=(), step=0)
         case Do.STAMP:
@@ -94,6 +107,10 @@ def _next(world: World, request: Request, answer: object, rules: Rules, bounds: 
         case Do.SETTLE:
             return Request(Do.FETCH, before=position)
     raise ValueError(request)
+
+
+_MEANT = {Do.MEAN_TO_KEEP: Do.KEEP, Do.MEAN_TO_TAKE: Do.TAKE}
+_TO_MEAN = {write: first for first, write in _MEANT.items()}
 
 
 def _mark(request: Request, rules: Rules, bounds: Bounds) -> Request:

@@ -24,14 +24,20 @@ class Rules(NamedTuple):
     """Each recovery leaves a tag of its own in the lease."""
     expected: bool = True
     """The lease moves on only from the position at which its owner knows it."""
+    intent: bool = True
+    """The lease names the messages of a write before that write is sent."""
     fence: bool = True
-    """A write to messages does nothing once the lease has passed on."""
+    """Whoever opens the checkpoint first fences the messages that the lease names."""
+    heed: bool = True
+    """A write to messages does nothing to one that is fenced by a higher token."""
+    own: bool = True
+    """Each reconciliation has a token of its own, also that of an owner which has the lease already."""
+    looked: bool = True
+    """Who wrote and changed fewer messages than it should looks why, and does not take it for done."""
     snapshot: bool = True
     """A fetch is one snapshot."""
     current: bool = True
     """A fetch counts only if the lease was held when it was made."""
-    barrier: bool = True
-    """A relay that gave up a write to messages goes on only when that can no longer happen."""
     exact: bool = True
     """A mark changes a message only if it still waits for the very attempt that was published."""
     gone: bool = True
@@ -83,4 +89,4 @@ class Bounds(NamedTuple):
     replays: int = 0
     settles: int = 0
     restores: int = 0
-    """So often MongoDB goes back to a copy, with all relays stopped."""
+    """So often MongoDB goes back to a copy, or its leases are made anew, with all relays stopped."""

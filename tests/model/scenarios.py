@@ -65,10 +65,11 @@ MUTATIONS = (
     Mutation(("reconcile",), _LOSS, "G4"),
     Mutation(("late_mark",), _LOSS, "G5"),
     Mutation(("advance",), _LOSS, "G5"),
-    Mutation(("expected",), _LATE_LOSS, "G5"),
-    Mutation(("named",), _LATE_LOSS, "G5"),
+    Mutation(("intent",), _TWO, "G4"),
     Mutation(("fence",), _TWO, "G4"),
-    Mutation(("barrier",), _LATE, "G4"),
+    Mutation(("heed",), _TWO, "G4"),
+    Mutation(("own",), _LATE, "G4"),
+    Mutation(("looked",), Bounds(acquires=2, losses=1, restores=1), "G5"),
     Mutation(("exact",), _REPLAY, "G5"),
     Mutation(("raised",), _REPLAY, "G4"),
     Mutation(("same",), _RETURN, "G4"),
@@ -77,16 +78,17 @@ MUTATIONS = (
     Mutation(("current",), Bounds(keys=(0, 0), acquires=2, losses=1), "G3"),
     Mutation(("gone",), _LOSS, "G5"),
     Mutation(("incarnation",), _LOSS, "G5"),
-    Mutation(("marker",), _RETURN, "G4"),
+    Mutation(("marker",), _RETURN, "G5"),
     Mutation(("scan",), _LOSS, "G4"),
-    Mutation(("pinned",), Bounds(losses=3), "G5"),
+    Mutation(("pinned",), Bounds(losses=3), "G4"),
     Mutation(("shared",), _PAGES._replace(settles=1), "G4"),
     Mutation(("relabel",), Bounds(keys=(0, 0), losses=3), "G4"),
     Mutation(("unknown",), _PAGES, "G4"),
-    Mutation(("nonce",), _RETURN, "G5"),
     Mutation(("stamp",), _LOSS, "G5"),
     Mutation(("root",), Bounds(acquires=2, losses=1, restores=1), "G5"),
 )
 
-SECOND_LINES = ("token",)
-"""Protections that break nothing when they are taken out alone, since the chain check refuses all that they refuse."""
+SECOND_LINES = ("token", "expected", "named", "nonce")
+"""Protections that break nothing when they are taken out alone: the chain check refuses all that the token check does,
+and a token of its own for each reconciliation (`own`) all that the others do.
+"""

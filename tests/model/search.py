@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from .environment import Action, beginning, successors
 from .promises import Judge
 from .rules import Bounds, Rules
-from .world import World
+from .world import World, compact
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ def search(rules: Rules, bounds: Bounds, *, limit: int = 10_000_000) -> Found:
             for world in layer:
                 if broken := judge.judge(world):
                     return Found(len(parents), time.monotonic() - started, broken, _trace(parents, world))
-                for action, after in successors(world, rules, bounds):
+                for action, following_world in successors(world, rules, bounds):
+                    after = compact(following_world)
                     if after not in parents:
                         parents[after] = (action, world)
                         following.append(after)

@@ -1,7 +1,12 @@
-"""What MongoDB does: the statements on lease and messages. Each is one transaction, filtered on the lease's token."""
+"""What MongoDB does: the statements on lease and messages. Each is one transaction.
+
+Those on the lease are filtered on its token. Those on messages are not, since a message does not know who holds the
+lease: they are filtered on the message's fence.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from .rules import Bounds, Rules
@@ -9,9 +14,22 @@ from .world import UNKNOWN, Do, Entry, Lease, Message, Position, Request, State
 
 LOST = "lease lost"
 STALE = "the lease stands elsewhere"
-MESSAGES = (Do.MARK, Do.KEEP, Do.TAKE)
-"""Writes to messages: each carries the condition that the lease has not passed on, by the server's clock."""
+WRITES = (Do.MARK, Do.KEEP, Do.TAKE)
+"""Writes to messages."""
 Answer = object
+
+
+class Raised(NamedTuple):
+    """The owner's new token, and the messages that the latest write under the lease was about."""
+
+    token: int
+    intent: tuple[int, ...]
+
+
+class Fewer(NamedTuple):
+    """A write left messages as they were, the highest of whose fences is this."""
+
+    above: int
 
 
 class Mongo(NamedTuple):
@@ -27,24 +45,52 @@ def run(
     held = mongo.lease.token == token
     if do is Do.FETCH:
         return mongo, fetch(mongo.messages, request, rules, bounds) if held or not rules.current else LOST
-    if not held and (rules.fence or do not in MESSAGES):
+    if do in WRITES:
+        return _write(mongo, token, request, rules, bounds)
+    if do is Do.FENCE:
+        return mongo._replace(messages=_fenced(mongo.messages, token, request)), "fenced"
+    if not held:
         return mongo, LOST
     match do:
+        case Do.RAISE:
+            raised = max(token + rules.own, request.step + 1 if request.step else 0)
+            return mongo._replace(lease=mongo.lease._replace(token=raised)), Raised(raised, mongo.lease.intent)
         case Do.COMPARE:
             return _compare(mongo, request, recovery, rules)
-        case Do.KEEP | Do.TAKE:
-            return mongo._replace(messages=_page(mongo.messages, request, rules, bounds)), "done"
+        case Do.MEAN_TO_KEEP | Do.MEAN_TO_TAKE:
+            page = range(request.step, min(request.step + bounds.page, len(mongo.messages)))
+            return _intend(mongo, page, rules), "recorded"
         case Do.SETTLE | Do.ADVANCE if rules.expected and mongo.lease.position != request.before:
             return mongo, STALE
         case Do.SETTLE:
             return _at(mongo, request.position), "settled"
-        case Do.MARK:
-            return mongo._replace(messages=_marked(mongo.messages, request, rules, bounds)), "marked"
         case Do.ADVANCE:
-            return _at(mongo, request.position), "advanced"
-        case Do.RAISE:
-            return mongo._replace(lease=mongo.lease._replace(token=request.step)), "raised"
+            return _intend(_at(mongo, request.position), _named(request), rules), "advanced"
     raise ValueError(request)
+
+
+def _write(mongo: Mongo, token: int, request: Request, rules: Rules, bounds: Bounds) -> tuple[Mongo, Answer]:
+    """Change messages, except those that are fenced by a higher token."""
+    wanted = (_marked if request.do is Do.MARK else _page)(mongo.messages, request, rules, bounds)
+    if not rules.heed or all(message.fence <= token for message in mongo.messages):
+        return mongo._replace(messages=wanted), "done"
+    pairs = list(zip(mongo.messages, wanted, strict=True))
+    after = tuple(old if old.fence > token else new for old, new in pairs)
+    left = [old.fence for old, new in pairs if old.fence > token and old != new]
+    return mongo._replace(messages=after), Fewer(max(left)) if left and rules.looked else "done"
+
+
+def _fenced(messages: tuple[Message, ...], token: int, request: Request) -> tuple[Message, ...]:
+    named = _named(request)
+    return tuple(m._replace(fence=token) if i in named and m.fence < token else m for i, m in enumerate(messages))
+
+
+def _named(request: Request) -> tuple[int, ...]:
+    return tuple(i for i, _ in request.entries)
+
+
+def _intend(mongo: Mongo, messages: Iterable[int], rules: Rules) -> Mongo:
+    return mongo._replace(lease=mongo.lease._replace(intent=tuple(messages))) if rules.intent else mongo
 
 
 def fetch(messages: tuple[Message, ...], request: Request, rules: Rules, bounds: Bounds) -> tuple[Entry, ...]:
@@ -76,9 +122,9 @@ def _compare(mongo: Mongo, request: Request, recovery: Position, rules: Rules) -
     here, there, gone = mongo.lease.position, request.position, rules.gone and request.step == 1
     known = here[0] != UNKNOWN[0] and not gone
     if known and here == there:
-        return mongo, "same"
+        return _intend(mongo, _named(request), rules), "same"
     if known and here[0] + 1 == there[0] and (here == request.before or not rules.adopt):
-        return _at(mongo, there), "adopted"
+        return _intend(_at(mongo, there), _named(request), rules), "adopted"
     agreed = known and here[0] > there[0] and any(_vouches(m, there, rules) for m in mongo.messages)
     if rules.unknown:
         mongo = _at(mongo, recovery)

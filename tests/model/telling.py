@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from . import relay as program
 from .environment import Action
 from .promises import Judge
 from .rules import Bounds, Rules
 from .search import Found
+from .statements import Fewer, Raised
 from .world import UNKNOWN, Do, Entry, Message, Position, Redis, Relay, State, World, name
 
 
@@ -56,7 +57,9 @@ def _request(relay: Relay, bounds: Bounds) -> str:
         case Do.COMPARE | Do.ADVANCE | Do.SETTLE | Do.PUBLISH | Do.MARK | Do.STAMP:
             sent = _entries(request.entries, bounds) + " " if request.entries else ""
             return f"{request.do} {sent}at {_position(request.position)}"
-        case Do.KEEP | Do.TAKE:
+        case Do.FENCE:
+            return f"{request.do} {_names([i for i, _ in request.entries], bounds)}"
+        case Do.KEEP | Do.TAKE | Do.MEAN_TO_KEEP | Do.MEAN_TO_TAKE:
             return f"{request.do}, page from {request.step}"
         case _:
             return str(request.do)
@@ -66,6 +69,10 @@ def _answer(answer: object, bounds: Bounds) -> str:
     if isinstance(answer, Redis) and answer.checkpoint:
         gone = ", of another stream" if answer.gone else ""
         return f"the checkpoint stands at {_position(answer.checkpoint.position)}{gone}"
+    if isinstance(answer, Raised):
+        return f"token {answer.token}; the latest write was about {_names(answer.intent, bounds)}"
+    if isinstance(answer, Fewer):
+        return f"fewer than should be: token {answer.above} has fenced some"
     if isinstance(answer, tuple):
         return _entries(answer, bounds)
     return f"refused: token {answer} is there" if isinstance(answer, int) else str(answer)
@@ -85,7 +92,12 @@ def _changes(before: World | None, after: World, bounds: Bounds) -> Iterator[str
 def _message(i: int, message: Message, bounds: Bounds) -> str:
     at = f" at {_position(message.at)}" if message.state is State.PUBLISHED else ""
     attempt = f" (attempt {message.attempt})" if message.attempt > 1 else ""
-    return f"{name(bounds.keys, i)} {message.state}{at}{attempt}{', settled' if message.settled else ''}"
+    fence = f" (fence {message.fence})" if message.fence else ""
+    return f"{name(bounds.keys, i)} {message.state}{at}{attempt}{fence}{', settled' if message.settled else ''}"
+
+
+def _names(messages: Iterable[int], bounds: Bounds) -> str:
+    return "[" + " ".join(name(bounds.keys, i) for i in messages) + "]"
 
 
 def _entries(entries: tuple[Entry, ...], bounds: Bounds) -> str:

@@ -39,8 +39,10 @@ def test_all_protections_are_accounted_for() -> None:
     assert taken_out_alone | set(SECOND_LINES) == set(Rules._fields)
 
 
-def test_the_chain_check_refuses_what_its_second_lines_refuse() -> None:
-    assert search(Rules()._replace(**dict.fromkeys(SECOND_LINES, False)), SLEEPER).broken is None
+@pytest.mark.parametrize("line", SECOND_LINES)
+def test_a_second_line_is_one(line: str) -> None:
+    for bounds in (SLEEPER._replace(keys=(0, 0)), Bounds(losses=2), Bounds(troubles=1, losses=1)):
+        assert search(Rules()._replace(**{line: False}), bounds).broken is None
 
 
 def test_a_relay_that_slept_is_stopped_by_the_token_too() -> None:

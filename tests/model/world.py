@@ -45,6 +45,8 @@ class Message(NamedTuple):
     replays: int = 0
     excused: bool = False
     """A fault took this message's entry and left that of a later message with the same key."""
+    fence: int = 0
+    """Writes under a lower token do nothing to this message."""
 
 
 class Lease(NamedTuple):
@@ -52,6 +54,8 @@ class Lease(NamedTuple):
 
     token: int
     position: Position
+    intent: tuple[int, ...] = ()
+    """The messages that the owner's latest write to messages is about, written down before that write is sent."""
 
 
 class Checkpoint(NamedTuple):
@@ -81,10 +85,14 @@ class Redis(NamedTuple):
 class Do(StrEnum):
     """The requests of a relay, each one atomic statement or script. A relay may sleep or die between any two."""
 
+    RAISE = "take a token of its own, and read the intent"
+    FENCE = "fence"
     OPEN = "open"
     COMPARE = "compare"
     SCAN = "scan"
+    MEAN_TO_KEEP = "record which messages are kept or taken back next"
     KEEP = "keep or take back what the scan shows"
+    MEAN_TO_TAKE = "record which messages are taken back next"
     TAKE = "take back later batches"
     STAMP = "stamp"
     SETTLE = "settle"
@@ -92,7 +100,6 @@ class Do(StrEnum):
     PUBLISH = "publish"
     ADVANCE = "advance"
     MARK = "mark"
-    RAISE = "raise the token"
 
 
 class Request(NamedTuple):
@@ -107,7 +114,7 @@ class Request(NamedTuple):
     recovery: Position = UNKNOWN
     """What the lease says while the relay's recovery is under way."""
     step: int = 0
-    """In a recovery: the first message of the page. In `compare`: 1 if the stream is gone. In `raise`: the token."""
+    """In a recovery: the first message of the page. In `compare`: 1 if the stream is gone. In `raise`: go above it."""
 
 
 class Relay(NamedTuple):
@@ -172,3 +179,41 @@ def fresh_marker(world: World) -> int:
             if redis.checkpoint:
                 seen.add(redis.checkpoint.marker)
     return next(marker for marker in count(1) if marker not in seen)
+
+
+def compact(world: World) -> World:
+    """The same world with its tokens numbered anew, without gaps: only their order matters.
+
+    Not while the lease is behind a token that others have seen, as after a restore: it takes the next numbers then.
+    """
+    relays = world.relays + world.flying
+    tokens = {0, world.lease.token, *(relay.token for relay in relays), *(m.fence for m in world.messages)}
+    tokens.update(redis.checkpoint.token for redis in (world.redis, world.saved) if redis and redis.checkpoint)
+    if world.backup:
+        tokens.update((world.backup[1].token, *(m.fence for m in world.backup[0])))
+    highest = max(tokens)
+    if highest < len(tokens) or world.lease.token < highest or any(r.request.do is Do.RAISE for r in relays):
+        return world
+    number = {token: i for i, token in enumerate(sorted(tokens))}
+
+    def lease(there: Lease) -> Lease:
+        return there._replace(token=number[there.token])
+
+    def messages(there: tuple[Message, ...]) -> tuple[Message, ...]:
+        return tuple(m._replace(fence=number[m.fence]) if m.fence else m for m in there)
+
+    def redis(there: Redis | None) -> Redis | None:
+        if there is None or there.checkpoint is None:
+            return there
+        return there._replace(checkpoint=there.checkpoint._replace(token=number[there.checkpoint.token]))
+
+    def renumbered(there: tuple[Relay, ...]) -> tuple[Relay, ...]:
+        return tuple(relay._replace(token=number[relay.token]) for relay in there)
+
+    live = redis(world.redis)
+    assert live
+    return world._replace(
+        messages=messages(world.messages), lease=lease(world.lease), redis=live, saved=redis(world.saved),
+        relays=renumbered(world.relays), flying=tuple(sorted(renumbered(world.flying), key=repr)),
+        backup=world.backup and (messages(world.backup[0]), lease(world.backup[1])),
+    )  # fmt: skip

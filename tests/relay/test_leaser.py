@@ -6,11 +6,13 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pymongo import AsyncMongoClient
+from pymongo.errors import AutoReconnect
 
 from outbox import schema
 from outbox.leases import Lease, Leases
@@ -175,9 +177,67 @@ async def test_trust_ends_before_the_lease_does(fleet: Fleet, monkeypatch: pytes
     assert not a.leaser.trusted()
 
 
-async def test_a_lease_whose_reply_was_lost_is_found_by_the_next_round(fleet: Fleet) -> None:
-    a = fleet.start("a")
+async def test_a_lease_whose_reply_was_lost_is_found_by_the_next_round(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, acquire = fleet.start("a"), Leases.acquire
     await a.round()
-    await fleet.database[PARTITIONS].update_one({"_id": "b/1"}, {"$inc": {"token": 1}})
+
+    async def lose_the_reply(*args: Any) -> None:
+        await acquire(*args)
+        raise AutoReconnect
+
+    await fleet.database[PARTITIONS].update_one({"_id": "b/1"}, {"$set": {"owner": None}})
+    monkeypatch.setattr(Leases, "acquire", lose_the_reply)
+    with pytest.raises(AutoReconnect):
+        await a.round()
+    monkeypatch.undo()
     await a.round()
     assert {lease.token for lease in a.drained if str(lease.partition) == "b/1"} == {1, 2}
+
+
+async def test_a_token_that_its_owner_has_raised_is_no_lost_lease(fleet: Fleet) -> None:
+    a = fleet.start("a")
+    await a.round()
+    await fleet.database[PARTITIONS].update_many({}, {"$inc": {"token": 3}})
+    leased = await a.round()
+    assert (leased.lost, leased.held) == (0, 7)
+    a.leaser.leave()
+    await a.round()
+    await a.round()
+    assert await fleet.owners() == {None: 7}
+
+
+async def test_a_dead_relay_is_replaced_although_the_servers_clock_was_set_back(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By that clock its leases last for an hour still, and it counts in the fair share as long."""
+    now = 1000.0
+    monkeypatch.setattr("relay.leaser.time.monotonic", lambda: now)
+    a, b, c = fleet.start("a"), fleet.start("b"), fleet.start("c")
+    await fleet.rounds(a, b, c)
+    an_hour: list[Document] = [{"$set": {"expires_at": {"$add": ["$$NOW", 3600_000]}}}]
+    await fleet.database[PARTITIONS].update_many({"owner": "a"}, an_hour)
+    await fleet.database[RELAYS].update_many({"_id": "a"}, an_hour)
+    await fleet.rounds(b, c)
+    now += 9
+    await fleet.rounds(b, c)
+    assert (await fleet.owners())["a"] in (2, 3)
+    now += 2
+    await fleet.rounds(b, c)
+    assert sorted((await fleet.owners()).values()) == [3, 4]
+
+
+async def test_a_relay_that_renews_its_leases_keeps_them_whatever_the_servers_clock_does(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("relay.leaser.time.monotonic", lambda: now)
+    a, b = fleet.start("a"), fleet.start("b")
+    await fleet.rounds(a, b)
+    before = await fleet.owners()
+    for _ in range(5):
+        now += 9
+        leased = [await a.round(), await b.round()]
+        assert [one.lost + one.given_back + one.acquired for one in leased] == [0, 0]
+    assert await fleet.owners() == before

@@ -33,8 +33,12 @@ class Owner:
     """A relay's view of the one partition: its lease and its drainer, moved step by step."""
 
     leases: Leases
-    lease: Lease
     drainer: Drainer
+
+    @property
+    def lease(self) -> Lease:
+        """Under its latest token."""
+        return self.drainer.lease
 
     async def drain(self) -> Drained:
         return await self.drainer.run_once()
@@ -80,7 +84,7 @@ class World:
             recovery,
             load(RelaySettings, **settings),
         )
-        owner = Owner(leases, lease, drainer)
+        owner = Owner(leases, drainer)
         self._owners.append(owner)
         return owner
 
