@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -197,15 +197,26 @@ async def abandon(database: Database, file_id: ObjectId) -> bool:
     return True
 
 
-async def remove_abandoned(database: Database, *, older_than: timedelta) -> int:
+async def signs_of_life(database: Database) -> dict[Any, object]:
+    """When each upload that is under way has last shown one, by the server's clock."""
+    under_way = database[FILES].find({"parsing": UPLOADING}, {"updated_at": 1})
+    return {document["_id"]: document.get("updated_at") async for document in under_way}
+
+
+async def remove_abandoned(database: Database, *, older_than: timedelta, silent: Collection[Any] | None = None) -> int:
     """Remove uploads that have shown no sign of life for so long, by the server's clock; returns how many.
+
+    :param silent: of these only. That clock may have been set forward, and everything that is under way look old.
 
     Contents always have a record, which goes last, so nothing else has to be searched for. What stands in the bucket
     without one is somebody else's, and not touched.
     """
-    silent = {"$expr": {"$lt": ["$updated_at", {"$subtract": ["$$NOW", int(older_than.total_seconds() * 1000)]}]}}
+    limit = {"$subtract": ["$$NOW", int(older_than.total_seconds() * 1000)]}
+    old: Document = {"$expr": {"$lt": ["$updated_at", limit]}}
+    if silent is not None:
+        old["_id"] = {"$in": list(silent)}
     # Judged and marked in one statement, so that an upload which shows life at this very moment is left alone.
-    await database[FILES].update_many({"parsing": UPLOADING, **silent}, {"$set": {"parsing": ABANDONED}})
+    await database[FILES].update_many({"parsing": UPLOADING, **old}, {"$set": {"parsing": ABANDONED}})
     removed = 0
     async for document in database[FILES].find({"parsing": ABANDONED}, {"_id": 1}):
         removed += await abandon(database, document["_id"])

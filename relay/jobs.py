@@ -21,8 +21,12 @@ from outbox.schema import Database
 from outbox.settings import OutboxSettings
 from outbox.streams import Streams
 from relay.settings import RelaySettings
+from relay.silence import Silence
 
 log = structlog.get_logger(__name__)
+
+SILENT_SECONDS = 300.0
+"""How long an upload must have been seen without a new sign of life before it is removed."""
 
 Job = Callable[[], Awaitable[int]]
 
@@ -80,8 +84,21 @@ def add_all(
         lambda: upkeep.prune(database, streams, older_than=retention),
         seconds=settings.relay_prune_seconds,
     )
-    jobs.add(
-        "remove abandoned uploads",
-        lambda: files.remove_abandoned(database, older_than=abandoned),
-        seconds=settings.relay_prune_seconds,
-    )
+    jobs.add("remove abandoned uploads", Uploads(database, abandoned).run_once, seconds=settings.relay_prune_seconds)
+
+
+class Uploads:
+    """Removes uploads that are old by the server's clock, and silent by this machine's monotonic one.
+
+    The first alone would remove those that are under way when the server's clock is set forward.
+    """
+
+    def __init__(self, database: Database, abandoned: timedelta) -> None:
+        self._database = database
+        self._abandoned = abandoned
+        # Several times as long as the API waits between two signs of life, and no longer than is waited anyway.
+        self._silence = Silence[object, object](min(SILENT_SECONDS, abandoned.total_seconds()))
+
+    async def run_once(self) -> int:
+        silent = self._silence.listen(await files.signs_of_life(self._database))
+        return await files.remove_abandoned(self._database, older_than=self._abandoned, silent=silent)
