@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from outbox.checkpoint import Sent
 from outbox.consumer.completion import Standing, look
-from outbox.entries import OURS
+from outbox.entries import OURS, Entries
 from outbox.outcome import Found
 from outbox.rescue import Rescue
 from outbox.schema import Document
@@ -142,6 +142,45 @@ async def test_an_entry_of_which_it_is_not_known_where_it_stands_is_searched_for
     await ward.read(count=1)
     assert await ward.vanished() == Found()
     assert {(await ward.message(id_))["state"] for id_ in (a, b)} == {"published"}
+
+
+async def test_the_stream_is_searched_once_however_many_are_not_on_record(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("outbox.vanished.PAGE", 3)
+    monkeypatch.setattr("outbox.entries.WALK_PAGE", 4)
+    await ward.publish(*(str(number) for number in range(20)))
+    await ward.world.database.outbox.update_many({}, {"$unset": {"entries": ""}})
+    taken = await ward.read(count=12)
+    await ward.acknowledge(taken[-1])
+    walks: list[tuple[str, str]] = []
+    walk = Entries.walk
+
+    def counted(entries: Entries, stream: Any, first: str, last: str) -> Any:
+        walks.append((first, last))
+        return walk(entries, stream, first, last)
+
+    monkeypatch.setattr(Entries, "walk", counted)
+    assert await ward.vanished() == Found(rescued=1)
+    assert walks.count(("-", "+")) == 1
+    walks.clear()
+    assert await ward.vanished() == Found()
+    assert ("-", "+") not in walks
+    assert len(set(walks)) <= 3  # the pages that hold what is due, however many messages wait beyond
+
+
+async def test_a_pass_goes_on_past_what_is_not_due_yet(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that survived a loss is in one batch, in no order. And a clock may have been set back."""
+    monkeypatch.setattr("outbox.vanished.PAGE", 2)
+    keys = [str(number) for number in range(8)]
+    await ward.publish(*keys)
+    taken = await ward.read(count=8)
+    await ward.acknowledge(taken[-1])
+    recent = {"$set": {"published_at": datetime.now(UTC)}}
+    await ward.world.database.outbox.update_many({"key": {"$in": keys[:4]}}, recent)
+    later = {"$set": {"published_at": datetime.now(UTC) + timedelta(days=1), "batch": 0}}
+    await ward.world.database.outbox.update_one({"key": keys[4]}, later)
+    assert await ward.rescue.vanished(replace(SOON, rescue_seconds=60), PARTITION) == Found(rescued=1)
 
 
 async def test_what_was_published_a_moment_ago_is_left_alone(ward: Ward) -> None:

@@ -349,3 +349,35 @@ async def test_what_workers_delete_is_done_where_that_is_declared(ward: Ward) ->
     assert await rescue.vanished(BARE, PARTITION) == Found()
     assert await rescue.vanished(gone_is_done, PARTITION) == Found(settled=5)
     assert await ward.states() == "cccccp"
+
+
+async def test_after_the_loss_of_a_checkpoint_what_is_acknowledged_stays_done(ward: Ward) -> None:
+    await ward.publish(25)
+    await ward.redis.delete(BARE.checkpoint_key(0))
+    await ward.drain()
+    await ward.ack(*await ward.read(99))
+    await ward.look()
+    assert await ward.states() == "c" * 25
+    await ward.redis.flushall()
+    await ward.drain()
+    assert await ward.world.stream() == []
+
+
+async def test_after_a_lost_reply_what_is_acknowledged_stays_done(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+    await ward.world.append("f0", "f1")
+    owner = await ward.world.owner()
+
+    async def lost(*_: object, **__: object) -> None:
+        raise ConnectionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ward.world.store, "mark", lost)
+        with pytest.raises(ConnectionError):
+            await owner.drain_all()
+    await owner.drain_all()
+    await ward.ack(*await ward.read(2))
+    await ward.look()
+    assert await ward.states() == "cc"
+    await ward.redis.flushall()
+    await ward.drain()
+    assert await ward.world.stream() == []
