@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from tests.mutations.mutation import Mutation
 
-RECOVERY, EVIDENCE, RESCUE = (
-    "tests/relay/test_recovery.py", "tests/relay/test_evidence.py", "tests/outbox/test_rescue.py",
+RECOVERY, EVIDENCE, TRIMMING, RESCUE = (
+    "tests/relay/test_recovery.py", "tests/relay/test_evidence.py", "tests/relay/test_trimming.py",
+    "tests/outbox/test_rescue.py",
 )  # fmt: skip
 
 MUTATIONS = [
@@ -28,7 +29,7 @@ MUTATIONS = [
     Mutation(
         "a group that was set back needs what it is given again", "G7", "outbox/lua/trim.lua",
         "if earlier(oldest, next_one) then return oldest end", "if oldest then return oldest end",
-        f"{EVIDENCE}::test_a_group_that_was_set_back_is_given_again_what_comes_then",
+        f"{TRIMMING}::test_a_group_that_was_set_back_needs_what_comes_then_although_it_holds_something_later",
     ),
     Mutation(
         "a removed consumer has acknowledged nothing", "G5", "outbox/lua/look.lua",

@@ -75,7 +75,7 @@ MUTATIONS = [
     Mutation(
         "the stream's entries are counted", "G5", "outbox/lua/stream.lua",
         "return now ~= nil and before ~= nil and now < before", "return false",
-        f"{RECOVERY}::test_a_deleted_stream_is_noticed_although_somebody_has_added_to_it_since",
+        f"{RECOVERY}::test_an_older_copy_of_a_stream_is_noticed_although_somebody_has_added_to_it_since",
     ),
     Mutation(
         "a checkpoint is of one stream (marker)", "G5", "outbox/lua/open.lua",

@@ -127,6 +127,22 @@ async def test_the_checkpoint_alone_is_deleted(world: World) -> None:
     assert await world.published_ids() == [str(id_) for id_ in (*ids, *later)]
 
 
+async def test_an_older_copy_of_a_stream_is_noticed_although_somebody_has_added_to_it_since(world: World) -> None:
+    """It ends later than what was known, and begins with entries that were there: the count alone tells."""
+    await world.append("f1")
+    owner = await world.owner()
+    await owner.drain_all()
+    copy = (await world.remember())[STREAM.name]
+    lost = await world.append("f2", "f3")
+    await owner.drain_all()
+    everything = await world.remember()
+    await world.restore({**everything, STREAM.name: copy})
+    await world.redis.xadd(STREAM.name, {"by": "others"})
+    await (await world.owner("next")).drain_all()
+    published = [entry["message_id"] for entry in await world.entries() if "message_id" in entry]
+    assert published[1:] == [str(id_) for id_ in lost]
+
+
 async def test_what_a_reconciliation_marks_has_its_entries_on_record(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

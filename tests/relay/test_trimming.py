@@ -65,6 +65,15 @@ async def test_what_is_acknowledged_goes_up_to_the_first_that_is_not(world: Worl
     assert [(group["name"], group["lag"]) for group in groups] == [(GROUP, 0)]
 
 
+async def test_a_group_that_was_set_back_needs_what_comes_then_although_it_holds_something_later(world: World) -> None:
+    ids = await published(world, 8)
+    await world.redis.xack(NAME, GROUP, *(await read(world.redis, 8))[:7])
+    await world.redis.xgroup_setid(NAME, GROUP, ids[1])
+    assert await trimmed(world) == ids[2:]
+    await world.redis.xack(NAME, GROUP, *await read(world.redis, 5))
+    assert await trimmed(world) == ids[7:]
+
+
 async def test_redis_still_counts_what_nobody_was_given(world: World) -> None:
     """Back-pressure relies on it."""
     await published(world, 6)
