@@ -19,6 +19,7 @@ from api.documentation import Documented
 from api.guesses import Guesses
 from api.headers import SecurityHeaders
 from api.heads import Heads
+from api.readiness import Lookout
 from api.settings import ApiSettings
 from api.state import Gate, State
 from outbox.append import Outbox
@@ -39,6 +40,7 @@ class Lifespan(TypedDict):
 
     api: State
     dashboard: Dashboard
+    lookout: Lookout
 
 
 def create_app(settings: ApiSettings, outbox_settings: OutboxSettings) -> FastAPI:
@@ -70,7 +72,7 @@ def create_app(settings: ApiSettings, outbox_settings: OutboxSettings) -> FastAP
                 outbox_settings.outbox_replay_rate, Guesses(database), gate,
             )  # fmt: skip
             async with dashboard.opened(state) as board:
-                yield Lifespan(api=state, dashboard=board)
+                yield Lifespan(api=state, dashboard=board, lookout=Lookout(state))
 
     app = Documented(
         title="outbox-relay", version="1", description=DESCRIPTION, lifespan=lifespan,

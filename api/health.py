@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Literal
+from typing import Annotated, Literal
 
-import pymongo
-from fastapi import APIRouter
-from pymongo.errors import PyMongoError
+from fastapi import APIRouter, Depends, Request
 
 from api.documentation import problems
 from api.errors import NotReady
-from api.state import Current, State
+from api.readiness import Lookout
 from api.views import LiveView, ReadyView
-from outbox import causes, stats
-from outbox.errors import SchemaError
 
 router = APIRouter(prefix="/health", tags=["health"])
+
+
+async def _lookout(request: Request) -> Lookout:
+    lookout: Lookout = request.state.lookout
+    return lookout
+
+
+Looking = Annotated[Lookout, Depends(_lookout)]
 
 
 @router.get("/live", summary="Is the process alive")
@@ -30,22 +33,13 @@ async def live() -> LiveView:
     summary="Do uploads work",
     responses=problems(NotReady),
 )
-async def ready(state: Current) -> ReadyView:
-    """MongoDB and its schema decide. Without Redis the answer is `degraded`, and still 200: uploads work."""
-    mongodb, queue = await asyncio.gather(_mongodb(state), stats.queue(state.redis, state.streams))
-    checks = {"mongodb": mongodb, "redis": queue.cause.in_short if queue.cause else "ok"}
-    if mongodb != "ok":
-        raise NotReady(checks)
-    status: Literal["ready", "degraded"] = "degraded" if queue.cause else "ready"
-    return ReadyView(status=status, checks=checks, warnings=list(queue.warnings))
+async def ready(lookout: Looking) -> ReadyView:
+    """MongoDB and its schema decide. Without Redis the answer is `degraded`, and still 200: uploads work.
 
-
-async def _mongodb(state: State) -> str:
-    try:
-        with pymongo.timeout(state.settings.api_probe_seconds):
-            await state.gate.check()
-    except SchemaError as error:
-        return str(error)
-    except PyMongoError as error:
-        return causes.explain(error).in_short
-    return "ok"
+    The answer may be half a second old, and what it says of the schema and of single streams half a minute.
+    """
+    found = await lookout.look()
+    if not found.ready:
+        raise NotReady(found.checks)
+    status: Literal["ready", "degraded"] = "degraded" if found.degraded else "ready"
+    return ReadyView(status=status, checks=dict(found.checks), warnings=list(found.warnings))

@@ -12,6 +12,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from api.errors import MalformedForm, NotAForm
 
 MAX_HEADER_BYTES = 8 * 1024
+_AS_IT_IS = frozenset({"", "binary", "8bit", "7bit"})
 
 # What is wrong with a form is told to who sent it. The parser would also put it into our log, a line for each.
 logging.getLogger("python_multipart").setLevel(logging.ERROR)
@@ -94,13 +95,23 @@ class _Form:
         self._value += data[start:end]
 
     def _on_header_end(self) -> None:
-        self._headers[self._name.decode("latin-1").lower()] = self._value.decode("latin-1")
+        name = self._name.decode("latin-1").lower()
+        if name in self._headers:  # which of the two counts, is for nobody to guess
+            raise MalformedForm(f"a part has the header {name!r:.100} twice")
+        self._headers[name] = self._value.decode("latin-1")
         self._name = self._value = b""
 
     def _on_headers(self) -> None:
         kind, options = parse_options_header(self._headers.get("content-disposition"))
         if kind != b"form-data" or b"name" not in options:
             raise MalformedForm("a part has no Content-Disposition with a name")
+        # RFC 7578 has done away with it. Stored as it comes, the file would not be the one that was sent.
+        encoding = self._headers.get("content-transfer-encoding", "binary").strip()
+        if encoding.lower() not in _AS_IT_IS:
+            name = options[b"name"].decode(errors="replace")
+            raise MalformedForm(
+                f"part {name!r:.100} has Content-Transfer-Encoding {encoding!r:.100}: send its bytes as they are"
+            )
         filename = options.get(b"filename")
         self._pieces.append(
             Part(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -158,9 +158,23 @@ async def _count(database: Database, state: State, limit: int = 0) -> int:
 
 async def queue(redis: AnyRedis, streams: Streams) -> Queue:
     """What Redis has of each declared stream. Never raises because of Redis."""
+    return await _or_cause(_queue(redis, streams), streams)
+
+
+async def glance(redis: AnyRedis) -> Queue:
+    """Whether Redis answers, and how it is set up: one command to each primary, and nothing about the streams."""
+
+    async def look() -> Queue:
+        policy = await eviction.policy(redis)
+        return Queue({}, True, None, policy, tuple(eviction.warnings(policy)))
+
+    return await _or_cause(look(), ())
+
+
+async def _or_cause(asked: Awaitable[Queue], streams: Iterable[str]) -> Queue:
     try:
         async with asyncio.timeout(REDIS_SECONDS):
-            return await _queue(redis, streams)
+            return await asked
     except TimeoutError:
         what = f"Redis does not answer within {REDIS_SECONDS:g} s"
         cause = Cause(what, "See whether it runs, and what it is busy with (SLOWLOG).", True)

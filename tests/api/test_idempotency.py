@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import pytest
 
+from outbox.clock import server_time
 from outbox.schema import Database
+from outbox.settings import OutboxSettings
 from tests.api.conftest import Serve
+from tests.api.serving import Api
 
 FOLDER = {"folderId": "invoices"}
 KEY = {"Idempotency-Key": "5f0d9b7e"}
@@ -81,3 +85,29 @@ async def test_a_key_must_be_one(key: str, api: httpx.AsyncClient, db: Database)
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["where"] == "header.Idempotency-Key"
     assert await counts(db) == [0, 0, 0]
+
+
+LATE = """
+import datetime
+
+class Late(datetime.datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return super().now(tz) - datetime.timedelta(hours=25)
+
+datetime.datetime = Late
+"""
+
+
+async def test_a_key_lives_for_a_day_by_the_servers_clock(
+    outbox_settings: OutboxSettings, db: Database, tmp_path: Path
+) -> None:
+    """That of the API is a day late: by it, the key would be over at once."""
+    (tmp_path / "sitecustomize.py").write_text(LATE)
+    with Api(tmp_path, outbox_settings, PYTHONPATH=str(tmp_path)) as api:
+        async with httpx.AsyncClient(base_url=api.url, timeout=60) as client:
+            answer = await client.post("/files", files={"file": ("a.txt", b"a")}, data=FOLDER, headers=KEY)
+            assert answer.status_code == 201
+    remembered = await db.idempotency_keys.find_one({})
+    assert remembered is not None
+    assert abs((await server_time(db) - remembered["created_at"]).total_seconds()) < 600

@@ -180,6 +180,47 @@ async def test_another_content_type_is_refused(given: str | None, status: int, a
     assert answer.status_code == status
 
 
+@pytest.mark.parametrize("encoding", ["base64", "Quoted-Printable", " BASE64 ", "x-uuencode"])
+@pytest.mark.parametrize("part", ['name="file"; filename="a.txt"', 'name="folderId"'])
+async def test_a_part_that_is_encoded_is_refused(
+    encoding: str, part: str, api: httpx.AsyncClient, db: Database
+) -> None:
+    encoded = (f"{part}\r\nContent-Transfer-Encoding: {encoding}", b"aGVsbG8=")
+    other = IN_FOLDER if "file" in part else FILE
+    answer = await api.post("/files", content=form(other, encoded), headers=AS_FORM)
+    assert answer.status_code == 422
+    assert f"Content-Transfer-Encoding {encoding.strip()!r}" in answer.json()["detail"]
+    assert await nothing_left(db)
+
+
+@pytest.mark.parametrize("encoding", ["binary", "8bit", "7BIT", ""])
+async def test_a_part_that_says_it_is_not_encoded_is_taken(encoding: str, api: httpx.AsyncClient, db: Database) -> None:
+    file = (f"{FILE[0]}\r\nContent-Transfer-Encoding: {encoding}", b"aGVsbG8=")
+    answer = await api.post("/files", content=form(IN_FOLDER, file), headers=AS_FORM)
+    assert answer.status_code == 201
+    assert (await api.get(f"/files/{answer.json()['id']}/content")).content == b"aGVsbG8="
+
+
+@pytest.mark.parametrize(
+    "twice", ["Content-Transfer-Encoding: base64\r\ncontent-transfer-encoding: binary", "Content-Type: a/b\r\n" * 2]
+)
+async def test_a_part_with_a_header_twice_is_refused(twice: str, api: httpx.AsyncClient, db: Database) -> None:
+    file = (f"{FILE[0]}\r\n{twice}".strip(), b"aGVsbG8=")
+    answer = await api.post("/files", content=form(IN_FOLDER, file), headers=AS_FORM)
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:outbox:malformed-form")
+    assert "twice" in answer.json()["detail"]
+    assert await nothing_left(db)
+
+
+async def test_a_filename_in_the_extended_form_alone_is_refused(api: httpx.AsyncClient, db: Database) -> None:
+    """RFC 7578 forbids it in forms, and readers of both forms could be shown two names."""
+    for name, status in (("filename*=UTF-8''a.txt", 422), ("filename=\"b.txt\"; filename*=UTF-8''a.txt", 201)):
+        file = (f'name="file"; {name}', b"contents")
+        answer = await api.post("/files", content=form(IN_FOLDER, file), headers=AS_FORM)
+        assert answer.status_code == status
+    assert answer.json()["files"][0]["filename"] == "b.txt"
+
+
 async def test_too_many_files_are_refused(serve: Serve, db: Database) -> None:
     api = await serve(api_max_files=2)
     answer = await api.post("/files", content=form(FILE, FILE, FILE, IN_FOLDER), headers=AS_FORM)

@@ -68,4 +68,20 @@ MUTATIONS = [
         "            _refuse_elsewhere(address)\n", "",
         "tests/outbox/test_settings.py::test_a_redis_url_that_would_lead_elsewhere_is_refused",
     ),
+    # -- the rest of a request
+    Mutation(
+        "many who ask whether it is ready cost as one", "HTTP", "api/readiness.py",
+        "if self._found is None or time.monotonic() - self._looked > LOOK_SECONDS:", "if True:",
+        "tests/api/test_readiness.py::test_many_who_ask_cost_as_one",
+    ),
+    Mutation(
+        "what is encoded is not stored as if it were not", "HTTP", "api/multipart.py",
+        "if encoding.lower() not in _AS_IT_IS:", "if False:",
+        "tests/api/test_upload.py::test_a_part_that_is_encoded_is_refused",
+    ),
+    Mutation(
+        "an idempotency key is dated by the server", "HTTP", "outbox/idempotency.py",
+        '"$currentDate": {"created_at": True}', '"$set": {"created_at": __import__("datetime").datetime.now()}',
+        "tests/api/test_idempotency.py::test_a_key_lives_for_a_day_by_the_servers_clock",
+    ),
 ]  # fmt: skip
