@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
+import multiprocessing.connection
 import os
 import secrets
 import signal
 import socket
 import sys
 import tempfile
+import threading
 from contextlib import suppress
 from typing import Annotated
 
@@ -25,7 +28,7 @@ from api import metrics
 from api.app import create_app
 from api.settings import ApiSettings
 from outbox import logs, schema
-from outbox.connections import connect_mongo
+from outbox.connections import connect_mongo, connect_redis
 from outbox.http11 import Http
 from outbox.keys import refuse_open_door
 from outbox.listening import listen
@@ -102,6 +105,7 @@ def _serve(settings: ApiSettings, listener: socket.socket) -> None:
 
 def application() -> FastAPI:
     """The application with the settings of the environment; each worker process makes its own."""
+    _stop_with_parent()
     outbox_settings = load(OutboxSettings)
     logs.configure(outbox_settings)
     settings = load(ApiSettings)
@@ -115,9 +119,26 @@ def application() -> FastAPI:
 
 async def _refuse_without_schema(settings: ApiSettings, outbox_settings: OutboxSettings) -> None:
     """Raise SchemaError now: once the server runs, it could only be told with a traceback."""
-    async with connect_mongo(outbox_settings) as mongo:
+    async with connect_mongo(outbox_settings) as mongo, connect_redis(outbox_settings):  # or that it cannot be made
         try:
             with pymongo.timeout(settings.api_probe_seconds):
                 await schema.check(mongo[outbox_settings.mongodb_database], outbox_settings.streams)
         except PyMongoError:
             return  # it may come up later, and /health/ready tells
+
+
+def _stop_with_parent() -> None:
+    """One of several worker processes stops in order when the one that started it is gone, however it ended.
+
+    It would go on serving on a port that nobody can take any more, with settings that nobody can change.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        log.warning("the process that started this one is gone: stopping", pid=os.getpid())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="watch of the parent", daemon=True).start()

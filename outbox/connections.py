@@ -43,6 +43,8 @@ OURS: dict[str, Any] = {
     "datetime_conversion": "DATETIME",
     "unicode_decode_error_handler": "strict",
     "appname": "outbox",
+    # At the first statement. A client that connects when it is made would look the name up then, and might fail.
+    "connect": False,
 }
 """Options that the guarantees rest on. They hold whatever MONGODB_URI says."""
 
@@ -108,6 +110,8 @@ def connect_redis(settings: OutboxSettings, *, timeout_seconds: float = 5.0) -> 
     """
     try:
         return topology.connect(settings.redis_dsn, timeout_seconds=timeout_seconds)
+    except OSError as error:
+        raise SettingsError(f"REDIS_URL: {error.strerror}") from None
     except ValueError:
         example = "redis://user:password@host:6379/0 (or redis+sentinel://a,b,c/name/0, redis+cluster://a,b,c)"
         raise SettingsError(_MALFORMED.format("REDIS_URL", example)) from None

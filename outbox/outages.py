@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 import redis.exceptions as redis_errors
+from dns.exception import DNSException
 from pymongo import errors as mongo_errors
 
 
@@ -63,7 +64,10 @@ def classify(error: BaseException) -> Trouble | None:
     """The trouble that `error` tells of, or None when it is not a server's: then it is a defect, and should stop us."""
     if isinstance(error, mongo_errors.OperationFailure) and error.code in _MONGO_ACCESS:
         return Trouble.MISCONFIGURED
-    if isinstance(error, mongo_errors.ConfigurationError | mongo_errors.InvalidOperation):
+    if isinstance(error, mongo_errors.ConfigurationError):
+        # So the driver calls it, too, when the name of a mongodb+srv:// address cannot be looked up at present.
+        return Trouble.OUTAGE if isinstance(error.__cause__, DNSException) else Trouble.MISCONFIGURED
+    if isinstance(error, mongo_errors.InvalidOperation):
         return None
     if isinstance(error, mongo_errors.PyMongoError):
         return Trouble.OUTAGE if _passes(error) else Trouble.MISCONFIGURED

@@ -19,6 +19,7 @@ import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self, TypeAlias
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -49,7 +50,10 @@ SENTINEL_SECONDS = 1.0
 
 
 def connect(url: str, *, timeout_seconds: float) -> AnyRedis:
-    """A client for `url`, which connects at its first use. ValueError when the address cannot be understood."""
+    """A client for `url`, which connects at its first use.
+
+    ValueError when the address cannot be understood, OSError when it names a file that cannot be read.
+    """
     options: dict[str, Any] = {
         **_TEXT,
         "socket_timeout": timeout_seconds,
@@ -61,12 +65,24 @@ def connect(url: str, *, timeout_seconds: float) -> AnyRedis:
         url = _without_text_options(url)
         client = _client(urlsplit(url), url, options)
         make_honest(client)
+        _read_files(client)
         if isinstance(client, Redis):
             # Connects to nothing, and finds an option that there is not.
             client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
     except (TypeError, RedisError, RedisClusterException) as error:
         raise ValueError(str(error)) from None
     return client
+
+
+def _read_files(client: AnyRedis) -> None:
+    """Raise OSError for a certificate, key or authority that cannot be read: later on it would look like an outage."""
+    options = client.connection_pool.connection_kwargs if isinstance(client, Redis) else client.connection_kwargs
+    for option in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
+        if (file := options.get(option)) is not None:
+            try:
+                Path(file).read_bytes()
+            except OSError as error:
+                raise OSError(error.errno, f"{option}={file} cannot be read: {error.strerror}") from None
 
 
 def _without_text_options(url: str) -> str:

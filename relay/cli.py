@@ -46,7 +46,7 @@ def relay(
 
 async def _run(settings: RelaySettings, outbox_settings: OutboxSettings, once: bool) -> None:
     daemon = Relay(settings, outbox_settings, listen=_listen(settings), until_empty=once)
-    on_signals(daemon.stop, impatient="the next owner takes up what was in hand")
+    on_signals(daemon.stop, seconds=settings.relay_stop_seconds, impatient="the next owner takes up what was in hand")
     await daemon.run()
 
 

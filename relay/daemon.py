@@ -41,7 +41,7 @@ from relay.replays import Replays
 from relay.rescuer import Rescuer, interval
 from relay.service import Pass, Service
 from relay.settings import RelaySettings
-from relay.startup import refuse_what_cannot_be_confirmed, wait_for_schema
+from relay.startup import refuse_what_cannot_be_confirmed, unless_stopped, wait_for_schema
 from relay.trimmer import Trimmer
 from relay.wakeup import Hints, Sweep
 
@@ -55,8 +55,8 @@ class Relay:
     """One relay process.
 
     Around the leaser, which starts a drainer for each partition it holds, stand services that wake the drainers, timed
-    jobs, and the probes. A service that ends by a defect ends the process: a supervisor starts a whole relay again,
-    and nobody has to notice one that limps.
+    jobs, and the probes, which answer from the start. A service that fails by a defect of ours is tried again, as one
+    that a server lets down: the others go on, and the relay is unready and says so until it works.
     """
 
     def __init__(
@@ -76,6 +76,8 @@ class Relay:
         self._me = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._metrics = Metrics()
         self._stop = asyncio.Event()
+        self._leaser: Leaser | None = None
+        self._advice: Advice | None = None
 
     def stop(self) -> None:
         """Take nothing new, finish the batches in hand, give the partitions back, then leave."""
@@ -97,14 +99,18 @@ class Relay:
             ping: dict[str, Probe] = {"mongodb": partial(client.admin.command, "ping"), "redis": redis.ping}
             outages = Outages(ping, store.count_pending, partial(downtime.record, database))
             self._metrics.watch(outages.seconds)
-            patience = once.PATIENCE_SECONDS if self._until_empty else None
-            try:
+
+            async def start() -> None:
+                patience = once.PATIENCE_SECONDS if self._until_empty else None
                 await wait_for_schema(
-                    database, self._streams, outages, self._stop, address=self._addresses["mongodb"], patience=patience
+                    database, self._streams, outages, address=self._addresses["mongodb"], patience=patience
                 )
-                if not self._stop.is_set():
-                    await refuse_what_cannot_be_confirmed(redis, self._settings.relay_confirm)
-                    await self._serve(client, redis, store, outages)
+                await refuse_what_cannot_be_confirmed(redis, self._settings.relay_confirm)
+
+            try:
+                async with self._probes(outages):
+                    if await unless_stopped(self._stop, start()):
+                        await self._serve(client, redis, store, outages)
             finally:
                 outages.close()
 
@@ -139,6 +145,7 @@ class Relay:
         leasing = service("lease", leaser.run_once, settings.relay_lease_seconds / 3)
         messages = Hints(lambda: changes.pending_partitions(database), leaser.wake, busy)
         advice = Advice(redis)
+        self._leaser, self._advice = leaser, advice
         rescuer = Rescuer(self._streams, Rescue(database, redis), leaser.partitions)
         relays = Hints(lambda: changes.relays(database), lambda _: leasing.wake(), busy)
         beside = [
@@ -159,8 +166,7 @@ class Relay:
 
         async with (
             asyncio.TaskGroup() as group,
-            self._jobs(group, database),
-            self._probes(group, leaser, outages, advice),
+            self._jobs(database),
         ):
             renewing = group.create_task(leasing.run(), name=leasing.name)
             working = group.create_task(_replay(replays, replaying), name=replaying.name)
@@ -189,33 +195,41 @@ class Relay:
             log.info("relay stopped", relay=self._me)
 
     @asynccontextmanager
-    async def _jobs(self, group: asyncio.TaskGroup, database: Database) -> AsyncIterator[None]:
-        defect: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        # The scheduler would only log it; awaited here, it ends the relay as any other service's does.
-        watch = group.create_task(_await(defect), name="defects of jobs")
-        jobs = Jobs(lambda error: None if defect.done() else defect.set_exception(error))
+    async def _jobs(self, database: Database) -> AsyncIterator[None]:
+        def failed(error: BaseException) -> None:
+            log.error("a timed job failed by a defect, and is tried again at its next turn", exc_info=error)
+
+        jobs = Jobs(failed)
         add_all(jobs, database, self._streams, self._outbox_settings, self._settings)
         jobs.start()
         try:
             yield
         finally:
             jobs.stop()
-            watch.cancel()
 
     @asynccontextmanager
-    async def _probes(
-        self, group: asyncio.TaskGroup, leaser: Leaser, outages: Outages, advice: Advice
-    ) -> AsyncIterator[None]:
-        def obstacles() -> list[str]:
-            return outages.current() + ([] if leaser.trusted() else ["leases"])
+    async def _probes(self, outages: Outages) -> AsyncIterator[None]:
+        """From the first second on, so that a relay that waits for its servers says so."""
 
-        server = probes.server(obstacles, lambda: advice.warnings, lambda: leaser.held, self._metrics)
-        serving = group.create_task(server.serve(sockets=[self._listen]), name="probes")
+        def obstacles() -> list[str]:
+            if self._leaser is None:
+                return outages.current() or ["mongodb"]  # which has not answered yet
+            return outages.current() + ([] if self._leaser.trusted() else ["leases"])
+
+        server = probes.server(
+            obstacles,
+            lambda: self._advice.warnings if self._advice else (),
+            lambda: self._leaser.held if self._leaser else 0,
+            self._metrics,
+        )
+        serving = asyncio.create_task(server.serve(sockets=[self._listen]), name="probes")
+        serving.add_done_callback(lambda _: self.stop())  # nobody would know about it any more
         try:
             yield
         finally:
             server.leave()
             await asyncio.wait([serving])
+        await serving
 
 
 async def _drain(drainer: Drainer, service: Service, *, done: Callable[[], None]) -> None:
@@ -230,7 +244,3 @@ async def _replay(replays: Replays, service: Service) -> None:
     await service.run()
     with suppress(PyMongoError):  # then its time runs out
         await replays.leave()
-
-
-async def _await(future: asyncio.Future[None]) -> None:
-    await future

@@ -1,4 +1,4 @@
-"""Outages: told once when they begin and once when they end, and watched in between.
+"""Outages: told once when they begin and once when they end, and watched in between. Defects are told here as well.
 
 Many partitions meet the same outage. Each backs off by itself; what is shared is the telling, and one probe that looks
 more often than anybody retries, so that work goes on within a fraction of a second of a server's return.
@@ -43,6 +43,7 @@ class Outage:
         self._probe = probe
         self._waiting = waiting
         self._hit: set[str] = set()
+        self._defect = False
         self._since = 0.0
         self._waited: int | None = None
         self._told: Trouble | None = None
@@ -75,6 +76,14 @@ class Outage:
             log.warning(f"{self.server} is back", after_seconds=round(seconds, 1), messages_waited=self._waited)
             if self._over:
                 await self._over(self.server, seconds, self._waited)
+
+    def leave(self, who: str) -> None:
+        """`who` ends, and does not know whether the outage is over."""
+        if who in self._hit:
+            self._hit.discard(who)
+            if not self._hit:
+                self.total_seconds += time.monotonic() - self._since
+                self.close()
 
     @property
     def seconds(self) -> float:
@@ -126,8 +135,11 @@ class Outage:
         if error is None:
             return
         if classify(error) is None:
-            raise error
-        if server_of(error) == self.server:
+            # Not raised: nobody would look any more, and all that wait for the server would wait for ever.
+            if not self._defect:
+                log.error(f"the probe of {self.server} fails by a defect, and goes on", exc_info=error)
+            self._defect = True
+        elif server_of(error) == self.server:
             self._tell(error)
 
     async def _count(self) -> None:
@@ -140,7 +152,7 @@ class Outage:
                 self._waited = max(self._waited or 0, await self._waiting())
             except Exception as error:
                 if classify(error) is None:
-                    raise
+                    log.exception("what waits cannot be counted, by a defect")
 
         self._counting = asyncio.create_task(count(), name="count of what waits")
         await asyncio.wait([self._counting], timeout=COUNT_SECONDS)
@@ -151,13 +163,30 @@ class Outages:
 
     def __init__(self, probes: Mapping[str, Probe], waiting: Count, over: Over | None = None) -> None:
         self._outages = {server: Outage(server, probe, waiting, over) for server, probe in probes.items()}
+        self._defects: set[str] = set()
 
     def hit(self, who: str, error: BaseException) -> None:
-        self._outages[server_of(error)].hit(who, error)
+        """`who` cannot do its work because of `error`. One that is no server's is a defect of ours: told as an error,
+        once, and what makes the relay unready for as long as it lasts."""
+        if classify(error) is not None:
+            self._outages[server_of(error)].hit(who, error)
+            return
+        if who not in self._defects:
+            log.error("failed by a defect, and is tried again", service=who, exc_info=error)
+        self._defects.add(who)
 
     async def well(self, who: str) -> None:
+        if who in self._defects:
+            self._defects.discard(who)
+            log.warning("recovered from a defect", service=who)
         for outage in self._outages.values():
             await outage.well(who)
+
+    def leave(self, who: str) -> None:
+        """`who` ends: what it waited for is no longer its concern."""
+        self._defects.discard(who)
+        for outage in self._outages.values():
+            outage.leave(who)
 
     async def pause(self, quiet: asyncio.Event, seconds: float) -> None:
         """Back off for `seconds`: less when a server that was silent answers again, more while it is silent still."""
@@ -168,8 +197,9 @@ class Outages:
                 await first(quiet, outage.answers, seconds=PROBE_SECONDS)
 
     def current(self) -> list[str]:
-        """The servers that do not do as asked at present."""
-        return [outage.server for outage in self._outages.values() if outage.current]
+        """The servers that do not do as asked at present, and what fails by a defect."""
+        servers = [outage.server for outage in self._outages.values() if outage.current]
+        return servers + [f"a defect in: {who}" for who in sorted(self._defects)]
 
     def seconds(self) -> dict[str, float]:
         """How long each server has been away since the start."""

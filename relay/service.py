@@ -10,7 +10,7 @@ from typing import Protocol
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_when_event_set, wait_random_exponential
 
-from outbox.outages import classify
+from outbox.errors import OutboxError
 from outbox.waiting import first
 from relay.outage import Outages
 
@@ -38,8 +38,9 @@ class Pass(Protocol):
 class Service:
     """Runs `run_once` again and again until it says END or the service is told to be quiet.
 
-    A pass that fails because of a server is repeated with exponential backoff and full jitter, for ever; any other
-    error is a defect, and leaves `run` so that the process stops. A pass is never cancelled: `quiet` lets it finish.
+    A pass that fails is repeated with exponential backoff and full jitter, for ever: because of a server, or by a
+    defect of ours, which is logged as an error, makes the relay unready, and leaves all other services at work. What is
+    raised on purpose, an OutboxError, leaves `run`. A pass is never cancelled: `quiet` lets it finish.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Service:
         self._woken = asyncio.Event()
         self._quiet = asyncio.Event()
         self._retrying = AsyncRetrying(
-            retry=retry_if_exception(lambda error: classify(error) is not None),
+            retry=retry_if_exception(lambda error: isinstance(error, Exception) and not isinstance(error, OutboxError)),
             wait=wait_random_exponential(multiplier=0.1, max=BACKOFF_CAP_SECONDS),
             stop=stop_when_event_set(self._quiet),  # type: ignore[arg-type]  # only is_set() is called
             sleep=self._pause,
@@ -77,6 +78,13 @@ class Service:
         self._woken.set()
 
     async def run(self) -> None:
+        try:
+            await self._run()
+        finally:
+            # Whatever it still waited for: an outage that nobody meets any more would make the relay unready for ever.
+            self._outages.leave(self.name)
+
+    async def _run(self) -> None:
         while not self._quiet.is_set():
             # Before the pass, so that a wake-up during it leads to another one.
             self._woken.clear()
@@ -93,7 +101,6 @@ class Service:
                     await first(self._quiet, seconds=PAUSE_SECONDS * random.uniform(0.2, 1.8))
                 case Next.END:
                     return
-        await self._outages.well(self.name)
 
     async def _pass(self) -> Next:
         result = await self._run_once()

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass
+from typing import Any
+
+import structlog
 
 from outbox import schema
 from outbox.confirmation import CannotConfirm, Confirm
@@ -16,6 +20,8 @@ from outbox.topology import AnyRedis
 from relay.outage import Outages
 from relay.service import Next, Service
 
+log = structlog.get_logger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Checked:
@@ -26,10 +32,29 @@ class Checked:
         return Next.END
 
 
+GIVE_UP_SECONDS = 1.0
+"""For a start that is given up. The driver may swallow a cancellation, and a name be looked up for long."""
+
+
+async def unless_stopped(stop: asyncio.Event, start: Coroutine[Any, Any, None]) -> bool:
+    """Run `start`; False when `stop` was set before it was done, whatever it waits for. Raises what `start` raises."""
+    starting, stopping = asyncio.ensure_future(start), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        starting.cancel()
+    if starting.done() and not starting.cancelled():
+        await starting
+        return not stop.is_set()
+    await asyncio.wait({starting}, timeout=GIVE_UP_SECONDS)
+    return False
+
+
 async def wait_for_schema(
-    database: Database, streams: Streams, outages: Outages, stop: asyncio.Event, *, address: str, patience: float | None
+    database: Database, streams: Streams, outages: Outages, *, address: str, patience: float | None
 ) -> None:
-    """Return when MongoDB answers, the schema is as it should be and messages may be marked, or when `stop` is set.
+    """Return when MongoDB answers, the schema is as it should be and messages may be marked.
 
     :param patience: seconds until Unreachable is raised; None waits for ever.
     :raises SchemaError: the database is not set up.
@@ -40,20 +65,11 @@ async def wait_for_schema(
         await Store(database).try_to_mark()
         return Checked()
 
-    service = Service("start", check, outages, interval=1)
-
-    async def quiet_on_stop() -> None:
-        await stop.wait()
-        service.quiet()
-
-    watch = asyncio.create_task(quiet_on_stop())
     try:
         async with asyncio.timeout(patience):
-            await service.run()
+            await Service("start", check, outages, interval=1).run()
     except TimeoutError:
         raise Unreachable("mongodb", address, f"no answer for {patience:.0f} s") from None
-    finally:
-        watch.cancel()
 
 
 async def refuse_what_cannot_be_confirmed(redis: AnyRedis, confirm: Confirm) -> None:
@@ -66,6 +82,6 @@ async def refuse_what_cannot_be_confirmed(redis: AnyRedis, confirm: Confirm) -> 
     except CannotConfirm as error:
         raise SettingsError(str(error)) from error
     except Exception as error:
+        # Whoever drains meets what is a server's as well, and tells it.
         if classify(error) is None:
-            raise
-        # Whoever drains meets it as well, and tells it.
+            log.exception("cannot find out whether redis confirms as asked, by a defect")

@@ -79,13 +79,14 @@ def worker(
                 settings, found, streams=streams, name=consumer, concurrency=concurrency, batch=batch,
                 silent_seconds=silent_seconds, stop_seconds=stop_seconds, handler_seconds=handler_seconds,
                 own_process=True,
-            )
+            ),
+            stop_seconds,
         )
     )  # fmt: skip
 
 
-async def _run(consumer: Consumer) -> None:
-    on_signals(consumer.stop, impatient="another worker takes over what was in hand")
+async def _run(consumer: Consumer, stop_seconds: float) -> None:
+    on_signals(consumer.stop, seconds=stop_seconds, impatient="another worker takes over what was in hand")
     try:
         await consumer.run()
     except TooManyLeft as error:

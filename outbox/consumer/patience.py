@@ -33,13 +33,17 @@ class Patience:
     async def wait(self, work: Callable[[], Awaitable[T]], until: asyncio.Event) -> T:
         """The result of `work`, repeated through outages. Raises OutOfTime when `until` is set during one.
 
-        An error that is no server's is raised: it is a defect.
+        An error that is no server's is a defect of ours. It is logged as an error, and tried again as well: it must not
+        end what all other messages need.
         """
         troubled: set[str] = set()
 
         def hit(state: RetryCallState) -> None:
             error = state.outcome.exception() if state.outcome else None
-            if error:
+            if error and classify(error) is None:
+                if state.attempt_number == 1:
+                    log.error("failed by a defect, and is tried again", exc_info=error)
+            elif error:
                 troubled.add(server_of(error))
                 self._tell(error)
 
@@ -51,7 +55,7 @@ class Patience:
             await first(until, seconds=seconds)
 
         retrying = AsyncRetrying(
-            retry=retry_if_exception(lambda error: classify(error) is not None),
+            retry=retry_if_exception(lambda error: isinstance(error, Exception) and not isinstance(error, OutOfTime)),
             wait=wait_random_exponential(multiplier=0.1, max=BACKOFF_CAP_SECONDS),
             stop=stop_when_event_set(until),  # type: ignore[arg-type]  # only is_set() is called
             sleep=pause,

@@ -21,6 +21,7 @@ from outbox import files
 from outbox.schema import Database
 from outbox.settings import OutboxSettings
 from tests.api.serving import Api
+from tests.processes import is_alive
 from tests.waiting import eventually, eventually_sync
 
 MEGABYTE = 1024 * 1024
@@ -157,6 +158,14 @@ def test_a_database_that_is_not_set_up_is_said_so(not_set_up: OutboxSettings, tm
 def _run(*arguments: str, env: dict[str, str]) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-P", "-m", "outbox", "api", *arguments]
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path, outbox_settings: OutboxSettings, db: Database) -> None:
+    with Api(tmp_path, outbox_settings, "--workers", "2", OUTBOX_LOG_FORMAT="json") as api:
+        children = psutil.Process(api.pid).children(recursive=True)
+        assert len(children) >= 2
+        api.kill()
+        eventually_sync(lambda: not any(is_alive(child) for child in children), 20, what="no orphan serves on")
 
 
 def test_workers_share_the_port(tmp_path: Path, outbox_settings: OutboxSettings, db: Database) -> None:

@@ -10,6 +10,7 @@ import pytest
 from bson import ObjectId
 from bson.codec_options import DatetimeConversion
 from pymongo import AsyncMongoClient, MongoClient
+from pymongo.errors import PyMongoError
 from pymongo.read_preferences import Primary
 
 from outbox import schema
@@ -19,6 +20,7 @@ from outbox.connections import connect_mongo, connect_mongo_sync, connect_redis
 from outbox.consumer.completion import Standing, look
 from outbox.embedded import RedisServer, ReplicaSet
 from outbox.errors import SettingsError
+from outbox.outages import Trouble, classify
 from outbox.schema import OUTBOX
 from outbox.settings import OutboxSettings, load
 from outbox.streams import FILES, Streams
@@ -114,3 +116,22 @@ async def test_a_redis_behind_a_socket_or_at_an_ipv6_address_is_found(tmp_path: 
             settings = load(OutboxSettings, redis_host=host, redis_port=server.port)
             async with connect_redis(settings) as redis:
                 assert await redis.ping(), host
+
+
+@pytest.mark.parametrize("option", ["ssl_ca_certs", "ssl_certfile", "ssl_keyfile"])
+@pytest.mark.parametrize("address", ["rediss://h/0", "rediss+sentinel://h/tasks/0", "rediss+cluster://h"])
+def test_a_file_that_is_missing_is_named_with_the_setting_of_redis(address: str, option: str, tmp_path: Path) -> None:
+    missing = tmp_path / "missing.pem"
+    with pytest.raises(SettingsError, match=f"REDIS_URL: {option}={missing}"):
+        connect_redis(load(OutboxSettings, redis_url=f"{address}?{option}={missing}"))
+
+
+async def test_a_name_that_cannot_be_looked_up_is_waited_for() -> None:
+    nobody = load(OutboxSettings, mongodb_uri="mongodb+srv://nobody.example.invalid/")
+    async with connect_mongo(nobody) as client:
+        with pytest.raises(PyMongoError) as caught:
+            await client.admin.command("ping")
+    assert classify(caught.value) is Trouble.OUTAGE
+    with connect_mongo_sync(nobody) as sync, pytest.raises(PyMongoError) as caught:
+        sync.admin.command("ping")
+    assert classify(caught.value) is Trouble.OUTAGE

@@ -18,6 +18,7 @@ from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
 from outbox.embedded import Mongod, RedisServer
+from outbox.errors import SchemaError
 from outbox.schema import OUTBOX, Document
 from outbox.settings import OutboxSettings, load
 from outbox.streams import Stream, Subject
@@ -238,7 +239,7 @@ async def test_it_stops_though_a_cancellation_gets_lost(
         await sweeping.wait()
 
 
-async def test_it_ends_by_a_defect_though_a_cancellation_gets_lost(
+async def test_it_ends_by_what_is_raised_on_purpose_though_a_cancellation_gets_lost(
     world: World,
     mongodb_uri: str,
     redis_url: str,
@@ -248,7 +249,7 @@ async def test_it_ends_by_a_defect_though_a_cancellation_gets_lost(
 ) -> None:
     async def defective(_: Backlog) -> None:
         await sweeping.wait()
-        raise LookupError("a defect")
+        raise SchemaError("the database is gone")
 
     monkeypatch.setattr(Backlog, "run_once", defective)
     settings = load(OutboxSettings, mongodb_uri=mongodb_uri, redis_url=redis_url, mongodb_database=database)
@@ -257,4 +258,4 @@ async def test_it_ends_by_a_defect_though_a_cancellation_gets_lost(
         with pytest.raises(ExceptionGroup) as caught:
             async with asyncio.timeout(20):
                 await relay.run()
-    assert caught.group_contains(LookupError, match="a defect")
+    assert caught.group_contains(SchemaError, match="the database is gone")

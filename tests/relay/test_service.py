@@ -11,6 +11,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, ResponseError
 from structlog.testing import capture_logs
 
+from outbox.errors import SettingsError
 from relay.outage import Outages
 from relay.service import Next, Service
 from tests.waiting import eventually
@@ -103,9 +104,55 @@ async def test_a_pass_is_finished_before_the_service_is_quiet(outages: Outages) 
     assert finished.is_set()
 
 
-async def test_a_defect_ends_the_service(outages: Outages) -> None:
-    with pytest.raises(ZeroDivisionError):
-        await Service("s", passes(ZeroDivisionError()), outages, interval=60).run()  # type: ignore[arg-type]
+async def test_a_defect_is_told_once_tried_again_and_makes_unready(outages: Outages) -> None:
+    seen: list[list[str]] = []
+    fails = [ZeroDivisionError(), KeyError("x"), TypeError(), None]
+
+    async def run_once() -> Result:
+        seen.append(outages.current())
+        if error := fails.pop(0):
+            raise error
+        return Result(Next.END)
+
+    with capture_logs() as logs:
+        await asyncio.wait_for(Service("s", run_once, outages, interval=60).run(), 10)
+    assert seen == [[], *[["a defect in: s"]] * 3]
+    assert outages.current() == []
+    assert [(line["log_level"], line["service"]) for line in logs] == [("error", "s"), ("warning", "s")]
+    assert isinstance(logs[0]["exc_info"], ZeroDivisionError)
+
+
+async def test_what_is_raised_on_purpose_ends_the_service(outages: Outages) -> None:
+    with pytest.raises(SettingsError):
+        await Service("s", passes(SettingsError("wrong")), outages, interval=60).run()  # type: ignore[arg-type]
+
+
+async def test_a_probe_that_fails_by_a_defect_goes_on_and_nobody_waits_for_ever(redis: Redis) -> None:
+    outages = Outages({"redis": redis.ping}, waiting)
+    redis.away = UnicodeDecodeError("utf-8", b"x", 0, 1, "nobody knows this one")
+    results: list[Next | Exception] = [RedisConnectionError("refused"), Next.END]
+    running = asyncio.create_task(Service("s", passes(*results), outages, interval=60).run())  # type: ignore[arg-type]
+    with capture_logs() as logs:
+        await eventually(lambda: redis.probed > 2)
+        redis.away = None
+        await asyncio.wait_for(running, 10)
+    assert [line["log_level"] for line in logs if "by a defect" in line["event"]] == ["error"]
+
+
+async def test_who_ends_during_an_outage_does_not_say_that_it_is_over(outages: Outages, redis: Redis) -> None:
+    redis.away = RedisConnectionError("refused")
+
+    async def run_once() -> Result:
+        raise RedisConnectionError("refused")
+
+    service = Service("s", run_once, outages, interval=60)
+    with capture_logs() as logs:
+        running = asyncio.create_task(service.run())
+        await eventually(outages.current)
+        service.quiet()
+        await asyncio.wait_for(running, 10)
+    assert outages.current() == []
+    assert not [line for line in logs if "is back" in line["event"]]
 
 
 async def test_an_outage_is_told_once_at_its_start_and_once_at_its_end(outages: Outages, redis: Redis) -> None:
