@@ -50,6 +50,14 @@ async def settled(
     return done | await _settled_before(database, subject, [m for m in messages if m["_id"] not in done], session)
 
 
+async def without_subject(database: Database, subject: Subject, messages: Sequence[Document]) -> set[Any]:
+    """Of `messages`, the ids of those whose subject cannot be found: it was deleted, or their key names none."""
+    ids = [subject_id(message.get("key")) for message in messages]
+    found = database[subject.collection].find({"_id": {"$in": ids}}, {"_id": 1}) if ids else None
+    there = [document["_id"] async for document in found] if found else []
+    return {message["_id"] for message in messages if subject_id(message.get("key")) not in there}
+
+
 async def left_wanted(
     database: Database, subject: Subject, keys: Collection[str], session: AsyncClientSession | None = None
 ) -> set[str]:

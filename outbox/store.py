@@ -23,6 +23,8 @@ from outbox.message import Message, State, read_document
 from outbox.schema import OUTBOX, Database, Document
 from outbox.streams import Partition
 
+COUNTED = 1_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
@@ -124,5 +126,5 @@ class Store:
         return await self._messages.find_one({"state": State.PENDING.value}, {"_id": 1}) is not None
 
     async def count_pending(self) -> int:
-        """How many messages wait to be published, in all streams."""
-        return await self._messages.count_documents({"state": State.PENDING.value})
+        """How many messages wait to be published, in all streams; `COUNTED` at most: it is for a line in the log."""
+        return await self._messages.count_documents({"state": State.PENDING.value}, limit=COUNTED, hint="pending")

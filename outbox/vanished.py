@@ -25,11 +25,13 @@ from outbox.entries import Entries
 from outbox.message import LENIENT, State, is_ours
 from outbox.outcome import COUNTED, Found, put_back, settle
 from outbox.schema import OUTBOX, Database, Document
-from outbox.settled import NEEDED, settled
+from outbox.settled import NEEDED, settled, without_subject
 from outbox.streams import Partition, Stream, Subject
 from outbox.topology import AnyRedis
 
 Position = tuple[int, int]
+
+ACKNOWLEDGED = "its entry was acknowledged without a result"
 
 PAGE = 500
 
@@ -180,9 +182,14 @@ class Vanished:
         found = await settle(self._database, [message for message in due if message["_id"] in done])
         stuck = await self._stuck(stream, [message for message in due if message["_id"] not in done], delivered)
         # Asked again, now that nobody has the entry: a worker writes its result before it acknowledges.
-        done = await settled(self._database, subject, [message for message, _ in stuck])
+        suspects = [message for message, _ in stuck]
+        done = await settled(self._database, subject, suspects)
+        # Of a subject that was deleted, nothing but the acknowledgement tells. An entry that is gone was acknowledged
+        # and trimmed, or others have removed it: so its message comes once more, and not until it is dead.
+        gone = await without_subject(self._database, subject, suspects)
         for message, reason in stuck:
-            if message["_id"] in done:
+            acknowledged = reason is ACKNOWLEDGED or bool(message.get("rescued"))
+            if message["_id"] in done or (message["_id"] in gone and acknowledged):
                 found += await settle(self._database, [message])
             else:
                 found += await put_back(
@@ -199,7 +206,7 @@ class Vanished:
         there = [message for message in read if message["_id"] in places]
         held = await self._entries.are_held(stream, [places[message["_id"]] for message in there])
         acknowledged = [message for message, is_held in zip(there, held, strict=True) if not is_held]
-        return [(message, "its entry was acknowledged without a result") for message in acknowledged] + [
+        return [(message, ACKNOWLEDGED) for message in acknowledged] + [
             (message, "its entry is gone from the stream") for message in read if message["_id"] not in places
         ]
 
@@ -234,7 +241,7 @@ async def locate(database: Database, entries: Entries, stream: Stream) -> int:
     return located
 
 
-_NEEDED = NEEDED | dict.fromkeys(("state", "published_at", "entries", "batch", *COUNTED), 1)
+_NEEDED = NEEDED | dict.fromkeys(("state", "published_at", "entries", "batch", "rescued", *COUNTED), 1)
 _NONE: Any = object()
 
 

@@ -114,4 +114,12 @@ MUTATIONS = [
         "[self._waiting[stream].pop(0)] if not seeker.gone] if self._waiting[stream] else []",
         "tests/faults/test_surveys.py::test_a_stream_is_searched_once_for_all_partitions_that_lost_their_checkpoint",
     ),
+    Mutation(
+        "a message about a deleted file is done once it is acknowledged",
+        "G1",
+        "outbox/vanished.py",
+        'or (message["_id"] in gone and acknowledged)',
+        "",
+        "tests/outbox/test_rescue.py::test_an_acknowledgement_settles_what_is_about_a_file_that_was_deleted",
+    ),
 ]

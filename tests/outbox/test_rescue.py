@@ -209,6 +209,28 @@ async def test_a_later_message_does_not_make_one_wanted_that_was_settled(ward: W
     assert ((await ward.message(first))["state"], (await ward.message(second))["state"]) == ("completed", "published")
 
 
+async def test_an_acknowledgement_settles_what_is_about_a_file_that_was_deleted(ward: Ward) -> None:
+    [id_] = await ward.publish("a")
+    await ward.world.database.files.delete_one({"_id": "a"})
+    assert await ward.vanished() == Found()  # it waits its turn
+    await ward.acknowledge(*await ward.read())
+    assert await ward.vanished() == Found(settled=1)
+    assert (await ward.message(id_))["state"] == "completed"
+
+
+async def test_what_is_about_a_deleted_file_comes_once_more_when_its_entry_is_gone(ward: Ward) -> None:
+    """It was acknowledged and trimmed, or others have removed it. A worker that acknowledges it again has seen it."""
+    [id_] = await ward.publish("a")
+    await ward.world.database.files.delete_one({"_id": "a"})
+    for found in (Found(rescued=1), Found(settled=1)):
+        [entry] = await ward.read()
+        await ward.acknowledge(entry)
+        await ward.world.redis.xdel(SOON.name, entry)
+        assert await ward.vanished() == found
+        await ward.publish_again()
+    assert (await ward.message(id_))["state"] == "completed"
+
+
 async def test_beyond_the_limit_it_is_dead_and_its_file_says_so(ward: Ward) -> None:
     [id_] = await ward.publish("a")
     await ward.read()
