@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -46,19 +47,30 @@ class Rescuer:
         self._named: set[tuple[str, str, str]] = set()
 
     async def run_once(self) -> Rescued:
+        """Raises what a server raises, after all streams have had their turn: one may be on a node that is away."""
         found = Found()
         holdings: list[Holding] = []
+        failed: Exception | None = None
+        by_stream: defaultdict[str, list[Partition]] = defaultdict(list)
         for partition in self._partitions():
-            stream = self._streams[partition.stream]
-            if stream.rescue_seconds:
-                if partition.number == 0:
-                    found += await self._rescue.abandoned(stream)
-                found += await self._rescue.vanished(stream, partition)
-            if partition.number == 0:
-                holdings += await self._rescue.held(stream)
+            by_stream[partition.stream].append(partition)
+        for name, partitions in by_stream.items():
+            stream = self._streams[name]
+            try:
+                for partition in partitions:
+                    if stream.rescue_seconds:
+                        if partition.number == 0:
+                            found += await self._rescue.abandoned(stream)
+                        found += await self._rescue.vanished(stream, partition)
+                    if partition.number == 0:
+                        holdings += await self._rescue.held(stream)
+            except Exception as error:  # noqa: BLE001  # whatever it is, it is raised at the end
+                failed = error
         self._name(holdings)
         if found.rescued or found.dead:
             log.warning("rescued from workers that are gone", rescued=found.rescued, dead=found.dead)
+        if failed:
+            raise failed
         counts = dict.fromkeys((holding.stream for holding in holdings), 0)
         for holding in holdings:
             counts[holding.stream] += holding.entries

@@ -54,6 +54,14 @@ MUTATIONS = [
         "                if lane is self._lanes[self._streams[0]]:\n",
         "tests/worker/test_cluster.py::test_one_primary_is_away_and_the_streams_of_the_others_are_worked_on",
     ),
+    Mutation(
+        "rescue goes on past a stream that fails",
+        "G1",
+        "relay/rescuer.py",
+        "                failed = error\n",
+        "                raise error\n",
+        "tests/relay/test_rescuer.py::test_a_stream_that_fails_does_not_keep_the_others_from_being_rescued",
+    ),
     # -- start and stop
     Mutation(
         "a stop does not wait for what the start waits for",
