@@ -91,14 +91,6 @@ MUTATIONS = [
         f"{HELD}::test_an_entry_that_is_not_marked_yet_is_left_to_the_relay",
     ),
     Mutation(
-        "as many connections as there are commands at a time",
-        "G1",
-        "outbox/topology.py",
-        "UNBOUNDED = 2**31 - 1",
-        "UNBOUNDED = 100",
-        "tests/faults/test_many_partitions.py::test_a_burst_in_many_partitions_on_a_slow_network_is_no_outage",
-    ),
-    Mutation(
         "a page of a shared search counts only for the checkpoint that was opened",
         "G5",
         "relay/surveys.py",
