@@ -18,10 +18,12 @@ from api.state import State
 
 LINGER_SECONDS = 30.0
 LINGER_BYTES = 4 * 1024**3
+WHOLE = 2.0
+"""How many times `api_idle_seconds` a body of JSON or a form may take. An upload may take as long as bytes come."""
 
 
-def limited(request: Request, limit: int, idle_seconds: float) -> Request:
-    """The same request, whose body may have `limit` bytes and pause for `idle_seconds`.
+def limited(request: Request, limit: int, idle_seconds: float, whole_seconds: float | None = None) -> Request:
+    """The same request, whose body may have `limit` bytes, pause for `idle_seconds`, and take `whole_seconds` in all.
 
     Reading raises BodyTooLarge (at once when Content-Length tells), BodyStalled, or ClientGone.
     """
@@ -29,11 +31,13 @@ def limited(request: Request, limit: int, idle_seconds: float) -> Request:
     if declared.isdecimal() and int(declared) > limit:
         raise BodyTooLarge(limit)
     size = 0
+    ends = None if whole_seconds is None else asyncio.get_running_loop().time() + whole_seconds
 
     async def receive() -> Message:
         nonlocal size
         try:
-            async with asyncio.timeout(idle_seconds):
+            # A byte now and then is no pause, and would keep a connection for ever.
+            async with asyncio.timeout_at(ends), asyncio.timeout(idle_seconds):
                 message = await request.receive()
         except TimeoutError:
             raise BodyStalled(idle_seconds) from None
@@ -91,7 +95,8 @@ class JsonRoute(APIRoute):
             state: State = request.state.api
             for guard in guards:  # FastAPI asks them, too, but only once it has the body
                 await guard.check(request)
-            request = limited(request, state.settings.api_max_body_bytes, state.settings.api_idle_seconds)
+            idle = state.settings.api_idle_seconds
+            request = limited(request, state.settings.api_max_body_bytes, idle, WHOLE * idle)
             # Read here, where our errors stay what they are: FastAPI makes any error of reading a plain 400.
             await request.body()
             return await handle(request)

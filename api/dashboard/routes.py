@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 from starlette.datastructures import FormData
 
 from api.access import Asking, refuse_other_sites
-from api.bodies import limited
+from api.bodies import WHOLE, limited
 from api.dashboard import forms
 from api.dashboard.board import Dashboard
 from api.dashboard.pages import REGIONS, draw, page
@@ -61,7 +61,8 @@ class Page(APIRoute):
                 for guard in guards:
                     await guard.check(request)
                 if request.method == "POST":
-                    request = limited(request, MAX_FORM, state.settings.api_idle_seconds)
+                    idle = state.settings.api_idle_seconds
+                    request = limited(request, MAX_FORM, idle, WHOLE * idle)
                     await request.body()
                     form = await request.form()
                     request.state.fields = _fields(form)

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from outbox import audit
+from redis.exceptions import RedisError
+
+from outbox import audit, causes
+from outbox.causes import Cause
+from outbox.cluster import Cluster
 from outbox.errors import OutboxError
 from outbox.verify import backlog, entries, groups, others, partitions, setup, subjects
 from outbox.verify.findings import Check, Finding, System
@@ -40,14 +44,29 @@ NOTHING_MORE = frozenset({"replica-set", "schema"})
 
 
 async def verify(system: System, *, progress: Callable[[str, int], None] = lambda *_: None) -> list[Finding]:
-    """All findings. Raises what the servers raise; `progress` gets the check that begins and how many are done."""
+    """All findings. `progress` gets the check that begins and how many are done.
+
+    Raises what MongoDB raises, and that Redis is away; that it refuses something, or a part of a cluster is away, is a
+    finding, and the other checks go on.
+    """
     findings: list[Finding] = []
     for done, (title, check) in enumerate(CHECKS.items()):
         progress(title, done)
-        findings += await check(system)
+        try:
+            findings += await check(system)
+        except RedisError as error:
+            cause = causes.explain(error)
+            if cause.passes and not isinstance(system.redis, Cluster):
+                raise
+            findings.append(_not_checked(title, cause))
         if any(finding.check in NOTHING_MORE for finding in findings):
             break
     return findings
+
+
+def _not_checked(title: str, cause: Cause) -> Finding:
+    what = f"{cause.what} ({cause.detail})" if cause.detail else cause.what
+    return Finding("not-checked", what, f"this could not be looked at: {title}", cause.do)
 
 
 async def mend(system: System, findings: Sequence[Finding], *, who: str) -> dict[str, int | str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -9,6 +10,8 @@ import pytest
 from bson import ObjectId
 
 from outbox.schema import Database
+from tests.api.conftest import Serve
+from tests.waiting import pass_by
 
 
 async def upload(api: httpx.AsyncClient, count: int = 1) -> list[str]:
@@ -119,3 +122,22 @@ async def test_a_thousand_files_at_once(api: httpx.AsyncClient, db: Database) ->
     assert (await reparse(api, [str(file_id) for file_id in ids])).status_code == 200
     assert await db.outbox.count_documents({"fields.reparse": "true"}) == 1000
     assert await db.files.count_documents({"parsing": "queued", "version": 2}) == 1000
+
+
+async def test_a_body_that_comes_byte_by_byte_for_ever_is_refused(serve: Serve, db: Database) -> None:
+    """Each byte is in time, and a connection would be held as long as somebody likes."""
+    api = await serve(api_idle_seconds=0.5)
+    sent = 0
+
+    async def dripping() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while True:
+            yield b" "
+            sent += 1
+            await pass_by(0.05)
+
+    for path in ("/files/reparse", "/outbox/replay"):
+        method = "PUT" if path.startswith("/files") else "POST"
+        answer = await api.request(method, path, content=dripping(), headers={"Content-Type": "application/json"})
+        assert answer.status_code == 408
+    assert sent > 2

@@ -80,6 +80,11 @@ MUTATIONS = [
         "tests/api/test_upload.py::test_a_part_that_is_encoded_is_refused",
     ),
     Mutation(
+        "a small body comes in time as a whole", "HTTP", "api/bodies.py",
+        "asyncio.timeout_at(ends), asyncio.timeout(idle_seconds)", "asyncio.timeout(idle_seconds)",
+        "tests/api/test_reparse.py::test_a_body_that_comes_byte_by_byte_for_ever_is_refused",
+    ),
+    Mutation(
         "an idempotency key is dated by the server", "HTTP", "outbox/idempotency.py",
         '"$currentDate": {"created_at": True}', '"$set": {"created_at": __import__("datetime").datetime.now()}',
         "tests/api/test_idempotency.py::test_a_key_lives_for_a_day_by_the_servers_clock",

@@ -98,3 +98,13 @@ def test_a_partition_that_is_declared_no_more(healthy: Cli, shelf: Shelf, monkey
         assert healthy("init").code == 0
         assert found(healthy) == []
     only(healthy, "undeclared")
+
+
+def test_a_stream_that_cannot_be_looked_at_keeps_no_other_check_from_being_made(healthy: Cli, redis: Any) -> None:
+    redis.set(FILE_STREAM, "another program's")
+    found = healthy("verify", "--json").json["findings"]
+    refused = [finding for finding in found if finding["check"] == "not-checked"]
+    assert refused
+    for finding in refused:
+        assert FILE_STREAM in finding["what"] or "another program" in finding["what"]
+        assert "TYPE" in finding["mend"]
