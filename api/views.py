@@ -184,7 +184,7 @@ class ReplayRequest(BaseModel):
 class DryRunView(BaseModel):
     model_config = ConfigDict(json_schema_extra={"example": {"selected": 120, "replayed": 0}})
 
-    selected: int = Field(description="how many match")
+    selected: int | None = Field(description="how many match; null: too many to count in time")
     replayed: Literal[0]
 
 
@@ -204,7 +204,9 @@ class JobView(BaseModel):
     id: str
     phase: jobs.Phase = Field(description="`waiting` for a relay, `running`, `done` or `cancelled`")
     who: str = Field(description="who asked for it")
-    selected: int = Field(description="how many matched when it was asked for")
+    selected: int | None = Field(
+        description="how many matched when it was asked for; null: too many to count in time, until it is done"
+    )
     replayed: int = Field(description="how many have been made pending so far")
     rate: float = Field(description="messages a second, at most")
     selection: dict[str, Any]
@@ -232,7 +234,7 @@ class RecordView(BaseModel):
     at: str
     who: str = Field(description="an API key's name, `user@host` for a command, `anyone` where no key is asked for")
     action: str
-    count: int = Field(description="of how many messages or files")
+    count: int | None = Field(description="of how many messages or files; null: not counted")
     details: dict[str, Any]
 
 

@@ -26,13 +26,13 @@ MAX_PAGE = 500
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One action. `count`: of how many messages or other things it disposed; `at`: by the database server's clock."""
+    """One action. `count`: of how many messages or other things, None: not counted; `at`: by the server's clock."""
 
     id: ObjectId
     at: datetime
     who: str
     action: str
-    count: int
+    count: int | None
     details: Mapping[str, Any]
 
     def as_json(self) -> dict[str, Any]:
@@ -66,7 +66,7 @@ async def record(
     *,
     who: str,
     action: str,
-    count: int = 1,
+    count: int | None = 1,
     details: Mapping[str, Any] | None = None,
     session: AsyncClientSession | None = None,
 ) -> None:

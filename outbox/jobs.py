@@ -53,8 +53,9 @@ class Job:
     """A replay that was asked for.
 
     `before`: only what was published until then is replayed, so that nothing is twice by one job. `rate`: messages a
-    second. `selected`: how many matched when it was asked for. `last`: how far the outbox has been looked through.
-    `id_count`: how many ids were asked for.
+    second. `selected`: how many matched when it was asked for; None: they were not counted, see `replay.count`, and
+    at the end it is how many were found. `matched`: how many have been found so far. `last`: how far the outbox has
+    been looked through. `id_count`: how many ids were asked for.
     """
 
     id: ObjectId
@@ -62,9 +63,10 @@ class Job:
     selection: Selection
     before: datetime
     rate: float
-    selected: int
+    selected: int | None
     phase: Phase = Phase.WAITING
     replayed: int = 0
+    matched: int = 0
     request: str | None = None
     id_count: int | None = None
     last: ObjectId | None = None
@@ -225,23 +227,33 @@ async def step(database: Database, job: Job, owner: str, *, limit: int = PAGE) -
     """
     page = await replay.page(database, job.selection, job.before, after=job.last, limit=limit)
     mine = {"_id": job.id, "open": True, "owner": owner, "last": job.last}
+    # A relay of an older version counts what it replays, and not what it finds.
+    selected = max(job.matched, job.replayed) if job.selected is None else job.selected
 
     async def body(session: AsyncClientSession) -> Job | None:
         replayed = 0
         if page and page.ids:
             replayed = await replay.put_back(database, job.selection, job.before, page.ids, job=job.id, session=session)
         progress: Document | list[Document] = (
-            [{"$set": {"last": page.last, "replayed": {"$add": ["$replayed", replayed]}, "expires_at": _EXPIRY}}]
+            [
+                {
+                    "$set": {
+                        "last": page.last, "expires_at": _EXPIRY,
+                        "replayed": {"$add": ["$replayed", replayed]},
+                        "matched": {"$add": [{"$ifNull": ["$matched", 0]}, len(page.ids)]},
+                    }
+                }
+            ]
             if page
-            else _ended(Phase.DONE)
-        )
+            else _ended(Phase.DONE, selected=selected)
+        )  # fmt: skip
         found = await database[JOBS].find_one_and_update(
             mine, progress, session=session, return_document=ReturnDocument.AFTER
         )
         if found is None:
             raise _Lost
         if page is None:
-            told = {"job": job.id, "selected": job.selected}
+            told = {"job": job.id, "selected": selected}
             await audit.record(
                 database, who=job.who, action="replay done", count=found["replayed"], details=told, session=session
             )
@@ -257,9 +269,9 @@ class _Lost(OutboxError):
     """Aborts a page's transaction."""
 
 
-def _ended(phase: Phase) -> Document:
+def _ended(phase: Phase, **values: Any) -> Document:
     return {
-        "$set": {"phase": phase.value},
+        "$set": {"phase": phase.value, **values},
         "$unset": {"open": "", "expires_at": ""},
         "$currentDate": {"finished_at": True},
     }

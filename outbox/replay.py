@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import pymongo
 from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.errors import ExecutionTimeout, NetworkTimeout
 
 from outbox import attempts, audit, transaction
 from outbox.clock import server_time
@@ -23,6 +25,10 @@ REPLAYABLE = (State.PUBLISHED, State.COMPLETED)
 PAGE = 500
 SCAN = 10_000
 """How many messages one page looks at, at most: its statements end in time, however rare what is selected may be."""
+
+COUNTED = 1_000_000
+COUNT_SECONDS = 3.0
+"""Beyond either, a selection is not counted: somebody waits for the answer, and the replay does not need the number."""
 
 MAX_IDS = 10_000
 SHOWN_IDS = 20
@@ -144,9 +150,25 @@ class Page:
     last: ObjectId
 
 
-async def count(database: Database, selection: Selection, *, before: datetime | None = None) -> int:
-    """How many messages a replay would select. `before` as in `replay`."""
-    return await database[OUTBOX].count_documents(selection.query(before or await server_time(database)))
+async def count(database: Database, selection: Selection, *, before: datetime | None = None) -> int | None:
+    """How many messages a replay would select. `before` as in `replay`.
+
+    None: more than `COUNTED`, or MongoDB needs longer than `COUNT_SECONDS` to count them.
+    """
+    query = selection.query(before or await server_time(database))
+    try:
+        with pymongo.timeout(COUNT_SECONDS):  # which MongoDB is sent as well, so that it stops counting
+            found = await database[OUTBOX].count_documents(query, limit=COUNTED + 1)
+    except (ExecutionTimeout, NetworkTimeout):
+        return None
+    return found if found <= COUNTED else None
+
+
+def in_words(count: int | None) -> str:
+    """What `count` returned, for people: "3 messages"."""
+    if count is None:
+        return f"an unknown number of messages (more than {COUNTED:,}, or not counted within {COUNT_SECONDS:g} s)"
+    return f"{count:,} {'message' if count == 1 else 'messages'}"
 
 
 async def replay(

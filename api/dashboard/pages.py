@@ -13,7 +13,7 @@ from starlette.staticfiles import StaticFiles
 
 from api.dashboard.sampler import Frame
 from api.headers import OWN_PAGES
-from outbox import message, messages
+from outbox import message, messages, replay
 from outbox.cli import moments
 from outbox.clock import as_text
 from outbox.printable import printable
@@ -50,6 +50,7 @@ _templates = Environment(
 )  # fmt: skip
 _templates.filters |= {
     "number": _number, "when": _when, "lasting": _lasting, "iso": as_text, "plain": messages.plain,
+    "messages": replay.in_words,
 }  # fmt: skip
 _templates.globals |= {"State": message.State, "regions": REGIONS}
 

@@ -93,7 +93,8 @@ def _show(job: Job, *, json: bool) -> None:
     if json:
         write_json(job.as_json())
         return
-    write_line(f"job {job.id}: {job.phase.value}, selected {job.selected}, replayed {job.replayed}")
+    selected = "an unknown number" if job.selected is None else job.selected
+    write_line(f"job {job.id}: {job.phase.value}, selected {selected}, replayed {job.replayed}")
     write_line(
         f"asked for by {job.who} at {moments.show(job.created_at)}: {_what(job)}; {job.rate:g} messages a second"
     )

@@ -81,8 +81,8 @@ class Advance(Protocol):
 
 
 @contextmanager
-def progress_bar(what: str, total: int) -> Iterator[Advance]:
-    """A bar on stderr, when that is a terminal; call what it gives with how much is done so far."""
+def progress_bar(what: str, total: int | None) -> Iterator[Advance]:
+    """A bar on stderr, when that is a terminal; call what it gives with how much is done so far. None: of how many?"""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:

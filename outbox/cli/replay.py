@@ -65,7 +65,8 @@ def replay(
     given; at least one option is needed. Dead ones are for `outbox dead retry`.
 
     It is a job that is worked on here, without a relay. If this command is interrupted, a relay goes on with it within
-    half a minute: see `outbox jobs`. By one job, no message is replayed twice.
+    half a minute: see `outbox jobs`. By one job, no message is replayed twice. More than a million messages, or what
+    takes longer than three seconds to count, are replayed without being counted first.
 
     A second identical call is a second job, unless it has the same `--request`, and replays again whatever has been
     published since, the messages of the first call included. Those that are still pending are not selected, so nothing
@@ -87,7 +88,7 @@ def replay(
     selection = Selection(since, until, stream, key, tuple(state or REPLAYABLE), tuple(id_ or ()), file)
     require_answerable(yes=yes or dry_run)
 
-    async def command(servers: Servers) -> tuple[int, Job | None]:
+    async def command(servers: Servers) -> tuple[int | None, Job | None]:
         database = servers.database
         await schema.check(database, servers.streams)
         if stream:
@@ -100,26 +101,29 @@ def replay(
             await jobs.asked_again(database, job, audit.me())
         else:
             selected = await replaying.count(database, selection, before=before)
-            if dry_run or not selected:
+            if dry_run or selected == 0:
                 return selected, None
-            confirm(f"Replay {selected} messages{_range(selection)}?", yes=yes)
+            confirm(f"Replay {replaying.in_words(selected)}{_range(selection)}?", yes=yes)
             job = await jobs.create(
                 database, selection, who=audit.me(), before=before, request=request, owner=OWNER,
                 rate=rate or servers.settings.outbox_replay_rate,
             )  # fmt: skip
-        return job.selected, job if detach else await work_on(database, job)
+        if not detach:
+            job = await work_on(database, job)
+        return job.selected, job
 
     selected, job = run(command)
     replayed = job.replayed if job else 0
+    shown = "an unknown number" if selected is None else selected
     if json:
         told: dict[str, Any] = {"selected": selected, "replayed": replayed, "dry_run": dry_run}
         write_json(told | ({"job": str(job.id), "phase": job.phase.value} if job else {}))
     elif dry_run:
-        write_line(f"{selected} messages would be replayed{_range(selection)}")
+        write_line(f"{replaying.in_words(selected)} would be replayed{_range(selection)}")
     elif job and detach and job.open:
-        write_line(f"selected {selected}; the relays replay them as job {job.id}: outbox jobs show {job.id}")
+        write_line(f"selected {shown}; the relays replay them as job {job.id}: outbox jobs show {job.id}")
     else:
-        write_line(f"selected {selected}, replayed {replayed}")
+        write_line(f"selected {shown}, replayed {replayed}")
     if job and job.phase is Phase.CANCELLED:
         write_note("it was cancelled; what was replayed until then stays so")
 

@@ -18,7 +18,7 @@ from fastapi.routing import APIRoute
 
 from api.dashboard import routes
 from api.dashboard.sessions import ByCookie
-from outbox import keys, samples
+from outbox import keys, replay, samples
 from outbox.keys import Scope
 from outbox.message import State
 from outbox.schema import Database
@@ -166,6 +166,20 @@ async def test_a_form_that_is_sent_twice_is_one_replay(api: httpx.AsyncClient, d
     assert cancelled.status_code == 303
     assert (await db.outbox_jobs.find_one({}) or {})["phase"] == "cancelled"
     assert "cancel replay" in (await api.get("/dashboard/audit")).text
+
+
+async def test_more_than_are_counted_can_be_replayed(
+    api: httpx.AsyncClient, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "COUNTED", 2, raising=False)
+    await Shelf(db).put(State.PUBLISHED, 3)
+    await login(api, ALICE)
+    page = (await api.get("/dashboard/replay?state=published")).text
+    assert "an unknown number of messages (more than 2, " in page
+    form = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page))
+    asked = await api.post("/dashboard/replay", data=form)
+    assert "Replay of an unknown number of messages" in (await api.get(asked.headers["Location"])).text
+    assert (await api.get("/dashboard/audit")).status_code == 200
 
 
 async def test_what_is_mistyped_is_told_on_a_page(api: httpx.AsyncClient) -> None:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from outbox import replay
 from outbox.message import State
 from tests.cli.conftest import Cli, Shelf
 
@@ -29,6 +30,22 @@ def test_it_reports_what_was_selected_and_replayed(outbox: Cli, shelf: Shelf) ->
     assert told == {"selected": 2, "replayed": 2, "dry_run": False, "phase": "done"}
     assert shelf.states(*ids) == ["pending", "pending"]
     assert outbox("replay", "--since", "2h", "--yes").out == "selected 0, replayed 0\n"  # they are still pending
+
+
+def test_more_than_are_counted_are_replayed_and_then_counted(
+    outbox: Cli, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "COUNTED", 1, raising=False)
+    shelf.put(State.PUBLISHED, 2)
+    counted = outbox("replay", "--since", "2h", "--dry-run")
+    assert counted.out.startswith("an unknown number of messages (more than 1, ")
+    assert outbox("replay", "--since", "2h", "--dry-run", "--json").json["selected"] is None
+    left = outbox("replay", "--since", "2h", "--yes", "--detach").out
+    job = left.split()[-1]
+    assert left.startswith("selected an unknown number; the relays replay them as job ")
+    assert "waiting, selected an unknown number, replayed 0" in outbox("jobs", "show", job).out
+    assert outbox("jobs", "list").code == outbox("audit").code == 0
+    assert outbox("replay", "--since", "2h", "--yes").out == "selected 2, replayed 2\n"
 
 
 def test_it_asks_first(outbox: Cli, shelf: Shelf) -> None:

@@ -61,6 +61,31 @@ async def test_a_job_replays_what_is_selected_and_tells_of_it(db: Database, shel
     assert told == [("replay done", "anna", 25), ("replay", "anna", 25)]
 
 
+async def test_a_job_of_more_than_are_counted_tells_at_its_end_what_was_selected(
+    db: Database, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "COUNTED", 24, raising=False)
+    await shelf.put(State.PUBLISHED, 25)
+    done = await finish(db, await ask(db))
+    assert (await ask(db, Selection(ids=(ObjectId(),)))).selected == 0
+    assert (done.phase, done.selected, done.replayed) == (Phase.DONE, 25, 25)
+    told = [(record.action, record.count) for record in (await audit.page(db)).records]
+    assert told == [("replay", 0), ("replay done", 25), ("replay", None)]
+
+
+async def test_a_cancelled_job_of_more_than_are_counted_does_not_guess(
+    db: Database, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "COUNTED", 24, raising=False)
+    await shelf.put(State.PUBLISHED, 25)
+    job = await ask(db)
+    claimed = await jobs.claim(db, "a")
+    assert claimed
+    await jobs.step(db, claimed, "a", limit=10)
+    cancelled = await jobs.cancel(db, job.id, who="ben")
+    assert (cancelled.selected, cancelled.replayed) == (None, 10)
+
+
 async def test_what_a_job_published_is_not_replayed_by_it_again(db: Database, shelf: Shelf) -> None:
     await shelf.put(State.PUBLISHED, 20)
     job = await ask(db)

@@ -61,7 +61,7 @@ async def test_each_option_narrows(db: Database, shelf: Shelf) -> None:
     [later] = await shelf.put(State.COMPLETED, key="a", at=NOW - AN_HOUR)
     [other_stream] = await shelf.put(State.PUBLISHED, key="a", stream="other", at=NOW - 2 * AN_HOUR)
 
-    async def selected(**values: Any) -> int:
+    async def selected(**values: Any) -> int | None:
         return await replay.count(db, Selection(**values))
 
     assert await selected(key="a") == 3
