@@ -13,6 +13,9 @@ from outbox.message import State
 from outbox.schema import OUTBOX, Database, Document
 
 LIMIT = 1000
+COUNTED = 100_000
+"""How many dead messages are read for a page, at most: each is a document, and after a bad day there are millions."""
+
 _VARYING = re.compile(r"\b[0-9a-f]{24}\b|\d+")
 
 
@@ -28,7 +31,7 @@ class Reason:
 
 
 async def reasons(database: Database) -> list[Reason]:
-    """Why messages are dead, the commonest first."""
+    """Why messages are dead, the commonest first: of the first `COUNTED` in the index, the newest of a stream first."""
     # Cut before they are grouped: nobody has bounded what was written around the library.
     texts: Document = {"$cond": [{"$eq": [{"$type": "$last_error"}, "string"]}, "$last_error", ""]}
     cut: Document = {"stream": 1, "died_at": 1, "last_error": {"$substrCP": [texts, 0, MAX_REASON]}}
@@ -39,6 +42,8 @@ async def reasons(database: Database) -> list[Reason]:
     found = await database[OUTBOX].aggregate(
         [
             {"$match": {"state": State.DEAD.value}},
+            {"$sort": {"state": -1, "stream": -1, "_id": -1}},  # as the index is, so that nothing is sorted
+            {"$limit": COUNTED},
             {"$project": cut},
             {"$group": grouped},
             {"$sort": {"count": -1}},

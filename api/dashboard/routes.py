@@ -156,7 +156,7 @@ async def show_message(request: Request, state: Current, message_id: Id) -> Resp
 @reading.get("/dead")
 async def show_dead(request: Request, state: Current) -> Response:
     found = await reasons.reasons(state.database)
-    return page("dead.html", reasons=found, **_about(request))
+    return page("dead.html", reasons=found, counted=reasons.COUNTED, **_about(request))
 
 
 @operating.post("/messages/{message_id:id}/retry")

@@ -18,7 +18,7 @@ from fastapi.routing import APIRoute
 
 from api.dashboard import routes
 from api.dashboard.sessions import ByCookie
-from outbox import keys, replay, samples
+from outbox import keys, reasons, replay, samples
 from outbox.keys import Scope
 from outbox.message import State
 from outbox.schema import Database
@@ -180,6 +180,16 @@ async def test_more_than_are_counted_can_be_replayed(
     asked = await api.post("/dashboard/replay", data=form)
     assert "Replay of an unknown number of messages" in (await api.get(asked.headers["Location"])).text
     assert (await api.get("/dashboard/audit")).status_code == 200
+
+
+async def test_a_page_of_reasons_says_when_there_may_be_more(
+    api: httpx.AsyncClient, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await Shelf(db).put(State.DEAD, 3)
+    await login(api, ALICE)
+    assert "There may be more" not in (await api.get("/dashboard/dead")).text
+    monkeypatch.setattr(reasons, "COUNTED", 2)
+    assert "There may be more: 2 of them are counted" in (await api.get("/dashboard/dead")).text
 
 
 async def test_what_is_mistyped_is_told_on_a_page(api: httpx.AsyncClient) -> None:

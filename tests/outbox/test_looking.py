@@ -158,6 +158,15 @@ async def test_reasons_that_differ_in_numbers_are_one(shelf: Shelf, db: Database
     assert (second.text, second.count, second.example) == ("no room", 1, other)
 
 
+async def test_reasons_are_those_of_so_many_dead_messages_at_most(
+    shelf: Shelf, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reasons, "COUNTED", 3, raising=False)
+    await shelf.put(State.DEAD, 2, last_error="no room", at=datetime.now(UTC) - timedelta(days=2))
+    await shelf.put(State.DEAD, 2, last_error="too large")
+    assert [(reason.text, reason.count) for reason in await reasons.reasons(db)] == [("too large", 2), ("no room", 1)]
+
+
 async def test_groups_and_their_consumers_are_seen(redis: Redis) -> None:
     assert await groups.collect(redis, STREAMS) == {FILES.name: Readers()}
     await redis.xgroup_create(FILES.name, FILES.group, "0", mkstream=True)
