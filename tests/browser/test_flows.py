@@ -92,7 +92,7 @@ def test_an_outage_begins_and_ends_before_ones_eyes(system: System, page: Page, 
     system.redis.kill()
     try:
         expect(verdict).to_contain_text("Redis cannot be reached")
-        expect(verdict).to_contain_text("nothing is lost")
+        expect(verdict).to_contain_text("Nothing is lost")
         expect(timeline).to_contain_text("Redis did not answer: not back yet")
         waiting = system.message(State.PENDING)
         expect(verdict).to_contain_text("1 message waits in MongoDB")

@@ -206,7 +206,7 @@ async def test_a_mongod_that_is_away_is_an_outage() -> None:
         (mongo_errors.OperationFailure("not authorized on outbox", 13), Trouble.MISCONFIGURED),
         (mongo_errors.OperationFailure("Authentication failed.", 18), Trouble.MISCONFIGURED),
         (mongo_errors.OperationFailure("no such command", 59), Trouble.MISCONFIGURED),
-        (mongo_errors.ConfigurationError("a wrong option"), None),
+        (mongo_errors.ConfigurationError("a wrong option"), Trouble.MISCONFIGURED),
         (mongo_errors.InvalidOperation("a cursor used twice"), None),
     ],
 )

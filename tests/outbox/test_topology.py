@@ -17,17 +17,21 @@ SECRET = "p@ss:/w?rd#%41 ü"
 QUOTED = "p%40ss%3A%2Fw%3Frd%23%2541%20%C3%BC"
 
 
+CA = __file__
+"""Any file: that it can be read is all that is looked at before a connection is made."""
+
+
 def made(url: str) -> Any:
     return connect(url, timeout_seconds=1)
 
 
 def test_one_server() -> None:
-    client = made(f"rediss://relay:{QUOTED}@h:1/3?ssl_ca_certs=/ca.pem&ssl_check_hostname=no")
+    client = made(f"rediss://relay:{QUOTED}@h:1/3?ssl_ca_certs={CA}&ssl_check_hostname=no")
     assert isinstance(client, Redis)
     options = client.connection_pool.connection_kwargs
     assert (options["username"], options["password"], options["host"], options["db"]) == ("relay", SECRET, "h", 3)
     assert issubclass(client.connection_pool.connection_class, SSLConnection)
-    assert (options["ssl_ca_certs"], options["ssl_check_hostname"]) == ("/ca.pem", False)
+    assert (options["ssl_ca_certs"], options["ssl_check_hostname"]) == (CA, False)
 
 
 def test_sentinels() -> None:
@@ -44,22 +48,22 @@ def test_sentinels() -> None:
 
 
 def test_tls_holds_for_the_sentinels_too() -> None:
-    pool: SentinelConnectionPool = made("rediss+sentinel://a/tasks?ssl_ca_certs=/ca.pem").connection_pool
+    pool: SentinelConnectionPool = made(f"rediss+sentinel://a/tasks?ssl_ca_certs={CA}").connection_pool
     [sentinel] = pool.sentinel_manager.sentinels
     assert issubclass(pool.connection_class, SentinelManagedSSLConnection)
     assert issubclass(sentinel.connection_pool.connection_class, SSLConnection)
     for options in (pool.connection_kwargs, sentinel.connection_pool.connection_kwargs):
-        assert options["ssl_ca_certs"] == "/ca.pem"
+        assert options["ssl_ca_certs"] == CA
 
 
 def test_a_cluster() -> None:
-    client = made(f"rediss+cluster://relay:{QUOTED}@a,b:2?ssl_ca_certs=/ca.pem")
+    client = made(f"rediss+cluster://relay:{QUOTED}@a,b:2?ssl_ca_certs={CA}")
     assert isinstance(client, Cluster)
     assert [(node.host, node.port) for node in client.startup_nodes] == [("a", 6379), ("b", 2)]
     options = client.connection_kwargs
     assert (options["username"], options["password"]) == ("relay", SECRET)
     assert issubclass(options["connection_class"], SSLConnection)
-    assert options["ssl_ca_certs"] == "/ca.pem"
+    assert options["ssl_ca_certs"] == CA
 
 
 @pytest.mark.parametrize("url", ["redis://h", "redis+sentinel://a,b/tasks", "redis+cluster://a,b"])
