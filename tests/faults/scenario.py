@@ -95,9 +95,13 @@ class Scenario:
 
         await eventually(all_held, 20, what="every partition has an owner")
 
-    async def leases(self) -> dict[str, int]:
-        """The token of each partition's lease."""
-        return {lease["_id"]: lease["token"] async for lease in self.database[schema.PARTITIONS].find()}
+    async def owners(self) -> dict[str, str | None]:
+        """The owner of each partition's lease. Its token rises without a change of owner, too."""
+        return {lease["_id"]: lease["owner"] async for lease in self.database[schema.PARTITIONS].find()}
+
+    def lost_leases(self) -> list[str]:
+        """Partitions that a relay in this process has lost to another one before it gave them back."""
+        return [partition for line in self._logs for partition in line.get("lost", ())]
 
     def told(self, event: str, level: str | None = None) -> bool:
         """Whether a relay in this process has logged `event`, at `level` if given."""
