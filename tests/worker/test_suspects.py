@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from outbox import attempts, dead
 from outbox.checkpoint import Sent
@@ -16,6 +17,8 @@ from tests.worker.parser import Parser
 from tests.worker.workshop import Workshop
 
 SILENT = 0.3
+OTHER = "another"
+"""A worker of another make, from whom no worker takes anything over, however long it is silent."""
 
 
 async def die_with(workshop: Workshop, name: str, count: int = 10) -> None:
@@ -24,11 +27,19 @@ async def die_with(workshop: Workshop, name: str, count: int = 10) -> None:
     await workshop.world.redis.xreadgroup(stream.group, f"{OURS}{name}", {stream.name: ">"}, count=count)
 
 
-async def take_from(workshop: Workshop, name: str) -> None:
-    """The one entry that is held was taken over by a worker of ours that died, too."""
+async def held_by(workshop: Workshop, name: str) -> list[str]:
+    """The entries that one consumer holds."""
+    found = await workshop.world.redis.xpending_range(
+        workshop.stream.name, workshop.stream.group, "-", "+", 10, consumername=name
+    )
+    return [str(pending["message_id"]) for pending in found]
+
+
+async def give(workshop: Workshop, holder: str, taker: str) -> None:
+    """What `holder` holds was taken over by `taker`."""
     redis, stream = workshop.world.redis, workshop.stream
-    [pending] = await redis.xpending_range(stream.name, stream.group, "-", "+", 1)
-    await redis.xclaim(stream.name, stream.group, f"{OURS}{name}", 0, [str(pending["message_id"])])
+    entries: list[Any] = [*await held_by(workshop, holder)]
+    await redis.xclaim(stream.name, stream.group, taker, 0, entries)
 
 
 class Alone:
@@ -57,21 +68,29 @@ async def test_what_was_in_flight_with_a_dead_worker_is_handled_alone(workshop: 
     handle = Alone(workshop)
     handle.gates = {"busy": asyncio.Event(), "a": asyncio.Event()}
     suspects = await workshop.publish("a", "b", "c")
-    await die_with(workshop, "dead")
+    # However late the worker's first look is, "busy" is there first.
+    redis, stream = workshop.world.redis, workshop.stream
+    await redis.xreadgroup(stream.group, OTHER, {stream.name: ">"})
     [busy] = await workshop.publish("busy")
-    async with workshop.working(handle, silent_seconds=SILENT):
-        await eventually(lambda: "busy" in handle.at_work)
-        await stays(lambda: _is(handle.at_work == ["busy"]), 3 * SILENT)  # "a" is taken over, and waits
+    async with workshop.working(handle, silent_seconds=SILENT) as consumer:
+        await eventually(lambda: handle.at_work == ["busy"])
+        await give(workshop, OTHER, f"{OURS}dead")
+        await eventually(lambda: _holds(workshop, consumer.name, 2), what="a is taken over, beside busy")
+        await stays(lambda: _is(handle.at_work == ["busy"]), 3 * SILENT)
         handle.gates["busy"].set()
         await eventually(lambda: handle.at_work == ["a"])
         others = await workshop.publish("d", "e")
         await stays(lambda: _is(handle.at_work == ["a"]), 3 * SILENT)
-        pending = await workshop.world.redis.xpending(workshop.stream.name, workshop.stream.group)
-        assert pending["pending"] == 3  # nothing new was taken beside it
+        await eventually(lambda: _holds(workshop, consumer.name, 1), what="busy is acknowledged")
+        assert await workshop.unacknowledged() == 3  # nothing new was taken beside it
         handle.gates["a"].set()
         await eventually(lambda: workshop.in_state("completed", busy, *suspects, *others), 20)
     assert [handle.seen[key] for key in ("a", "b", "c")] == [["a"], ["b"], ["c"]]
     assert [(await workshop.message(id_))["taken_over"] for id_ in suspects] == [1, 1, 1]
+
+
+async def _holds(workshop: Workshop, name: str, count: int) -> bool:
+    return len(await held_by(workshop, name)) == count
 
 
 async def _is(condition: bool) -> bool:
@@ -95,8 +114,9 @@ async def test_each_take_over_counts_as_a_try_and_the_last_one_is_its_death(work
             await eventually(partial(called, n - 1))
             message = await workshop.message(id_)
             assert (message["taken_over"], attempts.tries(1, message)) == (n - 1, n)
-            await take_from(workshop, f"w{n}")
+            await give(workshop, consumer.name, OTHER)
             await eventually(partial(let_go, consumer))
+        await give(workshop, OTHER, f"{OURS}w{n}")  # this worker has gone, and cannot take it over again
     async with workshop.working(parser, silent_seconds=SILENT):
         await eventually(lambda: workshop.in_state("dead", id_))
     assert len(parser.messages) == 4

@@ -44,7 +44,7 @@ def test_entries_that_are_gone_and_that_nobody_is_known_to_have_acknowledged(
     healthy: Cli, shelf: Shelf, redis: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a stream without a subject. The status says so, too."""
-    monkeypatch.setenv("OUTBOX_STREAMS", json.dumps([{"name": FILE_STREAM, "group": FILE_GROUP, "partitions": 1}]))
+    monkeypatch.setenv("OUTBOX_STREAMS", json.dumps([{"name": FILE_STREAM, "group": FILE_GROUP}]))
     shelf.db.files.delete_many({})
     gone, _ = published(shelf, redis, 2)
     [[_, entries]] = redis.xreadgroup(FILE_GROUP, "w", {FILE_STREAM: ">"})
