@@ -15,7 +15,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from outbox import subjects, transaction
 from outbox.burial import MAX_REASON
 from outbox.checkpoint import Sent
-from outbox.message import State
+from outbox.message import State, number
 from outbox.printable import printable
 from outbox.schema import OUTBOX, Database, Document
 from outbox.streams import Retry, Stream
@@ -63,10 +63,11 @@ def tries(attempt: int, message: Document) -> int:
     Every publication is one, and every take-over from a worker that died; but not those that an operator, a stop or a
     rescue made good.
     """
-    return attempt + _count(message, "taken_over") - _count(message, "forgiven")
+    return attempt + count(message, "taken_over") - count(message, "forgiven")
 
 
-def _count(message: Document, name: str) -> int:
+def count(message: Document, name: str) -> int:
+    """What one of its fields counts; 0 for what is no whole number."""
     value = message.get(name)
     return value if isinstance(value, int) else 0
 
@@ -93,14 +94,20 @@ async def take_over(database: Database, sent: Sent, holder: str, taker: str) -> 
 
     :returns: the message as it is now; None: it was on record already, or this attempt has an outcome.
     """
+    before = {"$cond": [{"$isArray": "$taken_from"}, "$taken_from", []]}
     return await database[OUTBOX].find_one_and_update(
         {**standing(sent), "taker": {"$ne": taker}},
-        {
-            "$set": {"suspect": holder, "taker": taker},
-            "$inc": {Cause.TAKEN_OVER.value: 1},
-            "$push": {"taken_from": {"$each": [holder], "$slice": -MAX_KILLERS}},
-            "$currentDate": {f"{Cause.TAKEN_OVER.value}_at": True},
-        },
+        [
+            {
+                "$set": {
+                    "suspect": {"$literal": holder},
+                    "taker": {"$literal": taker},
+                    "taken_from": {"$slice": [{"$concatArrays": [before, [{"$literal": holder}]]}, -MAX_KILLERS]},
+                    Cause.TAKEN_OVER.value: _one_more(Cause.TAKEN_OVER.value),
+                    f"{Cause.TAKEN_OVER.value}_at": "$$NOW",
+                }
+            }
+        ],
         return_document=ReturnDocument.AFTER,
     )
 
@@ -163,16 +170,19 @@ async def die(
     async def body(session: AsyncClientSession) -> bool:
         result = await database[OUTBOX].update_one(
             standing(sent),
-            {
-                "$set": {
-                    "state": State.DEAD.value,
-                    "attempts": sent.attempt,
-                    "last_error": printable(reason[:MAX_REASON], keep_lines=True),
+            [
+                {
+                    "$set": {
+                        "state": State.DEAD.value,
+                        "attempts": sent.attempt,
+                        "last_error": {"$literal": printable(reason[:MAX_REASON], keep_lines=True)},
+                        cause.value: _one_more(cause.value),
+                        f"{cause.value}_at": "$$NOW",
+                        "died_at": "$$NOW",
+                    }
                 },
-                "$inc": {cause.value: 1},
-                "$currentDate": {"died_at": True, f"{cause.value}_at": True},
-                "$unset": {"entries": ""},
-            },
+                {"$unset": "entries"},
+            ],
             session=session,
         )
         if result.modified_count:
@@ -188,4 +198,4 @@ async def die(
 
 
 def _one_more(name: str, more: int = 1) -> Document:
-    return {"$add": [{"$ifNull": [f"${name}", 0]}, more]}
+    return {"$add": [number(name), more]}

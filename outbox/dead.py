@@ -8,10 +8,10 @@ from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 
-from outbox import audit, subjects, transaction
+from outbox import attempts, audit, subjects, transaction
 from outbox.burial import MAX_REASON
 from outbox.errors import NoSuchMessage, NotDead
-from outbox.message import LENIENT, State
+from outbox.message import LENIENT, State, number
 from outbox.schema import OUTBOX, Database, Document
 from outbox.settled import complete_settled
 from outbox.streams import Streams
@@ -53,8 +53,8 @@ async def retry(database: Database, streams: Streams, message: ObjectId, *, who:
                     "$set": {
                         "state": State.PENDING.value,
                         # What has killed its worker is handled alone again, which counts as one try from the start.
-                        "forgiven": {"$add": ["$attempts", {"$cond": [{"$gt": ["$suspect", None]}, 1, 0]}]},
-                        "retried": {"$add": [{"$ifNull": ["$retried", 0]}, 1]},
+                        "forgiven": {"$add": [number("attempts"), {"$cond": [{"$gt": ["$suspect", None]}, 1, 0]}]},
+                        "retried": {"$add": [number("retried"), 1]},
                         "retried_at": "$$NOW",
                     }
                 },
@@ -65,7 +65,7 @@ async def retry(database: Database, streams: Streams, message: ObjectId, *, who:
         )
         if found is None:
             raise await _refusal(database, message, session)
-        before = found.get("retried", 0)
+        before = attempts.count(found, "retried")
         subject = streams[str(found.get("stream"))].subject
         if subject:
             await complete_settled(database, streams, subject, [str(found.get("key"))], session)
@@ -75,7 +75,7 @@ async def retry(database: Database, streams: Streams, message: ObjectId, *, who:
 
     async def happened() -> bool:
         found = await _written(database, message)
-        return found is not None and before is not None and found.get("retried", 0) > before
+        return found is not None and before is not None and attempts.count(found, "retried") > before
 
     await transaction.run(database.client, body, happened=happened)
 

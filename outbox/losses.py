@@ -14,7 +14,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from outbox import fences
 from outbox.checkpoint import Range, Sent
 from outbox.leases import Held, Progress
-from outbox.message import LENIENT, State, is_ours
+from outbox.message import LENIENT, State, is_ours, number
 from outbox.schema import OUTBOX, Database, Document
 from outbox.settled import NEEDED, settled
 from outbox.streams import Partition, Streams
@@ -162,17 +162,12 @@ def _not_kept(at: Progress, attempt: int) -> Document:
     }  # fmt: skip
 
 
-def _number(field: str) -> Document:
-    """0 for what is no number: one document that was written around the library would fail the update of all."""
-    return {"$cond": [{"$isNumber": field}, field, 0]}
-
-
 _TAKE_BACK: list[Document] = [
     {
         "$set": {
             "state": State.PENDING.value,
-            "attempts": {"$max": [0, {"$subtract": [_number("$attempts"), 1]}]},
-            "recovered": {"$add": [_number("$recovered"), 1]},
+            "attempts": {"$max": [0, {"$subtract": [number("attempts"), 1]}]},
+            "recovered": {"$add": [number("recovered"), 1]},
             "recovered_at": "$$NOW",
         }
     }

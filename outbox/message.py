@@ -41,6 +41,15 @@ class State(StrEnum):
     DEAD = "dead"
 
 
+def number(name: str) -> dict[str, Any]:
+    """In a pipeline: what stands in field `name`, and 0 if that is no number.
+
+    MongoDB calculates with numbers only. Without this, a message that was written around the library fails each
+    update that counts something in it, and a retry of all ends at the first such message.
+    """
+    return {"$cond": [{"$isNumber": f"${name}"}, f"${name}", 0]}
+
+
 class Message(NamedTuple):
     """A pending message as the relay sends it. A tuple, because one is made for every message: half the time."""
 

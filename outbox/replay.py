@@ -18,7 +18,7 @@ from pymongo.errors import ExecutionTimeout, NetworkTimeout
 from outbox import attempts, audit, transaction
 from outbox.clock import server_time
 from outbox.errors import UsageError
-from outbox.message import State
+from outbox.message import State, number
 from outbox.schema import OUTBOX, Database, Document
 
 REPLAYABLE = (State.PUBLISHED, State.COMPLETED)
@@ -285,7 +285,7 @@ async def put_back(
                 "$set": {
                     "state": State.PENDING.value,
                     "forgiven": "$attempts",
-                    "replayed": {"$add": [{"$ifNull": ["$replayed", 0]}, 1]},
+                    "replayed": {"$add": [number("replayed"), 1]},
                     "replayed_at": "$$NOW",
                     **({"replayed_by": job} if job else {}),
                 }

@@ -139,6 +139,7 @@ def test_what_was_written_around_the_library_can_be_looked_at_and_put_away(outbo
     for id_ in [message["id"] for message in listed if ObjectId.is_valid(str(message["id"]))][::9]:
         assert outbox("dead", "show", id_).code == outbox("dead", "show", id_, "--json").code == 0
     retried = outbox("dead", "retry", "--all", "--json")
+    assert retried.out, retried.err
     assert retried.json["retried"]
     shelf.db.outbox.update_many({"state": "pending"}, {"$set": {"state": "dead"}})
     discarded = outbox("dead", "discard", "--all", "--yes", "--json").json

@@ -158,7 +158,7 @@ MUTATIONS = [
     ),
     Mutation(
         "what was lost comes again under the same attempt", "G4", "outbox/losses.py",
-        '{"$subtract": [_number("$attempts"), 1]}', '"$attempts"',
+        '{"$subtract": [number("attempts"), 1]}', '"$attempts"',
         f"{FAILS_OVER}::test_split_brain_and_the_old_primary_returns",
     ),
 ]  # fmt: skip

@@ -1,0 +1,16 @@
+"""Counting in messages that were written around the library."""
+
+from __future__ import annotations
+
+from tests.mutations.mutation import Mutation
+
+MUTATIONS = [
+    Mutation(
+        "what is no number counts as none",
+        "operators",
+        "outbox/message.py",
+        'return {"$cond": [{"$isNumber": f"${name}"}, f"${name}", 0]}',
+        'return {"$ifNull": [f"${name}", 0]}',
+        "tests/outbox/test_attempts.py::test_a_retry",
+    ),
+]
