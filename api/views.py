@@ -16,7 +16,7 @@ from outbox.clock import as_text, read_time
 from outbox.errors import UsageError
 from outbox.files import File, Page
 from outbox.message import State
-from outbox.replay import REPLAYABLE, Selection
+from outbox.selection import REPLAYABLE, Selection
 from outbox.streams import Priority
 
 FolderId = Annotated[

@@ -12,8 +12,8 @@ from outbox.cli import moments
 from outbox.errors import UsageError
 from outbox.message import State
 from outbox.messages import read_id
-from outbox.replay import REPLAYABLE, Selection
 from outbox.search import Wanted
+from outbox.selection import REPLAYABLE, Selection
 from outbox.streams import Streams
 
 MAX_TEXT = 512

@@ -12,8 +12,8 @@ from outbox import audit, jobs, replay
 from outbox.errors import JobEnded, KeyTaken, NoSuchJob, UsageError
 from outbox.jobs import Job, Pace, Phase
 from outbox.message import State
-from outbox.replay import Selection
 from outbox.schema import JOBS, OUTBOX, Database
+from outbox.selection import Selection
 from outbox.streams import FILE_STREAM
 from tests.outbox.shelf import AN_HOUR, Shelf
 

@@ -10,8 +10,9 @@ from redis.asyncio import Redis
 
 from outbox import State, UsageError, replay
 from outbox.clock import server_time
-from outbox.replay import Replayed, Selection
+from outbox.replay import Replayed
 from outbox.schema import OUTBOX, Database, Document
+from outbox.selection import Selection
 from outbox.streams import FILE_STREAM
 from tests.outbox.shelf import AN_HOUR, Shelf
 from tests.relay.world import a_world

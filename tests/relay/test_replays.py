@@ -14,8 +14,8 @@ from pymongo.errors import AutoReconnect
 
 from outbox import jobs, replay
 from outbox.jobs import Phase
-from outbox.replay import Selection
 from outbox.schema import JOBS
+from outbox.selection import Selection
 from relay.replays import Replays
 from relay.service import Next
 from tests.relay.processes import a_relay
