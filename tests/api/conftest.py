@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -14,8 +15,13 @@ from starlette.types import Receive, Scope, Send
 from api.app import create_app
 from api.settings import ApiSettings
 from outbox import schema
+from outbox.connections import connect_mongo
+from outbox.embedded import Mongod, RedisServer
 from outbox.schema import Database
 from outbox.settings import OutboxSettings, load
+from tests.api.connecting import Server, environment, free_port, probed
+from tests.api.serving import Api
+from tests.relay.processes import RelayProcess
 
 Serve = Callable[..., Awaitable[httpx.AsyncClient]]
 
@@ -67,3 +73,40 @@ async def serve(outbox_settings: OutboxSettings) -> AsyncIterator[Serve]:
 async def api(db: Database, serve: Serve) -> httpx.AsyncClient:
     """A client to an application with the default settings, on a database that is set up."""
     return await serve()
+
+
+async def _set_up(settings: OutboxSettings) -> None:
+    async with connect_mongo(settings) as client:
+        await schema.ensure(client[settings.mongodb_database], settings.streams)
+
+
+@pytest.fixture(scope="module")
+def settings(mongod: Mongod, redis_server: RedisServer) -> OutboxSettings:
+    mongod.start()
+    redis_server.start()
+    settings = load(
+        OutboxSettings, mongodb_uri=mongod.uri, redis_url=redis_server.url, mongodb_database="test_connections"
+    )
+    asyncio.run(_set_up(settings))
+    return settings
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, settings: OutboxSettings) -> Iterator[Server]:
+    """One API for tests that only look at how it refuses."""
+    with Api(tmp_path_factory.mktemp("api"), settings) as api:
+        yield Server("api", api.port, api, "/health/live")
+
+
+@pytest.fixture(scope="module")
+def relay(tmp_path_factory: pytest.TempPathFactory, settings: OutboxSettings) -> Iterator[Server]:
+    port = free_port()
+    process = RelayProcess(tmp_path_factory.mktemp("relay") / "relay.log", environment(settings), "--port", str(port))
+    with probed(process, port) as server:
+        yield server
+
+
+@pytest.fixture(params=["api", "relay"])
+def servers(request: pytest.FixtureRequest) -> Server:
+    found: Server = request.getfixturevalue("shared" if request.param == "api" else "relay")
+    return found

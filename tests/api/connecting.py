@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 from outbox.embedded import ports
+from outbox.settings import OutboxSettings
 from tests.api.serving import Api
 from tests.relay.processes import RelayProcess
 from tests.waiting import PATIENCE
@@ -159,3 +160,18 @@ def probed(relay: RelayProcess, port: int) -> Iterator[Server]:
 
 def free_port() -> int:
     return ports.pick("127.0.0.1")
+
+
+def upload(*headers: str, length: bool = True) -> bytes:
+    lines = ["POST /files HTTP/1.1", "Host: 127.0.0.1", "Content-Type: multipart/form-data; boundary=bb", *headers]
+    lines += [f"Content-Length: {len(FORM)}"] if length else []
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def environment(settings: OutboxSettings) -> dict[str, str]:
+    """What a process needs to find these servers."""
+    return {
+        "MONGODB_URI": settings.mongodb_uri.get_secret_value(),
+        "MONGODB_DATABASE": settings.mongodb_database,
+        "REDIS_URL": settings.redis_dsn,
+    }

@@ -18,7 +18,8 @@ from tests.faults.elsewhere import Elsewhere, elsewhere
 from tests.faults.history import Lost
 from tests.faults.proxy import Proxy, Way
 from tests.faults.scenario import STREAM
-from tests.faults.topologies import SentinelServer, ThreePrimaries, Watched
+from tests.faults.sentinels import SentinelServer, Watched
+from tests.faults.topologies import ThreePrimaries
 from tests.waiting import eventually
 
 THREE = ["alpha", "beta", "delta"]

@@ -4,68 +4,68 @@ from __future__ import annotations
 
 from tests.mutations.mutation import Mutation
 
-CRASHES, LEASER = "tests/relay/test_crashes.py", "tests/relay/test_leaser.py"
+LATE, LEASER = "tests/relay/test_late_owners.py", "tests/relay/test_leaser.py"
 
 MUTATIONS = [
     Mutation(
         "the lease names the messages before they are written to", "G4", "outbox/leases.py",
         "if intent is not None:", "if False:",
-        f"{CRASHES}::test_an_owner_that_wakes_up_late_cannot_mark",
+        f"{LATE}::test_an_owner_that_wakes_up_late_cannot_mark",
     ),
     Mutation(
         "who opens a partition fences what the lease names", "G4", "relay/recovery.py",
         "await self._store.fence(lease, intent, session)", "pass",
-        f"{CRASHES}::test_an_owner_that_wakes_up_late_cannot_mark",
+        f"{LATE}::test_an_owner_that_wakes_up_late_cannot_mark",
     ),
     Mutation(
         "only messages of the partition are fenced", "G4", "outbox/fences.py",
         '**where, "fence"', '"fence"',
-        f"{CRASHES}::test_only_messages_of_the_partition_are_fenced",
+        f"{LATE}::test_only_messages_of_the_partition_are_fenced",
     ),
     Mutation(
         "a mark heeds fences", "G1", "outbox/store.py",
         "{**waiting, **fences.passable(held.lease.token)}", "waiting",
-        f"{CRASHES}::test_an_owner_that_wakes_up_late_cannot_mark",
+        f"{LATE}::test_an_owner_that_wakes_up_late_cannot_mark",
     ),
     Mutation(
         "keeping heeds fences", "G1", "outbox/losses.py",
         "passable = {**here, **fences.passable(held.lease.token)}", "passable = here",
-        f"{CRASHES}::test_an_owner_that_wakes_up_late_cannot_keep",
+        f"{LATE}::test_an_owner_that_wakes_up_late_cannot_keep",
     ),
     Mutation(
         "taking back heeds fences", "G4", "outbox/losses.py",
         "passable = {**published, **fences.passable(token)}", "passable = published",
-        f"{CRASHES}::test_an_owner_that_wakes_up_late_cannot_take_back",
+        f"{LATE}::test_an_owner_that_wakes_up_late_cannot_take_back",
     ),
     Mutation(
         "an owner that looks again has a new token", "G4", "relay/drainer.py",
         "self.lease = await self._leases.begin_anew(self.lease, self._session, above=self._above)", "pass",
-        f"{CRASHES}::test_an_owner_that_gave_up_a_mark_is_not_overtaken_by_it",
+        f"{LATE}::test_an_owner_that_gave_up_a_mark_is_not_overtaken_by_it",
     ),
     Mutation(
         "a mark that changed too few is not taken for done", "G4", "outbox/store.py",
         "if result.matched_count < len(ids):", "if False:",
-        f"{CRASHES}::test_a_mark_that_changes_fewer_messages_than_it_should_is_not_taken_for_done",
+        f"{LATE}::test_a_mark_that_changes_fewer_messages_than_it_should_is_not_taken_for_done",
     ),
     Mutation(
         "keeping that changed too few is not taken for done", "G4", "outbox/losses.py",
         "if changed < len(ids):", "if False:",
-        f"{CRASHES}::test_an_owner_that_wakes_up_late_cannot_keep",
+        f"{LATE}::test_an_owner_that_wakes_up_late_cannot_keep",
     ),
     Mutation(
         "taking back that changed too few is not taken for done", "G4", "outbox/losses.py",
         "if recovered.matched_count + completed.matched_count < len(page):", "if False:",
-        f"{CRASHES}::test_an_owner_that_wakes_up_late_cannot_take_back",
+        f"{LATE}::test_an_owner_that_wakes_up_late_cannot_take_back",
     ),
     Mutation(
         "a token goes above every fence", "G1", "relay/drainer.py",
         "self._above = error.above", "pass",
-        f"{CRASHES}::test_a_mark_that_changes_fewer_messages_than_it_should_is_not_taken_for_done",
+        f"{LATE}::test_a_mark_that_changes_fewer_messages_than_it_should_is_not_taken_for_done",
     ),
     Mutation(
         "a fetch counts only while the lease is held", "G3", "relay/drainer.py",
         "await self._leases.check(self.lease, session)", "pass",
-        f"{CRASHES}::test_what_was_fetched_by_an_owner_that_is_none_any_more_is_not_published",
+        f"{LATE}::test_what_was_fetched_by_an_owner_that_is_none_any_more_is_not_published",
     ),
     Mutation(
         "the silent are dead, whatever the server's clock says", "G1", "relay/leaser.py",

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 from tests.mutations.mutation import Mutation
 
-_CONNECTIONS = "tests/api/test_connections.py::"
+_CONNECTIONS, _FRAMING = "tests/api/test_connections.py::", "tests/api/test_framing.py::"
+_UPGRADES = "tests/api/test_upgrades.py::"
 
 MUTATIONS = [
     Mutation(
         "an offer to upgrade is ignored", "HTTP", "api/cli.py",
         "http=Http,", 'http="httptools",',
-        _CONNECTIONS + "test_an_upload_with_an_offer_to_upgrade_is_read",
+        _UPGRADES + "test_an_upload_with_an_offer_to_upgrade_is_read",
     ),
     Mutation(
         "a line is read in one way", "HTTP", "outbox/http11.py",
         "if _AMBIGUOUS.search(", "if False and _AMBIGUOUS.search(",
-        _CONNECTIONS + "test_what_can_be_read_in_two_ways_is_refused_and_ends_the_connection",
+        _FRAMING + "test_what_can_be_read_in_two_ways_is_refused_and_ends_the_connection",
     ),
     Mutation(
         "one kind of length", "HTTP", "outbox/http11.py",
         'if b"transfer-encoding" in names and', "if False and",
-        _CONNECTIONS + "test_what_can_be_read_in_two_ways_is_refused_and_ends_the_connection",
+        _FRAMING + "test_what_can_be_read_in_two_ways_is_refused_and_ends_the_connection",
     ),
     Mutation(
         "one length", "HTTP", "outbox/http11.py",
         "if len(lengths) > 1 or", "if False and",
-        _CONNECTIONS + "test_what_can_be_read_in_two_ways_is_refused_and_ends_the_connection",
+        _FRAMING + "test_what_can_be_read_in_two_ways_is_refused_and_ends_the_connection",
     ),
     Mutation(
         "a head has a time", "HTTP", "outbox/http11.py",

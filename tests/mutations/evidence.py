@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tests.mutations.mutation import Mutation
 
-RECOVERY, EVIDENCE, TRIMMING, RESCUE = (
-    "tests/relay/test_recovery.py", "tests/relay/test_evidence.py", "tests/relay/test_trimming.py",
-    "tests/outbox/test_rescue.py",
+RECOVERY, EVIDENCE, GROUPS, TRIMMING, RESCUE = (
+    "tests/relay/test_recovery.py", "tests/relay/test_evidence.py", "tests/relay/test_consumer_groups.py",
+    "tests/relay/test_trimming.py", "tests/outbox/test_rescue.py",
 )  # fmt: skip
 
 MUTATIONS = [
@@ -34,12 +34,12 @@ MUTATIONS = [
     Mutation(
         "a removed consumer has acknowledged nothing", "G5", "outbox/lua/look.lua",
         "(not consumers[who] and 'removed')", "nil",
-        f"{EVIDENCE}::test_what_was_held_by_a_consumer_that_was_removed_comes_again",
+        f"{GROUPS}::test_what_was_held_by_a_consumer_that_was_removed_comes_again",
     ),
     Mutation(
         "without a consumer nobody has acknowledged", "G5", "outbox/lua/look.lua",
         "elseif readers == 0 then", "elseif false then",
-        f"{EVIDENCE}::test_what_was_held_by_a_consumer_that_was_removed_comes_again",
+        f"{GROUPS}::test_what_was_held_by_a_consumer_that_was_removed_comes_again",
     ),
     Mutation(
         "without an acknowledgement nothing is done", "G5", "outbox/lua/look.lua",
@@ -49,22 +49,22 @@ MUTATIONS = [
     Mutation(
         "a group that was made again is another one", "G5", "outbox/lua/look.lua",
         "local destroyed = not marked or look.destroyed", "local destroyed = false",
-        f"{EVIDENCE}::test_what_a_group_that_was_made_again_was_never_given_comes_again",
+        f"{GROUPS}::test_what_a_group_that_was_made_again_was_never_given_comes_again",
     ),
     Mutation(
         "a group is watched from its beginning", "G5", "outbox/lua/open.lua",
         "if ARGV[5] == '1' then watch", "if false then watch",
-        f"{EVIDENCE}::test_what_a_group_that_was_made_again_was_never_given_comes_again",
+        f"{GROUPS}::test_what_a_group_that_was_made_again_was_never_given_comes_again",
     ),
     Mutation(
         "what a group was set past was not given", "G5", "outbox/lua/look.lua",
         "look.sets ~= sets and not holds_beyond then", "false then",
-        f"{EVIDENCE}::test_what_a_group_was_set_past_comes_again",
+        f"{GROUPS}::test_what_a_group_was_set_past_comes_again",
     ),
     Mutation(
         "what another group needs is not done", "G5", "outbox/trim.py",
         "before=others", 'before=""',
-        f"{EVIDENCE}::test_while_another_group_is_behind_nothing_is_done",
+        f"{GROUPS}::test_while_another_group_is_behind_nothing_is_done",
     ),
     Mutation(
         "a look counts when it was carried out", "G5", "outbox/lua/look.lua",

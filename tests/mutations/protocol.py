@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from tests.mutations.mutation import Mutation
 
-CRASHES, RECOVERY, DRAINING = (f"tests/relay/test_{name}.py" for name in ("crashes", "recovery", "draining"))
+CRASHES, LATE, RECOVERY, HISTORIES, DRAINING = (
+    f"tests/relay/test_{name}.py" for name in ("crashes", "late_owners", "recovery", "histories", "draining")
+)
 NETWORKS, FORGETS, FAILS_OVER = (
     f"tests/faults/test_{name}.py" for name in ("networks", "redis_forgets", "redis_fails_over")
 )
@@ -50,12 +52,12 @@ MUTATIONS = [
     Mutation(
         "token check in the publish script", "G4", "outbox/lua/publish.lua",
         "if there[1] ~= ARGV[1] then", "if false then",
-        f"{CRASHES}::test_a_token_shuts_out_the_ones_before_it",
+        f"{LATE}::test_a_token_shuts_out_the_ones_before_it",
     ),
     Mutation(
         "token check in the open script", "G4", "outbox/lua/open.lua",
         "if there.token and tonumber(there.token) > tonumber(ARGV[1]) then", "if false then",
-        f"{CRASHES}::test_a_token_shuts_out_the_ones_before_it",
+        f"{LATE}::test_a_token_shuts_out_the_ones_before_it",
     ),
     Mutation(
         "a batch follows the very one in the checkpoint", "G5", "outbox/lua/publish.lua",
@@ -65,7 +67,7 @@ MUTATIONS = [
     Mutation(
         "same batch recognised", "G4", "outbox/lua/publish.lua",
         "if there[2] == ARGV[3] then", "if false then",
-        f"{CRASHES}::test_the_same_batch_sent_twice_is_there_once",
+        f"{LATE}::test_the_same_batch_sent_twice_is_there_once",
     ),
     Mutation(
         "a stream that is behind is another one", "G5", "outbox/lua/stream.lua",
@@ -75,7 +77,7 @@ MUTATIONS = [
     Mutation(
         "the stream's entries are counted", "G5", "outbox/lua/stream.lua",
         "return now ~= nil and before ~= nil and now < before", "return false",
-        f"{RECOVERY}::test_an_older_copy_of_a_stream_is_noticed_although_somebody_has_added_to_it_since",
+        f"{HISTORIES}::test_an_older_copy_of_a_stream_is_noticed_although_somebody_has_added_to_it_since",
     ),
     Mutation(
         "a checkpoint is of one stream (marker)", "G5", "outbox/lua/open.lua",
@@ -85,7 +87,7 @@ MUTATIONS = [
     Mutation(
         "a search of the stream is of one history", "G5", "outbox/lua/scan.lua",
         "there[2] ~= ARGV[2] or recognize(KEYS[2], KEYS[3]) ~= ARGV[3]", "false",
-        f"{RECOVERY}::test_a_search_of_the_stream_counts_only_while_nothing_changes",
+        f"{HISTORIES}::test_a_search_of_the_stream_counts_only_while_nothing_changes",
     ),
     Mutation(
         "a recovery ends in the stream that it searched", "G4", "outbox/lua/stamp.lua",
@@ -111,18 +113,18 @@ MUTATIONS = [
     Mutation(
         "the lease advances by compare-and-set", "G4", "outbox/leases.py",
         '"token": lease.token, "owner": lease.owner}', "}",
-        f"{CRASHES}::test_an_owner_that_wakes_up_late_cannot_advance",
+        f"{LATE}::test_an_owner_that_wakes_up_late_cannot_advance",
     ),
     Mutation(
         "the lease moves on only from where it was left", "G5", "outbox/leases.py",
         'there = {"$and": [{"$eq": ["$batch", after.batch]}, {"$eq": ["$tag", {"$literal": after.tag}]}]}',
         "there = True",
-        f"{CRASHES}::test_a_lease_that_does_not_stand_where_it_was_left_stays_there",
+        f"{LATE}::test_a_lease_that_does_not_stand_where_it_was_left_stays_there",
     ),
     Mutation(
         "attempts guard a mark against a replay", "G1", "outbox/store.py",
         'State.PENDING.value, "attempts": attempt - 1}', "State.PENDING.value}",
-        f"{CRASHES}::test_a_replay_between_publish_and_mark_is_not_undone_by_the_mark",
+        f"{LATE}::test_a_replay_between_publish_and_mark_is_not_undone_by_the_mark",
     ),
     # -- recovery
     Mutation(
@@ -138,7 +140,7 @@ MUTATIONS = [
     Mutation(
         "an unmarked batch follows the very one in the lease", "G5", "relay/recovery.py",
         " and opened.previous == known.tag", "",
-        f"{RECOVERY}::test_a_batch_ahead_in_another_history_is_not_taken_for_an_unmarked_one",
+        f"{HISTORIES}::test_a_batch_ahead_in_another_history_is_not_taken_for_an_unmarked_one",
     ),
     Mutation(
         "lost messages taken back", "G5", "relay/recovery.py",

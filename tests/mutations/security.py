@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from tests.mutations.mutation import Mutation
 
-INTRUDERS = "tests/api/test_intruders.py::"
+INTRUDERS, GUESSES = "tests/api/test_intruders.py::", "tests/api/test_guesses.py::"
+SESSIONS, ON_RECORD = "tests/api/test_sessions.py::", "tests/api/test_on_record.py::"
 RIGHTS = "tests/faults/test_least_privilege.py::"
 
 MUTATIONS = [
@@ -37,62 +38,62 @@ MUTATIONS = [
     Mutation(
         "nobody is a trusted proxy by default", "access", "api/cli.py",
         "proxy_headers=False,", "proxy_headers=True,",
-        f"{INTRUDERS}test_whom_nobody_trusts_cannot_say_where_it_comes_from",
+        f"{GUESSES}test_whom_nobody_trusts_cannot_say_where_it_comes_from",
     ),
     Mutation(
         "unknown keys are counted for all processes", "access", "api/guesses.py",
         "if together > LIMIT:", "if False:",
-        f"{INTRUDERS}test_wrong_keys_are_counted_for_all_processes_together",
+        f"{GUESSES}test_wrong_keys_are_counted_for_all_processes_together",
     ),
     Mutation(
         "counts of addresses take bounded memory", "access", "api/guesses.py",
         "if name in self._counts or len(self._counts) < MAX_ADDRESSES:", "if True:",
-        f"{INTRUDERS}test_many_addresses_take_no_more_memory_than_few",
+        f"{GUESSES}test_many_addresses_take_no_more_memory_than_few",
     ),
     Mutation(
         "a logout ends the session at every process", "access", "outbox/logouts.py",
         'return {document["_id"] async for document in found}', "return set()",
-        f"{INTRUDERS}test_a_logout_ends_the_session_at_every_process",
+        f"{SESSIONS}test_a_logout_ends_the_session_at_every_process",
     ),
     Mutation(
         "an open stream ends with its session", "access", "api/dashboard/sampler.py",
         "if not goes_on():", "if False:",
-        f"{INTRUDERS}test_a_logout_ends_open_streams_at_every_process",
+        f"{SESSIONS}test_a_logout_ends_open_streams_at_every_process",
     ),
     Mutation(
         "a key with other scopes ends its sessions", "access", "outbox/keys.py",
         'f"fingerprint:{self.line}"', 'f"fingerprint:{self.digest}"',
-        f"{INTRUDERS}test_a_key_with_other_scopes_ends_its_sessions",
+        f"{SESSIONS}test_a_key_with_other_scopes_ends_its_sessions",
     ),
     Mutation(
         "an idempotency key belongs to its caller", "access", "outbox/idempotency.py",
         'return f"{owner}/{key}"', "return key",
-        f"{INTRUDERS}test_an_idempotency_key_belongs_to_its_caller",
+        f"{ON_RECORD}test_an_idempotency_key_belongs_to_its_caller",
     ),
     Mutation(
         "the name of a replay belongs to its caller", "access", "outbox/jobs.py",
         'return f"{owner}/{request}"', 'return f"anybody/{request}"',
-        f"{INTRUDERS}test_the_name_of_a_replay_belongs_to_its_caller_and_each_is_on_record",
+        f"{ON_RECORD}test_the_name_of_a_replay_belongs_to_its_caller_and_each_is_on_record",
     ),
     Mutation(
         "who asks for a replay again is on record", "audit", "outbox/jobs.py",
         "if who != job.who:", "if False:",
-        f"{INTRUDERS}test_who_asks_again_by_the_command_line_is_on_record",
+        f"{ON_RECORD}test_who_asks_again_by_the_command_line_is_on_record",
     ),
     Mutation(
         "a single replay and its record are one transaction", "audit", "outbox/replay.py",
         'details={"message": message}, session=session)', 'details={"message": message})',
-        f"{INTRUDERS}test_a_single_replay_that_does_not_happen_is_not_on_record",
+        f"{ON_RECORD}test_a_single_replay_that_does_not_happen_is_not_on_record",
     ),
     Mutation(
         "many ids are put on record as their number", "G7", "outbox/jobs.py",
         "selection.summary(), \"rate\"", "selection.as_document(), \"rate\"",
-        f"{INTRUDERS}test_ten_thousand_ids_are_shown_as_their_number",
+        f"{ON_RECORD}test_ten_thousand_ids_are_shown_as_their_number",
     ),
     Mutation(
         "many ids are not read for every look", "G7", "outbox/jobs.py",
         '{"selection.ids": {"$slice": SHOWN_IDS}}', "{}",
-        f"{INTRUDERS}test_ten_thousand_ids_are_shown_as_their_number",
+        f"{ON_RECORD}test_ten_thousand_ids_are_shown_as_their_number",
     ),
     Mutation(
         "a page says what was done by known words", "access", "api/dashboard/routes.py",

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import pytest
 from pymongo import AsyncMongoClient
+from redis.asyncio import Redis
 
 from outbox import Streams, schema
 from outbox.schema import Database, Document
 from outbox.streams import FILES
 from tests.outbox.shelf import Shelf
+from tests.outbox.ward import SOON, Ward
+from tests.relay.world import a_world
 
 
 @pytest.fixture
@@ -24,3 +29,9 @@ async def db(mongo: AsyncMongoClient[Document], database: str, streams: Streams)
 @pytest.fixture
 def shelf(db: Database) -> Shelf:
     return Shelf(db)
+
+
+@pytest.fixture
+async def ward(mongo: AsyncMongoClient[Document], database: str, redis: Redis) -> AsyncIterator[Ward]:
+    async with a_world(mongo, database, redis, [SOON]) as world:
+        yield Ward(world, await world.owner(seconds=60))

@@ -18,7 +18,7 @@ from outbox.embedded import Mongod, RedisServer
 from outbox.errors import SettingsError
 from outbox.settings import OutboxSettings, load
 from tests.faults.secured import GuardedMongod, behind_tls
-from tests.faults.topologies import SentinelServer
+from tests.faults.sentinels import SentinelServer
 
 EXPIRED = datetime(2020, 1, 1, tzinfo=UTC)
 

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from bson import ObjectId
-from pymongo import AsyncMongoClient
-from redis.asyncio import Redis
 
 from outbox import held, stats
 from outbox.entries import OURS
 from outbox.outcome import Found
-from outbox.schema import Document
 from outbox.trim import trim
-from tests.outbox.test_rescue import SOON, Ward
-from tests.relay.world import a_world
+from tests.outbox.ward import SOON, Ward
 from tests.waiting import eventually
-
-
-@pytest.fixture
-async def ward(mongo: AsyncMongoClient[Document], database: str, redis: Redis) -> AsyncIterator[Ward]:
-    async with a_world(mongo, database, redis, [SOON]) as world:
-        yield Ward(world, await world.owner(seconds=60))
 
 
 async def alive(ward: Ward, consumer: str = "worker-1") -> Found:

@@ -7,6 +7,7 @@ from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
 from outbox.schema import Document
+from tests.relay.ward import BARE, Ward
 from tests.relay.world import World, a_world
 
 
@@ -14,3 +15,9 @@ from tests.relay.world import World, a_world
 async def world(mongo: AsyncMongoClient[Document], database: str, redis: Redis) -> AsyncIterator[World]:
     async with a_world(mongo, database, redis) as made:
         yield made
+
+
+@pytest.fixture
+async def ward(mongo: AsyncMongoClient[Document], database: str, redis: Redis) -> AsyncIterator[Ward]:
+    async with a_world(mongo, database, redis, [BARE]) as world:
+        yield Ward(world)

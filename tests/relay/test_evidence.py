@@ -2,76 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from typing import Any, cast
 
 import pytest
-from pymongo import AsyncMongoClient
-from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from outbox import Stream
-from outbox.entries import MARK, OURS, Entries
+from outbox.entries import MARK
 from outbox.outcome import Found
 from outbox.rescue import Rescue
-from outbox.schema import OUTBOX, Document
-from outbox.trim import Trimmed, trim
+from outbox.schema import OUTBOX
+from outbox.trim import trim
 from relay.trimmer import Trimmer
-from tests.relay.world import PARTITION, STREAM, World, a_world
-
-NAME, GROUP = STREAM.name, STREAM.group
-BARE = Stream(NAME, GROUP, partitions=1)
-LONG_AGO = datetime.now(UTC) - timedelta(hours=1)
-
-
-class Ward:
-    """A relay that looks when it is asked to, and workers that know nothing of us."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.redis = world.redis
-
-    async def publish(self, count: int, first: int = 0) -> list[str]:
-        """The ids of the entries of so many messages, each published long ago."""
-        before = {id_ for id_, _ in await self.world.stream()}
-        await self.world.append(*(f"f{n:03}" for n in range(first, first + count)))
-        await self.drain()
-        return [id_ for id_, _ in await self.world.stream() if id_ not in before]
-
-    async def drain(self) -> None:
-        await (await self.world.owner(relay_batch_size=10)).drain_all()
-        await self.world.database[OUTBOX].update_many({"state": "published"}, {"$set": {"published_at": LONG_AGO}})
-
-    async def read(self, count: int, consumer: str = "w", *, noack: bool = False) -> list[str]:
-        found = await self.redis.xreadgroup(GROUP, consumer, {NAME: ">"}, count=count, noack=noack)
-        return [id_ for _, entries in cast(Any, found) for id_, _ in entries]
-
-    async def ack(self, *ids: str) -> None:
-        await self.redis.xack(NAME, GROUP, *ids)
-
-    async def acked_by_others(self) -> None:
-        """Something was acknowledged on the server, which tells nothing of this stream."""
-        await self.redis.xack("another", "group", "1-0")
-
-    async def look(self) -> Trimmed:
-        return await trim(self.world.database, self.redis, BARE)
-
-    async def rescue(self) -> Found:
-        return await Rescue(self.world.database, self.redis).vanished(BARE, PARTITION)
-
-    async def states(self) -> str:
-        """The first letters of the states, by key: p for published, c for completed, w for waiting to be published."""
-        letters = {"published": "p", "completed": "c", "pending": "w", "dead": "d"}
-        found = await self.world.database[OUTBOX].find().sort("key").to_list()
-        return "".join(letters[message["state"]] for message in found)
-
-
-@pytest.fixture
-async def ward(mongo: AsyncMongoClient[Document], database: str, redis: Redis) -> AsyncIterator[Ward]:
-    async with a_world(mongo, database, redis, [BARE]) as world:
-        yield Ward(world)
+from tests.relay.ward import BARE, GROUP, NAME, Ward
+from tests.relay.world import PARTITION
 
 
 async def test_a_stream_that_was_deleted_while_young_and_filled_by_others_is_another_one(ward: Ward) -> None:
@@ -123,106 +66,6 @@ async def test_what_vanished_after_it_was_given_is_not_done(ward: Ward) -> None:
     assert await ward.world.stream() == []
 
 
-@pytest.mark.parametrize("seen", [True, False])
-async def test_what_was_held_by_a_consumer_that_was_removed_comes_again(seen: bool, ward: Ward) -> None:
-    """Without a look meanwhile, too, as long as nobody else is there who can have acknowledged it."""
-    await ward.publish(4)
-    ids = await ward.read(3)
-    await ward.ack(ids[0])
-    if seen:
-        await ward.look()
-        assert await ward.states() == "cppp"
-        await ward.read(1, "another")
-        await ward.acked_by_others()
-    await ward.redis.xgroup_delconsumer(NAME, GROUP, "w")
-    await ward.look()
-    assert await ward.states() == ("cwwp" if seen else "wwwp")
-    message = await ward.world.database[OUTBOX].find_one({"key": "f001"})
-    assert message
-    assert ("'w' was removed" if seen else "no consumer is left") in message["last_error"]
-
-
-async def test_what_a_consumer_claimed_from_one_that_was_removed_is_done_when_it_is_acknowledged(ward: Ward) -> None:
-    await ward.publish(2)
-    ids = await ward.read(2)
-    await ward.look()
-    await ward.redis.xclaim(NAME, GROUP, "heir", 0, [*ids])
-    await ward.redis.xgroup_delconsumer(NAME, GROUP, "w")
-    await ward.look()
-    await ward.ack(*ids)
-    await ward.look()
-    assert await ward.states() == "cc"
-
-
-async def test_our_own_consumers_leave_nothing_in_doubt(ward: Ward) -> None:
-    """They complete a message before they acknowledge."""
-    await ward.publish(2)
-    ids = await ward.read(2, f"{OURS}1")
-    await ward.world.database[OUTBOX].update_many({}, {"$set": {"state": "completed"}})
-    await ward.ack(*ids)
-    assert await Entries(ward.redis, f"{OURS}1").leave(BARE)
-    await ward.look()
-    assert await ward.states() == "cc"
-
-
-async def test_a_group_that_was_set_back_is_given_again_what_comes_then(ward: Ward) -> None:
-    """While it still holds something later: nothing goes that it has not read."""
-    ids = await ward.publish(80)
-    await ward.ack(*(await ward.read(80))[:70])
-    await ward.redis.xgroup_setid(NAME, GROUP, ids[19])
-    await ward.look()
-    assert [id_ for id_, _ in await ward.world.stream()][:1] == [ids[20]]
-    await ward.ack(*await ward.read(80))
-    await ward.look()
-    assert await ward.states() == "c" * 80
-
-
-@pytest.mark.parametrize("quiet", [True, False])
-async def test_what_a_group_was_set_past_comes_again(quiet: bool, ward: Ward) -> None:
-    ids = await ward.publish(8)
-    held = await ward.read(2)
-    await ward.look()
-    await ward.redis.xgroup_setid(NAME, GROUP, ids[5])
-    await ward.look()
-    await ward.ack(*held)
-    await ward.look()
-    assert await ward.states() == "ccwwwwpp"
-    if not quiet:
-        await ward.redis.xgroup_setid(NAME, GROUP, "$")
-        await ward.ack(ids[0])
-        await ward.look()
-        assert await ward.states() == "ccwwwwww"
-
-
-@pytest.mark.parametrize("looks", [True, False])
-async def test_what_a_group_that_was_made_again_was_never_given_comes_again(looks: bool, ward: Ward) -> None:
-    await ward.publish(6)
-    await ward.ack((await ward.read(3))[0])
-    if looks:
-        await ward.look()
-    await ward.redis.xgroup_destroy(NAME, GROUP)
-    await ward.redis.xgroup_create(NAME, GROUP, id="$")
-    await ward.publish(1, first=6)
-    await ward.ack(*await ward.read(9))
-    await ward.look()
-    assert await ward.states() == ("c" if looks else "w") + "wwwwww"
-    await ward.drain()
-    await ward.ack(*await ward.read(9))
-    await ward.look()
-    assert await ward.states() == "ccccccc"
-
-
-async def test_a_group_that_a_relay_makes_again_starts_anew_and_without_doubt(ward: Ward) -> None:
-    await ward.publish(4)
-    await ward.read(2)
-    await ward.look()
-    await ward.redis.xgroup_destroy(NAME, GROUP)
-    await ward.drain()
-    await ward.ack(*await ward.read(9))
-    await ward.look()
-    assert await ward.states() == "cccc"
-
-
 async def test_what_is_read_without_acknowledgements_is_not_done(ward: Ward) -> None:
     await ward.publish(3)
     await ward.read(2, noack=True)
@@ -243,22 +86,6 @@ async def test_what_comes_to_nothing_again_and_again_is_dead(ward: Ward) -> None
     await ward.read(1, noack=True)
     await trim(ward.world.database, ward.redis, once)
     assert await ward.states() == "d"
-
-
-async def test_while_another_group_is_behind_nothing_is_done(ward: Ward) -> None:
-    """Or a loss would take from that group what it has not read."""
-    ids = await ward.publish(4)
-    await ward.redis.xgroup_create(NAME, "audit", id="0")
-    await ward.ack(*await ward.read(2))
-    await ward.look()
-    assert await ward.states() == "pppp"
-    await ward.redis.xreadgroup("audit", "a", {NAME: ">"}, count=3)
-    await ward.redis.xack(NAME, "audit", ids[0], ids[2])
-    await ward.look()
-    assert await ward.states() == "cppp"
-    await ward.redis.xack(NAME, "audit", ids[1])
-    await ward.look()
-    assert await ward.states() == "ccpp"
 
 
 async def test_a_message_that_is_acknowledged_before_it_is_marked_is_done(ward: Ward) -> None:
@@ -314,12 +141,6 @@ async def test_an_idle_look_writes_nothing(ward: Ward) -> None:
     before = (await ward.redis.info("persistence"))["rdb_changes_since_last_save"]
     await ward.look()
     assert (await ward.redis.info("persistence"))["rdb_changes_since_last_save"] == before
-
-
-async def test_the_mark_of_a_group_is_nobody(ward: Ward) -> None:
-    await ward.publish(1)
-    assert [c["name"] for c in await ward.redis.xinfo_consumers(NAME, GROUP)] == [MARK]
-    assert await Entries(ward.redis, "x").holders(BARE) == []
 
 
 async def test_what_the_version_before_published_without_entries_is_completed_and_trimmed(ward: Ward) -> None:

@@ -21,8 +21,7 @@ from outbox.migration import Migration
 from outbox.reparse import reparse
 from outbox.schema import OUTBOX, Document
 from outbox.streams import Stream, Subject
-from tests.relay.test_recovery import notice
-from tests.relay.world import STREAM, Owner, World, a_world
+from tests.relay.world import STREAM, Owner, World, a_world, notice
 
 OTHER = Stream("thumbnails", "thumbnailers", partitions=1, subject=Subject())
 

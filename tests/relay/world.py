@@ -167,3 +167,10 @@ async def a_world(
         yield world
     finally:
         await world.close()
+
+
+async def notice(owner: Owner) -> int:
+    """An idle owner's next look; returns how many messages it published again."""
+    owner.drainer._verified = 0
+    assert (await owner.drain()).outcome is Outcome.REFUSED
+    return await owner.drain_all()

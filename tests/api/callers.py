@@ -1,0 +1,15 @@
+"""Two callers of an API with keys, and its settings."""
+
+from __future__ import annotations
+
+from outbox import keys
+from outbox.keys import Scope
+
+ALICE, ALICES = keys.make("alice", [Scope.READ, Scope.OPERATE, Scope.UPLOAD])
+BOB, BOBS = keys.make("bob", [Scope.READ, Scope.OPERATE, Scope.UPLOAD])
+SHARED = {"api_keys": ALICES.line, "api_session_secret": "s" * 32}
+PROCESS = {"API_KEYS": ALICES.line, "API_SESSION_SECRET": "s" * 32}
+
+
+def bearer(secret: str, **more: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {secret}", **more}

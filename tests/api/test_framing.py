@@ -1,0 +1,130 @@
+"""There is one way to read where a request ends: what can be read in two is refused."""
+
+from __future__ import annotations
+
+import pytest
+from pymongo import AsyncMongoClient
+
+from outbox.schema import Database, Document
+from outbox.settings import OutboxSettings
+from tests.api.connecting import FORM, Server, upload
+from tests.waiting import eventually
+
+SHAPES = {
+    "two ways to say the length": "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "the same the other way round": "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+    "two lengths": "Content-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+    "one length twice": "Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+    "a list of lengths": "Content-Length: 5, 5\r\n\r\nhello",
+    "a length with a sign": "Content-Length: +5\r\n\r\nhello",
+    "a negative length": "Content-Length: -5\r\n\r\nhello",
+    "a length in hex": "Content-Length: 0x5\r\n\r\nhello",
+    "a length without end": f"Content-Length: {'9' * 40}\r\n\r\nhello",
+    "an empty length": "Content-Length:\r\n\r\nhello",
+    "an unknown coding": "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "a hidden coding": "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "two codings": "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+    "a chunk size that is none": "Transfer-Encoding: chunked\r\n\r\nzz\r\nhello\r\n0\r\n\r\n",
+    "a chunk size with a sign": "Transfer-Encoding: chunked\r\n\r\n+5\r\nhello\r\n0\r\n\r\n",
+    "a chunk size with a prefix": "Transfer-Encoding: chunked\r\n\r\n0x5\r\nhello\r\n0\r\n\r\n",
+    "a chunk size with a space": "Transfer-Encoding: chunked\r\n\r\n5 \r\nhello\r\n0\r\n\r\n",
+    "a chunk size beyond all numbers": "Transfer-Encoding: chunked\r\n\r\n" + "f" * 30 + "\r\nhello\r\n0\r\n\r\n",
+    "a chunk longer than it says": "Transfer-Encoding: chunked\r\n\r\n3\r\nhello\r\n0\r\n\r\n",
+    "a chunk ended by a bare LF": "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\n0\r\n\r\n",
+    "a chunk size ended by a bare LF": "Transfer-Encoding: chunked\r\n\r\n5\nhello\r\n0\r\n\r\n",
+    "a bare CR in an extension": "Transfer-Encoding: chunked\r\n\r\n5;a\rb\r\nhello\r\n0\r\n\r\n",
+    "a bare LF in an extension": "Transfer-Encoding: chunked\r\n\r\n5;a\nb\r\nhello\r\n0\r\n\r\n",
+    "trailers ended by a bare LF": "Transfer-Encoding: chunked\r\n\r\n0\r\n\n",
+    "a bare LF in trailers": "Transfer-Encoding: chunked\r\n\r\n0\r\nA: b\nC: d\r\n\r\n",
+    "a folded trailer": "Transfer-Encoding: chunked\r\n\r\n0\r\nA: b\r\n c\r\n\r\n",
+    "a bare LF after a header": "A: b\nContent-Length: 5\r\n\r\nhello",
+    "a bare LF at the end": "A: b\r\n\nGET / HTTP/1.1\r\n\r\n",
+    "a bare CR in a header": "A: b\rC: d\r\n\r\n",
+    "a folded header": "A: b\r\n c\r\n\r\n",
+    "a folded length": "Content-Length:\r\n 5\r\n\r\nhello",
+    "a space before the colon": "Content-Length : 5\r\n\r\nhello",
+    "a tab before the colon": "Transfer-Encoding\t: chunked\r\n\r\n0\r\n\r\n",
+    "a line without a colon": "Content-Length\r\n\r\n",
+    "a line without a name": ": 5\r\n\r\n",
+    "a NUL in a header": "A: b\0c\r\n\r\n",
+    "another host": "Host: other\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("rest", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("path", ["/files", "/health/live"])
+def test_what_can_be_read_in_two_ways_is_refused_and_ends_the_connection(rest: str, path: str, shared: Server) -> None:
+    with shared.connect() as raw:
+        raw.send(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=bb\r\n".encode())
+        raw.send(rest.encode())
+        answer = raw.answer()
+        assert answer.status in (400, 501)
+        assert answer.headers["connection"] == "close"
+        assert answer.json["status"] == answer.status
+        assert raw.closed
+
+
+LINES = {
+    "bare LF": b"GET /health/live HTTP/1.1\nHost: x\n\n",
+    "no version": b"GET /health/live\r\n\r\n",
+    "a space in the path": b"GET /health /live HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a tab": b"GET\t/health/live HTTP/1.1\r\nHost: x\r\n\r\n",
+    "no path": b"GET health/live HTTP/1.1\r\nHost: x\r\n\r\n",
+    "a tunnel": b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n",
+    "no host": b"GET /health/live HTTP/1.1\r\n\r\n",
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64),
+    "lengths in HTTP/1.0": b"POST /health/live HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "bytes beyond ASCII": "GET /ä HTTP/1.1\r\nHost: x\r\n\r\n".encode(),
+}
+
+
+@pytest.mark.parametrize("line", LINES.values(), ids=LINES)
+def test_a_request_line_that_is_none_is_refused(line: bytes, shared: Server) -> None:
+    with shared.connect() as raw:
+        assert raw.send(line).answer().status == 400
+        assert raw.closed
+
+
+@pytest.mark.parametrize("version", ["PRI * HTTP/2.0", "GET / HTTP/9.9", "GET / HTTP/0.9"])
+def test_another_version_of_http_is_named(version: str, shared: Server) -> None:
+    with shared.connect() as raw:
+        assert raw.send(f"{version}\r\nHost: x\r\n\r\n".encode()).answer().status == 505
+        assert raw.closed
+
+
+def test_an_absolute_target_is_read_as_its_path(shared: Server) -> None:
+    with shared.connect() as raw:
+        raw.send(b"GET http://127.0.0.1/health/live?a=b HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert raw.answer().json == {"status": "live"}
+        # its host counts: this API is open, and answers to its own names only
+        raw.send(b"GET http://elsewhere.example/health/live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert raw.answer().status == 400
+
+
+def test_trailers_extensions_and_an_expectation_are_read(shared: Server) -> None:
+    with shared.connect() as raw:
+        raw.send(upload("Transfer-Encoding: chunked", "Trailer: X-Sum", "Expect: 100-continue", length=False))
+        assert raw.answer().status == 100
+        raw.send(b"%x;name=value\r\n%b\r\n0\r\nX-Sum: 1\r\n\r\n" % (len(FORM), FORM))
+        assert raw.answer().status == 201
+
+
+async def test_a_body_that_breaks_leaves_nothing(
+    shared: Server, settings: OutboxSettings, mongo: AsyncMongoClient[Document]
+) -> None:
+    db = mongo[settings.mongodb_database]
+    for name in ("files", "fs.files", "fs.chunks", "outbox"):
+        await db[name].delete_many({})
+    with shared.connect() as raw:
+        raw.send(upload("Transfer-Encoding: chunked", length=False))
+        raw.send(b"%x\r\n%b\r\n" % (len(FORM) - 10, FORM[:-10]))
+        await eventually(lambda: db.files.find_one({}))
+        raw.send(b"no size\r\n")
+        assert raw.answer().status == 400
+        assert raw.closed
+    await eventually(lambda: _nothing(db))
+    assert "Traceback" not in shared.log()
+
+
+async def _nothing(db: Database) -> bool:
+    return not any([await db[name].count_documents({}) for name in ("files", "fs.files", "fs.chunks", "outbox")])
