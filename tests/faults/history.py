@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+Survivors = tuple[tuple[str, int], ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Appended:
@@ -85,3 +87,8 @@ class History:
 
     def settled(self) -> set[str]:
         return {event.key for event in self.events if isinstance(event, Settled)}
+
+
+def published_in(entries: list[tuple[str, dict[str, str]]]) -> Survivors:
+    """As the history names entries: message and attempt. Somebody else's are left out."""
+    return tuple((fields["message_id"], int(fields["attempt"])) for _, fields in entries if "message_id" in fields)

@@ -21,7 +21,7 @@ from outbox.settings import OutboxSettings, load
 from outbox.streams import FILES, Streams
 from relay.daemon import Relay
 from tests.faults import relays
-from tests.faults.history import Appended, History, Lost, Replayed, Settled
+from tests.faults.history import Appended, History, Lost, Replayed, Settled, Survivors, published_in
 from tests.faults.judge import judge
 from tests.faults.proxy import Proxy
 from tests.faults.relays import RelayProcess
@@ -32,7 +32,6 @@ LENIENT: CodecOptions[Document] = CodecOptions(
     dict, unicode_decode_error_handler="replace", datetime_conversion=DatetimeConversion.DATETIME_AUTO
 )
 CHECKPOINTS = [FILES.checkpoint_key(number) for number in range(FILES.partitions)]
-Survivors = tuple[tuple[str, int], ...]
 
 
 class Scenario:
@@ -290,11 +289,6 @@ class Scenario:
 def _one_key_for_each_partition() -> list[str]:
     keys = {FILES.partition_of(key): key for key in (f"last-{n}" for n in range(100))}
     return [keys[number] for number in range(FILES.partitions)]
-
-
-def published_in(entries: list[tuple[str, dict[str, str]]]) -> Survivors:
-    """As the history names entries: message and attempt. Somebody else's are left out."""
-    return tuple((fields["message_id"], int(fields["attempt"])) for _, fields in entries if "message_id" in fields)
 
 
 def _file_id(key: str) -> Any:

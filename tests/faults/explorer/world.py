@@ -20,10 +20,10 @@ from outbox.embedded import RedisServer
 from outbox.schema import Document
 from outbox.settings import OutboxSettings, load
 from tests.faults.explorer.servers import Members, accepts_writes
-from tests.faults.history import Appended, Lost, RolledBack
+from tests.faults.history import Appended, Lost, RolledBack, published_in
 from tests.faults.proxy import Proxy
 from tests.faults.relays import RelayProcess
-from tests.faults.scenario import STREAM, Scenario, published_in
+from tests.faults.scenario import STREAM, Scenario
 from tests.waiting import eventually, pass_by
 
 RELAYS = 2
