@@ -96,6 +96,8 @@ class Account:
     """How many entries of it there should be."""
     attempts: int = 1
     """The highest attempt that anything but waste can have reached."""
+    asked: int = 1
+    """The attempt that the last replay asked for: it comes, whichever earlier one Redis remembers after all."""
     survived: tuple[int, ...] = ()
     settled_when_lost: bool = False
 
@@ -121,6 +123,7 @@ def _accounts(history: History) -> dict[str, Account]:
                 account.least += 1
                 account.most += 1
                 account.attempts += 1
+                account.asked += 1
                 account.settled_when_lost = False
             case Retried():
                 accounts[event.message] = Account()
@@ -141,7 +144,7 @@ def _lose(account: Account, survived: tuple[int, ...], published: bool | None, *
     account.attempts += 1
     account.survived = survived
     account.settled_when_lost = settled and not survived and published is not False
-    if len(survived) >= account.most:
+    if len(survived) >= account.most and max(survived, default=account.asked) >= account.asked:
         account.least = account.most = len(survived)
         return
     # However often it had been published: what is lost and wanted comes once more, whether it had been marked or not.

@@ -93,6 +93,18 @@ def a_replay_that_was_lost(case: Case) -> None:
     case.store("m1", attempts=3)
 
 
+def an_older_attempt_that_redis_remembers_before_a_replay_is_published(case: Case) -> None:
+    """All is lost while the replay waits; then a copy comes back that has the first attempts."""
+    there = list(case.stream)
+    case.history.add(Replayed("m1"))
+    case.lose()
+    case.stream = there
+    first = (("m1", 1), ("m2", 1), ("m3", 1))
+    case.history.add(Lost(first, ()))
+    case.publish("m1", 2)
+    case.store("m1", attempts=2)
+
+
 def replayed_after_it_was_settled_and_lost(case: Case) -> None:
     settled_then_lost(case)
     case.history.add(Replayed("m2"))
@@ -106,7 +118,7 @@ def replayed_after_it_was_settled_and_lost(case: Case) -> None:
         nothing, entries_of_others, an_unknown_commit_that_happened, an_unknown_commit_that_did_not_happen, a_replay,
         poison_that_is_dead, dead_then_retried, a_tail_that_was_lost_and_came_again, lost_before_it_was_marked,
         settled_then_lost, settled_while_it_waited_and_then_all_was_lost, a_replay_that_was_lost,
-        replayed_after_it_was_settled_and_lost,
+        an_older_attempt_that_redis_remembers_before_a_replay_is_published, replayed_after_it_was_settled_and_lost,
     ],
     ids=lambda arrange: arrange.__name__,
 )  # fmt: skip
