@@ -2,9 +2,11 @@
 
    CLOCK_FILE names a file of eight bytes: the shift in seconds, a native signed integer. Who writes it makes the clock
    step. Monotonic time stays as it is. Waits until a moment of the wall clock are translated back, so that they take as
-   long as they were meant to. */
+   long as they were meant to. Where the clock steps after that moment was reckoned, a kernel would look again; so a wait
+   for a condition ends early, as it always may, and its caller looks again by the clock as it is then. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -67,21 +69,39 @@ static void *next(const char *name) {
   return dlsym(RTLD_NEXT, name);
 }
 
+/* Whether `real` was too far away to wait for at once; then it is near. */
+static int brought_near(struct timespec *real) {
+  struct timespec near;
+  syscall(SYS_clock_gettime, CLOCK_REALTIME, &near);
+  near.tv_nsec += 50 * 1000 * 1000;
+  if (near.tv_nsec >= 1000000000) {
+    near.tv_sec++;
+    near.tv_nsec -= 1000000000;
+  }
+  if (real->tv_sec < near.tv_sec || (real->tv_sec == near.tv_sec && real->tv_nsec <= near.tv_nsec)) return 0;
+  *real = near;
+  return 1;
+}
+
 static int counts_wall_clock(pthread_cond_t *condition) { return !(condition->__data.__wrefs & 2); }
 
 int pthread_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *mutex, const struct timespec *until) {
   static int (*original)(pthread_cond_t *, pthread_mutex_t *, const struct timespec *);
   if (!original) original = next("pthread_cond_timedwait");
-  struct timespec real = counts_wall_clock(condition) ? unshifted(until) : *until;
-  return original(condition, mutex, &real);
+  if (!counts_wall_clock(condition)) return original(condition, mutex, until);
+  struct timespec real = unshifted(until);
+  int early = brought_near(&real), result = original(condition, mutex, &real);
+  return early && result == ETIMEDOUT ? 0 : result;
 }
 
 int pthread_cond_clockwait(pthread_cond_t *condition, pthread_mutex_t *mutex, clockid_t clock,
                            const struct timespec *until) {
   static int (*original)(pthread_cond_t *, pthread_mutex_t *, clockid_t, const struct timespec *);
   if (!original) original = next("pthread_cond_clockwait");
-  struct timespec real = clock == CLOCK_REALTIME ? unshifted(until) : *until;
-  return original(condition, mutex, clock, &real);
+  if (clock != CLOCK_REALTIME) return original(condition, mutex, clock, until);
+  struct timespec real = unshifted(until);
+  int early = brought_near(&real), result = original(condition, mutex, clock, &real);
+  return early && result == ETIMEDOUT ? 0 : result;
 }
 
 int sem_timedwait(sem_t *restrict semaphore, const struct timespec *restrict until) {
