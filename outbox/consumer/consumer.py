@@ -174,8 +174,9 @@ class Consumer:
                 await asyncio.wait(self._tasks, timeout=self._stop_seconds)
             for hand in self._hands.values():
                 hand.abandon()
-            if self._tasks and (await asyncio.wait(self._tasks, timeout=5))[1]:
-                self._late.set()  # a server is away: what is in hand is found by its silence
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=5)
+            self._late.set()  # what is in flight still, because a server is away, is found by its silence
             for beat in beating:
                 beat.cancel()
         leaving = [asyncio.ensure_future(self._entries.leave(stream)) for stream in self._streams]
@@ -216,8 +217,7 @@ class Consumer:
     async def _look_alone(self, group: asyncio.TaskGroup, lane: Lane, block_seconds: float) -> int:
         """Look for entries of one lane, for as long as its server is away; returns how many were taken."""
         try:
-            look = partial(self._look, group, lane, lane.streams, block_seconds)
-            return await self._patience.wait(look, self._stop)
+            return await self._patience.wait(partial(self._look, group, lane, lane.streams, block_seconds), self._stop)
         except OutOfTime:
             return 0
         finally:
@@ -270,7 +270,7 @@ class Consumer:
 
     async def _beat(self, lane: Lane) -> None:
         """Give signs of life for what is in hand, and let go of what has been taken over."""
-        while True:
+        while not self._late.is_set():  # a driver may swallow the cancellation that should end it
             await asyncio.sleep(self._silent_seconds / 3 * random.uniform(0.8, 1.0))
             self._pulse.beat()
             by_stream: defaultdict[Stream, list[str]] = defaultdict(list)

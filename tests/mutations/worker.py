@@ -102,6 +102,11 @@ MUTATIONS = [
         "tests/worker/test_pulse.py::test_the_second_process_ends_with_the_worker_and_is_replaced_when_it_dies",
     ),
     Mutation(
+        "a cancellation that a driver swallows ends a consumer all the same", "G1", "outbox/consumer/consumer.py",
+        "while not self._late.is_set():  # a driver", "while True:  # a driver",
+        "tests/worker/test_holding.py::test_a_driver_that_swallows_a_cancellation_does_not_keep_a_consumer_from_stopping",
+    ),
+    Mutation(
         "a process that never comes back is ended", "G1", "outbox/consumer/pulse_program.py",
         'os.kill(self._setup["parent"], signal.SIGKILL)', "pass",
         "tests/worker/test_pulse.py::test_a_handler_that_never_gives_its_process_back_ends_it",

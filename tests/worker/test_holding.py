@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 
-from outbox.entries import OURS
-from tests.waiting import eventually, stays
+import pytest
+
+from outbox.entries import OURS, Entries
+from tests.waiting import eventually, pass_by, stays
 from tests.worker.parser import Parser
 from tests.worker.workshop import Workshop
 
@@ -47,6 +49,29 @@ async def test_a_long_handler_keeps_its_entry(workshop: Workshop, parser: Parser
         parser.gate.set()
         await eventually(lambda: workshop.in_state("completed", id_))
     assert len(parser.messages + other.messages) == 1
+
+
+async def test_a_driver_that_swallows_a_cancellation_does_not_keep_a_consumer_from_stopping(
+    workshop: Workshop, parser: Parser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancelled = asyncio.Event()
+
+    async def swallow(*_: object) -> set[str]:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+        return set()
+
+    monkeypatch.setattr(Entries, "beat", swallow)
+    await workshop.publish("a")
+    parser.gate = asyncio.Event()
+    async with workshop.working(parser, silent_seconds=0.3):
+        await eventually(lambda: parser.messages)
+        await pass_by(0.3)  # a sign of life is under way by now
+        parser.gate.set()
+        await eventually(workshop.all_acknowledged)
+    assert cancelled.is_set()
 
 
 async def test_a_consumer_that_is_silent_loses_its_entries_to_another(workshop: Workshop, parser: Parser) -> None:
