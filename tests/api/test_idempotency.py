@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -104,7 +105,9 @@ async def test_a_key_lives_for_a_day_by_the_servers_clock(
 ) -> None:
     """That of the API is a day late: by it, the key would be over at once."""
     (tmp_path / "sitecustomize.py").write_text(LATE)
-    with Api(tmp_path, outbox_settings, PYTHONPATH=str(tmp_path)) as api:
+    with Api(
+        tmp_path, outbox_settings, PYTHONPATH=os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    ) as api:
         async with httpx.AsyncClient(base_url=api.url, timeout=60) as client:
             answer = await client.post("/files", files={"file": ("a.txt", b"a")}, data=FOLDER, headers=KEY)
             assert answer.status_code == 201

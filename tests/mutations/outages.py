@@ -47,14 +47,6 @@ MUTATIONS = [
         "tests/faults/test_cluster.py::test_the_nodes_of_the_address_are_asked_again_when_all_others_are_gone",
     ),
     Mutation(
-        "each server's entries get their signs of life by themselves",
-        "G6",
-        "outbox/consumer/consumer.py",
-        "                if stream in lane.streams:\n",
-        "                if lane is self._lanes[self._streams[0]]:\n",
-        "tests/worker/test_cluster.py::test_one_primary_is_away_and_the_streams_of_the_others_are_worked_on",
-    ),
-    Mutation(
         "rescue goes on past a stream that fails",
         "G1",
         "relay/rescuer.py",

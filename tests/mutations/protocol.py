@@ -130,7 +130,7 @@ MUTATIONS = [
     Mutation(
         "reconcile", "G4", "relay/recovery.py",
         "        known = held.progress\n", "        return Reconciled(opened.at, Verdict.SAME)\n",
-        f"{CRASHES}::test_every_message_is_there_once_and_in_order_after_a_crash",
+        f"{RECOVERY}::test_everything_is_lost",
     ),
     Mutation(
         "what is published and unmarked is marked first", "G4", "relay/recovery.py",

@@ -16,6 +16,7 @@ from pymongo import AsyncMongoClient
 from outbox import Draft, Outbox, schema
 from outbox.connections import connect_redis
 from outbox.consumer import Consumer, Message
+from outbox.embedded import RedisServer
 from outbox.outcome import Found
 from outbox.rescue import Rescue
 from outbox.schema import Document
@@ -123,6 +124,7 @@ async def test_one_primary_is_away_and_the_streams_of_the_others_are_worked_on(
             async with at_work(consumer()), at_work(consumer()):
                 await append("beta", "long")
                 await eventually(held.is_set, 30)
+                holder = who_holds_the_oldest(cluster.owner("beta"))
                 await append("alpha", *"1234567890")
                 await eventually(lambda: sum(started.values()) > 5, 30)
                 node = cluster.owner("alpha")
@@ -134,11 +136,19 @@ async def test_one_primary_is_away_and_the_streams_of_the_others_are_worked_on(
                         await eventually(partial(all_but, db, name, 1 if name == "beta" else 0), 15)
                 # Longer than silence: the long one kept its entry, and nobody else began with it.
                 await stays(lambda: completed(40, "beta", "delta"), 3)
+                assert who_holds_the_oldest(cluster.owner("beta")) == holder
                 node.start()
                 release.set()
                 await eventually(lambda: completed(41 + 15, *NAMES), 30)
     [long] = [m["_id"] async for m in db.outbox.find({"fields.n": "long"})]
     assert started[long] == 1
+
+
+def who_holds_the_oldest(node: RedisServer) -> str:
+    """Whoever takes an entry over may have to wait before it begins: so who holds it is looked at."""
+    with node.client() as client:
+        [entry] = cast(Any, client.xpending_range("beta", "workers", "-", "+", 1))
+    return str(entry["consumer"])
 
 
 async def all_but(db: Any, name: str, count: int) -> bool:
