@@ -56,8 +56,10 @@ _REDIS_ACCESS = (redis_errors.AuthenticationError, redis_errors.NoPermissionErro
 _MONGO_ACCESS = frozenset({13, 18, 8000})
 """Unauthorized, AuthenticationFailed, AtlasError."""
 
-_MONGO_HISTORY_LOST = 286
-"""ChangeStreamHistoryLost: a change stream fell behind the oplog. It is opened again at the present."""
+_MONGO_PASSES = frozenset({43, 134, 175, 237, 239, 246, 286})
+"""CursorNotFound, QueryPlanKilled, CursorKilled: a failover took the rest of an answer. SnapshotTooOld,
+SnapshotUnavailable, ReadConcernMajorityNotAvailableYet: a new primary cannot answer yet. ChangeStreamHistoryLost: it
+fell behind the oplog, and is opened again at the present. What is asked once more is answered."""
 
 
 def classify(error: BaseException) -> Trouble | None:
@@ -96,6 +98,6 @@ def _passes(error: mongo_errors.PyMongoError) -> bool:
         "RetryableWriteError",
         "ResumableChangeStreamError",
     )
-    if isinstance(error, mongo_errors.OperationFailure) and error.code == _MONGO_HISTORY_LOST:
+    if isinstance(error, mongo_errors.OperationFailure) and error.code in _MONGO_PASSES:
         return True
     return any(error.has_error_label(label) for label in labels) or isinstance(error, mongo_errors.WriteConcernError)

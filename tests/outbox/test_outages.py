@@ -203,6 +203,8 @@ async def test_a_mongod_that_is_away_is_an_outage() -> None:
             mongo_errors.OperationFailure("write conflict", 112, {"errorLabels": ["TransientTransactionError"]}),
             Trouble.OUTAGE,
         ),
+        (mongo_errors.CursorNotFound("cursor id 7 not found", 43), Trouble.OUTAGE),
+        (mongo_errors.OperationFailure("Unable to read from a snapshot", 246), Trouble.OUTAGE),
         (mongo_errors.OperationFailure("not authorized on outbox", 13), Trouble.MISCONFIGURED),
         (mongo_errors.OperationFailure("Authentication failed.", 18), Trouble.MISCONFIGURED),
         (mongo_errors.OperationFailure("no such command", 59), Trouble.MISCONFIGURED),
