@@ -115,7 +115,8 @@ async def test_an_outcome_that_cannot_be_looked_up_is_not_guessed(serve: Serve, 
         answer = await api.post("/files", content=losing_the_server(), headers=headers)
     assert answer.status_code == 503
     assert answer.headers["retry-after"]
-    assert answer.json()["title"] == "Outcome unknown"
+    # The second, where the time is up before the commit was sent. Neither says that it happened, or that it did not.
+    assert answer.json()["title"] in ("Outcome unknown", "Server unreachable")
 
     # Whatever it was: the same upload under the same key makes it happen once.
     assert (await api.post("/files", content=FORM, headers=headers)).status_code == 201
