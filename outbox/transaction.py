@@ -53,17 +53,13 @@ async def run(
                     read_preference=ReadPreference.PRIMARY,
                 )
         except PyMongoError as error:
-            # Without one whole run of `body`, no commit can have been sent.
-            if not returned or not _outcome_unknown(error):
+            # Without one whole run of `body`, no commit can have been sent. After one, whatever the driver reports may
+            # stand behind a commit that was carried out.
+            if not returned:
                 raise
             if not await _ask(session, happened, seconds, error):
                 raise
     return returned[0]
-
-
-def _outcome_unknown(error: PyMongoError) -> bool:
-    """Whether the commit may have happened although the driver reports an error."""
-    return error.has_error_label("UnknownTransactionCommitResult") or error.timeout
 
 
 async def _ask(
@@ -77,5 +73,6 @@ async def _ask(
             return await happened()
     except (PyMongoError, TimeoutError) as error:
         raise CommitUnknown(
-            f"the reply to a commit was lost ({cause}) and its outcome cannot be read: {error}"
+            "the reply to a commit was lost, and MongoDB does not say whether it was carried out "
+            f"({type(error).__name__}): look at what it should have written before you do it again"
         ) from cause
