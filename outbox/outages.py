@@ -56,10 +56,11 @@ _REDIS_ACCESS = (redis_errors.AuthenticationError, redis_errors.NoPermissionErro
 _MONGO_ACCESS = frozenset({13, 18, 8000})
 """Unauthorized, AuthenticationFailed, AtlasError."""
 
-_MONGO_PASSES = frozenset({43, 134, 175, 237, 239, 246, 286})
+_MONGO_PASSES = frozenset({43, 134, 175, 237, 239, 246, 286, 388})
 """CursorNotFound, QueryPlanKilled, CursorKilled: a failover took the rest of an answer. SnapshotTooOld,
 SnapshotUnavailable, ReadConcernMajorityNotAvailableYet: a new primary cannot answer yet. ChangeStreamHistoryLost: it
-fell behind the oplog, and is opened again at the present. What is asked once more is answered."""
+fell behind the oplog, and is opened again at the present. TransactionTooLargeForCache: also of a single write, when few
+others are under way and the cache is full. What is asked once more is answered."""
 
 
 def classify(error: BaseException) -> Trouble | None:

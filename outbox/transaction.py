@@ -53,13 +53,17 @@ async def run(
                     read_preference=ReadPreference.PRIMARY,
                 )
         except PyMongoError as error:
-            # Without one whole run of `body`, no commit can have been sent. After one, whatever the driver reports may
-            # stand behind a commit that was carried out.
-            if not returned:
+            # Without one whole run of `body`, no commit can have been sent.
+            if not returned or not _outcome_unknown(error):
                 raise
             if not await _ask(session, happened, seconds, error):
                 raise
     return returned[0]
+
+
+def _outcome_unknown(error: PyMongoError) -> bool:
+    """Whether the commit may have happened although the driver reports an error."""
+    return error.has_error_label("UnknownTransactionCommitResult") or error.timeout
 
 
 async def _ask(

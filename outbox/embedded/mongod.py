@@ -24,7 +24,8 @@ class Mongod(Server):
     """A mongod. With `initiate` it makes itself the only member of its replica set and is started once it
     is primary.
 
-    `cache_gigabytes` bounds WiredTiger's cache (its own default is half of the machine's memory). The data
+    `cache_gigabytes` bounds WiredTiger's cache (its own default is half of the machine's memory). At 0.25, mongod
+    now and then refuses documents near the limit of 16 MB: a few at once are a tenth of the cache. The data
     can be started under another port or host later: the set's configuration follows.
     """
 
@@ -37,7 +38,7 @@ class Mongod(Server):
         binary: str | Path | None = None,
         replica_set: str = "rs0",
         initiate: bool = True,
-        cache_gigabytes: float = 0.25,
+        cache_gigabytes: float = 0.5,
         extra_args: Iterable[str] = (),
         name: str = "mongod",
     ) -> None:

@@ -32,7 +32,7 @@ class ReplicaSet:
         size: int = 3,
         name: str = "rs0",
         binary: str | Path | None = None,
-        cache_gigabytes: float = 0.25,
+        cache_gigabytes: float = 0.5,
         election_milliseconds: int = 1000,
         extra_args: Iterable[str] = (),
     ) -> None:

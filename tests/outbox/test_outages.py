@@ -205,6 +205,7 @@ async def test_a_mongod_that_is_away_is_an_outage() -> None:
         ),
         (mongo_errors.CursorNotFound("cursor id 7 not found", 43), Trouble.OUTAGE),
         (mongo_errors.OperationFailure("Unable to read from a snapshot", 246), Trouble.OUTAGE),
+        (mongo_errors.WriteError("transaction is too large for the cache", 388), Trouble.OUTAGE),
         (mongo_errors.OperationFailure("not authorized on outbox", 13), Trouble.MISCONFIGURED),
         (mongo_errors.OperationFailure("Authentication failed.", 18), Trouble.MISCONFIGURED),
         (mongo_errors.OperationFailure("no such command", 59), Trouble.MISCONFIGURED),
