@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 
 from outbox.entries import MARK
 from outbox.printable import printable
+from outbox.stats import Depth, depth
 from outbox.streams import Streams
 from outbox.topology import AnyRedis
 
@@ -54,6 +55,19 @@ async def collect(redis: AnyRedis, streams: Streams) -> Mapping[str, Readers]:
     """What reads each declared stream. Never raises because of Redis: of what does not answer, nothing is known."""
     found = await asyncio.gather(*(_readers(redis, name, streams[name].group) for name in streams))
     return dict(zip(streams, found, strict=True))
+
+
+async def undelivered(redis: AnyRedis, streams: Streams) -> Mapping[str, int]:
+    """How many entries of each stream no worker of its group has been given yet. Never raises because of Redis:
+    streams of which it is not known are left out.
+    """
+    try:
+        async with asyncio.timeout(SECONDS):
+            found = await asyncio.gather(*(depth(redis, stream) for stream in streams.values()), return_exceptions=True)
+    except TimeoutError:
+        return {}
+    depths = {name: one for name, one in zip(streams, found, strict=True) if isinstance(one, Depth)}
+    return {name: one.undelivered for name, one in depths.items() if one.undelivered is not None}
 
 
 async def _readers(redis: AnyRedis, stream: str, declared: str) -> Readers:

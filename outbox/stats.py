@@ -184,19 +184,19 @@ async def _or_cause(asked: Awaitable[Queue], streams: Iterable[str]) -> Queue:
 
 
 async def _queue(redis: AnyRedis, streams: Streams) -> Queue:
-    found = await asyncio.gather(*(_depth(redis, stream) for stream in streams.values()), return_exceptions=True)
+    found = await asyncio.gather(*(depth(redis, stream) for stream in streams.values()), return_exceptions=True)
     depths: dict[str, Depth] = {}
     failed: list[Cause] = []
-    for stream, depth in zip(streams, found, strict=True):
-        match depth:
+    for stream, one in zip(streams, found, strict=True):
+        match one:
             case Depth():
-                depths[stream] = depth
+                depths[stream] = one
             case RedisError() | OSError():  # a key of another type, no permission, or a shard that is away
                 depths[stream] = Depth()
-                cause = causes.explain(depth)
+                cause = causes.explain(one)
                 failed.append(replace(cause, detail=f"{stream}: {cause.detail}" if cause.detail else stream))
             case BaseException():
-                raise depth
+                raise one
     policy = await eviction.policy(redis)
     warnings = (*eviction.warnings(policy), *await _abandoned_groups(redis, streams))
     return Queue(depths, True, _worst(failed), policy, warnings, await _held(redis, streams))
@@ -234,7 +234,7 @@ async def _unaccounted(database: Database, redis: AnyRedis, streams: Streams) ->
     return found
 
 
-async def _depth(redis: AnyRedis, stream: Stream) -> Depth:
+async def depth(redis: AnyRedis, stream: Stream) -> Depth:
     length = await redis.xlen(stream.name)
     try:
         groups: list[dict[str, Any]] = await redis.xinfo_groups(stream.name)

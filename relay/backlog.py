@@ -1,12 +1,15 @@
-"""Backlog: how much waits in MongoDB, for metrics and their alerts."""
+"""Backlog: how much waits in MongoDB and in Redis, for metrics, their alerts, and autoscaling."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from outbox import stats
+from outbox import groups, stats
 from outbox.schema import Database
 from outbox.stats import Waiting
+from outbox.streams import Streams
+from outbox.topology import AnyRedis
 from relay.service import Next
 
 LOOK_SECONDS = 15.0
@@ -15,9 +18,13 @@ LOOK_SECONDS = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What waits now, in all partitions: every relay measures the same."""
+    """What waits now, in all partitions: every relay measures the same.
+
+    `undelivered`: entries that no worker has been given yet, by stream, as far as it is known.
+    """
 
     waiting: Waiting
+    undelivered: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def next(self) -> Next:
@@ -27,8 +34,10 @@ class Measured:
 class Backlog:
     """Counts what waits, now and then. It reads indexes only, each up to a limit, however much there is."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, redis: AnyRedis, streams: Streams) -> None:
         self._database = database
+        self._redis = redis
+        self._streams = streams
 
     async def run_once(self) -> Measured:
-        return Measured(await stats.waiting(self._database))
+        return Measured(await stats.waiting(self._database), await groups.undelivered(self._redis, self._streams))

@@ -153,7 +153,7 @@ class Relay:
             service("hints of messages", messages.run_once),
             service("hints of relays", relays.run_once),
             service("advice", advice.run_once, advising.LOOK_SECONDS),
-            service("backlog", Backlog(database).run_once, backlog.LOOK_SECONDS),
+            service("backlog", Backlog(database, redis, self._streams).run_once, backlog.LOOK_SECONDS),
             service("trim", Trimmer(database, redis, self._streams).run_once, settings.relay_trim_seconds),
             service("rescue", rescuer.run_once, interval(self._streams)),
         ]

@@ -57,6 +57,10 @@ class Metrics:
         self._relays = self._gauge("relay_live_relays", "Relays alive, as this one sees them.")
         self._oldest = self._gauge("relay_oldest_pending_seconds", "How long the oldest pending message waits.")
         self._waiting = self._gauge("relay_waiting_messages", "Messages in MongoDB, by state.", state=_WAITING)
+        self._undelivered = Gauge(
+            "relay_undelivered_entries", "Entries in Redis that no worker has been given yet.", ["stream"],
+            registry=self.registry,
+        )  # fmt: skip
         self._batch = self._histogram("relay_batch_seconds", "From fetch to mark, for passes that published.", _SECONDS)
         self._size = self._histogram("relay_batch_messages", "Messages in a batch.", _SIZES)
         self._latency = self._histogram(
@@ -84,6 +88,9 @@ class Metrics:
                 self._oldest.set(result.waiting.oldest_pending_seconds or 0)
                 for state in _WAITING:
                     self._waiting.labels(state).set(getattr(result.waiting, state))
+                self._undelivered.clear()  # an old number would scale workers on what is long gone
+                for stream, entries in result.undelivered.items():
+                    self._undelivered.labels(stream).set(entries)
             case Leased():
                 self._held.set(result.held)
                 self._relays.set(result.relays)

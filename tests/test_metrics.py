@@ -16,6 +16,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
 from api.metrics import Metrics as ApiMetrics
+from outbox.stats import Waiting
+from relay.backlog import Measured
 from relay.metrics import Metrics as RelayMetrics
 from tests.documents import ROOT, plain, section, tables
 
@@ -33,6 +35,7 @@ async def _nothing(*_: object) -> None:
 def families() -> Iterable[Metric]:
     relay = RelayMetrics()
     relay.watch(lambda: {"mongodb": 0.0, "redis": 0.0})
+    relay.observe(Measured(Waiting(0, 0, 0, None), {"file_parsing_queue": 0}))
     api = ApiMetrics(_nothing)
     for label in (("GET", "/files", "200"), ("GET", "/files")):
         getattr(api, "_requests" if len(label) == 3 else "_seconds").labels(*label)

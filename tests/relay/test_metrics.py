@@ -14,12 +14,13 @@ from outbox import stats
 from outbox.embedded import RedisServer, ports
 from outbox.message import State
 from outbox.schema import OUTBOX
+from relay.backlog import Backlog
 from relay.drainer import Drained, Outcome
 from relay.metrics import Metrics
 from tests.outbox.shelf import a_document
 from tests.relay.processes import RelayProcess
 from tests.relay.test_replays import STREAM_SETTING
-from tests.relay.world import World
+from tests.relay.world import STREAM, World
 from tests.waiting import eventually
 
 
@@ -59,6 +60,21 @@ async def test_what_waits_is_counted(world: World) -> None:
     waiting = await stats.waiting(world.database)
     assert (waiting.scheduled, waiting.pending, waiting.dead) == (0, 2, 1)
     assert waiting.oldest_pending_seconds is not None
+
+
+async def test_undelivered_entries_are_counted_by_stream_and_forgotten_while_redis_is_away(
+    world: World, redis_server: RedisServer
+) -> None:
+    owner = await world.owner()
+    await world.append("f1", "f2", "f3")
+    await owner.drain()
+    await world.redis.xreadgroup(STREAM.group, "a", {STREAM.name: ">"}, count=1)
+    metrics = Metrics()
+    metrics.observe(await Backlog(world.database, world.redis, world.streams).run_once())
+    assert f'relay_undelivered_entries{{stream="{STREAM.name}"}} 2.0' in metrics.exposition().decode()
+    redis_server.kill()
+    metrics.observe(await Backlog(world.database, world.redis, world.streams).run_once())
+    assert "relay_undelivered_entries{" not in metrics.exposition().decode()
 
 
 async def test_an_incident_as_the_alert_rules_see_it(
