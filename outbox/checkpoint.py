@@ -83,7 +83,7 @@ class Script:
     """A Lua script, sent by its digest, and whole when the server does not know it (nothing was run then)."""
 
     def __init__(self, name: str) -> None:
-        folder = files("outbox") / "lua"
+        folder = files(__package__) / "lua"
         self._text = (folder / "stream.lua").read_text() + (folder / f"{name}.lua").read_text()
         self._digest = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
 
