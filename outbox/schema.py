@@ -10,33 +10,39 @@ from dataclasses import dataclass
 from typing import Any
 
 from pymongo import ASCENDING, DESCENDING, IndexModel
-from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import OperationFailure
 
+from outbox import meta
+from outbox.database import (
+    AUDIT,
+    CONTENTS,
+    FILES,
+    IDEMPOTENCY,
+    JOBS,
+    LOGOUTS,
+    META,
+    OUTAGES,
+    OUTBOX,
+    PARTITIONS,
+    RECOVERIES,
+    REFUSALS,
+    RELAYS,
+    Database,
+    Document,
+)
 from outbox.errors import SchemaError
 from outbox.message import State
 from outbox.streams import Streams
 
-OUTBOX = "outbox"
-PARTITIONS = "outbox_partitions"
-RELAYS = "outbox_relays"
-RECOVERIES = "outbox_recoveries"
-OUTAGES = "outbox_outages"
-JOBS = "outbox_jobs"
-AUDIT = "outbox_audit"
-LOGOUTS = "outbox_logouts"
-REFUSALS = "outbox_refusals"
-FILES = "files"
-IDEMPOTENCY = "idempotency_keys"
-CONTENTS = "fs"
-"""The GridFS bucket of file contents."""
+__all__ = [
+    "AUDIT", "COLLECTIONS", "CONTENTS", "FILES", "IDEMPOTENCY", "JOBS", "LOGOUTS", "META", "OUTAGES", "OUTBOX",
+    "PARTITIONS", "RECOVERIES", "REFUSALS", "RELAYS", "VALIDATOR", "Collection", "Database", "Document", "check",
+    "ensure",
+]  # fmt: skip
 
 _NAMESPACE_EXISTS = 48
 _INDEX_RACES = (27, 276)
 """IndexNotFound and IndexBuildAborted: another process dropped it first, or while it was being built."""
-
-Document = dict[str, Any]
-Database = AsyncDatabase[Document]
 
 VALIDATOR: Document = {
     "$jsonSchema": {
@@ -106,6 +112,7 @@ COLLECTIONS = (
         ),
         VALIDATOR,
     ),
+    Collection(META),
     Collection(PARTITIONS, (_index("owner", ("owner", ASCENDING)),)),
     # A relay that died without a word is forgotten a minute after its time ran out.
     Collection(RELAYS, (_index("expiry", ("expires_at", ASCENDING), expireAfterSeconds=60),)),
@@ -163,6 +170,7 @@ async def ensure(database: Database, streams: Streams) -> list[str]:
             )
             done.append(f"set the validator of {collection.name}")
         done += await _ensure_indexes(database, collection)
+    done += await meta.make(database)
     done += await _ensure_partitions(database, streams)
     return done
 
@@ -179,6 +187,8 @@ async def check(database: Database, streams: Streams) -> None:
         missing, different = await _index_faults(database, collection)
         faults += [f"index {collection.name}.{name} is missing" for name in missing]
         faults += [f"index {collection.name}.{name} differs" for name in different]
+    if META in present and not await meta.is_made(database):
+        faults.append("the outbox has no identity")
     known = {str(document["_id"]) async for document in database[PARTITIONS].find({}, {"_id": 1})}
     faults += [f"partition {p} is missing" for p in map(str, streams.partitions()) if p not in known]
     if faults:
