@@ -43,7 +43,7 @@ async def db(mongo: AsyncMongoClient[dict[str, Any]], outbox_settings: OutboxSet
     db = mongo[outbox_settings.mongodb_database]
     await schema.ensure(db, outbox_settings.streams)
     for collection in schema.COLLECTIONS:
-        if collection.name != schema.PARTITIONS:
+        if collection.name not in (schema.PARTITIONS, schema.META):
             await db[collection.name].delete_many({})
     return db
 
