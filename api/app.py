@@ -59,8 +59,11 @@ def create_app(settings: ApiSettings, outbox_settings: OutboxSettings) -> FastAP
             connect_mongo(outbox_settings) as mongo,
             connect_redis(outbox_settings, timeout_seconds=settings.api_probe_seconds) as redis,
         ):
-            database = open_database(mongo, outbox_settings.mongodb_database)
-            outbox = Outbox(streams, database=database.name, max_message_bytes=outbox_settings.outbox_max_message_bytes)
+            database = open_database(mongo, outbox_settings.place)
+            outbox = Outbox(
+                streams, database=database.name, prefix=outbox_settings.outbox_prefix,
+                max_message_bytes=outbox_settings.outbox_max_message_bytes,
+            )  # fmt: skip
             gate = Gate(database, streams)
             try:
                 with pymongo.timeout(settings.api_probe_seconds):

@@ -28,7 +28,7 @@ from api import metrics
 from api.app import create_app
 from api.settings import ApiSettings
 from outbox import logs, schema
-from outbox.connections import connect_mongo, connect_redis
+from outbox.connections import connect_mongo, connect_redis, open_database
 from outbox.http11 import Http
 from outbox.keys import refuse_open_door
 from outbox.listening import listen
@@ -122,7 +122,7 @@ async def _refuse_without_schema(settings: ApiSettings, outbox_settings: OutboxS
     async with connect_mongo(outbox_settings) as mongo, connect_redis(outbox_settings):  # or that it cannot be made
         try:
             with pymongo.timeout(settings.api_probe_seconds):
-                await schema.check(mongo[outbox_settings.mongodb_database], outbox_settings.streams)
+                await schema.check(open_database(mongo, outbox_settings.place), outbox_settings.streams)
         except PyMongoError:
             return  # it may come up later, and /health/ready tells
 

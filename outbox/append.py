@@ -12,9 +12,9 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.client_session import ClientSession
 
+from outbox.database import OUTBOX, PREFIX, Place, collection_name
 from outbox.errors import NoTransaction, UsageError
 from outbox.message import new_document
-from outbox.schema import OUTBOX
 from outbox.streams import Priority, Streams
 
 MAX_MESSAGE_BYTES = 256 * 1024
@@ -39,10 +39,20 @@ class Outbox:
     """
 
     def __init__(
-        self, streams: Streams, *, database: str = "outbox", max_message_bytes: int = MAX_MESSAGE_BYTES
+        self,
+        streams: Streams,
+        *,
+        database: str = "outbox",
+        prefix: str = PREFIX,
+        max_message_bytes: int = MAX_MESSAGE_BYTES,
     ) -> None:
+        """An outbox in `database`, whose collections begin with `prefix`: as OUTBOX_DATABASE and OUTBOX_PREFIX say.
+
+        :raises SettingsError: the names of collections cannot begin with `prefix`.
+        """
         self.streams = streams
         self._database = database
+        self._messages = collection_name(OUTBOX, Place(database, prefix).prefix)
         self._max_message_bytes = max_message_bytes
 
     @overload
@@ -156,13 +166,13 @@ class Outbox:
         if isinstance(session, AsyncClientSession):
             return self._insert(session, documents)
         if documents:
-            session.client[self._database][OUTBOX].insert_many(documents, session=session)
+            session.client[self._database][self._messages].insert_many(documents, session=session)
         return [document["_id"] for document in documents]
 
     async def _insert(self, session: AsyncClientSession, documents: list[dict[str, Any]]) -> list[ObjectId]:
         client: AsyncMongoClient[dict[str, Any]] = session.client
         if documents:
-            await client[self._database][OUTBOX].insert_many(documents, session=session)
+            await client[self._database][self._messages].insert_many(documents, session=session)
         return [document["_id"] for document in documents]
 
 

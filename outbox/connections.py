@@ -10,9 +10,9 @@ from urllib.parse import parse_qsl
 from pymongo import AsyncMongoClient, MongoClient
 
 from outbox import topology
+from outbox.database import Database, Document, Place
 from outbox.errors import SettingsError
 from outbox.message import LENIENT
-from outbox.schema import Database, Document
 from outbox.settings import OutboxSettings
 from outbox.topology import AnyRedis
 
@@ -93,14 +93,14 @@ def _files(uri: str) -> str:
     return ", ".join(f"{name}={value}" for name, value in options if name.lower().endswith("file"))
 
 
-def open_database(client: AsyncMongoClient[Document], name: str) -> Database:
+def open_database(client: AsyncMongoClient[Document], place: Place | str) -> Database:
     """The outbox's database, whose documents can all be read: what others wrote into them cannot raise.
 
     Texts that are not UTF-8 come with U+FFFD in place of what is wrong, and times that Python does not have as
     `DatetimeMS`. A strict decoder would fail for a whole page because of one document. `client` itself stays strict:
     handlers use it for documents of their own, which they may write back.
     """
-    return client.get_database(name, codec_options=LENIENT)
+    return Database(client, place, LENIENT)
 
 
 def connect_redis(settings: OutboxSettings, *, timeout_seconds: float = 5.0) -> AnyRedis:

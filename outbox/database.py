@@ -1,10 +1,23 @@
-"""The outbox's database: the names of its collections, and the type that every statement takes."""
+"""The outbox's database: the names of its collections, and where they and the application's subjects are.
+
+The outbox owns only collections whose names begin with its prefix. Subjects are the application's, and may be in
+another database of the same deployment: one transaction spans both.
+"""
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from typing import Any
 
+from bson.codec_options import CodecOptions
+from pymongo import AsyncMongoClient, MongoClient
+from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.collection import Collection as SyncCollection
+from pymongo.database import Database as SyncDatabase
+
+from outbox.errors import SettingsError
 
 OUTBOX = "outbox"
 META = "outbox_meta"
@@ -21,5 +34,93 @@ IDEMPOTENCY = "idempotency_keys"
 CONTENTS = "fs"
 """The GridFS bucket of file contents."""
 
+PREFIX = OUTBOX
+_PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,47}")
+
 Document = dict[str, Any]
-Database = AsyncDatabase[Document]
+
+
+def check_prefix(prefix: str) -> str:
+    """`prefix`, if collections can be called so. Raises ValueError."""
+    if not _PREFIX.fullmatch(prefix) or prefix.startswith("system"):
+        raise ValueError(
+            f"{prefix!r:.60} cannot begin the name of a collection: use at most 48 letters, digits, _ and -, beginning "
+            "with a letter, such as orders_outbox"
+        )
+    return prefix
+
+
+def collection_name(name: str, prefix: str = PREFIX) -> str:
+    """What a collection is called: one of the outbox has `prefix` in the place of `outbox`."""
+    return prefix + name.removeprefix(OUTBOX) if is_core(name) else name
+
+
+def is_core(name: str) -> bool:
+    """Whether a collection that this package calls `name` is the outbox's own."""
+    return name == OUTBOX or name.startswith(f"{OUTBOX}_")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an outbox is: its database, the prefix of its collections, and the database of the subjects.
+
+    :param application: the database of the application's own collections; by default the same.
+    """
+
+    database: str = "outbox"
+    prefix: str = PREFIX
+    application: str = ""
+
+    def __post_init__(self) -> None:
+        try:
+            check_prefix(self.prefix)
+        except ValueError as error:
+            raise SettingsError(f"prefix {error}") from None
+
+
+class Database(AsyncDatabase[Document]):
+    """A database with an outbox. `database[OUTBOX]` and the like are its collections, under its prefix.
+
+    Any other name is a collection of the application, as in `database.application`.
+    """
+
+    def __init__(
+        self,
+        client: AsyncMongoClient[Document],
+        place: Place | str,
+        codec_options: CodecOptions[Document] | None = None,
+    ) -> None:
+        self.place = Place(place) if isinstance(place, str) else place
+        super().__init__(client, self.place.database, codec_options)
+
+    @property
+    def application(self) -> AsyncDatabase[Document]:
+        """Where the subjects are."""
+        return self.client.get_database(self.place.application or self.name, codec_options=self.codec_options)
+
+    def __getitem__(self, name: str) -> AsyncCollection[Document]:
+        if not is_core(name):
+            return self.application[name]
+        return AsyncCollection(self, collection_name(name, self.place.prefix))
+
+    def reading(self, codec_options: CodecOptions[Document]) -> Database:
+        """The same, whose documents are read with other options."""
+        return Database(self.client, self.place, codec_options)
+
+
+class PlainDatabase(SyncDatabase[Document]):
+    """The same for plain functions."""
+
+    def __init__(self, client: MongoClient[Document], place: Place | str) -> None:
+        self.place = Place(place) if isinstance(place, str) else place
+        super().__init__(client, self.place.database)
+
+    @property
+    def application(self) -> SyncDatabase[Document]:
+        """Where the subjects are."""
+        return self.client[self.place.application or self.name]
+
+    def __getitem__(self, name: str) -> SyncCollection[Document]:
+        if not is_core(name):
+            return self.application[name]
+        return SyncCollection(self, collection_name(name, self.place.prefix))

@@ -109,8 +109,9 @@ class Leases:
         signs: dict[Partition | str, Sign] = {}
         # Itself in any case: on a slow network, or after a pause, its own record may have run out since it was renewed.
         relays = {self._owner}
+        and_relays = {"$unionWith": {"coll": self._relays.name, "pipeline": _ALIVE}}
         declared = {"$match": {"stream": {"$in": list(self._streams)}}}
-        async for lease in await self._partitions.aggregate([declared, _SEEN, _EXPIRED, _AND_RELAYS]):
+        async for lease in await self._partitions.aggregate([declared, _SEEN, _EXPIRED, and_relays]):
             if "relay" in lease:
                 relays.add(lease["relay"])
                 if lease["relay"] != self._owner:
@@ -256,7 +257,6 @@ _ALIVE: list[Document] = [
     {"$match": {"expired": False}},
     {"$project": {"_id": 0, "relay": "$_id", "expires_at": 1}},
 ]
-_AND_RELAYS: Document = {"$unionWith": {"coll": RELAYS, "pipeline": _ALIVE}}
 
 
 def _lost(lease: Lease) -> LeaseLost:

@@ -66,7 +66,9 @@ class Migration:
         self._redis = redis
         self._streams = streams
         self._family = [stream.name for stream in streams.family(FILE_STREAM)]
-        self._outbox = Outbox(streams, database=database.name, max_message_bytes=max_message_bytes)
+        self._outbox = Outbox(
+            streams, database=database.name, prefix=database.place.prefix, max_message_bytes=max_message_bytes
+        )
 
     async def count_waiting(self) -> int:
         """How many files are to be looked at: all that are in `parsing start` or `queued`."""

@@ -158,7 +158,8 @@ async def ensure(database: Database, streams: Streams) -> list[str]:
     for collection in COLLECTIONS:
         if collection.name not in present:
             try:
-                await database.create_collection(collection.name, check_exists=False)
+                there = database[collection.name]
+                await there.database.create_collection(there.name, check_exists=False)
                 done.append(f"created collection {collection.name}")
             except OperationFailure as error:
                 if error.code != _NAMESPACE_EXISTS:  # another process was faster
@@ -166,7 +167,7 @@ async def ensure(database: Database, streams: Streams) -> list[str]:
         if collection.validator and present.get(collection.name) != collection.validator:
             # "moderate": a message written around the library can still be made dead.
             await database.command(
-                "collMod", collection.name, validator=collection.validator, validationLevel="moderate"
+                "collMod", database[collection.name].name, validator=collection.validator, validationLevel="moderate"
             )
             done.append(f"set the validator of {collection.name}")
         done += await _ensure_indexes(database, collection)
@@ -196,10 +197,13 @@ async def check(database: Database, streams: Streams) -> None:
 
 
 async def _present(database: Database) -> dict[str, Document | None]:
-    """The validator, or None, of each collection there is."""
-    return {
-        found["name"]: found.get("options", {}).get("validator") async for found in await database.list_collections()
-    }
+    """The validator, or None, of each of our collections that is there, by our name for it."""
+    found: dict[str, Document | None] = {}
+    for where in (database, database.application):
+        there = {each["name"]: each.get("options", {}) async for each in await where.list_collections()}
+        ours = [c for c in COLLECTIONS if database[c.name].database.name == where.name]
+        found |= {c.name: there[name].get("validator") for c in ours if (name := database[c.name].name) in there}
+    return found
 
 
 async def _index_faults(database: Database, collection: Collection) -> tuple[list[str], list[str]]:

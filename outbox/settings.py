@@ -15,6 +15,7 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from outbox.database import PREFIX, Place, check_prefix
 from outbox.errors import SettingsError
 from outbox.streams import FILES, Priority, Retry, Stream, Streams, Subject
 
@@ -94,6 +95,8 @@ class OutboxSettings(Family):
 
     mongodb_uri: SecretStr = SecretStr("mongodb://127.0.0.1:27017/?replicaSet=rs0")
     mongodb_database: str = "outbox"
+    outbox_database: str | None = Field(default=None, min_length=1)
+    outbox_prefix: str = PREFIX
     redis_host: str = "127.0.0.1"
     redis_port: int = Field(default=6379, ge=1, le=65535)
     redis_password: SecretStr | None = None
@@ -122,6 +125,16 @@ class OutboxSettings(Family):
                 "set REDIS_URL, or enableServiceLinks: false"
             )
         return value
+
+    @field_validator("outbox_prefix")
+    @classmethod
+    def _begins_names(cls, value: str) -> str:
+        return check_prefix(value)
+
+    @property
+    def place(self) -> Place:
+        """Where the outbox is, and the application's subjects."""
+        return Place(self.outbox_database or self.mongodb_database, self.outbox_prefix, self.mongodb_database)
 
     @property
     def streams(self) -> Streams:

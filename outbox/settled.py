@@ -14,6 +14,7 @@ from typing import Any
 
 from bson import Timestamp
 from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import OperationFailure
 
 from outbox.message import State, is_ours
@@ -53,7 +54,7 @@ async def settled(
 async def without_subject(database: Database, subject: Subject, messages: Sequence[Document]) -> set[Any]:
     """Of `messages`, the ids of those whose subject cannot be found: it was deleted, or their key names none."""
     ids = [subject_id(message.get("key")) for message in messages]
-    found = database[subject.collection].find({"_id": {"$in": ids}}, {"_id": 1}) if ids else None
+    found = database.application[subject.collection].find({"_id": {"$in": ids}}, {"_id": 1}) if ids else None
     there = [document["_id"] async for document in found] if found else []
     return {message["_id"] for message in messages if subject_id(message.get("key")) not in there}
 
@@ -63,7 +64,7 @@ async def left_wanted(
 ) -> set[str]:
     """Of `keys`, those whose subject is there and has another value now."""
     ids = {subject_id(key): key for key in keys}
-    found = database[subject.collection].find(_left(subject, ids), {"_id": 1}, session=session)
+    found = database.application[subject.collection].find(_left(subject, ids), {"_id": 1}, session=session)
     return {ids[document["_id"]] async for document in found}
 
 
@@ -144,8 +145,8 @@ async def _settled_at(
     """
     ids = {subject_id(message["key"]): message["key"] for message in messages}
     left, there = await asyncio.gather(
-        _at(database, moment, subject.collection, _left(subject, ids), {"_id": 1}),
-        _at(database, moment, OUTBOX, {"_id": {"$in": [m["_id"] for m in messages]}}, {"retried": 1}),
+        _at(database.application[subject.collection], moment, _left(subject, ids), {"_id": 1}),
+        _at(database[OUTBOX], moment, {"_id": {"$in": [m["_id"] for m in messages]}}, {"retried": 1}),
     )
     keys = {ids[document["_id"]] for document in left}
     retried = {document["_id"]: document.get("retried") for document in there}
@@ -156,13 +157,13 @@ async def _settled_at(
 
 
 async def _at(
-    database: Database, moment: Timestamp, collection: str, query: Document, fields: Document
+    collection: AsyncCollection[Document], moment: Timestamp, query: Document, fields: Document
 ) -> list[Document]:
     """What there was at `moment`, by what a majority has. Raises _Forgotten."""
     try:
-        cursor = await database.cursor_command(
+        cursor = await collection.database.cursor_command(
             {
-                "find": collection, "filter": query, "projection": fields,
+                "find": collection.name, "filter": query, "projection": fields,
                 "readConcern": {"level": "snapshot", "atClusterTime": moment},
                 "maxTimeMS": int(MOMENT_SECONDS * 1000),
             }

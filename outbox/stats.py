@@ -99,7 +99,7 @@ async def collect(database: Database, redis: AnyRedis, streams: Streams) -> Stat
 
     The numbers are not of one moment: while messages flow, their sum may be off by what moved meanwhile.
     """
-    readable = database.with_options(codec_options=LENIENT)
+    readable = database.reading(LENIENT)
     depths = await queue(redis, streams)
     if depths.reachable:
         depths = replace(depths, warnings=(*depths.warnings, *await _unaccounted(readable, redis, streams)))
@@ -152,7 +152,7 @@ async def count(database: Database) -> dict[State, int]:
 
 async def _count(database: Database, state: State, limit: int = 0) -> int:
     # The command, and not an aggregation: it reads the state's own index and no document.
-    reply = await database.command("count", OUTBOX, query={"state": state.value}, limit=limit)
+    reply = await database.command("count", database[OUTBOX].name, query={"state": state.value}, limit=limit)
     return int(reply["n"])
 
 

@@ -154,7 +154,7 @@ def _trace(message: Document) -> str | None:
 async def _file(database: Database, stream: Stream | None, message: Document) -> Document | None:
     if stream is None or stream.subject is None:
         return None
-    return await pages.find(database[stream.subject.collection], subject_id(message.get("key")))
+    return await pages.find(database.application[stream.subject.collection], subject_id(message.get("key")))
 
 
 async def _others(database: Database, message: Document) -> list[Document]:

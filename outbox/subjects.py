@@ -44,7 +44,7 @@ async def change(
     update: Document = {"$set": {subject.field: value}}
     if subject.collection == FILES:
         update |= {"$inc": {"version": 1}, "$currentDate": {"updated_at": True}}
-    await database[subject.collection].update_one(query, update, session=session)
+    await database.application[subject.collection].update_one(query, update, session=session)
 
 
 async def end_in_error(

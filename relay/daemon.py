@@ -94,7 +94,7 @@ class Relay:
             connect_mongo(self._outbox_settings, connections=len(self._streams.partitions()) + BESIDE) as client,
             connect_redis(self._outbox_settings) as redis,
         ):
-            database: Database = open_database(client, self._outbox_settings.mongodb_database)
+            database: Database = open_database(client, self._outbox_settings.place)
             store = Store(database)
             ping: dict[str, Probe] = {"mongodb": partial(client.admin.command, "ping"), "redis": redis.ping}
             outages = Outages(ping, store.count_pending, partial(downtime.record, database))
@@ -115,7 +115,7 @@ class Relay:
                 outages.close()
 
     async def _serve(self, client: AsyncMongoClient[Document], redis: AnyRedis, store: Store, outages: Outages) -> None:
-        settings, database = self._settings, open_database(client, self._outbox_settings.mongodb_database)
+        settings, database = self._settings, open_database(client, self._outbox_settings.place)
         leases = Leases(database, self._streams, self._me, seconds=settings.relay_lease_seconds)
         # Whoever waits for the outbox to be empty does not wait for workers.
         checkpoints = Checkpoints(redis, self._streams, settings.relay_confirm, bounded=not self._until_empty)

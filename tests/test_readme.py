@@ -20,6 +20,7 @@ from api.app import create_app
 from api.settings import ApiSettings
 from outbox import schema
 from outbox.cli.program import app
+from outbox.database import Database
 from outbox.settings import Family, OutboxSettings, StreamSetting, load
 from relay.settings import RelaySettings
 from tests.documents import README, ROOT, code, plain, section, tables
@@ -113,7 +114,7 @@ async def test_examples_append(
     number: int, mongodb_uri: str, database: str, mongo: AsyncMongoClient[dict[str, Any]]
 ) -> None:
     example = code(section("Use it from your code"), "python")[number]
-    await schema.ensure(mongo[database], load(OutboxSettings).streams)
+    await schema.ensure(Database(mongo, database), load(OutboxSettings).streams)
     await mongo[database].files.insert_one({"parsing": "error: too hot", "folder_id": "demo"})
     environment = {**os.environ, "MONGODB_URI": mongodb_uri, "MONGODB_DATABASE": database}
     subprocess.run([sys.executable, "-W", "error", "-c", example], env=environment, cwd=ROOT, check=True, timeout=30)

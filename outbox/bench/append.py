@@ -32,7 +32,7 @@ async def measure(ground: Ground, extent: Extent, tell: Tell) -> list[Figure]:
     """No relay runs meanwhile: what is asked is what the writers themselves pay."""
     await ground.clear()
     await ground.database.create_collection(_PLAIN_COLLECTION)
-    outbox = Outbox(ground.settings.streams, database=ground.database.name)
+    outbox = Outbox(ground.settings.streams, database=ground.database.name, prefix=ground.database.place.prefix)
     plain, stream = ground.database[_PLAIN_COLLECTION], ground.stream
 
     async def append(session: AsyncClientSession, file_id: ObjectId) -> None:

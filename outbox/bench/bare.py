@@ -9,7 +9,7 @@ import sys
 
 import uvloop
 
-from outbox.connections import connect_mongo, connect_redis
+from outbox.connections import connect_mongo, connect_redis, open_database
 from outbox.schema import OUTBOX
 from outbox.settings import OutboxSettings, load
 
@@ -19,7 +19,7 @@ READY = "ready"
 async def carry(settings: OutboxSettings) -> None:
     """Add an entry for each message that is inserted, until the process is stopped."""
     async with connect_mongo(settings) as client, connect_redis(settings) as redis:
-        messages = client[settings.mongodb_database][OUTBOX]
+        messages = open_database(client, settings.place)[OUTBOX]
         async with await messages.watch([{"$match": {"operationType": "insert"}}]) as changes:
             sys.stdout.write(f"{READY}\n")
             sys.stdout.flush()

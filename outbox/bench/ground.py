@@ -107,6 +107,8 @@ class Ground:
         return {
             "MONGODB_URI": self.settings.mongodb_uri.get_secret_value(),
             "MONGODB_DATABASE": self.settings.mongodb_database,
+            "OUTBOX_DATABASE": self.settings.place.database,
+            "OUTBOX_PREFIX": self.settings.outbox_prefix,
             "REDIS_URL": self.settings.redis_dsn,
             "OUTBOX_STREAMS": json.dumps(streams),
             "OUTBOX_LOG_FORMAT": "json",
@@ -143,6 +145,7 @@ async def prepared(settings: OutboxSettings, mongodb_uri: str | None, redis_url:
             update={
                 "mongodb_uri": SecretStr(mongodb_uri),
                 "mongodb_database": name,
+                "outbox_database": name,
                 "redis_url": SecretStr(redis_url),
                 # No worker reads what is measured here.
                 "outbox_streams": [StreamSetting(name=name, group="bench", max_undelivered=0, trim=False)],
@@ -151,7 +154,7 @@ async def prepared(settings: OutboxSettings, mongodb_uri: str | None, redis_url:
         client = await stack.enter_async_context(connect_mongo(settings))
         redis = connect_redis(settings, timeout_seconds=30)
         stack.push_async_callback(redis.aclose)
-        ground = Ground(settings, client, client[name], redis, server, folder)
+        ground = Ground(settings, client, Database(client, settings.place), redis, server, folder)
         try:
             yield ground
         finally:

@@ -117,7 +117,7 @@ async def _append(ground: Ground, outbox: Outbox, consumer: _Consumer, key: int)
 
 async def _at_rate(ground: Ground, consumer: _Consumer, rate: int, seconds: float) -> None:
     """Appends at fixed times, whether or not those before are done."""
-    outbox = Outbox(ground.settings.streams, database=ground.database.name)
+    outbox = Outbox(ground.settings.streams, database=ground.database.name, prefix=ground.database.place.prefix)
     loop = asyncio.get_running_loop()
     first = loop.time()
     async with asyncio.TaskGroup() as group:
@@ -128,7 +128,7 @@ async def _at_rate(ground: Ground, consumer: _Consumer, rate: int, seconds: floa
 
 
 async def _as_many_as_possible(ground: Ground, consumer: _Consumer, seconds: float) -> None:
-    outbox = Outbox(ground.settings.streams, database=ground.database.name)
+    outbox = Outbox(ground.settings.streams, database=ground.database.name, prefix=ground.database.place.prefix)
     until = time.perf_counter() + seconds
 
     async def write(writer: int) -> None:

@@ -47,7 +47,8 @@ def enqueue(
     async def command(servers: Servers) -> dict[ObjectId, ObjectId]:
         await schema.check(servers.database, servers.streams)
         size = servers.settings.outbox_max_message_bytes
-        outbox = Outbox(servers.streams, database=servers.database.name, max_message_bytes=size)
+        place = servers.settings.place
+        outbox = Outbox(servers.streams, database=place.database, prefix=place.prefix, max_message_bytes=size)
         return await reparse(servers.database, outbox, file_ids, priority=priority, who=audit.me())
 
     queued = run(command)

@@ -53,9 +53,7 @@ async def _run(command: Callable[[Servers], Awaitable[T]], settings: OutboxSetti
         connect_redis(settings, timeout_seconds=SECONDS) as redis,
     ):
         try:
-            return await command(
-                Servers(settings, streams, mongo, open_database(mongo, settings.mongodb_database), redis)
-            )
+            return await command(Servers(settings, streams, mongo, open_database(mongo, settings.place), redis))
         except (PyMongoError, RedisError) as error:
             raise _without_driver(error, settings) from error
 

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from outbox import schema
 from outbox.cli.terminal import Terminal
-from outbox.connections import connect_mongo
+from outbox.connections import connect_mongo, open_database
 from outbox.embedded import PortTaken, ports
 from outbox.embedded.stack import REDIS_PAUSE_SECONDS, Stack
 from outbox.embedded.supervisor import Supervisor
@@ -96,7 +96,7 @@ def _run(stack: Stack, supervisor: Supervisor, terminal: Terminal, stop: threadi
 
 async def _set_up(settings: OutboxSettings) -> None:
     async with connect_mongo(settings) as client:
-        await schema.ensure(client[settings.mongodb_database], settings.streams)
+        await schema.ensure(open_database(client, settings.place), settings.streams)
 
 
 def _answers(url: str) -> bool:

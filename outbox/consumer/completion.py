@@ -12,7 +12,6 @@ from typing import Any
 import pymongo
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.client_session import ClientSession
-from pymongo.database import Database as SyncDatabase
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
@@ -22,8 +21,8 @@ from outbox.attempts import standing
 from outbox.checkpoint import Sent
 from outbox.consumer.failures import Unsettled
 from outbox.consumer.message import Message
+from outbox.database import OUTBOX, Database, Document, PlainDatabase
 from outbox.message import LENIENT, State
-from outbox.schema import OUTBOX, Database, Document
 from outbox.streams import Stream
 
 TRANSACTION: dict[str, Any] = {
@@ -100,7 +99,7 @@ async def _still_waits(
 ) -> bool:
     if stream.subject is None:
         return False
-    waits = await database[stream.subject.collection].find_one(
+    waits = await database.application[stream.subject.collection].find_one(
         subjects.waiting(stream.subject, message.key), {"_id": 1}, session=session
     )
     if waits is None:
@@ -110,7 +109,7 @@ async def _still_waits(
     )
 
 
-def complete_sync(database: SyncDatabase[Document], stream: Stream, message: Message, session: ClientSession) -> None:
+def complete_sync(database: PlainDatabase, stream: Stream, message: Message, session: ClientSession) -> None:
     """`complete`, for a plain handler's transaction."""
     result = database[OUTBOX].update_one(standing(_sent(message)), _completed(message), session=session)
     if not result.modified_count:
@@ -118,7 +117,7 @@ def complete_sync(database: SyncDatabase[Document], stream: Stream, message: Mes
     if stream.subject is None:
         return
     waiting = subjects.waiting(stream.subject, message.key)
-    if database[stream.subject.collection].find_one(waiting, {"_id": 1}, session=session) is None:
+    if database.application[stream.subject.collection].find_one(waiting, {"_id": 1}, session=session) is None:
         return
     if database[OUTBOX].find_one(subjects.others(message.key, message.id), {"_id": 1}, session=session) is None:
         raise _unsettled(stream, message)

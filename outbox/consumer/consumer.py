@@ -137,11 +137,11 @@ class Consumer:
             self._work = Work(
                 self._handler,
                 client,
-                self._settings.mongodb_database,
+                self._settings.place,
                 partial(connect_mongo_sync, self._settings),
                 threads=self._concurrency,
             )
-            database = open_database(client, self._settings.mongodb_database)
+            database = open_database(client, self._settings.place)
             self._settlement = Settlement(database, self._work, self._patience, self._stop, self._late)
             names = [stream.name for stream in self._streams]
             log.info("worker started", consumer=self.name, streams=names, concurrency=self._concurrency)

@@ -34,7 +34,7 @@ from outbox.consumer.failures import Failed, Unsettled
 from outbox.consumer.hand import Abandoned, Hand
 from outbox.consumer.handler import Handler
 from outbox.consumer.message import Message
-from outbox.schema import OUTBOX, Document
+from outbox.database import OUTBOX, Database, Document, Place, PlainDatabase
 from outbox.streams import Stream
 
 log = structlog.get_logger(__name__)
@@ -55,14 +55,15 @@ class Work:
         self,
         handler: Handler,
         client: AsyncMongoClient[Document],
-        database: str,
+        place: Place,
         connect_sync: Callable[[], MongoClient[Document]],
         *,
         threads: int,
     ) -> None:
         self._handler = handler
         self._client = client
-        self._database = database
+        self._place = place
+        self._database = Database(client, place)
         self._connect_sync = connect_sync
         self._sync: MongoClient[Document] | None = None
         self.left: set[asyncio.Future[Any] | ConcurrentFuture[Any]] = set()
@@ -94,7 +95,7 @@ class Work:
             else:
                 return
             await asyncio.sleep(random.uniform(0, min(0.5, 0.005 * 2 ** min(tried, 10))))
-            standing, _ = await look(self._client[self._database], Sent(message.id, message.attempt))
+            standing, _ = await look(self._database, Sent(message.id, message.attempt))
             if standing not in (Standing.WANTED, Standing.UNMARKED):
                 raise Superseded  # that was the conflict
 
@@ -124,13 +125,13 @@ class Work:
                     raise failed.error from None
                 raise
             _still_open(session)
-            await complete(self._client[self._database], stream, message, session)
+            await complete(self._database, stream, message, session)
 
     async def _complete_after(self, stream: Stream, message: Message) -> None:
         """Complete a message whose handler used no transaction of ours."""
         if not self._handler.with_session:
             with pymongo.timeout(COMPLETION_SECONDS):
-                await complete(self._client[self._database], stream, message, None)
+                await complete(self._database, stream, message, None)
 
     async def _is_gone(self, session: AsyncClientSession, message: Message) -> bool:
         """Whether the handler's transaction has come to its end by an error.
@@ -142,7 +143,7 @@ class Work:
             return False
         try:
             with pymongo.timeout(COMPLETION_SECONDS):
-                await self._client[self._database][OUTBOX].find_one({"_id": message.id}, {"_id": 1}, session=session)
+                await self._database[OUTBOX].find_one({"_id": message.id}, {"_id": 1}, session=session)
         except PyMongoError:
             return True
         return False
@@ -188,7 +189,7 @@ class Work:
 
     def _transaction_sync(self, stream: Stream, message: Message, hand: Hand) -> None:
         assert self._sync
-        database = self._sync[self._database]
+        database = PlainDatabase(self._sync, self._place)
         with self._sync.start_session() as session, session.start_transaction(**TRANSACTION):
             hand.thread_session = session.session_id
             try:

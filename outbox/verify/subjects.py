@@ -8,6 +8,7 @@ from typing import Any
 
 from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.asynchronous.collection import AsyncCollection
 
 from outbox import audit, dead, replay, transaction
 from outbox.append import Outbox
@@ -29,7 +30,7 @@ async def subjects_wait_for_a_message(system: System) -> list[Finding]:
         untold: list[Any] = []
         unsettled: list[Any] = []
         waiting = {subject.field: subject.wanted, "updated_at": {"$not": {"$gte": system.settled}}}
-        async for page in _pages(system, subject.collection, waiting):
+        async for page in _pages(system.database.application[subject.collection], waiting):
             nothing, completed = await _without_open(system, [each["_id"] for each in page], streams)
             # Read after the messages: a worker that completes one settles the file with it, or before.
             still = await _still_wait(system, subject, (nothing | completed).values())
@@ -47,7 +48,7 @@ async def subjects_wait_for_a_message(system: System) -> list[Finding]:
 
 def _untold(system: System, subject: Subject, ids: list[Any]) -> Finding:
     async def enqueue() -> int:
-        outbox = Outbox(system.streams, database=system.database.name)
+        outbox = Outbox(system.streams, database=system.database.name, prefix=system.database.place.prefix)
         for start in range(0, len(ids), 100):
             await reparse(system.database, outbox, ids[start : start + 100], who=audit.me())
         return len(ids)
@@ -96,7 +97,7 @@ async def messages_have_a_subject(system: System) -> list[Finding]:
             continue
         for states, found in ((_NOT_SENT, unsent), ([State.DEAD.value], buried)):
             query = {"state": {"$in": states}, "stream": stream.name, "created_at": {"$not": {"$gte": system.settled}}}
-            async for page in _pages(system, OUTBOX, query, key=1):
+            async for page in _pages(system.database[OUTBOX], query, key=1):
                 there = await _there(system, stream.subject, [key_of(each) for each in page])
                 found += [each["_id"] for each in page if str(subject_id(key_of(each))) not in there]
                 if len(found) >= KEPT:
@@ -161,7 +162,7 @@ async def dead_keep_nobody_waiting(system: System) -> list[Finding]:
         if stream.subject is None:
             continue
         query = {"state": State.DEAD.value, "stream": stream.name, "died_at": {"$not": {"$gte": system.settled}}}
-        async for page in _pages(system, OUTBOX, query, key=1):
+        async for page in _pages(system.database[OUTBOX], query, key=1):
             still = await _still_wait(system, stream.subject, [subject_id(key_of(each)) for each in page])
             suspects = [each["_id"] for each in page if str(subject_id(key_of(each))) in still]
             # Looked at again: it may just have been retried, and so its file was queued.
@@ -189,10 +190,12 @@ def _by_subject(system: System) -> dict[Subject, list[Stream]]:
     return found
 
 
-async def _pages(system: System, collection: str, query: Document, **fields: int) -> AsyncIterator[list[Document]]:
+async def _pages(
+    collection: AsyncCollection[Document], query: Document, **fields: int
+) -> AsyncIterator[list[Document]]:
     """All that match, in flat memory."""
     page: list[Document] = []
-    async for document in system.database[collection].find(query, {"_id": 1, **fields}, batch_size=PAGE):
+    async for document in collection.find(query, {"_id": 1, **fields}, batch_size=PAGE):
         page.append(document)
         if len(page) == PAGE:
             yield page
@@ -217,9 +220,9 @@ async def _without_open(
 
 async def _still_wait(system: System, subject: Subject, ids: Iterable[Any]) -> set[str]:
     query = {"_id": {"$in": list(ids)}, subject.field: subject.wanted}
-    return {str(each["_id"]) async for each in system.database[subject.collection].find(query, {"_id": 1})}
+    return {str(each["_id"]) async for each in system.database.application[subject.collection].find(query, {"_id": 1})}
 
 
 async def _there(system: System, subject: Subject, keys: Sequence[str]) -> set[str]:
     query = {"_id": {"$in": [subject_id(key) for key in keys]}}
-    return {str(each["_id"]) async for each in system.database[subject.collection].find(query, {"_id": 1})}
+    return {str(each["_id"]) async for each in system.database.application[subject.collection].find(query, {"_id": 1})}

@@ -40,7 +40,7 @@ def not_set_up(outbox_settings: OutboxSettings, database: str) -> OutboxSettings
 @pytest.fixture
 async def db(mongo: AsyncMongoClient[dict[str, Any]], outbox_settings: OutboxSettings) -> Database:
     """The application's database, set up and empty. One for all tests: to set one up takes longer than most of them."""
-    db = mongo[outbox_settings.mongodb_database]
+    db = Database(mongo, outbox_settings.mongodb_database)
     await schema.ensure(db, outbox_settings.streams)
     for collection in schema.COLLECTIONS:
         if collection.name not in (schema.PARTITIONS, schema.META):
@@ -77,7 +77,7 @@ async def api(db: Database, serve: Serve) -> httpx.AsyncClient:
 
 async def _set_up(settings: OutboxSettings) -> None:
     async with connect_mongo(settings) as client:
-        await schema.ensure(client[settings.mongodb_database], settings.streams)
+        await schema.ensure(Database(client, settings.mongodb_database), settings.streams)
 
 
 @pytest.fixture(scope="module")

@@ -112,7 +112,7 @@ def test_trailers_extensions_and_an_expectation_are_read(shared: Server) -> None
 async def test_a_body_that_breaks_leaves_nothing(
     shared: Server, settings: OutboxSettings, mongo: AsyncMongoClient[Document]
 ) -> None:
-    db = mongo[settings.mongodb_database]
+    db = Database(mongo, settings.mongodb_database)
     for name in ("files", "fs.files", "fs.chunks", "outbox"):
         await db[name].delete_many({})
     with shared.connect() as raw:

@@ -205,7 +205,7 @@ async def test_it_starts_before_mongodb_and_waits_for_the_schema(
     assert "outbox init" in upload.json()["detail"]
 
     async with connect_mongo(not_set_up) as client:
-        db = client[not_set_up.mongodb_database]
+        db = Database(client, not_set_up.mongodb_database)
         assert await db.list_collection_names() == []
         await schema.ensure(db, not_set_up.streams)
     await eventually(lambda: _named(api, '"mongodb":"ok"'))

@@ -19,7 +19,7 @@ from pymongo.database import Database
 from redis.exceptions import ResponseError
 
 from outbox import keys, schema
-from outbox.connections import connect_mongo
+from outbox.connections import connect_mongo, open_database
 from outbox.embedded import Mongod, RedisServer
 from outbox.keys import Scope
 from outbox.message import State
@@ -96,7 +96,7 @@ def system(mongod: Mongod, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 async def _set_up(settings: OutboxSettings) -> None:
     async with connect_mongo(settings) as client:
-        await schema.ensure(client[settings.mongodb_database], settings.streams)
+        await schema.ensure(open_database(client, settings.mongodb_database), settings.streams)
 
 
 @pytest.fixture(scope="package")

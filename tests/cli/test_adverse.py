@@ -146,7 +146,7 @@ async def wild(
     database: str,
     redis: Redis,
 ) -> Wild:
-    return Wild(request.param, mongo[database], redis, settings)
+    return Wild(request.param, Database(mongo, database), redis, settings)
 
 
 @pytest.mark.parametrize("wild", SEEDS, indirect=True)

@@ -10,6 +10,7 @@ from pymongo import AsyncMongoClient
 from structlog.testing import capture_logs
 
 from outbox import schema
+from outbox.database import Database
 from outbox.embedded import Mongod, RedisServer
 from outbox.schema import Document
 from outbox.streams import FILES, Streams
@@ -22,7 +23,7 @@ async def scenario(
     mongod: Mongod, mongo: AsyncMongoClient[Document], database: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> AsyncIterator[Scenario]:
     """A world with a Redis of its own, whose `options` a test may give by parametrizing this fixture indirectly."""
-    await schema.ensure(mongo[database], Streams([FILES]))
+    await schema.ensure(Database(mongo, database), Streams([FILES]))
     options: dict[str, str] = getattr(request, "param", {})
     with RedisServer(tmp_path / "redis", options=options) as redis, capture_logs() as logs:
         async with Proxy((mongod.host, mongod.port)) as to_mongo, Proxy((redis.host, redis.port)) as to_redis:

@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 
 from outbox import Outbox, schema
 from outbox.connections import connect_mongo, connect_redis
+from outbox.database import Database
 from outbox.embedded import RedisServer
 from outbox.schema import Document
 from outbox.settings import OutboxSettings, load
@@ -88,7 +89,7 @@ async def elsewhere(folder: Path, **settings: Any) -> AsyncIterator[Elsewhere]:
     """A scenario in a database that whom `settings` name sets up."""
     loaded = load(OutboxSettings, **settings)
     async with connect_mongo(loaded, server_selection_seconds=30) as client:
-        database = client[loaded.mongodb_database]
+        database = Database(client, loaded.mongodb_database)
         await schema.ensure(database, loaded.streams)
         with capture_logs() as logs:
             yield Elsewhere(client, loaded, folder, logs)

@@ -48,7 +48,7 @@ class Scenario:
         logs: list[MutableMapping[str, Any]],
     ) -> None:
         self.client = client
-        self.database: Database = client[database]
+        self.database: Database = Database(client, database)
         self.redis = redis
         self.to_mongo, self.to_redis = to_mongo, to_redis
         self.folder = folder

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from outbox import Outbox, schema
 from outbox.append import Draft
 from outbox.connections import connect_mongo
+from outbox.database import Database
 from outbox.embedded import Mongod, RedisServer
 from outbox.schema import OUTBOX, PARTITIONS
 from outbox.settings import OutboxSettings, load
@@ -67,7 +68,7 @@ async def scenario(stepped_mongod: Mongod, redis_clock: Clock, tmp_path: Path) -
     redis = RedisServer(tmp_path / "redis")
     redis.env = redis_clock.environment
     async with connect_mongo(load(OutboxSettings, mongodb_uri=stepped_mongod.uri)) as client:
-        await schema.ensure(client[database], Streams([FILES]))
+        await schema.ensure(Database(client, database), Streams([FILES]))
         with redis, capture_logs() as logs:
             to = (stepped_mongod.host, stepped_mongod.port), (redis.host, redis.port)
             async with Proxy(to[0]) as to_mongo, Proxy(to[1]) as to_redis:

@@ -20,6 +20,7 @@ from api.settings import ApiSettings
 from outbox import replay, schema, stats
 from outbox.connections import connect_mongo, connect_redis
 from outbox.consumer import Consumer
+from outbox.database import Database
 from outbox.schema import COLLECTIONS, OUTBOX
 from outbox.settings import OutboxSettings, load
 from tests.faults.elsewhere import Elsewhere, elsewhere
@@ -176,7 +177,7 @@ async def test_an_operator_sets_up_looks_and_replays(scenario: Elsewhere, as_: A
         await scenario.comes_to_rest()
         settings = as_("operator")
         async with connect_mongo(settings) as client, connect_redis(settings) as redis:
-            database = client[DATABASE]
+            database = Database(client, DATABASE)
             assert await schema.ensure(database, settings.streams) == []
             status = await stats.collect(database, redis, settings.streams)
             assert status.queue.reachable

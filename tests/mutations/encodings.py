@@ -27,7 +27,7 @@ MUTATIONS = [
     ),
     Mutation(
         "documents that are not UTF-8 can be read", "G1", "outbox/connections.py",
-        "return client.get_database(name, codec_options=LENIENT)", "return client[name]",
+        "return Database(client, place, LENIENT)", "return Database(client, place)",
         "tests/cli/test_adverse.py::test_everything_goes_on",
     ),
     Mutation(

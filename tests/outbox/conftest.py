@@ -22,8 +22,8 @@ def streams() -> Streams:
 @pytest.fixture
 async def db(mongo: AsyncMongoClient[Document], database: str, streams: Streams) -> Database:
     """A database of this test's own, set up."""
-    await schema.ensure(mongo[database], streams)
-    return mongo[database]
+    await schema.ensure(Database(mongo, database), streams)
+    return Database(mongo, database)
 
 
 @pytest.fixture

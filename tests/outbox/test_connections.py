@@ -18,6 +18,7 @@ from outbox.attempts import standing
 from outbox.checkpoint import Sent
 from outbox.connections import connect_mongo, connect_mongo_sync, connect_redis
 from outbox.consumer.completion import Standing, look
+from outbox.database import Database
 from outbox.embedded import RedisServer, ReplicaSet
 from outbox.errors import SettingsError
 from outbox.outages import Trouble, classify
@@ -80,7 +81,7 @@ async def test_what_was_written_is_read_at_once_and_a_doubt_is_settled_by_the_pr
     replica_set: ReplicaSet, options: str
 ) -> None:
     async with connect_mongo(settings(options, replica_set.uri)) as client:
-        database = client["test_connections"]
+        database = Database(client, "test_connections")
         await schema.ensure(database, Streams([FILES]))
         for _ in range(50):
             id_ = (await database["files"].insert_one({})).inserted_id

@@ -19,7 +19,7 @@ async def test_the_identity_is_made_once(db: Database, streams: Streams) -> None
 async def test_two_outboxes_have_two_identities(
     db: Database, mongo: AsyncMongoClient[Document], streams: Streams
 ) -> None:
-    other = mongo[f"{db.name}_other"]
+    other = Database(mongo, f"{db.name}_other")
     try:
         await schema.ensure(other, streams)
         assert await meta.identity(other) != await meta.identity(db)
@@ -31,8 +31,8 @@ async def test_several_that_make_it_at_once_find_the_same_one(
     mongo: AsyncMongoClient[Document], database: str, streams: Streams
 ) -> None:
     async def setting_up() -> str:
-        await schema.ensure(mongo[database], streams)
-        return await meta.identity(mongo[database])
+        await schema.ensure(Database(mongo, database), streams)
+        return await meta.identity(Database(mongo, database))
 
     assert len(set(await asyncio.gather(*(setting_up() for _ in range(8))))) == 1
     assert await mongo[database][META].count_documents({}) == 1
@@ -40,7 +40,7 @@ async def test_several_that_make_it_at_once_find_the_same_one(
 
 async def test_a_database_without_an_outbox_has_none(mongo: AsyncMongoClient[Document], database: str) -> None:
     with pytest.raises(SchemaError, match="Run: outbox init"):
-        await meta.identity(mongo[database])
+        await meta.identity(Database(mongo, database))
 
 
 async def test_a_database_of_the_version_before_needs_init(db: Database, streams: Streams) -> None:

@@ -17,17 +17,17 @@ from tests.outbox.shelf import Shelf, a_document
 async def test_a_second_time_there_is_nothing_to_do(
     mongo: AsyncMongoClient[Document], database: str, streams: Streams
 ) -> None:
-    assert len(await schema.ensure(mongo[database], streams)) > 10
-    assert await schema.ensure(mongo[database], streams) == []
-    await schema.check(mongo[database], streams)
+    assert len(await schema.ensure(Database(mongo, database), streams)) > 10
+    assert await schema.ensure(Database(mongo, database), streams) == []
+    await schema.check(Database(mongo, database), streams)
 
 
 async def test_several_at_once_do_not_disturb_each_other(
     mongo: AsyncMongoClient[Document], database: str, streams: Streams
 ) -> None:
-    await asyncio.gather(*(schema.ensure(mongo[database], streams) for _ in range(4)))
-    await schema.check(mongo[database], streams)
-    assert await schema.ensure(mongo[database], streams) == []
+    await asyncio.gather(*(schema.ensure(Database(mongo, database), streams) for _ in range(4)))
+    await schema.check(Database(mongo, database), streams)
+    assert await schema.ensure(Database(mongo, database), streams) == []
 
 
 async def test_several_at_once_correct_an_index(db: Database, streams: Streams) -> None:
@@ -41,7 +41,7 @@ async def test_a_database_that_was_never_set_up_is_refused(
     mongo: AsyncMongoClient[Document], database: str, streams: Streams
 ) -> None:
     with pytest.raises(SchemaError, match="Run: outbox init") as caught:
-        await schema.check(mongo[database], streams)
+        await schema.check(Database(mongo, database), streams)
     for collection in COLLECTIONS:
         assert f"collection {collection.name} is missing" in str(caught.value)
 

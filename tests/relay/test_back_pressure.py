@@ -18,6 +18,7 @@ from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
 from outbox import Stream, schema
+from outbox.database import Database
 from outbox.message import new_document
 from outbox.schema import OUTBOX, Document
 from outbox.streams import Streams
@@ -159,7 +160,7 @@ async def test_every_partition_gets_its_share_and_all_go_on_within_a_second(
     """One relay, four partitions, of which one has a backlog and the others little; a worker that is slow."""
     stream = Stream(NAME, GROUP, partitions=4, max_undelivered=40)
     keys = {stream.partition_of(key): key for key in (f"k{n}" for n in range(100))}
-    await schema.ensure(mongo[database], Streams([stream]))
+    await schema.ensure(Database(mongo, database), Streams([stream]))
     told: Any = {"headers": None, "available_at": None, "now": datetime.now(UTC), "max_bytes": 100}
     documents = [
         new_document(stream, {"file_id": "f"}, key=key, **told)

@@ -26,7 +26,7 @@ NAME, GROUP = "tasks", "workers"
 
 @pytest.fixture
 async def db(mongo: AsyncMongoClient[Document], database: str) -> Database:
-    return mongo[database]
+    return Database(mongo, database)
 
 
 class Place:

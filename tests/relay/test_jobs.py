@@ -9,6 +9,7 @@ import pytest
 from bson import ObjectId
 from pymongo import AsyncMongoClient
 
+from outbox.database import Database
 from outbox.files import UPLOADING
 from outbox.schema import Document
 from relay.jobs import SILENT_SECONDS, Jobs, Uploads
@@ -45,7 +46,7 @@ async def test_an_upload_that_is_under_way_outlives_a_clock_that_is_set_forward(
     mongo: AsyncMongoClient[Document], database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the server's clock it has been silent for hours; by ours it was touched a moment ago."""
-    db, now = mongo[database], 1000.0
+    db, now = Database(mongo, database), 1000.0
     monkeypatch.setattr("relay.silence.time.monotonic", lambda: now)
     uploads = Uploads(db, timedelta(hours=1))
     await db.files.insert_one({"_id": ObjectId(), "parsing": UPLOADING})

@@ -92,8 +92,8 @@ async def _none_waiting() -> int:
 
 @pytest.fixture
 async def fleet(mongo: AsyncMongoClient[Document], database: str) -> AsyncIterator[Fleet]:
-    await schema.ensure(mongo[database], STREAMS)
-    made = Fleet(mongo[database])
+    await schema.ensure(Database(mongo, database), STREAMS)
+    made = Fleet(Database(mongo, database))
     yield made
     for relay in made.relays:
         for task in relay.drained.values():

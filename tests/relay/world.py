@@ -58,7 +58,7 @@ class World:
 
     def __init__(self, client: AsyncMongoClient[Document], database: str, redis: AnyRedis, streams: Streams) -> None:
         self.client = client
-        self.database: Database = client[database]
+        self.database: Database = Database(client, database)
         self.redis = cast(Redis, redis)  # a cluster's client has the same commands
         self.streams = streams
         self.outbox = Outbox(streams, database=database)
@@ -161,7 +161,7 @@ async def a_world(
     client: AsyncMongoClient[Document], database: str, redis: AnyRedis, streams: Iterable[Stream] = (STREAM,)
 ) -> AsyncIterator[World]:
     declared = Streams(streams)
-    await schema.ensure(client[database], declared)
+    await schema.ensure(Database(client, database), declared)
     world = World(client, database, redis, declared)
     try:
         yield world

@@ -16,6 +16,7 @@ from pymongo import AsyncMongoClient
 from outbox import Draft, Outbox, schema
 from outbox.connections import connect_redis
 from outbox.consumer import Consumer, Message
+from outbox.database import Database
 from outbox.embedded import RedisServer
 from outbox.outcome import Found
 from outbox.rescue import Rescue
@@ -55,7 +56,7 @@ async def test_a_consumer_reads_streams_of_several_primaries_and_what_it_leaves_
     with ThreePrimaries(tmp_path) as cluster:
         environment = the_environment(mongodb_uri, database, cluster, declared)
         settings = load(OutboxSettings, **_as_settings(environment))
-        db, outbox = mongo[database], Outbox(settings.streams, database=database)
+        db, outbox = Database(mongo, database), Outbox(settings.streams, database=database)
         await schema.ensure(db, settings.streams)
 
         async def append() -> None:
@@ -104,7 +105,7 @@ async def test_one_primary_is_away_and_the_streams_of_the_others_are_worked_on(
     with ThreePrimaries(tmp_path, options={"cluster-require-full-coverage": "no"}) as cluster:
         environment = the_environment(mongodb_uri, database, cluster, declared)
         settings = load(OutboxSettings, **_as_settings(environment))
-        db, outbox = mongo[database], Outbox(settings.streams, database=database)
+        db, outbox = Database(mongo, database), Outbox(settings.streams, database=database)
         await schema.ensure(db, settings.streams)
 
         async def append(name: str, *fields: str) -> None:
@@ -168,7 +169,7 @@ async def test_a_stream_in_shards_is_spread_over_the_primaries_and_keeps_the_ord
     with ThreePrimaries(tmp_path) as cluster:
         environment = the_environment(mongodb_uri, database, cluster, declared)
         settings = load(OutboxSettings, **_as_settings(environment))
-        db, outbox = mongo[database], Outbox(settings.streams, database=database)
+        db, outbox = Database(mongo, database), Outbox(settings.streams, database=database)
         await schema.ensure(db, settings.streams)
         with running(RelayProcess(tmp_path / "relay.log", environment)):
             for number in range(rounds):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from outbox.connections import connect_mongo
+from outbox.database import Database
 from outbox.embedded import Mongod
 from outbox.settings import OutboxSettings, load
 from outbox.verify import setup
@@ -18,7 +19,7 @@ async def test_a_short_oplog(tmp_path: Path) -> None:
         settings = load(OutboxSettings, mongodb_uri=mongod.uri)
         async with connect_mongo(settings) as client:
             nobody = cast(Any, None)  # Redis is not asked
-            system = System(client["outbox"], nobody, settings.streams, datetime.now(UTC), timedelta(days=7))
+            system = System(Database(client, "outbox"), nobody, settings.streams, datetime.now(UTC), timedelta(days=7))
             assert await setup.oplog(system) == []  # just begun, and not full: nobody knows how far it will reach
             for _ in range(20):
                 await client["outbox"]["filling"].insert_one({"text": "x" * 200_000})

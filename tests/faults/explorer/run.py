@@ -16,6 +16,7 @@ from pathlib import Path
 from structlog.testing import capture_logs
 
 from outbox import schema
+from outbox.database import Database
 from outbox.embedded import RedisServer
 from outbox.streams import FILES, Streams
 from tests.faults.explorer.actions import ACTIONS
@@ -122,7 +123,7 @@ async def _a_world(seed: int, members: Members, folder: Path) -> AsyncIterator[W
     mongod = members.primary()
     async with connect(members) as client:
         await client.drop_database(database)
-        await schema.ensure(client[database], Streams([FILES]))
+        await schema.ensure(Database(client, database), Streams([FILES]))
         with RedisServer(folder / "redis") as redis, capture_logs() as logs:
             async with Proxy((mongod.host, mongod.port)) as to_mongo, Proxy((redis.host, redis.port)) as to_redis:
                 yield World(members, client, database, redis, to_mongo, to_redis, folder, logs)
