@@ -95,7 +95,7 @@ class OutboxSettings(Family):
 
     mongodb_uri: SecretStr = SecretStr("mongodb://127.0.0.1:27017/?replicaSet=rs0")
     mongodb_database: str = "outbox"
-    outbox_database: str | None = Field(default=None, min_length=1)
+    outbox_database: str | None = None
     outbox_prefix: str = PREFIX
     redis_host: str = "127.0.0.1"
     redis_port: int = Field(default=6379, ge=1, le=65535)

@@ -15,7 +15,7 @@ MUTATIONS = [
     Mutation(
         "subjects are looked up in the application's database", "G5", "outbox/settled.py",
         "found = database.application[subject.collection].find(_left",
-        "found = database.client["x"][subject.collection].find(_left",
+        "found = database.client['x'][subject.collection].find(_left",
         APART,
     ),
     Mutation(

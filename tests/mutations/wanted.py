@@ -54,7 +54,7 @@ MUTATIONS = [
         "outbox/settled.py",
         '    return {ids[document["_id"]] async for document in found}\n',
         '    there = {ids[document["_id"]] async for document in found}\n'
-        '    every = database.application[subject.collection].find({"_id": {"$in": list(ids)}}, {"_id": 1}, session=session)\n'
+        '    every = database[subject.collection].find({"_id": {"$in": list(ids)}}, {"_id": 1}, session=session)\n'
         '    return there | set(keys) - {ids[document["_id"]] async for document in every}\n',
         f"{SETTLED}::test_a_subject_that_is_not_there_says_nothing",
     ),
