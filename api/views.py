@@ -16,8 +16,9 @@ from outbox.clock import as_text, read_time
 from outbox.errors import UsageError
 from outbox.files import File, Page
 from outbox.message import State
-from outbox.selection import REPLAYABLE, Selection
+from outbox.selection import Selection
 from outbox.streams import Priority
+from outbox.transitions import REPLAYABLE
 
 FolderId = Annotated[
     str, Field(min_length=1, max_length=labels.MAX_LABEL, pattern=labels.FOLDER_PATTERN, examples=["invoices"])

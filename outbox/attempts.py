@@ -7,54 +7,21 @@ a worker, its successor and two relays, one decides, and the others change nothi
 from __future__ import annotations
 
 import random
-from enum import StrEnum
 
 from pymongo import ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
 
-from outbox import subjects, transaction
+from outbox import subjects, transaction, transitions
 from outbox.burial import MAX_REASON
-from outbox.checkpoint import Sent
-from outbox.message import State, number
+from outbox.message import Sent, State, number
 from outbox.printable import printable
 from outbox.schema import OUTBOX, Database, Document
 from outbox.streams import Retry, Stream
+from outbox.transitions import Cause, standing
 
 MAX_WAIT_SECONDS = 365 * 86400.0
 """The longest wait for another try. A date beyond the year 9999 could be stored, and not be read again."""
 MAX_KILLERS = 10
-
-
-class Cause(StrEnum):
-    """Why an attempt came to nothing. The message counts each under this name, with the time of the last."""
-
-    FAILED = "failed"
-    """Its handler raised."""
-    RESCUED = "rescued"
-    """Its worker, or its entry, is gone."""
-    TAKEN_OVER = "taken_over"
-    """Its worker died while it was in flight, and another one took it over."""
-    RETURNED = "returned"
-    """Its worker stopped, and gave it back. That is nobody's failure, and costs the message none of its attempts."""
-
-
-def standing(sent: Sent) -> Document:
-    """Matches the message while this attempt at it is the last one, and has no outcome.
-
-    A worker may be faster than the relay, and have the entry before the message is marked published.
-    """
-    return {
-        "_id": sent.id,
-        "$or": [
-            {"state": State.PUBLISHED.value, "attempts": sent.attempt},
-            {"state": State.PENDING.value, "attempts": sent.attempt - 1},
-        ],
-    }
-
-
-SUSPICION = ("suspect", "taken_from", "taker")
-"""What is stored of a message that was in flight when its worker died, until it has had an outcome: that worker's name;
-all those it was taken over from to be handled alone; and a mark of who does so now."""
 
 
 def tries(attempt: int, message: Document) -> int:
@@ -103,7 +70,7 @@ async def take_over(database: Database, sent: Sent, holder: str, taker: str) -> 
                     "suspect": {"$literal": holder},
                     "taker": {"$literal": taker},
                     "taken_from": {"$slice": [{"$concatArrays": [before, [{"$literal": holder}]]}, -MAX_KILLERS]},
-                    Cause.TAKEN_OVER.value: _one_more(Cause.TAKEN_OVER.value),
+                    Cause.TAKEN_OVER.value: {"$add": [number(Cause.TAKEN_OVER.value), 1]},
                     f"{Cause.TAKEN_OVER.value}_at": "$$NOW",
                 }
             }
@@ -133,29 +100,16 @@ async def again(
     error. `suspect` names the worker that died while the message was in flight: the next one handles it alone.
     `forgive` are so many tries that do not count.
     """
-    values: Document = {
-        "state": (State.PENDING if wait_seconds is None else State.SCHEDULED).value,
-        # As if marked: from here on, a relay that has not marked the batch yet leaves the message alone.
-        "attempts": sent.attempt,
-        cause.value: _one_more(cause.value),
-        f"{cause.value}_at": "$$NOW",
-    }
+    milliseconds = None
     if wait_seconds is not None:
         # In this order, so that what is no number waits longest, instead of raising.
         seconds = max(0.0, wait_seconds) if wait_seconds < MAX_WAIT_SECONDS else MAX_WAIT_SECONDS
-        values["available_at"] = {"$add": ["$$NOW", int(seconds * 1000)]}
-    if reason is not None:
-        values["last_error"] = {"$literal": printable(reason[:MAX_REASON], keep_lines=True)}
-    forgotten = {"entries", "taker"}
-    if forgive:
-        values["forgiven"] = _one_more("forgiven", forgive)
-    if suspect is not None:
-        values["suspect"] = {"$literal": suspect}
-    if cause is Cause.FAILED:
-        forgotten |= {*SUSPICION}  # its worker has lived through it
-    if cause is Cause.RETURNED:
-        forgotten.add("taken_from")
-    result = await database[OUTBOX].update_one(standing(sent), [{"$set": values}, {"$unset": sorted(forgotten)}])
+        milliseconds = int(seconds * 1000)
+    back = transitions.put_back(
+        sent, cause, reason=reason if reason is None else _bounded(reason), wait_milliseconds=milliseconds,
+        suspect=suspect, forgive=forgive,
+    )  # fmt: skip
+    result = await database[OUTBOX].update_one(*back)
     return bool(result.modified_count)
 
 
@@ -168,23 +122,8 @@ async def die(
     """
 
     async def body(session: AsyncClientSession) -> bool:
-        result = await database[OUTBOX].update_one(
-            standing(sent),
-            [
-                {
-                    "$set": {
-                        "state": State.DEAD.value,
-                        "attempts": sent.attempt,
-                        "last_error": {"$literal": printable(reason[:MAX_REASON], keep_lines=True)},
-                        cause.value: _one_more(cause.value),
-                        f"{cause.value}_at": "$$NOW",
-                        "died_at": "$$NOW",
-                    }
-                },
-                {"$unset": "entries"},
-            ],
-            session=session,
-        )
+        given_up = transitions.give_up(sent, cause, reason=_bounded(reason))
+        result = await database[OUTBOX].update_one(*given_up, session=session)
         if result.modified_count:
             await subjects.end_in_error(database, stream.subject, key, sent.id, subjects.as_error(error), session)
         return bool(result.modified_count)
@@ -197,5 +136,5 @@ async def die(
     return await transaction.run(database.client, body, happened=happened)
 
 
-def _one_more(name: str, more: int = 1) -> Document:
-    return {"$add": [number(name), more]}
+def _bounded(reason: str) -> str:
+    return printable(reason[:MAX_REASON], keep_lines=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import OperationFailure
 
+from outbox import transitions
 from outbox.message import State
 from outbox.schema import Document
 
@@ -36,37 +37,35 @@ async def bury(messages: AsyncCollection[Document], poison: Sequence[Poison], st
     """Make messages dead, each with its reason; returns how many were still in `state`."""
     buried = 0
     for message in poison:
-        query = {"$and": [message.identity, {"state": state.value}]}
         reason = message.reason[:MAX_REASON]
         try:
             # What is poison seldom fits the validator, and must leave the queue all the same.
-            result = await messages.update_one(query, dead(reason), bypass_document_validation=True)
+            result = await messages.update_one(
+                *transitions.bury(message.identity, state, reason), bypass_document_validation=True
+            )
         except OperationFailure as error:
             if error.code not in TOO_LARGE:
                 raise
             reason += "; and so large that there was no room for this: what it held is gone"
-            result = await messages.update_one(query, _emptied(reason), bypass_document_validation=True)
+            result = await messages.update_one(
+                *transitions.bury_emptied(message.identity, state, reason), bypass_document_validation=True
+            )
         buried += result.modified_count
     return buried
 
 
 async def bury_all(messages: AsyncCollection[Document], query: Document, state: State, reason: str) -> int:
     """The same for all in `state` that match `query`; one that is too large hides some from the count."""
-    query = {"state": state.value, **query}
+    bury_them = transitions.bury(query, state, reason)
     try:
-        result = await messages.update_many(query, dead(reason), bypass_document_validation=True, hint=state.value)
+        result = await messages.update_many(*bury_them, bypass_document_validation=True, hint=state.value)
     except OperationFailure as error:
         if error.code not in TOO_LARGE:
             raise
         raw = cast(AsyncCollection[RawBSONDocument], messages).with_options(codec_options=RAW)
-        found = raw.find(query, {"_id": 1}).hint(state.value)
+        found = raw.find(bury_them.guard, {"_id": 1}).hint(state.value)
         return sum([await bury(messages, [Poison(identity, reason)], state) async for identity in found])
     return result.modified_count
-
-
-def dead(reason: str) -> Document:
-    """The update that makes a message dead."""
-    return {"$set": {"state": State.DEAD.value, "last_error": reason}, "$currentDate": {"died_at": True}}
 
 
 def identity(raw: bytes) -> RawBSONDocument:
@@ -88,13 +87,3 @@ def _length(kind: int, raw: bytes, start: int) -> int:
 _FIXED = {0x01: 8, 0x06: 0, 0x07: 12, 0x08: 1, 0x09: 8, 0x0A: 0, 0x10: 4, 0x11: 8, 0x12: 8, 0x13: 16, 0x7F: 0, 0xFF: 0}
 _BESIDE = {0x02: 4, 0x03: 0, 0x05: 5, 0x0C: 16, 0x0D: 4, 0x0E: 4, 0x0F: 0}
 """What a value has besides the bytes that it counts itself: its count, a subtype, an ObjectId."""
-
-
-def _emptied(reason: str) -> list[Document]:
-    """The update that makes a message dead and leaves nothing of it but what is small and tells where it belonged."""
-    kept: Document = {
-        name: {"$cond": [{"$lt": [{"$bsonSize": {"v": f"${name}"}}, 1024]}, f"${name}", "$$REMOVE"]}
-        for name in ("stream", "partition", "key", "position")
-    }
-    said: Any = {"state": State.DEAD.value, "last_error": {"$literal": reason}, "died_at": "$$NOW"}
-    return [{"$replaceWith": {"_id": "$_id", **kept, **said}}]

@@ -18,6 +18,7 @@ from outbox.confirmation import Confirm
 from outbox.errors import LookAgain
 from outbox.leases import Progress
 from outbox.message import MAX_ATTEMPTS, Message
+from outbox.message import Sent as Sent
 from outbox.streams import Partition, Stream, Streams, checkpoint_key, record_key
 from outbox.topology import AnyRedis
 
@@ -27,13 +28,6 @@ class Range(NamedTuple):
 
     first: str
     last: str
-
-
-class Sent(NamedTuple):
-    """A message and the attempt under which it stands in the stream."""
-
-    id: ObjectId
-    attempt: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 
-from outbox import attempts, audit, subjects, transaction
+from outbox import attempts, audit, subjects, transaction, transitions
 from outbox.burial import MAX_REASON
 from outbox.errors import NoSuchMessage, NotDead
-from outbox.message import LENIENT, State, number
+from outbox.message import LENIENT, State
 from outbox.schema import OUTBOX, Database, Document
 from outbox.settled import complete_settled
 from outbox.streams import Streams
@@ -47,19 +47,7 @@ async def retry(database: Database, streams: Streams, message: ObjectId, *, who:
     async def body(session: AsyncClientSession) -> None:
         nonlocal before
         found = await _messages(database).find_one_and_update(
-            {"_id": message, "state": State.DEAD.value},
-            [
-                {
-                    "$set": {
-                        "state": State.PENDING.value,
-                        # What has killed its worker is handled alone again, which counts as one try from the start.
-                        "forgiven": {"$add": [number("attempts"), {"$cond": [{"$gt": ["$suspect", None]}, 1, 0]}]},
-                        "retried": {"$add": [number("retried"), 1]},
-                        "retried_at": "$$NOW",
-                    }
-                },
-                {"$unset": ["died_at", "taken_over", "taken_from", "taker"]},
-            ],
+            *transitions.retry(message),
             projection=_NEEDED,
             session=session,
         )
@@ -90,7 +78,7 @@ async def discard(database: Database, streams: Streams, message: ObjectId, *, wh
 
     async def body(session: AsyncClientSession) -> None:
         found = await _messages(database).find_one_and_delete(
-            {"_id": message, "state": State.DEAD.value}, projection=_NEEDED, session=session
+            transitions.discard(message), projection=_NEEDED, session=session
         )
         if found is None:
             raise await _refusal(database, message, session)

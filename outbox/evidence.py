@@ -29,6 +29,7 @@ from datetime import datetime, timedelta
 
 from bson import ObjectId
 
+from outbox import transitions
 from outbox.checkpoint import Script, Sent, new_tag, read_sent
 from outbox.clock import server_time
 from outbox.message import LENIENT, State, is_ours
@@ -150,20 +151,7 @@ async def _complete(database: Database, acknowledged: Sequence[Sent]) -> int:
         by_attempt[sent.attempt].append(sent.id)
     completed = 0
     for attempt, ids in by_attempt.items():
-        result = await database[OUTBOX].update_many(
-            {
-                "_id": {"$in": ids},
-                "$or": [
-                    {"state": State.PUBLISHED.value, "attempts": attempt},
-                    # Acknowledged before the relay has marked it.
-                    {"state": State.PENDING.value, "attempts": attempt - 1},
-                ],
-            },
-            {
-                "$set": {"state": State.COMPLETED.value, "attempts": attempt},
-                "$currentDate": {"completed_at": True},
-            },
-            hint="_id_",
-        )
+        done = transitions.complete_acknowledged(ids, attempt)
+        result = await database[OUTBOX].update_many(*done, hint="_id_")
         completed += result.modified_count
     return completed

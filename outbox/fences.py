@@ -48,11 +48,6 @@ def unpack(intent: object) -> list[ObjectId]:
     return [ObjectId(data[i : i + _ID_BYTES]) for i in range(0, len(data) - _ID_BYTES + 1, _ID_BYTES)]
 
 
-def passable(token: int) -> Document:
-    """The condition for every write to messages under a lease."""
-    return {"fence": {"$not": {"$gt": token}}}
-
-
 async def raise_fences(
     messages: AsyncCollection[Document],
     ids: Sequence[ObjectId],

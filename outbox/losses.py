@@ -11,13 +11,14 @@ import pymongo
 from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 
-from outbox import fences
+from outbox import fences, transitions
 from outbox.checkpoint import Range, Sent
 from outbox.leases import Held, Progress
-from outbox.message import LENIENT, State, is_ours, number
+from outbox.message import LENIENT, State, is_ours
 from outbox.schema import OUTBOX, Database, Document
 from outbox.settled import NEEDED, settled
 from outbox.streams import Partition, Streams
+from outbox.transitions import Place
 
 PAGE = 500
 
@@ -92,31 +93,21 @@ class Losses:
         by_attempt: defaultdict[int, list[ObjectId]] = defaultdict(list)
         for message in there:
             by_attempt[message.attempt].append(message.id)
-        kept = 0
+        kept, token = 0, held.lease.token
         for attempt, ids in sorted(by_attempt.items()):
             here = {"_id": {"$in": ids}, **_in(held.lease.partition)}
-            passable = {**here, **fences.passable(held.lease.token)}
-            values: Document = {
-                "batch": at.batch, "tag": at.tag, "attempts": attempt, "entries": entries._asdict(),
-            }  # fmt: skip
+            place = Place(at.batch, at.tag, entries._asdict(), attempt)
             with pymongo.timeout(fences.WRITE_SECONDS):
                 survived = await self._messages.update_many(
-                    {**passable, "state": State.PUBLISHED.value, "attempts": {"$lte": attempt}},
-                    {"$set": values},
-                    session=session,
+                    *transitions.keep(here, place, token=token), session=session
                 )
                 unmarked = await self._messages.update_many(
-                    {**passable, "state": State.PENDING.value, "attempts": {"$lt": attempt}},
-                    {
-                        "$set": {**values, "state": State.PUBLISHED.value},
-                        "$currentDate": {"published_at": True},
-                    },
-                    session=session,
+                    *transitions.publish_kept(here, place, token=token), session=session
                 )
             changed = survived.matched_count + unmarked.matched_count
             kept += changed
             if changed < len(ids):  # completed, as most that a search finds
-                await fences.look_why(self._messages, held.lease.token, {**here, **_not_kept(at, attempt)}, session)
+                await fences.look_why(self._messages, token, transitions.not_kept(here, place), session)
         return kept
 
     async def take_back(
@@ -132,46 +123,19 @@ class Losses:
         if not page:
             return None
         token = (await hold([message["_id"] for message in page])).lease.token
-        passable = {**published, **fences.passable(token)}
         done = await settled(self._database, self._streams[partition.stream].subject, page, session)
         again = [message["_id"] for message in page if not (is_ours(message) and message["_id"] in done)]
         with pymongo.timeout(fences.WRITE_SECONDS):
             recovered = await self._messages.update_many(
-                {"_id": {"$in": again}, **passable}, _TAKE_BACK, session=session
+                *transitions.recover(again, published, token=token), session=session
             )
             completed = await self._messages.update_many(
-                {"_id": {"$in": list(done)}, **passable},
-                {"$set": {"state": State.COMPLETED.value}, "$currentDate": {"completed_at": True}},
-                session=session,
+                *transitions.complete_lost(done, published, token=token), session=session
             )
         if recovered.matched_count + completed.matched_count < len(page):
             unchanged = {"_id": {"$in": [message["_id"] for message in page]}, **published}
             await fences.look_why(self._messages, token, unchanged, session)
         return Taken(recovered.modified_count, completed.modified_count)
-
-
-def _not_kept(at: Progress, attempt: int) -> Document:
-    return {
-        "$or": [
-            {
-                "state": State.PUBLISHED.value, "attempts": {"$lte": attempt},
-                "$nor": [{"batch": at.batch, "tag": at.tag}],
-            },
-            {"state": State.PENDING.value, "attempts": {"$lt": attempt}},
-        ]
-    }  # fmt: skip
-
-
-_TAKE_BACK: list[Document] = [
-    {
-        "$set": {
-            "state": State.PENDING.value,
-            "attempts": {"$max": [0, {"$subtract": [number("attempts"), 1]}]},
-            "recovered": {"$add": [number("recovered"), 1]},
-            "recovered_at": "$$NOW",
-        }
-    }
-]
 
 
 def _is_in_one(message: Document) -> bool:

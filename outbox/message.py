@@ -41,6 +41,13 @@ class State(StrEnum):
     DEAD = "dead"
 
 
+class Sent(NamedTuple):
+    """A message and the attempt under which it stands in the stream."""
+
+    id: ObjectId
+    attempt: int
+
+
 def number(name: str) -> dict[str, Any]:
     """In a pipeline: what stands in field `name`, and 0 if that is no number.
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from outbox import attempts
-from outbox.attempts import Cause
-from outbox.checkpoint import Sent
-from outbox.message import State
+from outbox import attempts, transitions
+from outbox.message import Sent
 from outbox.schema import OUTBOX, Database, Document
 from outbox.streams import Stream
+from outbox.transitions import Cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +52,6 @@ async def settle(database: Database, messages: Sequence[Document]) -> Found:
     """Complete published messages whose workers have said elsewhere that they are done."""
     if not messages:
         return Found()
-    result = await database[OUTBOX].update_many(
-        {"_id": {"$in": [message["_id"] for message in messages]}, "state": State.PUBLISHED.value},
-        {"$set": {"state": State.COMPLETED.value}, "$currentDate": {"completed_at": True}},
-    )
+    settled = transitions.complete_settled([message["_id"] for message in messages])
+    result = await database[OUTBOX].update_many(*settled)
     return Found(settled=result.modified_count)

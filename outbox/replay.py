@@ -14,9 +14,8 @@ from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import ExecutionTimeout, NetworkTimeout
 
-from outbox import attempts, audit, transaction
+from outbox import audit, transaction, transitions
 from outbox.clock import server_time
-from outbox.message import State, number
 from outbox.schema import OUTBOX, Database, Document
 from outbox.selection import Selection as Selection  # whoever replays needs one
 
@@ -177,22 +176,7 @@ async def put_back(
 
     Each may be tried as often as a new one. May be repeated: what is pending is not selected.
     """
-    result = await database[OUTBOX].update_many(
-        # The whole query again: a message may have left the selection since its page was read.
-        {"$and": [{"_id": {"$in": list(ids)}}, selection.query(before)]},
-        [
-            {
-                # attempts, batch and tag stay: from them a relay knows a batch that it published and did not mark.
-                "$set": {
-                    "state": State.PENDING.value,
-                    "forgiven": "$attempts",
-                    "replayed": {"$add": [number("replayed"), 1]},
-                    "replayed_at": "$$NOW",
-                    **({"replayed_by": job} if job else {}),
-                }
-            },
-            {"$unset": ["completed_at", "taken_over", *attempts.SUSPICION]},
-        ],
-        session=session,
-    )
+    # The whole query again: a message may have left the selection since its page was read.
+    again = transitions.replay(ids, selection.query(before), job=job)
+    result = await database[OUTBOX].update_many(*again, session=session)
     return result.modified_count

@@ -11,8 +11,7 @@ from bson import ObjectId
 from outbox.errors import UsageError
 from outbox.message import State
 from outbox.schema import Document
-
-REPLAYABLE = (State.PUBLISHED, State.COMPLETED)
+from outbox.transitions import REPLAYABLE
 
 MAX_IDS = 10_000
 SHOWN_IDS = 20

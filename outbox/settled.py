@@ -17,7 +17,8 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import OperationFailure
 
-from outbox.message import State, is_ours
+from outbox import transitions
+from outbox.message import is_ours
 from outbox.schema import OUTBOX, Database, Document
 from outbox.streams import Streams, Subject
 from outbox.subjects import subject_id
@@ -75,15 +76,8 @@ async def complete_settled(
     and is settled by now, becomes completed. Afterwards, only MongoDB's memory would tell."""
     left = await left_wanted(database, subject, set(keys), session)
     if left:
-        await database[OUTBOX].update_many(
-            {
-                "key": {"$in": list(left)},
-                "stream": {"$in": [stream.name for stream in streams.values() if stream.subject == subject]},
-                "state": State.PUBLISHED.value,
-            },
-            {"$set": {"state": State.COMPLETED.value}, "$currentDate": {"completed_at": True}},
-            session=session,
-        )
+        names = [stream.name for stream in streams.values() if stream.subject == subject]
+        await database[OUTBOX].update_many(*transitions.complete_superseded(left, names), session=session)
 
 
 async def _settled_before(

@@ -14,14 +14,15 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.read_concern import ReadConcern
 
-from outbox import fences
+from outbox import fences, transitions
 from outbox.burial import RAW, Poison, bury, identity
 from outbox.checkpoint import Range, Sent
 from outbox.errors import InvalidMessage
 from outbox.leases import Held, Lease
 from outbox.message import Message, State, read_document
-from outbox.schema import OUTBOX, Database, Document
+from outbox.schema import OUTBOX, Database
 from outbox.streams import Partition
+from outbox.transitions import Place
 
 COUNTED = 1_000_000
 
@@ -84,17 +85,13 @@ class Store:
         by_attempt: defaultdict[int, list[Any]] = defaultdict(list)
         for message in sent:
             by_attempt[message.attempt].append(message.id)
-        values: Document = {
-            "state": State.PUBLISHED.value, "batch": held.progress.batch, "tag": held.progress.tag,
-            "entries": entries._asdict(),
-        }  # fmt: skip
+        progress, token = held.progress, held.lease.token
         marked = 0
         for attempt, ids in by_attempt.items():
-            waiting = {"_id": {"$in": ids}, "state": State.PENDING.value, "attempts": attempt - 1}
+            place = Place(progress.batch, progress.tag, entries._asdict(), attempt)
             with pymongo.timeout(fences.WRITE_SECONDS):
                 result = await self._messages.update_many(
-                    {**waiting, **fences.passable(held.lease.token)},
-                    {"$set": {**values, "attempts": attempt}, "$currentDate": {"published_at": True}},
+                    *transitions.publish(ids, place, token=token),
                     session=session,
                     # Without it the planner may choose to look through all that is pending, once for each batch.
                     hint="_id_",
@@ -103,7 +100,7 @@ class Store:
                 )
             marked += result.modified_count
             if result.matched_count < len(ids):
-                await fences.look_why(self._messages, held.lease.token, waiting, session)
+                await fences.look_why(self._messages, token, transitions.unmarked(ids, attempt), session)
         return marked
 
     async def fence(self, lease: Lease, ids: Sequence[ObjectId], session: AsyncClientSession) -> None:
@@ -113,9 +110,8 @@ class Store:
 
     async def try_to_mark(self) -> None:
         """Mark nothing, in the way of `mark`. Raises OperationFailure when the user has no right to do that."""
-        await self._messages.update_one(
-            {"_id": {"$in": []}}, {"$set": {"state": State.PUBLISHED.value}}, bypass_document_validation=True
-        )
+        nothing = transitions.publish([], Place(0, "", {}, 1), token=0)
+        await self._messages.update_one(*nothing, bypass_document_validation=True)
 
     async def bury(self, poison: Sequence[Poison]) -> int:
         """Make messages that cannot be sent dead, each with its reason; returns how many were pending still."""

@@ -8,12 +8,14 @@ from datetime import timedelta
 from bson import ObjectId
 from bson.datetime_ms import DatetimeMS
 
+from outbox import transitions
 from outbox.burial import bury_all
 from outbox.clock import server_time
 from outbox.message import LENIENT, State
 from outbox.schema import OUTBOX, PARTITIONS, Database, Document
 from outbox.settled import NEEDED, settled
 from outbox.streams import Streams
+from outbox.transitions import PRUNABLE
 
 PAGE = 1000
 STRAY = "no relay drains this stream and partition: declare the stream in OUTBOX_STREAMS, run `outbox init`, and retry"
@@ -22,15 +24,7 @@ TIMELESS = "available_at must be a date: a retry publishes it at once"
 
 async def stage(database: Database) -> int:
     """Make scheduled messages pending whose time has come, by the server's clock; returns how many."""
-    result = await database[OUTBOX].update_many(
-        {
-            "state": State.SCHEDULED.value,
-            # Of all types: a text, too, is less than a date.
-            "$expr": {"$and": [{"$lte": ["$available_at", "$$NOW"]}, {"$eq": [{"$type": "$available_at"}, "date"]}]},
-        },
-        {"$set": {"state": State.PENDING.value}},
-        hint="scheduled",
-    )
+    result = await database[OUTBOX].update_many(*transitions.stage(), hint="scheduled")
     return result.modified_count
 
 
@@ -76,7 +70,7 @@ async def prune(database: Database, streams: Streams, *, older_than: timedelta) 
     while True:
         query = {
             "_id": {"$gt": last, "$lt": end},
-            "state": {"$in": _PRUNABLE},
+            "state": {"$in": PRUNABLE},
             # Replayed since, perhaps; a message that was completed before it was marked has no such time.
             "published_at": {"$not": {"$gte": limit}},
         }
@@ -88,8 +82,5 @@ async def prune(database: Database, streams: Streams, *, older_than: timedelta) 
         for stream in streams.values():
             published = [m for m in page if m["state"] == State.PUBLISHED.value and m.get("stream") == stream.name]
             gone += await settled(database, stream.subject, published)
-        result = await messages.delete_many({"_id": {"$in": gone}, "state": {"$in": _PRUNABLE}})
+        result = await messages.delete_many(transitions.prune(gone))
         pruned += result.deleted_count
-
-
-_PRUNABLE = [State.COMPLETED.value, State.PUBLISHED.value]

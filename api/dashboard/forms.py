@@ -13,8 +13,9 @@ from outbox.errors import UsageError
 from outbox.message import State
 from outbox.messages import read_id
 from outbox.search import Wanted
-from outbox.selection import REPLAYABLE, Selection
+from outbox.selection import Selection
 from outbox.streams import Streams
+from outbox.transitions import REPLAYABLE
 
 MAX_TEXT = 512
 

@@ -18,7 +18,8 @@ from outbox.clock import server_time
 from outbox.jobs import Job, Phase
 from outbox.message import State
 from outbox.messages import read_id
-from outbox.selection import REPLAYABLE, Selection
+from outbox.selection import Selection
+from outbox.transitions import REPLAYABLE
 
 OWNER = "command-line"
 """Whose the names of requests are: of all who use the command line, so that two of them replay the same once."""

@@ -16,13 +16,11 @@ from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 
-from outbox import subjects
-from outbox.attempts import standing
-from outbox.checkpoint import Sent
+from outbox import subjects, transitions
 from outbox.consumer.failures import Unsettled
 from outbox.consumer.message import Message
 from outbox.database import OUTBOX, Database, Document, PlainDatabase
-from outbox.message import LENIENT, State
+from outbox.message import LENIENT, Sent, State
 from outbox.streams import Stream
 
 TRANSACTION: dict[str, Any] = {
@@ -87,7 +85,7 @@ async def complete(database: Database, stream: Stream, message: Message, session
     """
     if session is None and await _still_waits(database, stream, message, None):
         raise _unsettled(stream, message)
-    result = await database[OUTBOX].update_one(standing(_sent(message)), _completed(message), session=session)
+    result = await database[OUTBOX].update_one(*transitions.complete(_sent(message)), session=session)
     if not result.modified_count:
         raise Superseded
     if session is not None and await _still_waits(database, stream, message, session):
@@ -111,7 +109,7 @@ async def _still_waits(
 
 def complete_sync(database: PlainDatabase, stream: Stream, message: Message, session: ClientSession) -> None:
     """`complete`, for a plain handler's transaction."""
-    result = database[OUTBOX].update_one(standing(_sent(message)), _completed(message), session=session)
+    result = database[OUTBOX].update_one(*transitions.complete(_sent(message)), session=session)
     if not result.modified_count:
         raise Superseded
     if stream.subject is None:
@@ -125,13 +123,6 @@ def complete_sync(database: PlainDatabase, stream: Stream, message: Message, ses
 
 def _sent(message: Message) -> Sent:
     return Sent(message.id, message.attempt)
-
-
-def _completed(message: Message) -> Document:
-    return {
-        "$set": {"state": State.COMPLETED.value, "attempts": message.attempt},
-        "$currentDate": {"completed_at": True},
-    }
 
 
 def _unsettled(stream: Stream, message: Message) -> Unsettled:

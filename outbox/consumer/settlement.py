@@ -12,7 +12,6 @@ import structlog
 
 from outbox import attempts
 from outbox.adoption import adopt
-from outbox.attempts import Cause
 from outbox.consumer.completion import Standing, Superseded, look
 from outbox.consumer.failures import Failed, GiveUp, headline, summary, wait_seconds
 from outbox.consumer.hand import Abandoned, Hand
@@ -23,6 +22,7 @@ from outbox.consumer.work import Work
 from outbox.entries import Entry
 from outbox.errors import CommitUnknown
 from outbox.schema import Database, Document
+from outbox.transitions import Cause
 from outbox.waiting import first
 
 log = structlog.get_logger(__name__)

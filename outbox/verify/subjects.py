@@ -10,7 +10,7 @@ from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 
-from outbox import audit, dead, replay, transaction
+from outbox import audit, dead, replay, transaction, transitions
 from outbox.append import Outbox
 from outbox.message import State
 from outbox.reparse import MAX_TOLD, reparse
@@ -114,11 +114,7 @@ def _of_nothing(system: System, ids: list[ObjectId]) -> Finding:
     messages = system.database[OUTBOX]
 
     async def body(session: AsyncClientSession) -> int:
-        result = await messages.update_many(
-            {"_id": {"$in": ids}, "state": {"$in": _NOT_SENT}},
-            {"$set": {"state": State.COMPLETED.value}, "$currentDate": {"completed_at": True}},
-            session=session,
-        )
+        result = await messages.update_many(*transitions.complete_unsent(ids), session=session)
         told = {"messages": ids[:MAX_TOLD]}
         await audit.record(
             system.database, who=audit.me(), action="complete unsent", count=result.modified_count, details=told,

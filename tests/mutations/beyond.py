@@ -33,14 +33,14 @@ MUTATIONS = [
     ),
     # -- workers
     Mutation(
-        "completion fenced by state and attempts", "G6", "outbox/attempts.py",
-        '{"state": State.PUBLISHED.value, "attempts": sent.attempt},', "{},",
+        "completion fenced by state and attempts", "G6", "outbox/transitions.py",
+        '{"$or": [{"state": State.PUBLISHED.value, "attempts": attempt}, ', '{"$or": [{}, ',
         "tests/worker/test_consumer.py::test_what_is_late_after_a_rescue_has_no_effect",
     ),
     Mutation(
         "completion in the handler's transaction", "G6", "outbox/consumer/completion.py",
-        "result = await database[OUTBOX].update_one(standing(_sent(message)), _completed(message), session=session)",
-        "result = await database[OUTBOX].update_one(standing(_sent(message)), _completed(message))",
+        "result = await database[OUTBOX].update_one(*transitions.complete(_sent(message)), session=session)",
+        "result = await database[OUTBOX].update_one(*transitions.complete(_sent(message)))",
         "tests/worker/test_consumer.py::test_a_handler_that_leaves_its_file_waiting_has_failed",
     ),
     Mutation(

@@ -23,18 +23,18 @@ MUTATIONS = [
         f"{LATE}::test_only_messages_of_the_partition_are_fenced",
     ),
     Mutation(
-        "a mark heeds fences", "G1", "outbox/store.py",
-        "{**waiting, **fences.passable(held.lease.token)}", "waiting",
+        "a mark heeds fences", "G1", "outbox/transitions.py",
+        "{**unmarked(ids, at.attempts), **passable(token)}", "unmarked(ids, at.attempts)",
         f"{LATE}::test_an_owner_that_wakes_up_late_cannot_mark",
     ),
     Mutation(
-        "keeping heeds fences", "G1", "outbox/losses.py",
-        "passable = {**here, **fences.passable(held.lease.token)}", "passable = here",
+        "keeping heeds fences", "G1", "outbox/transitions.py",
+        "{**where, **passable(token), **_published_until(at.attempts)}", "{**where, **_published_until(at.attempts)}",
         f"{LATE}::test_an_owner_that_wakes_up_late_cannot_keep",
     ),
     Mutation(
-        "taking back heeds fences", "G4", "outbox/losses.py",
-        "passable = {**published, **fences.passable(token)}", "passable = published",
+        "taking back heeds fences", "G4", "outbox/transitions.py",
+        '"state": State.PUBLISHED.value, **passable(token)}', '"state": State.PUBLISHED.value}',
         f"{LATE}::test_an_owner_that_wakes_up_late_cannot_take_back",
     ),
     Mutation(

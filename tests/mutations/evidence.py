@@ -16,8 +16,8 @@ MUTATIONS = [
         f"{RECOVERY}::test_what_a_reconciliation_marks_has_its_entries_on_record",
     ),
     Mutation(
-        "survivors have their entries", "G5", "outbox/losses.py",
-        '"entries": entries._asdict(),', "",
+        "survivors have their entries", "G5", "outbox/transitions.py",
+        '{"$set": at._asdict()}', '{"$set": {"batch": at.batch, "tag": at.tag, "attempts": at.attempts}}',
         f"{RECOVERY}::test_survivors_have_their_entries_on_record",
     ),
     # -- done that nobody did

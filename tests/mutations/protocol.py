@@ -122,8 +122,9 @@ MUTATIONS = [
         f"{LATE}::test_a_lease_that_does_not_stand_where_it_was_left_stays_there",
     ),
     Mutation(
-        "attempts guard a mark against a replay", "G1", "outbox/store.py",
-        'State.PENDING.value, "attempts": attempt - 1}', "State.PENDING.value}",
+        "attempts guard a mark against a replay", "G1", "outbox/transitions.py",
+        '"$in": ids}, "state": State.PENDING.value, "attempts": attempt - 1}',
+        '"$in": ids}, "state": State.PENDING.value}',
         f"{LATE}::test_a_replay_between_publish_and_mark_is_not_undone_by_the_mark",
     ),
     # -- recovery
@@ -159,7 +160,7 @@ MUTATIONS = [
         f"{RECOVERY}::test_the_checkpoint_alone_is_deleted",
     ),
     Mutation(
-        "what was lost comes again under the same attempt", "G4", "outbox/losses.py",
+        "what was lost comes again under the same attempt", "G4", "outbox/transitions.py",
         '{"$subtract": [number("attempts"), 1]}', '"$attempts"',
         f"{FAILS_OVER}::test_split_brain_and_the_old_primary_returns",
     ),

@@ -137,8 +137,8 @@ MUTATIONS = [
     ),
     Mutation(
         "a repair and its record are one transaction", "audit", "outbox/verify/subjects.py",
-        '"$currentDate": {"completed_at": True}},\n            session=session,',
-        '"$currentDate": {"completed_at": True}},',
+        "update_many(*transitions.complete_unsent(ids), session=session)",
+        "update_many(*transitions.complete_unsent(ids))",
         "tests/cli/verify/test_files.py::test_what_cannot_be_put_on_record_is_not_mended",
     ),
 ]  # fmt: skip

@@ -9,11 +9,11 @@ import pytest
 from bson import ObjectId
 
 from outbox import attempts, dead, replay
-from outbox.attempts import Cause
 from outbox.checkpoint import Sent
 from outbox.message import State
 from outbox.schema import Database
 from outbox.streams import FILES, Streams
+from outbox.transitions import Cause
 from tests.outbox.shelf import Shelf
 
 WORDS: list[Any] = ["three", ["a"]]

@@ -14,7 +14,6 @@ from pymongo.errors import PyMongoError
 from pymongo.read_preferences import Primary
 
 from outbox import schema
-from outbox.attempts import standing
 from outbox.checkpoint import Sent
 from outbox.connections import connect_mongo, connect_mongo_sync, connect_redis
 from outbox.consumer.completion import Standing, look
@@ -25,6 +24,7 @@ from outbox.outages import Trouble, classify
 from outbox.schema import OUTBOX
 from outbox.settings import OutboxSettings, load
 from outbox.streams import FILES, Streams
+from outbox.transitions import standing
 
 DANGEROUS = [
     "readPreference=secondary",

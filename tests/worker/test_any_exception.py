@@ -16,6 +16,7 @@ from pymongo.errors import AutoReconnect, NetworkTimeout, OperationFailure, PyMo
 from outbox import attempts
 from outbox.checkpoint import Sent
 from outbox.consumer import GiveUp, Message, RetryAfter
+from outbox.transitions import Cause
 from tests.waiting import eventually
 from tests.worker.workshop import Workshop
 
@@ -207,6 +208,6 @@ async def test_a_stream_may_declare_waits_that_no_date_can_hold(workshop: Worksh
 
     [id_] = await workshop.publish("a")
     await attempts.again(
-        workshop.world.database, Sent(id_, 1), attempts.Cause.FAILED, wait_seconds=float("inf"), reason="\ud800"
+        workshop.world.database, Sent(id_, 1), Cause.FAILED, wait_seconds=float("inf"), reason="\ud800"
     )
     assert await workshop.in_state("scheduled", id_)
