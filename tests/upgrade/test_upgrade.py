@@ -24,7 +24,7 @@ from outbox.settings import OutboxSettings, load
 from tests.api.serving import Api
 from tests.relay.processes import RelayProcess
 from tests.upgrade.loading import AT_WORK, Before, Document
-from tests.upgrade.record import dump_key
+from tests.upgrade.record import dump_key, dump_redis
 from tests.waiting import eventually_sync
 from tests.worker.processes import WorkerProcess
 
@@ -239,3 +239,14 @@ def verify(place: Place) -> None:
     assert place.run("dead", "discard", str(place.before.messages["broken"]), "--yes").returncode == 0
     run = place.run("verify", "--json")
     assert (run.returncode, json.loads(run.stdout)["findings"]) == (0, [])
+
+
+def test_a_redis_of_any_kind_takes_what_was_recorded(place: Place) -> None:
+    assert dump_redis(place.redis) == {key: _plain(value) for key, value in place.before.redis.items()}
+
+
+def _plain(value: Any) -> Any:
+    """As the client has it: pairs are tuples there."""
+    if isinstance(value, dict) and "entries" in value:
+        value = {**value, "entries": [tuple(entry) for entry in value["entries"]]}
+    return {name: _plain(inner) for name, inner in value.items()} if isinstance(value, dict) else value
