@@ -24,8 +24,8 @@ from outbox.errors import (
     Unreachable,
     UsageError,
 )
-from outbox.message import Message, State
-from outbox.streams import Priority, Stream, Streams, Subject
+from outbox.message.document import Message, State
+from outbox.streams.declaration import Priority, Stream, Streams, Subject
 
 __all__ = [
     "CommitUnknown",

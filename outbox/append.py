@@ -12,10 +12,10 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.client_session import ClientSession
 
-from outbox.database import OUTBOX, PREFIX, Place, collection_name
 from outbox.errors import NoTransaction, UsageError
-from outbox.message import new_document
-from outbox.streams import Priority, Streams
+from outbox.message.document import new_document
+from outbox.servers.database import OUTBOX, PREFIX, Place, collection_name
+from outbox.streams.declaration import Priority, Streams
 
 MAX_MESSAGE_BYTES = 256 * 1024
 

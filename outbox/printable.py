@@ -1,8 +1,8 @@
 """Printable text: what others wrote, in a form that every log, terminal, page, JSON reader and database can take.
 
-Redis holds bytes. Those that are not UTF-8 come to us as lone surrogates (see outbox.topology), so that a name can be
-sent back to Redis as it was; but a surrogate has no UTF-8 form, and everything else refuses it. Control characters
-act on a terminal, and marks of direction reorder a line.
+Redis holds bytes. Those that are not UTF-8 come to us as lone surrogates (see outbox.servers.topology), so that a
+name can be sent back to Redis as it was; but a surrogate has no UTF-8 form, and everything else refuses it. Control
+characters act on a terminal, and marks of direction reorder a line.
 """
 
 from __future__ import annotations

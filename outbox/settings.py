@@ -15,9 +15,9 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from outbox.database import PREFIX, Place, check_prefix
 from outbox.errors import SettingsError
-from outbox.streams import FILES, Priority, Retry, Stream, Streams, Subject
+from outbox.servers.database import PREFIX, Place, check_prefix
+from outbox.streams.declaration import FILES, Priority, Retry, Stream, Streams, Subject
 
 ENV_FILE = ".env"
 S = TypeVar("S", bound="Family")

@@ -14,7 +14,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, SpanKind
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from outbox.message import Message
+from outbox.message.document import Message
 
 TRACER = trace.get_tracer("outbox")
 _PROPAGATOR = TraceContextTextMapPropagator()

@@ -9,7 +9,7 @@ from bson import Binary, Code, MinKey, ObjectId, Regex, Timestamp, encode
 from bson.datetime_ms import DatetimeMS
 from bson.raw_bson import RawBSONDocument
 
-from outbox.message import SCHEMA_VERSION, State
+from outbox.message.document import SCHEMA_VERSION, State
 
 NAMES = [
     b"message_id", b"attempt", b"file_id", b"folder_id", b"traceparent", b"__data__", b"$set", b"$ref", b"$id", b"a.b",

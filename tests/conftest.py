@@ -13,8 +13,8 @@ import pytest
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
-from outbox.connections import connect_mongo, connect_redis
 from outbox.embedded import Mongod, RedisServer
+from outbox.servers.connections import connect_mongo, connect_redis
 from outbox.settings import OutboxSettings, load
 
 

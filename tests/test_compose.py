@@ -15,11 +15,11 @@ import typer
 import yaml
 from redis.asyncio import Redis
 
-from api.settings import ApiSettings
 from outbox.cli.program import app
 from outbox.settings import Family, OutboxSettings
-from outbox.streams import FILES
-from relay.settings import RelaySettings
+from outbox.streams.declaration import FILES
+from outbox_api.settings import ApiSettings
+from outbox_relay.settings import RelaySettings
 from tests.documents import ROOT
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())

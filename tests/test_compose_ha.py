@@ -18,10 +18,10 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
-from outbox.demonstration.worker import connect
 from outbox.embedded import ports
 from outbox.embedded.binaries import find_redis
 from outbox.embedded.process import Process
+from outbox_api.demonstration.worker import connect
 from tests.documents import ROOT
 from tests.faults.elsewhere import elsewhere
 from tests.faults.scenario import STREAM

@@ -15,10 +15,10 @@ import yaml
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
-from api.metrics import Metrics as ApiMetrics
-from outbox.stats import Waiting
-from relay.backlog import Measured
-from relay.metrics import Metrics as RelayMetrics
+from outbox.operations.stats import Waiting
+from outbox_api.metrics import Metrics as ApiMetrics
+from outbox_relay.backlog import Measured
+from outbox_relay.metrics import Metrics as RelayMetrics
 from tests.documents import ROOT, plain, section, tables
 
 FOLDER = ROOT / "relay" / "monitoring"

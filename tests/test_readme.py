@@ -16,13 +16,13 @@ import typer
 from pydantic import SecretStr
 from pymongo import AsyncMongoClient, MongoClient
 
-from api.app import create_app
-from api.settings import ApiSettings
-from outbox import schema
 from outbox.cli.program import app
-from outbox.database import Database
+from outbox.message import schema
+from outbox.servers.database import Database
 from outbox.settings import Family, OutboxSettings, StreamSetting, load
-from relay.settings import RelaySettings
+from outbox_api.app import create_app
+from outbox_api.settings import ApiSettings
+from outbox_relay.settings import RelaySettings
 from tests.documents import README, ROOT, code, plain, section, tables
 from tests.waiting import eventually_sync
 
@@ -91,7 +91,7 @@ def test_every_command() -> None:
 def test_lines_of_the_log() -> None:
     lines = [plain(line) for line, _ in tables(section("Operate it"))[1]]
     assert lines
-    source = "".join(path.read_text() for path in (ROOT / "relay").glob("*.py"))
+    source = "".join(path.read_text() for path in (ROOT / "relay" / "outbox_relay").glob("*.py"))
     # Of some, the first word is the name of a server.
     assert [line for line in lines if line not in source and line.partition(" ")[2] not in source] == []
 

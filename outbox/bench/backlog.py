@@ -11,9 +11,9 @@ from bson import ObjectId
 from pymongo import WriteConcern
 
 from outbox.bench.ground import Ground
-from outbox.message import State, new_document
-from outbox.schema import OUTBOX, Document
-from outbox.store import Store
+from outbox.message.document import State, new_document
+from outbox.message.schema import OUTBOX, Document
+from outbox.protocol.store import Store
 
 PAGE = 1000
 WRITERS = 3

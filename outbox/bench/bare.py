@@ -9,8 +9,8 @@ import sys
 
 import uvloop
 
-from outbox.connections import connect_mongo, connect_redis, open_database
-from outbox.schema import OUTBOX
+from outbox.message.schema import OUTBOX
+from outbox.servers.connections import connect_mongo, connect_redis, open_database
 from outbox.settings import OutboxSettings, load
 
 READY = "ready"

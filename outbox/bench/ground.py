@@ -17,14 +17,14 @@ from typing import Any
 from pydantic import SecretStr
 from pymongo import AsyncMongoClient
 
-from outbox import schema
-from outbox.connections import connect_mongo, connect_redis
 from outbox.embedded import Mongod, Process, RedisServer
 from outbox.errors import OutboxError
-from outbox.schema import Database, Document
+from outbox.message import schema
+from outbox.message.schema import Database, Document
+from outbox.servers.connections import connect_mongo, connect_redis
+from outbox.servers.topology import AnyRedis
 from outbox.settings import OutboxSettings, StreamSetting
-from outbox.streams import Stream, record_key
-from outbox.topology import AnyRedis
+from outbox.streams.declaration import Stream, record_key
 
 CACHE_GIGABYTES = 1.0
 LOOK_SECONDS = 0.005

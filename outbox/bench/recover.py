@@ -12,7 +12,7 @@ from outbox.bench.relays import drained, fresh, shared
 from outbox.bench.result import Figure, Limit
 from outbox.bench.telling import Tell
 from outbox.embedded import RedisServer
-from outbox.store import Store
+from outbox.protocol.store import Store
 
 
 async def measure(ground: Ground, extent: Extent, tell: Tell) -> list[Figure]:

@@ -9,7 +9,7 @@ from outbox.bench.ground import Ground
 from outbox.bench.relays import drained, fresh
 from outbox.bench.result import Figure, Limit
 from outbox.bench.telling import Tell
-from outbox.message import State
+from outbox.message.document import State
 
 UNIT = "messages/s"
 BARE = "bare update_many"

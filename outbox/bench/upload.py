@@ -8,14 +8,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 
-from outbox import schema
 from outbox.bench.extent import Extent
 from outbox.bench.ground import Ground
 from outbox.bench.result import Figure, Limit
 from outbox.bench.telling import Tell
 from outbox.embedded import Process
+from outbox.message import schema
 from outbox.settings import StreamSetting
-from outbox.streams import FILES, Streams
+from outbox.streams.declaration import FILES, Streams
 
 CLIENTS = 8
 ROUNDS = 3

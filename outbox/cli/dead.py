@@ -9,8 +9,7 @@ from typing import Annotated, Any
 import typer
 from bson import ObjectId
 
-from outbox import dead, messages, schema
-from outbox.cli import moments
+from outbox import moments
 from outbox.cli.failures import Unfinished
 from outbox.cli.output import (
     confirm,
@@ -23,9 +22,11 @@ from outbox.cli.output import (
 )
 from outbox.cli.servers import Servers, run
 from outbox.errors import CommitUnknown, UsageError
-from outbox.message import State
-from outbox.schema import Database
-from outbox.streams import Streams
+from outbox.message import schema
+from outbox.message.document import State
+from outbox.message.schema import Database
+from outbox.operations import dead, messages
+from outbox.streams.declaration import Streams
 
 app = typer.Typer(
     no_args_is_help=True,

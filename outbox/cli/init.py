@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from outbox import schema
 from outbox.cli.output import write_json, write_line
 from outbox.cli.servers import Refused, Servers, run
+from outbox.message import schema
 
 
 def init(

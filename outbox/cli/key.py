@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from outbox import keys
 from outbox.cli.output import write_json, write_line, write_note
-from outbox.keys import Scope
+from outbox.web import keys
+from outbox.web.keys import Scope
 
 app = typer.Typer(no_args_is_help=True, help="Make keys to the API and the dashboard.")
 

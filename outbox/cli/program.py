@@ -29,8 +29,6 @@ OWN = [
         "audit": "audit:audit",
         "verify": "verify:verify",
         "dead": "dead:app",
-        "enqueue": "enqueue:enqueue",
-        "migrate": "migrate:migrate",
         "key": "key:app",
         "bench": "bench:bench",
     }.items()

@@ -8,18 +8,19 @@ from typing import Annotated, Any
 import typer
 from bson import ObjectId
 
-from outbox import audit, jobs, schema
-from outbox import replay as replaying
-from outbox.cli import moments
+from outbox import moments
 from outbox.cli.output import confirm, require_answerable, write_json, write_line, write_note
 from outbox.cli.servers import Servers, run
 from outbox.cli.working import work_on
-from outbox.clock import server_time
-from outbox.jobs import Job, Phase
-from outbox.message import State
-from outbox.messages import read_id
-from outbox.selection import Selection
-from outbox.transitions import REPLAYABLE
+from outbox.message import schema
+from outbox.message.document import State
+from outbox.message.transitions import REPLAYABLE
+from outbox.operations import audit, jobs
+from outbox.operations import replay as replaying
+from outbox.operations.jobs import Job, Phase
+from outbox.operations.messages import read_id
+from outbox.operations.selection import Selection
+from outbox.servers.clock import server_time
 
 OWNER = "command-line"
 """Whose the names of requests are: of all who use the command line, so that two of them replay the same once."""

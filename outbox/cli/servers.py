@@ -11,14 +11,14 @@ from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
-from outbox import causes
-from outbox.connections import connect_mongo, connect_redis, open_database
 from outbox.errors import OutboxError, Unreachable
-from outbox.outages import Trouble, classify, server_of
-from outbox.schema import Database, Document
+from outbox.message.schema import Database, Document
+from outbox.servers import causes
+from outbox.servers.connections import connect_mongo, connect_redis, open_database
+from outbox.servers.outages import Trouble, classify, server_of
+from outbox.servers.topology import AnyRedis
 from outbox.settings import OutboxSettings, load
-from outbox.streams import Streams
-from outbox.topology import AnyRedis
+from outbox.streams.declaration import Streams
 
 T = TypeVar("T")
 

@@ -19,14 +19,14 @@ import typer
 from dotenv import dotenv_values
 from rich.text import Text
 
-from outbox import schema
 from outbox.cli.terminal import Terminal
-from outbox.connections import connect_mongo, open_database
 from outbox.embedded import PortTaken, ports
 from outbox.embedded.stack import REDIS_PAUSE_SECONDS, Stack
 from outbox.embedded.supervisor import Supervisor
-from outbox.keys import refuse_open_door
+from outbox.message import schema
+from outbox.servers.connections import connect_mongo, open_database
 from outbox.settings import ENV_FILE, OutboxSettings, load
+from outbox.web.keys import refuse_open_door
 
 _TICK_SECONDS = 0.1
 _READY_SECONDS = 30.0

@@ -8,14 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
-from outbox import audit, schema
-from outbox import verify as verifying
-from outbox.cli import moments
+from outbox import moments
 from outbox.cli.failures import Unfinished
 from outbox.cli.output import checking, write_json, write_line
 from outbox.cli.servers import Servers, run
-from outbox.clock import server_time
-from outbox.verify import CHECKS, Finding, System
+from outbox.message import schema
+from outbox.operations import audit
+from outbox.operations import verify as verifying
+from outbox.operations.verify import CHECKS, Finding, System
+from outbox.servers.clock import server_time
 
 PAUSE_SECONDS = 2.0
 

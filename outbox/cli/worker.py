@@ -11,10 +11,10 @@ import uvloop
 
 from outbox import logs
 from outbox.cli.signals import on_signals
-from outbox.consumer.consumer import Consumer
-from outbox.consumer.failures import TooManyLeft
-from outbox.consumer.handler import load as load_handler
 from outbox.settings import OutboxSettings, load
+from outbox.worker.consumer import Consumer
+from outbox.worker.failures import TooManyLeft
+from outbox.worker.handler import load as load_handler
 
 log = structlog.get_logger(__name__)
 
@@ -54,7 +54,7 @@ def worker(
         async def handle(message): ...               at least once, when it can use no transaction
 
     An exception puts the message back, to be tried again after the stream's backoff; after the last try it is dead, and
-    its file ends as `error: …`. Raise outbox.consumer.RetryAfter(seconds) or GiveUp(reason) to say it otherwise.
+    its file ends as `error: …`. Raise outbox.worker.RetryAfter(seconds) or GiveUp(reason) to say it otherwise.
 
     A handler that takes longer than its stream's handler_seconds (an hour) has failed: an async one is cancelled, and a
     thread, which cannot be stopped, is left without effect. A worker with as many left as its --concurrency ends with

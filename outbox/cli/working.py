@@ -7,10 +7,10 @@ import secrets
 
 from bson import ObjectId
 
-from outbox import audit, jobs
 from outbox.cli.output import Advance, progress_bar, write_note
-from outbox.jobs import Job, Pace
-from outbox.schema import Database
+from outbox.message.schema import Database
+from outbox.operations import audit, jobs
+from outbox.operations.jobs import Job, Pace
 
 LOOK_SECONDS = 0.5
 

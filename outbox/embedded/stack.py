@@ -36,7 +36,7 @@ class Stack:
         self.redis = RedisServer(data_dir / "redis", port=remembered.get("redis"), binary=settings.outbox_redis_server)
         self._relay_port = remembered.get("relay") or ports.pick(_LOCAL)
         self.relay = self._program("relay", "outbox", "relay")
-        self.worker = self._program("worker", "outbox.demonstration")
+        self.worker = self._program("worker", "outbox_api.demonstration")
         self.api = self._program("api", "outbox", "api", "--host", host, "--port", str(port))
 
     @property

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from outbox import keys
-from outbox.keys import Scope
+from outbox.web import keys
+from outbox.web.keys import Scope
 
 ALICE, ALICES = keys.make("alice", [Scope.READ, Scope.OPERATE, Scope.UPLOAD])
 BOB, BOBS = keys.make("bob", [Scope.READ, Scope.OPERATE, Scope.UPLOAD])

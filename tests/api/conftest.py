@@ -12,13 +12,13 @@ import pytest
 from pymongo import AsyncMongoClient
 from starlette.types import Receive, Scope, Send
 
-from api.app import create_app
-from api.settings import ApiSettings
-from outbox import schema
-from outbox.connections import connect_mongo
 from outbox.embedded import Mongod, RedisServer
-from outbox.schema import Database
+from outbox.message import schema
+from outbox.message.schema import Database
+from outbox.servers.connections import connect_mongo
 from outbox.settings import OutboxSettings, load
+from outbox_api.app import create_app
+from outbox_api.settings import ApiSettings
 from tests.api.connecting import Server, environment, free_port, probed
 from tests.api.serving import Api
 from tests.relay.processes import RelayProcess

@@ -12,12 +12,12 @@ import httpx
 import pytest
 from bson import ObjectId
 
-from api.app import create_app
-from api.settings import ApiSettings
-from outbox import keys
-from outbox.keys import Scope
-from outbox.schema import Database
+from outbox.message.schema import Database
 from outbox.settings import OutboxSettings, load
+from outbox.web import keys
+from outbox.web.keys import Scope
+from outbox_api.app import create_app
+from outbox_api.settings import ApiSettings
 from tests.api.conftest import Serve
 from tests.api.serving import Api
 

@@ -10,8 +10,8 @@ import httpx
 import pytest
 from bson import ObjectId
 
-from outbox import reasons
-from outbox.schema import Database
+from outbox.message.schema import Database
+from outbox.operations import reasons
 from outbox.settings import OutboxSettings
 from tests.api.serving import Api
 

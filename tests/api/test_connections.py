@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from outbox import http11
-from outbox.schema import Database
+from outbox.message.schema import Database
 from outbox.settings import OutboxSettings
+from outbox.web import http11
 from tests.api.connecting import FORM, Raw, Server, environment, free_port, probed, upload
 from tests.api.serving import Api
 from tests.relay.processes import RelayProcess

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from outbox.embedded import Mongod
-from outbox.schema import Database
+from outbox.message.schema import Database
 from outbox.settings import OutboxSettings
 from tests.api.serving import Api
 from tests.waiting import eventually

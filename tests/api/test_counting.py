@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from outbox import replay
 from outbox.embedded import Mongod
-from outbox.message import State
-from outbox.schema import OUTBOX, Database
-from relay.replays import Replays
-from relay.service import Next
+from outbox.message.document import State
+from outbox.message.schema import OUTBOX, Database
+from outbox.operations import replay
+from outbox_relay.replays import Replays
+from outbox_relay.service import Next
 from tests.outbox.shelf import Shelf
 
 AGES = 3_000

@@ -9,12 +9,13 @@ import pytest
 from bson import ObjectId
 from fastapi.routing import APIRoute
 
-from api.dashboard import routes
-from api.dashboard.sessions import ByCookie
-from outbox import keys, reasons, replay
-from outbox.keys import Scope
-from outbox.message import State
-from outbox.schema import Database
+from outbox.message.document import State
+from outbox.message.schema import Database
+from outbox.operations import reasons, replay
+from outbox.web import keys
+from outbox.web.keys import Scope
+from outbox_api.dashboard import routes
+from outbox_api.dashboard.sessions import ByCookie
 from tests.api.conftest import Serve
 from tests.outbox.shelf import Shelf
 

@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from outbox import samples
-from outbox.schema import Database
+from outbox.message.schema import Database
+from outbox.operations import samples
 from outbox.settings import OutboxSettings
 from tests.api.conftest import Serve
 from tests.api.serving import Api

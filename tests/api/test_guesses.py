@@ -8,12 +8,12 @@ import httpx
 import pytest
 from starlette.requests import HTTPConnection
 
-from api import guesses
-from api.guesses import network_of
-from api.settings import ApiSettings
 from outbox.errors import SettingsError
-from outbox.schema import Database
+from outbox.message.schema import Database
 from outbox.settings import OutboxSettings, load
+from outbox_api import guesses
+from outbox_api.guesses import network_of
+from outbox_api.settings import ApiSettings
 from tests.api.callers import ALICE, PROCESS, SHARED
 from tests.api.conftest import Serve
 from tests.api.serving import Api

@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from outbox.clock import server_time
-from outbox.schema import Database
+from outbox.message.schema import Database
+from outbox.servers.clock import server_time
 from outbox.settings import OutboxSettings
 from tests.api.conftest import Serve
 from tests.api.serving import Api

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api import labels
-from outbox.schema import Database
+from outbox.message.schema import Database
+from outbox_api import labels
 
 FOLDER = {"folderId": "invoices"}
 

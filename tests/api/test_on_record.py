@@ -11,15 +11,16 @@ import pytest
 from bson import ObjectId
 from pymongo.errors import AutoReconnect, PyMongoError
 
-from outbox import audit, jobs, keys, replay
 from outbox.append import Outbox
-from outbox.connections import connect_redis
-from outbox.keys import Scope
-from outbox.message import State
-from outbox.migration import Migration
-from outbox.reparse import reparse
-from outbox.schema import Database
+from outbox.message.document import State
+from outbox.message.schema import Database
+from outbox.operations import audit, jobs, replay
+from outbox.servers.connections import connect_redis
 from outbox.settings import OutboxSettings
+from outbox.web import keys
+from outbox.web.keys import Scope
+from outbox_api.uploads.migration import Migration
+from outbox_api.uploads.reparse import reparse
 from tests.api.callers import ALICE, ALICES, BOB, BOBS, SHARED, bearer
 from tests.api.conftest import Serve
 from tests.outbox.shelf import Shelf

@@ -11,14 +11,15 @@ from typing import Any
 import httpx
 import pytest
 
-from api.app import create_app
-from api.settings import ApiSettings
-from outbox import causes, schema
-from outbox.connections import connect_mongo
 from outbox.embedded import Mongod, RedisServer
 from outbox.errors import SchemaError, UndeclaredStream
-from outbox.schema import Database
+from outbox.message import schema
+from outbox.message.schema import Database
+from outbox.servers import causes
+from outbox.servers.connections import connect_mongo
 from outbox.settings import OutboxSettings, load
+from outbox_api.app import create_app
+from outbox_api.settings import ApiSettings
 from tests.api.conftest import Serve
 from tests.waiting import eventually
 

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from pymongo import AsyncMongoClient
 
-from outbox import schema
-from outbox.schema import Database
+from outbox.message import schema
+from outbox.message.schema import Database
 from outbox.settings import OutboxSettings
 from tests.api.conftest import Serve
 

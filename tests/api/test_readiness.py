@@ -10,11 +10,11 @@ import httpx
 import pytest
 from pymongo import AsyncMongoClient
 
-from api import readiness
-from outbox import schema
 from outbox.embedded import RedisServer
-from outbox.schema import Database
+from outbox.message import schema
+from outbox.message.schema import Database
 from outbox.settings import OutboxSettings, load
+from outbox_api import readiness
 from tests.api.conftest import Serve
 from tests.waiting import eventually
 

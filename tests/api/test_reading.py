@@ -10,8 +10,8 @@ from bson import ObjectId
 from redis.asyncio import Redis
 
 from outbox.embedded import RedisServer
-from outbox.message import State
-from outbox.schema import Database
+from outbox.message.document import State
+from outbox.message.schema import Database
 from tests.api.conftest import Serve
 from tests.outbox.shelf import Shelf
 

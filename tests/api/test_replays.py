@@ -8,10 +8,10 @@ import httpx
 import pytest
 from bson import ObjectId
 
-from outbox.message import State
-from outbox.schema import Database
-from relay.replays import Replays
-from relay.service import Next
+from outbox.message.document import State
+from outbox.message.schema import Database
+from outbox_relay.replays import Replays
+from outbox_relay.service import Next
 from tests.outbox.shelf import Shelf
 
 SINCE = {"since": "2020-01-01T00:00:00Z"}

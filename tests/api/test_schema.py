@@ -11,10 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from outbox import keys
-from outbox.keys import ALL
-from outbox.schema import Database
+from outbox.message.schema import Database
 from outbox.settings import OutboxSettings
+from outbox.web import keys
+from outbox.web.keys import ALL
 from tests.api.serving import Api
 
 ROOT = Path(__file__).parents[2]

@@ -17,9 +17,9 @@ import httpx
 import psutil
 import pytest
 
-from outbox import files
-from outbox.schema import Database
+from outbox.message.schema import Database
 from outbox.settings import OutboxSettings
+from outbox_api.uploads import records as files
 from tests.api.serving import Api
 from tests.processes import is_alive
 from tests.waiting import eventually, eventually_sync

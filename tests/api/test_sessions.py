@@ -8,14 +8,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from api.access import ANYONE
-from api.dashboard import sessions
-from api.dashboard.sessions import Session
-from api.errors import TooManyStreams
-from outbox import keys
-from outbox.keys import Scope
-from outbox.schema import Database
+from outbox.message.schema import Database
 from outbox.settings import OutboxSettings
+from outbox.web import keys
+from outbox.web.keys import Scope
+from outbox_api.access import ANYONE
+from outbox_api.dashboard import sessions
+from outbox_api.dashboard.sessions import Session
+from outbox_api.errors import TooManyStreams
 from tests.api.callers import ALICE, ALICES, PROCESS, SHARED
 from tests.api.conftest import Serve
 from tests.api.serving import Api

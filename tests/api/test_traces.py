@@ -10,9 +10,9 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
-from outbox.consumer import Consumer, Message
-from outbox.schema import Database, Document
+from outbox.message.schema import Database, Document
 from outbox.settings import OutboxSettings, StreamSetting, SubjectSetting
+from outbox.worker import Consumer, Message
 from tests.api.conftest import Serve
 from tests.outbox.test_traces import CALLER, spans  # noqa: F401  # a fixture
 from tests.relay.world import STREAM, a_world

@@ -13,7 +13,7 @@ import pytest
 from bson import ObjectId
 
 from outbox.embedded import RedisServer
-from outbox.schema import Database
+from outbox.message.schema import Database
 from tests.api.conftest import Serve
 from tests.waiting import eventually
 

@@ -18,13 +18,14 @@ from playwright.sync_api import Browser, BrowserContext, Dialog, Page, expect, s
 from pymongo.database import Database
 from redis.exceptions import ResponseError
 
-from outbox import keys, schema
-from outbox.connections import connect_mongo, open_database
 from outbox.embedded import Mongod, RedisServer
-from outbox.keys import Scope
-from outbox.message import State
+from outbox.message import schema
+from outbox.message.document import State
+from outbox.servers.connections import connect_mongo, open_database
 from outbox.settings import OutboxSettings, load
-from outbox.streams import FILES
+from outbox.streams.declaration import FILES
+from outbox.web import keys
+from outbox.web.keys import Scope
 from tests.api.serving import Api
 from tests.outbox.shelf import a_document
 from tests.relay.processes import a_relay

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from outbox.message import State
+from outbox.message.document import State
 from tests.browser.conftest import READER, System, Visit, Watched, ago
 from tests.waiting import eventually_sync
 

@@ -9,8 +9,8 @@ from axe_playwright_python.sync_playwright import Axe
 from bson import ObjectId
 from playwright.sync_api import Page, expect
 
-from outbox.message import State
-from outbox.streams import FILES
+from outbox.message.document import State
+from outbox.streams.declaration import FILES
 from tests.browser.conftest import System, Visit, Watched, ago
 
 pytestmark = pytest.mark.browser

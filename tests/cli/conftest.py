@@ -16,7 +16,7 @@ from pymongo.database import Database
 
 from outbox.cli import main
 from outbox.embedded import Mongod
-from outbox.message import State
+from outbox.message.document import State
 from tests.outbox.shelf import a_document
 
 

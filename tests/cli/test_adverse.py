@@ -19,14 +19,14 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 from structlog.testing import capture_logs
 
-from api.app import create_app
-from api.settings import ApiSettings
 from outbox import Outbox
-from outbox.consumer import Consumer, Message
-from outbox.schema import Database, Document
+from outbox.message.schema import Database, Document
 from outbox.settings import OutboxSettings, load
-from relay.daemon import Relay
-from relay.settings import RelaySettings
+from outbox.worker import Consumer, Message
+from outbox_api.app import create_app
+from outbox_api.settings import ApiSettings
+from outbox_relay.daemon import Relay
+from outbox_relay.settings import RelaySettings
 from tests.adverse import Adverse, broken
 from tests.cli.conftest import Cli
 from tests.waiting import eventually

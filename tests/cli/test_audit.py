@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from outbox.message import State
+from outbox.message.document import State
 from tests.cli.conftest import Cli, Shelf
 
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from bson import ObjectId
 
-from outbox.dead import DISCARDED
-from outbox.message import State
+from outbox.message.document import State
+from outbox.operations.dead import DISCARDED
 from tests.cli.conftest import Cli, Shelf
 from tests.faults import poison
 

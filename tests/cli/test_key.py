@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from outbox import keys
-from outbox.keys import Scope
+from outbox.web import keys
+from outbox.web.keys import Scope
 from tests.cli.conftest import Cli
 
 

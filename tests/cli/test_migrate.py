@@ -15,8 +15,8 @@ from bson import ObjectId
 from redis import Redis
 
 from outbox.embedded import RedisServer
-from outbox.message import State
-from outbox.migration import Migration
+from outbox.message.document import State
+from outbox_api.uploads.migration import Migration
 from tests.cli.conftest import Cli, Shelf
 from tests.waiting import eventually_sync
 

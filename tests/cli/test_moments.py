@@ -7,7 +7,7 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outbox.cli import moments
+from outbox import moments
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 

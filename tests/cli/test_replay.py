@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from outbox import replay
-from outbox.message import State
+from outbox.message.document import State
+from outbox.operations import replay
 from tests.cli.conftest import Cli, Shelf
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=3)

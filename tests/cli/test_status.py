@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import pytest
 
 from outbox.embedded import RedisServer
-from outbox.message import State
-from outbox.streams import FILE_STREAM
+from outbox.message.document import State
+from outbox.streams.declaration import FILE_STREAM
 from tests.cli.conftest import Cli, Shelf
 
 

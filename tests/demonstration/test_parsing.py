@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outbox.demonstration.formats import _MAGIC as MAGIC
-from outbox.demonstration.parsing import BLOCK, Parsed, parse
+from outbox_api.demonstration.formats import _MAGIC as MAGIC
+from outbox_api.demonstration.parsing import BLOCK, Parsed, parse
 
 MAGIC_BYTES = [b"\0" * offset + magic for offset, magic, _ in MAGIC]
 
@@ -130,7 +130,7 @@ def test_chunks_change_nothing(contents: bytes, cuts: list[int]) -> None:
 def test_blocks_change_nothing(contents: bytes, block: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         whole = parse([contents])
-        patch.setattr("outbox.demonstration.parsing.BLOCK", block)
+        patch.setattr("outbox_api.demonstration.parsing.BLOCK", block)
         assert parse([contents]) == whole
 
 

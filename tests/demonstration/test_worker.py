@@ -19,10 +19,10 @@ from pymongo import MongoClient
 from pymongo.database import Database
 from redis import Redis
 
-from outbox.demonstration.worker import Worker, connect
 from outbox.embedded import Mongod, RedisServer
 from outbox.settings import OutboxSettings, load
-from outbox.streams import FILE_GROUP, FILE_STREAM
+from outbox.streams.declaration import FILE_GROUP, FILE_STREAM
+from outbox_api.demonstration.worker import Worker, connect
 from tests.waiting import eventually_sync
 
 Document = dict[str, Any]
@@ -206,7 +206,7 @@ def test_as_a_program(db: Database[Document], client: Redis, settings: OutboxSet
     }
     file_id = upload(db, b"text")
     announce(client, file_id)
-    command = [sys.executable, "-m", "outbox.demonstration", "demo-2"]
+    command = [sys.executable, "-m", "outbox_api.demonstration", "demo-2"]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
         eventually_sync(status(db, file_id))
         process.send_signal(signal.SIGTERM)

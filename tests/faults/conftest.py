@@ -9,11 +9,11 @@ import pytest
 from pymongo import AsyncMongoClient
 from structlog.testing import capture_logs
 
-from outbox import schema
-from outbox.database import Database
 from outbox.embedded import Mongod, RedisServer
-from outbox.schema import Document
-from outbox.streams import FILES, Streams
+from outbox.message import schema
+from outbox.message.schema import Document
+from outbox.servers.database import Database
+from outbox.streams.declaration import FILES, Streams
 from tests.faults.proxy import Proxy
 from tests.faults.scenario import Scenario
 

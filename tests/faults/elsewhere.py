@@ -13,11 +13,12 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from structlog.testing import capture_logs
 
-from outbox import Outbox, schema
-from outbox.connections import connect_mongo, connect_redis
-from outbox.database import Database
+from outbox import Outbox
 from outbox.embedded import RedisServer
-from outbox.schema import Document
+from outbox.message import schema
+from outbox.message.schema import Document
+from outbox.servers.connections import connect_mongo, connect_redis
+from outbox.servers.database import Database
 from outbox.settings import OutboxSettings, load
 from tests.faults.history import Appended
 from tests.faults.judge import judge

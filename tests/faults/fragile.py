@@ -31,28 +31,34 @@ class Point:
     """What is lost before, so that there is a recovery: `all`, or `checkpoints`."""
 
 
-_MARK, _UPDATE = "outbox.store:Store.mark", "pymongo.asynchronous.collection:AsyncCollection.update_many"
+_MARK, _UPDATE = "outbox.protocol.store:Store.mark", "pymongo.asynchronous.collection:AsyncCollection.update_many"
 
 POINTS = {
-    "before fetch": Point("outbox.store:Store.fetch", "before"),
-    "after fetch": Point("outbox.store:Store.fetch", "after"),
-    "before publish": Point("outbox.checkpoint:Checkpoints.publish", "before"),
+    "before fetch": Point("outbox.protocol.store:Store.fetch", "before"),
+    "after fetch": Point("outbox.protocol.store:Store.fetch", "after"),
+    "before publish": Point("outbox.protocol.checkpoint:Checkpoints.publish", "before"),
     "after send, before the reply": Point(
         "redis.asyncio.connection:AbstractConnection.read_response",
         "before",
         1,
-        inside="outbox.checkpoint:Checkpoints.publish",
+        inside="outbox.protocol.checkpoint:Checkpoints.publish",
     ),
-    "after the reply, before the lease moves": Point("outbox.checkpoint:Checkpoints.publish", "after"),
+    "after the reply, before the lease moves": Point("outbox.protocol.checkpoint:Checkpoints.publish", "after"),
     "after the lease moved, before mark": Point(_MARK, "before", 6),
     "half-way through a mark": Point(_UPDATE, "before", 2, inside=_MARK),
     "after mark": Point(_MARK, "after", 6),
-    "during renew": Point("outbox.leases:Leases._overview", "before"),
-    "during recovery: opened": Point("outbox.checkpoint:Checkpoints.open", "after", 2, loses="all"),
-    "during recovery: a page of survivors kept": Point("outbox.losses:Losses.keep", "after", 1, loses="checkpoints"),
-    "during recovery: a page taken back": Point("outbox.losses:Losses.take_back", "after", 2, loses="all"),
-    "during recovery: before its end in redis": Point("outbox.checkpoint:Checkpoints.stamp", "before", 2, loses="all"),
-    "during recovery: before its end in mongodb": Point("outbox.checkpoint:Checkpoints.stamp", "after", 2, loses="all"),
+    "during renew": Point("outbox.protocol.leases:Leases._overview", "before"),
+    "during recovery: opened": Point("outbox.protocol.checkpoint:Checkpoints.open", "after", 2, loses="all"),
+    "during recovery: a page of survivors kept": Point(
+        "outbox.protocol.losses:Losses.keep", "after", 1, loses="checkpoints"
+    ),
+    "during recovery: a page taken back": Point("outbox.protocol.losses:Losses.take_back", "after", 2, loses="all"),
+    "during recovery: before its end in redis": Point(
+        "outbox.protocol.checkpoint:Checkpoints.stamp", "before", 2, loses="all"
+    ),
+    "during recovery: before its end in mongodb": Point(
+        "outbox.protocol.checkpoint:Checkpoints.stamp", "after", 2, loses="all"
+    ),
 }
 
 

@@ -15,7 +15,7 @@ from unittest.mock import patch
 import structlog
 
 from outbox.cli import main
-from relay import outage
+from outbox_relay import outage
 
 FASTER = 60.0
 TOLD_EVERY = 100

@@ -7,13 +7,13 @@ from functools import partial
 from unittest.mock import patch
 
 from outbox.cli import main
-from outbox.connections import connect_redis
+from outbox.servers.connections import connect_redis
 
 PATIENCE = 0.5
 
 
 def run() -> None:
-    with patch("relay.daemon.connect_redis", partial(connect_redis, timeout_seconds=PATIENCE)):
+    with patch("outbox_relay.daemon.connect_redis", partial(connect_redis, timeout_seconds=PATIENCE)):
         main(["relay", *sys.argv[1:]])
 
 

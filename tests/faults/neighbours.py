@@ -11,11 +11,12 @@ from bson import ObjectId
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
 
-from outbox import Outbox, schema
-from outbox.connections import open_database
-from outbox.consumer import Consumer, Message
-from outbox.database import Document
+from outbox import Outbox
+from outbox.message import schema
+from outbox.servers.connections import open_database
+from outbox.servers.database import Document
 from outbox.settings import OutboxSettings, load
+from outbox.worker import Consumer, Message
 from tests.faults.relays import in_this_process
 from tests.waiting import eventually
 from tests.worker.processes import at_work

@@ -10,7 +10,7 @@ from bson import Binary, Code, Decimal128, Int64, MaxKey, MinKey, ObjectId, Rege
 from bson.datetime_ms import DatetimeMS
 from bson.raw_bson import RawBSONDocument
 
-from outbox.streams import FILES
+from outbox.streams.declaration import FILES
 
 GONE: Any = object()
 """Leaves a field out."""

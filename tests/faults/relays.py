@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from outbox.connections import connect_redis
 from outbox.embedded.process import Process
+from outbox.servers.connections import connect_redis
 from outbox.settings import OutboxSettings, load
-from relay.daemon import Relay
-from relay.settings import RelaySettings
+from outbox_relay.daemon import Relay
+from outbox_relay.settings import RelaySettings
 
 SHORT = {"relay_lease_seconds": 2, "relay_verify_seconds": 0.5, "relay_poll_seconds": 0.5, "relay_stop_seconds": 5}
 STOP_SECONDS = 15
@@ -33,7 +33,7 @@ async def in_this_process(
     :param redis_patience: seconds until a command counts as lost; by default as in production.
     """
     patient = partial(connect_redis, timeout_seconds=redis_patience) if redis_patience else connect_redis
-    with socket.create_server(("127.0.0.1", 0)) as listen, patch("relay.daemon.connect_redis", patient):
+    with socket.create_server(("127.0.0.1", 0)) as listen, patch("outbox_relay.daemon.connect_redis", patient):
         daemon = Relay(load(RelaySettings, **{**SHORT, **settings}), outbox_settings, listen=listen)
         running = asyncio.create_task(daemon.run(), name="relay")
         try:

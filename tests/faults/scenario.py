@@ -13,13 +13,15 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
-from outbox import Outbox, replay, schema
-from outbox.connections import connect_redis
+from outbox import Outbox
 from outbox.embedded import RedisServer
-from outbox.schema import OUTBOX, Database, Document
+from outbox.message import schema
+from outbox.message.schema import OUTBOX, Database, Document
+from outbox.operations import replay
+from outbox.servers.connections import connect_redis
 from outbox.settings import OutboxSettings, load
-from outbox.streams import FILES, Streams
-from relay.daemon import Relay
+from outbox.streams.declaration import FILES, Streams
+from outbox_relay.daemon import Relay
 from tests.faults import relays
 from tests.faults.history import Appended, History, Lost, Replayed, Settled, Survivors, published_in
 from tests.faults.judge import judge

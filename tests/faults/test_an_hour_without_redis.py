@@ -18,11 +18,11 @@ from typing import Any
 import psutil
 import pytest
 
-from outbox.message import new_document
-from outbox.schema import OUTBOX, PARTITIONS
+from outbox.message.document import new_document
+from outbox.message.schema import OUTBOX, PARTITIONS
 from outbox.settings import OutboxSettings
-from outbox.streams import FILES
-from relay.outage import PROBE_SECONDS
+from outbox.streams.declaration import FILES
+from outbox_relay.outage import PROBE_SECONDS
 from tests.faults.history import Appended
 from tests.faults.hurried import FASTER
 from tests.faults.relays import RelayProcess

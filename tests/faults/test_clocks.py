@@ -11,14 +11,15 @@ import pytest
 from bson import ObjectId
 from structlog.testing import capture_logs
 
-from outbox import Outbox, schema
+from outbox import Outbox
 from outbox.append import Draft
-from outbox.connections import connect_mongo
-from outbox.database import Database
 from outbox.embedded import Mongod, RedisServer
-from outbox.schema import OUTBOX, PARTITIONS
+from outbox.message import schema
+from outbox.message.schema import OUTBOX, PARTITIONS
+from outbox.servers.connections import connect_mongo
+from outbox.servers.database import Database
 from outbox.settings import OutboxSettings, load
-from outbox.streams import FILES, Streams
+from outbox.streams.declaration import FILES, Streams
 from tests.faults.clocks import Clock, build
 from tests.faults.history import Appended
 from tests.faults.proxy import Proxy

@@ -14,14 +14,14 @@ from redis.crc import key_slot
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
-from outbox.checkpoint import Script
-from outbox.cluster import Cluster
-from outbox.connections import connect_redis
-from outbox.entries import Entries
-from outbox.outages import Trouble, classify
+from outbox.delivery.entries import Entries
+from outbox.protocol.checkpoint import Script
+from outbox.servers.cluster import Cluster
+from outbox.servers.connections import connect_redis
+from outbox.servers.outages import Trouble, classify
+from outbox.servers.topology import on_one_connection
 from outbox.settings import OutboxSettings, load
-from outbox.streams import Stream
-from outbox.topology import on_one_connection
+from outbox.streams.declaration import Stream
 from tests.faults.topologies import SLOTS, ThreePrimaries
 from tests.waiting import PATIENCE, eventually
 

@@ -16,12 +16,13 @@ from pydantic import SecretStr
 from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 
-from api.app import create_app
-from api.settings import ApiSettings
-from outbox import CommitUnknown, Outbox, transaction
-from outbox.connections import connect_mongo
-from outbox.schema import OUTBOX, Document
+from outbox import CommitUnknown, Outbox
+from outbox.message.schema import OUTBOX, Document
+from outbox.servers import transaction
+from outbox.servers.connections import connect_mongo
 from outbox.settings import OutboxSettings, load
+from outbox_api.app import create_app
+from outbox_api.settings import ApiSettings
 from tests.faults.history import Appended, RolledBack
 from tests.faults.proxy import Proxy, Way
 from tests.faults.scenario import STREAM, Scenario

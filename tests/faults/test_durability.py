@@ -12,13 +12,13 @@ from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from outbox import confirmation
-from outbox.checkpoint import Checkpoints
-from outbox.confirmation import CannotConfirm, Confirm, Unconfirmed
-from outbox.connections import connect_redis
 from outbox.embedded import RedisServer
-from outbox.leases import Progress
-from outbox.schema import Document
+from outbox.message.schema import Document
+from outbox.protocol import confirmation
+from outbox.protocol.checkpoint import Checkpoints
+from outbox.protocol.confirmation import CannotConfirm, Confirm, Unconfirmed
+from outbox.protocol.leases import Progress
+from outbox.servers.connections import connect_redis
 from outbox.settings import OutboxSettings, load
 from tests.faults.elsewhere import Elsewhere, elsewhere
 from tests.faults.relays import as_a_process

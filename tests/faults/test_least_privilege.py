@@ -15,14 +15,15 @@ from pymongo.errors import OperationFailure
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, ResponseError
 
-from api.app import create_app
-from api.settings import ApiSettings
-from outbox import replay, schema, stats
-from outbox.connections import connect_mongo, connect_redis
-from outbox.consumer import Consumer
-from outbox.database import Database
-from outbox.schema import COLLECTIONS, OUTBOX
+from outbox.message import schema
+from outbox.message.schema import COLLECTIONS, OUTBOX
+from outbox.operations import replay, stats
+from outbox.servers.connections import connect_mongo, connect_redis
+from outbox.servers.database import Database
 from outbox.settings import OutboxSettings, load
+from outbox.worker import Consumer
+from outbox_api.app import create_app
+from outbox_api.settings import ApiSettings
 from tests.faults.elsewhere import Elsewhere, elsewhere
 from tests.faults.history import Appended, Lost, Settled
 from tests.faults.rights import ANYBODY, CHECKPOINT, MUST_NOT, MUST_NOT_WRITE

@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from outbox import Outbox, schema
+from outbox import Outbox
 from outbox.append import Draft
+from outbox.message import schema
 from outbox.settings import OutboxSettings, load
-from outbox.streams import Stream, Streams
+from outbox.streams.declaration import Stream, Streams
 from tests.faults import relays
 from tests.faults.scenario import Scenario
 from tests.waiting import eventually

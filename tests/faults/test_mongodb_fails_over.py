@@ -15,9 +15,10 @@ from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 from pymongo.write_concern import WriteConcern
 
-from outbox import Outbox, schema
+from outbox import Outbox
 from outbox.embedded import Mongod, ReplicaSet
-from outbox.schema import OUTBOX, Document
+from outbox.message import schema
+from outbox.message.schema import OUTBOX, Document
 from tests.faults.elsewhere import Elsewhere, elsewhere
 from tests.faults.history import Appended, RolledBack
 from tests.faults.scenario import STREAM

@@ -8,7 +8,7 @@ import pytest
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
-from outbox.database import Document
+from outbox.servers.database import Document
 from tests.faults.neighbours import Application
 
 Client = AsyncMongoClient[Document]

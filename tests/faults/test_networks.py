@@ -7,8 +7,8 @@ import random
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from outbox.connections import connect_redis
-from outbox.schema import OUTBOX
+from outbox.message.schema import OUTBOX
+from outbox.servers.connections import connect_redis
 from tests.faults.history import Lost
 from tests.faults.proxy import Proxy, Way
 from tests.faults.scenario import STREAM, Scenario

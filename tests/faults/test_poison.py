@@ -12,14 +12,14 @@ import pytest
 from bson import ObjectId, decode, encode
 from bson.raw_bson import RawBSONDocument
 
-from api.app import create_app
-from api.settings import ApiSettings
-from outbox import stats, upkeep
-from outbox.burial import identity
-from outbox.connections import connect_redis
-from outbox.schema import OUTBOX, PARTITIONS
+from outbox.message.poison import identity
+from outbox.message.schema import OUTBOX, PARTITIONS
+from outbox.operations import stats, upkeep
+from outbox.servers.connections import connect_redis
 from outbox.settings import load
-from outbox.streams import FILES
+from outbox.streams.declaration import FILES
+from outbox_api.app import create_app
+from outbox_api.settings import ApiSettings
 from tests.faults.history import Poisoned
 from tests.faults.poison import DRAINED, GONE, STRAY, broken, document
 from tests.faults.scenario import LENIENT, Scenario

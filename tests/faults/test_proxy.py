@@ -10,8 +10,8 @@ from redis.exceptions import BusyLoadingError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from outbox.connections import connect_redis
 from outbox.embedded import RedisServer
+from outbox.servers.connections import connect_redis
 from outbox.settings import OutboxSettings, load
 from tests.faults.proxy import Proxy, Way
 from tests.waiting import eventually

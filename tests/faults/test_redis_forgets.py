@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from outbox.streams import FILES
+from outbox.streams.declaration import FILES
 from tests.faults import append_only_file
 from tests.faults.scenario import CHECKPOINTS, STREAM, Scenario
 from tests.waiting import eventually

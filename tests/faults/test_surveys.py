@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from outbox.checkpoint import Checkpoints
-from outbox.losses import Losses
+from outbox.protocol.checkpoint import Checkpoints
+from outbox.protocol.losses import Losses
 from tests.faults.scenario import CHECKPOINTS, Scenario
 from tests.waiting import eventually
 

@@ -10,9 +10,9 @@ import pytest
 from redis.crc import key_slot
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from outbox import stats
-from outbox.connections import connect_redis
 from outbox.embedded import RedisServer
+from outbox.operations import stats
+from outbox.servers.connections import connect_redis
 from outbox.settings import OutboxSettings, load
 from tests.faults.elsewhere import Elsewhere, elsewhere
 from tests.faults.history import Lost

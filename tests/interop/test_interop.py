@@ -17,9 +17,9 @@ from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from outbox.consumer import Consumer, Message
-from outbox.schema import Document
+from outbox.message.schema import Document
 from outbox.settings import OutboxSettings, load
+from outbox.worker import Consumer, Message
 from tests.documents import README, code
 from tests.relay.world import STREAM, World, a_world
 from tests.waiting import eventually

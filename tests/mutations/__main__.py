@@ -38,7 +38,7 @@ def noticed(mutation: Mutation, tree: Path) -> bool:
         run = subprocess.run(
             [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", mutation.test],
             cwd=tree,
-            env={**os.environ, "PYTHONPATH": str(tree)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(str(tree / part) for part in ("", "relay", "api"))},
             capture_output=True,
             text=True,
             timeout=300,

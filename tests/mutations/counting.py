@@ -8,7 +8,7 @@ MUTATIONS = [
     Mutation(
         "what a replay selects is counted for so long, and no longer",
         "answers",
-        "outbox/replay.py",
+        "outbox/operations/replay.py",
         "with pymongo.timeout(COUNT_SECONDS):",
         "with pymongo.timeout(None):",
         "tests/api/test_counting.py::test_a_replay_that_is_not_counted_in_time_is_begun_and_done",

@@ -11,75 +11,75 @@ RECOVERY, EVIDENCE, GROUPS, TRIMMING, RESCUE = (
 
 MUTATIONS = [
     Mutation(
-        "what a reconciliation marks has its entries", "G5", "relay/recovery.py",
+        "what a reconciliation marks has its entries", "G5", "relay/outbox_relay/recovery.py",
         "opened.messages, opened.entries)", "opened.messages, type(opened.entries)('1-0', '1-0'))",
         f"{RECOVERY}::test_what_a_reconciliation_marks_has_its_entries_on_record",
     ),
     Mutation(
-        "survivors have their entries", "G5", "outbox/transitions.py",
+        "survivors have their entries", "G5", "outbox/message/transitions.py",
         '{"$set": at._asdict()}', '{"$set": {"batch": at.batch, "tag": at.tag, "attempts": at.attempts}}',
         f"{RECOVERY}::test_survivors_have_their_entries_on_record",
     ),
     # -- done that nobody did
     Mutation(
-        "a refilled stream is another one", "G5", "outbox/lua/stream.lua",
+        "a refilled stream is another one", "G5", "outbox/protocol/lua/stream.lua",
         "and not refilled(added, first, length, known[2], known[3])", "",
         f"{EVIDENCE}::test_a_stream_that_was_deleted_while_young_and_filled_by_others_is_another_one",
     ),
     Mutation(
-        "a group that was set back needs what it is given again", "G7", "outbox/lua/trim.lua",
+        "a group that was set back needs what it is given again", "G7", "outbox/protocol/lua/trim.lua",
         "if earlier(oldest, next_one) then return oldest end", "if oldest then return oldest end",
         f"{TRIMMING}::test_a_group_that_was_set_back_needs_what_comes_then_although_it_holds_something_later",
     ),
     Mutation(
-        "a removed consumer has acknowledged nothing", "G5", "outbox/lua/look.lua",
+        "a removed consumer has acknowledged nothing", "G5", "outbox/protocol/lua/look.lua",
         "(not consumers[who] and 'removed')", "nil",
         f"{GROUPS}::test_what_was_held_by_a_consumer_that_was_removed_comes_again",
     ),
     Mutation(
-        "without a consumer nobody has acknowledged", "G5", "outbox/lua/look.lua",
+        "without a consumer nobody has acknowledged", "G5", "outbox/protocol/lua/look.lua",
         "elseif readers == 0 then", "elseif false then",
         f"{GROUPS}::test_what_was_held_by_a_consumer_that_was_removed_comes_again",
     ),
     Mutation(
-        "without an acknowledgement nothing is done", "G5", "outbox/lua/look.lua",
+        "without an acknowledgement nothing is done", "G5", "outbox/protocol/lua/look.lua",
         "look.server == server and look.acks == acks then", "false then",
         f"{EVIDENCE}::test_what_is_read_without_acknowledgements_is_not_done",
     ),
     Mutation(
-        "a group that was made again is another one", "G5", "outbox/lua/look.lua",
+        "a group that was made again is another one", "G5", "outbox/protocol/lua/look.lua",
         "local destroyed = not marked or look.destroyed", "local destroyed = false",
         f"{GROUPS}::test_what_a_group_that_was_made_again_was_never_given_comes_again",
     ),
     Mutation(
-        "a group is watched from its beginning", "G5", "outbox/lua/open.lua",
+        "a group is watched from its beginning", "G5", "outbox/protocol/lua/open.lua",
         "if ARGV[5] == '1' then watch", "if false then watch",
         f"{GROUPS}::test_what_a_group_that_was_made_again_was_never_given_comes_again",
     ),
     Mutation(
-        "what a group was set past was not given", "G5", "outbox/lua/look.lua",
+        "what a group was set past was not given", "G5", "outbox/protocol/lua/look.lua",
         "look.sets ~= sets and not holds_beyond then", "false then",
         f"{GROUPS}::test_what_a_group_was_set_past_comes_again",
     ),
     Mutation(
-        "what another group needs is not done", "G5", "outbox/trim.py",
+        "what another group needs is not done", "G5", "outbox/delivery/trim.py",
         "before=others", 'before=""',
         f"{GROUPS}::test_while_another_group_is_behind_nothing_is_done",
     ),
     Mutation(
-        "a look counts when it was carried out", "G5", "outbox/lua/look.lua",
+        "a look counts when it was carried out", "G5", "outbox/protocol/lua/look.lua",
         "redis.call('HSET', KEYS[2], 'looked', cjson.encode(after))",
         "redis.call('HSET', KEYS[2], 'looked', cjson.encode(after), 'look', cjson.encode(after))",
         f"{EVIDENCE}::test_a_crash_after_a_look_loses_nothing_of_it",
     ),
     Mutation(
-        "what is removed before it was given comes again", "G1", "outbox/vanished.py",
+        "what is removed before it was given comes again", "G1", "outbox/delivery/vanished.py",
         "if gone_to <= delivered or", "if True or",
         f"{EVIDENCE}::test_what_others_trimmed_before_it_was_given_comes_again",
     ),
     # -- rescue
     Mutation(
-        "a stream is searched for what is not on record", "G5", "outbox/vanished.py",
+        "a stream is searched for what is not on record", "G5", "outbox/delivery/vanished.py",
         "await locate(self._database, self._entries, stream)", "pass",
         f"{RESCUE}::test_an_entry_of_which_it_is_not_known_where_it_stands_is_searched_for",
     ),

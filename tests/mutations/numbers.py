@@ -8,7 +8,7 @@ MUTATIONS = [
     Mutation(
         "what is no number counts as none",
         "operators",
-        "outbox/message.py",
+        "outbox/message/document.py",
         'return {"$cond": [{"$isNumber": f"${name}"}, f"${name}", 0]}',
         'return {"$ifNull": [f"${name}", 0]}',
         "tests/outbox/test_attempts.py::test_a_retry",

@@ -8,18 +8,18 @@ APART = "tests/faults/test_neighbours.py::test_an_outbox_in_a_database_of_its_ow
 
 MUTATIONS = [
     Mutation(
-        "collections begin with the prefix", "G8", "outbox/database.py",
+        "collections begin with the prefix", "G8", "outbox/servers/database.py",
         "return prefix + name.removeprefix(OUTBOX) if is_core(name) else name", "return name",
         APART,
     ),
     Mutation(
-        "subjects are looked up in the application's database", "G5", "outbox/settled.py",
+        "subjects are looked up in the application's database", "G5", "outbox/protocol/settled.py",
         "found = database.application[subject.collection].find(_left",
         "found = database.client['x'][subject.collection].find(_left",
         APART,
     ),
     Mutation(
-        "an identity is made once", "G8", "outbox/meta.py",
+        "an identity is made once", "G8", "outbox/message/meta.py",
         '{"$setOnInsert": new}', '{"$set": new}',
         "tests/outbox/test_meta.py::test_the_identity_is_made_once",
     ),

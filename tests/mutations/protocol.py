@@ -14,7 +14,7 @@ NETWORKS, FORGETS, FAILS_OVER = (
 MUTATIONS = [
     # -- what the servers are asked
     Mutation(
-        "the client of Redis sends nothing again by itself", "G4", "outbox/topology.py",
+        "the client of Redis sends nothing again by itself", "G4", "outbox/servers/topology.py",
         "return Retry(NoBackoff(), 0)", "return Retry(NoBackoff(), 10)",
         f"{NETWORKS}::test_no_client_of_redis_sends_a_command_again_by_itself",
     ),
@@ -24,22 +24,22 @@ MUTATIONS = [
         "tests/outbox/test_append.py",
     ),
     Mutation(
-        "majority reads", "G2", "outbox/store.py",
+        "majority reads", "G2", "outbox/protocol/store.py",
         'ReadConcern("snapshot")', 'ReadConcern("local")',
         f"{DRAINING}::test_a_fetch_is_one_snapshot_and_at_least_as_new_as_the_last_mark",
     ),
     Mutation(
-        "fetch in one snapshot", "G3", "outbox/store.py",
+        "fetch in one snapshot", "G3", "outbox/protocol/store.py",
         'ReadConcern("snapshot")', 'ReadConcern("majority")',
         f"{DRAINING}::test_a_fetch_is_one_snapshot_and_at_least_as_new_as_the_last_mark",
     ),
     Mutation(
-        "fetch by position", "G3", "outbox/store.py",
+        "fetch by position", "G3", "outbox/protocol/store.py",
         'cursor.sort("position")', 'cursor.sort("position", -1)',
         f"{DRAINING}::test_messages_enter_the_stream_in_the_order_of_their_commits",
     ),
     Mutation(
-        "whatever is pending is fetched, not what is after the last id", "G1", "outbox/store.py",
+        "whatever is pending is fetched, not what is after the last id", "G1", "outbox/protocol/store.py",
         '"state": State.PENDING.value}\n        cursor =',
         '"state": State.PENDING.value}\n        from bson import ObjectId\n'
         '        pending["_id"] = {"$gt": getattr(self, "_last", ObjectId(b"\\0" * 12))}\n'
@@ -50,53 +50,53 @@ MUTATIONS = [
     ),
     # -- the scripts
     Mutation(
-        "token check in the publish script", "G4", "outbox/lua/publish.lua",
+        "token check in the publish script", "G4", "outbox/protocol/lua/publish.lua",
         "if there[1] ~= ARGV[1] then", "if false then",
         f"{LATE}::test_a_token_shuts_out_the_ones_before_it",
     ),
     Mutation(
-        "token check in the open script", "G4", "outbox/lua/open.lua",
+        "token check in the open script", "G4", "outbox/protocol/lua/open.lua",
         "if there.token and tonumber(there.token) > tonumber(ARGV[1]) then", "if false then",
         f"{LATE}::test_a_token_shuts_out_the_ones_before_it",
     ),
     Mutation(
-        "a batch follows the very one in the checkpoint", "G5", "outbox/lua/publish.lua",
+        "a batch follows the very one in the checkpoint", "G5", "outbox/protocol/lua/publish.lua",
         "if there[2] ~= ARGV[4] or not marker", "if not marker",
         f"{RECOVERY}::test_a_lost_tail_is_noticed_by_the_next_batch",
     ),
     Mutation(
-        "same batch recognised", "G4", "outbox/lua/publish.lua",
+        "same batch recognised", "G4", "outbox/protocol/lua/publish.lua",
         "if there[2] == ARGV[3] then", "if false then",
         f"{LATE}::test_the_same_batch_sent_twice_is_there_once",
     ),
     Mutation(
-        "a stream that is behind is another one", "G5", "outbox/lua/stream.lua",
+        "a stream that is behind is another one", "G5", "outbox/protocol/lua/stream.lua",
         "and not behind(last, added, known[2], known[3])", "",
         f"{RECOVERY}::test_a_deleted_stream_is_noticed_by_the_next_batch",
     ),
     Mutation(
-        "the stream's entries are counted", "G5", "outbox/lua/stream.lua",
+        "the stream's entries are counted", "G5", "outbox/protocol/lua/stream.lua",
         "return now ~= nil and before ~= nil and now < before", "return false",
         f"{HISTORIES}::test_an_older_copy_of_a_stream_is_noticed_although_somebody_has_added_to_it_since",
     ),
     Mutation(
-        "a checkpoint is of one stream (marker)", "G5", "outbox/lua/open.lua",
+        "a checkpoint is of one stream (marker)", "G5", "outbox/protocol/lua/open.lua",
         "marker, there.marker == marker and 0 or 1,", "marker, 0,",
         f"{FORGETS}::test_the_stream_is_deleted_and_a_busy_partition_fills_it_before_a_quiet_one_looks",
     ),
     Mutation(
-        "a search of the stream is of one history", "G5", "outbox/lua/scan.lua",
+        "a search of the stream is of one history", "G5", "outbox/protocol/lua/scan.lua",
         "there[2] ~= ARGV[2] or recognize(KEYS[2], KEYS[3]) ~= ARGV[3]", "false",
         f"{HISTORIES}::test_a_search_of_the_stream_counts_only_while_nothing_changes",
     ),
     Mutation(
-        "a recovery ends in the stream that it searched", "G4", "outbox/lua/stamp.lua",
+        "a recovery ends in the stream that it searched", "G4", "outbox/protocol/lua/stamp.lua",
         "or recognize(KEYS[2], KEYS[3]) ~= ARGV[5] then", "then",
         f"{RECOVERY}::test_a_recovery_does_not_end_in_a_stream_that_it_did_not_search",
     ),
     # -- leases and marks
     Mutation(
-        "publish before mark", "G1", "relay/drainer.py",
+        "publish before mark", "G1", "relay/outbox_relay/drainer.py",
         "        answer = await self._checkpoints.publish(",
         "        early = await self._leases.hold(self.lease, session)\n"
         "        await self._store.mark(early, session, [Sent(m.id, m.attempts + 1) for m in batch], Range('', ''))\n"
@@ -104,63 +104,63 @@ MUTATIONS = [
         f"{CRASHES}::test_every_message_is_there_once_and_in_order_after_a_crash",
     ),
     Mutation(
-        "what is published stays in the outbox", "G5", "relay/drainer.py",
+        "what is published stays in the outbox", "G5", "relay/outbox_relay/drainer.py",
         "            self._progress, self._verified = reached, time.monotonic()\n",
         "            self._progress, self._verified = reached, time.monotonic()\n"
         '            await self._store._messages.delete_many({"_id": {"$in": [message.id for message in sent]}})\n',
         f"{RECOVERY}::test_everything_is_lost",
     ),
     Mutation(
-        "the lease advances by compare-and-set", "G4", "outbox/leases.py",
+        "the lease advances by compare-and-set", "G4", "outbox/protocol/leases.py",
         '"token": lease.token, "owner": lease.owner}', "}",
         f"{LATE}::test_an_owner_that_wakes_up_late_cannot_advance",
     ),
     Mutation(
-        "the lease moves on only from where it was left", "G5", "outbox/leases.py",
+        "the lease moves on only from where it was left", "G5", "outbox/protocol/leases.py",
         'there = {"$and": [{"$eq": ["$batch", after.batch]}, {"$eq": ["$tag", {"$literal": after.tag}]}]}',
         "there = True",
         f"{LATE}::test_a_lease_that_does_not_stand_where_it_was_left_stays_there",
     ),
     Mutation(
-        "attempts guard a mark against a replay", "G1", "outbox/transitions.py",
+        "attempts guard a mark against a replay", "G1", "outbox/message/transitions.py",
         '"$in": ids}, "state": State.PENDING.value, "attempts": attempt - 1}',
         '"$in": ids}, "state": State.PENDING.value}',
         f"{LATE}::test_a_replay_between_publish_and_mark_is_not_undone_by_the_mark",
     ),
     # -- recovery
     Mutation(
-        "reconcile", "G4", "relay/recovery.py",
+        "reconcile", "G4", "relay/outbox_relay/recovery.py",
         "        known = held.progress\n", "        return Reconciled(opened.at, Verdict.SAME)\n",
         f"{RECOVERY}::test_everything_is_lost",
     ),
     Mutation(
-        "what is published and unmarked is marked first", "G4", "relay/recovery.py",
+        "what is published and unmarked is marked first", "G4", "relay/outbox_relay/recovery.py",
         "marked = await self._store.mark(held, session, opened.messages, opened.entries)", "marked = 0",
         f"{CRASHES}::test_every_message_is_there_once_and_in_order_after_a_crash",
     ),
     Mutation(
-        "an unmarked batch follows the very one in the lease", "G5", "relay/recovery.py",
+        "an unmarked batch follows the very one in the lease", "G5", "relay/outbox_relay/recovery.py",
         " and opened.previous == known.tag", "",
         f"{HISTORIES}::test_a_batch_ahead_in_another_history_is_not_taken_for_an_unmarked_one",
     ),
     Mutation(
-        "lost messages taken back", "G5", "relay/recovery.py",
+        "lost messages taken back", "G5", "relay/outbox_relay/recovery.py",
         "for query in lost:", "for query in lost[:0]:",
         f"{RECOVERY}::test_everything_is_lost",
     ),
     Mutation(
-        "settled messages left alone", "G5", "outbox/losses.py",
+        "settled messages left alone", "G5", "outbox/protocol/losses.py",
         'again = [message["_id"] for message in page if not (is_ours(message) and message["_id"] in done)]',
         'again = [message["_id"] for message in page]',
         f"{RECOVERY}::test_what_is_settled_is_not_published_again",
     ),
     Mutation(
-        "survivors looked for in the stream", "G5", "relay/recovery.py",
+        "survivors looked for in the stream", "G5", "relay/outbox_relay/recovery.py",
         "session, end, page, entries)", "session, end, [], entries)",
         f"{RECOVERY}::test_the_checkpoint_alone_is_deleted",
     ),
     Mutation(
-        "what was lost comes again under the same attempt", "G4", "outbox/transitions.py",
+        "what was lost comes again under the same attempt", "G4", "outbox/message/transitions.py",
         '{"$subtract": [number("attempts"), 1]}', '"$attempts"',
         f"{FAILS_OVER}::test_split_brain_and_the_old_primary_returns",
     ),

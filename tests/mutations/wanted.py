@@ -11,7 +11,7 @@ MUTATIONS = [
     Mutation(
         "a reparse completes what was settled before it",
         "G5",
-        "outbox/reparse.py",
+        "api/outbox_api/uploads/reparse.py",
         "await complete_settled(database, outbox.streams, Subject(), [str(file_id) for file_id in file_ids], session)",
         "pass",
         f"{SETTLED}::test_files_that_are_parsed_again_right_before_a_loss_come_once",
@@ -19,7 +19,7 @@ MUTATIONS = [
     Mutation(
         "a retry completes what was settled before it",
         "G5",
-        "outbox/dead.py",
+        "outbox/operations/dead.py",
         'await complete_settled(database, streams, subject, [str(found.get("key"))], session)',
         "pass",
         f"{SETTLED}::test_a_retry_does_not_bring_back_an_older_message_of_its_file",
@@ -27,7 +27,7 @@ MUTATIONS = [
     Mutation(
         "a subject is looked at as it was before a newer message",
         "G5",
-        "outbox/settled.py",
+        "outbox/protocol/settled.py",
         'await _settled_before(database, subject, [m for m in messages if m["_id"] not in done], session)',
         "set()",
         f"{SETTLED}::test_another_application_appends_a_newer_message_right_before_a_loss",
@@ -35,7 +35,7 @@ MUTATIONS = [
     Mutation(
         "what was not committed yet was not settled",
         "G5",
-        "outbox/settled.py",
+        "outbox/protocol/settled.py",
         'if m["key"] in keys and m["_id"] in retried and m.get("retried") == retried[m["_id"]]',
         'if m["key"] in keys and m.get("retried") == retried.get(m["_id"])',
         f"{SETTLED}::test_a_message_that_was_not_committed_yet_is_not_settled_by_what_was_before",
@@ -43,7 +43,7 @@ MUTATIONS = [
     Mutation(
         "a retry makes a message wanted again",
         "G5",
-        "outbox/settled.py",
+        "outbox/protocol/settled.py",
         ' and m.get("retried") == retried[m["_id"]]',
         "",
         f"{SETTLED}::test_a_dead_message_that_is_retried_is_wanted",
@@ -51,7 +51,7 @@ MUTATIONS = [
     Mutation(
         "a subject that is not there settles nothing",
         "G5",
-        "outbox/settled.py",
+        "outbox/protocol/settled.py",
         '    return {ids[document["_id"]] async for document in found}\n',
         '    there = {ids[document["_id"]] async for document in found}\n'
         '    every = database[subject.collection].find({"_id": {"$in": list(ids)}}, {"_id": 1}, session=session)\n'
@@ -61,7 +61,7 @@ MUTATIONS = [
     Mutation(
         "what a live worker has forgotten is rescued",
         "G1",
-        "outbox/rescue.py",
+        "outbox/worker/rescue.py",
         "not holder.ours or holder.idle_seconds",
         "holder.idle_seconds",
         f"{HELD}::test_what_a_live_worker_has_forgotten_is_published_again",
@@ -69,7 +69,7 @@ MUTATIONS = [
     Mutation(
         "entries of our live workers left alone by a rescue",
         "G4",
-        "outbox/rescue.py",
+        "outbox/worker/rescue.py",
         "holder.pending and (not holder.ours or holder.idle_seconds > stream.rescue_seconds)",
         "holder.pending",
         f"{HELD}::test_a_worker_of_ours_says_itself_what_it_works_on",
@@ -77,7 +77,7 @@ MUTATIONS = [
     Mutation(
         "an entry whose message is gone is taken away",
         "G7",
-        "outbox/rescue.py",
+        "outbox/worker/rescue.py",
         "if standing in (Standing.UNMARKED, Standing.WANTED):",
         "if True:",
         f"{HELD}::test_an_entry_whose_message_is_gone_does_not_hold_up_trimming",
@@ -85,7 +85,7 @@ MUTATIONS = [
     Mutation(
         "an entry that is not marked yet is left alone",
         "G4",
-        "outbox/rescue.py",
+        "outbox/worker/rescue.py",
         "if standing in (Standing.UNMARKED, Standing.WANTED):",
         "if False:",
         f"{HELD}::test_an_entry_that_is_not_marked_yet_is_left_to_the_relay",
@@ -93,7 +93,7 @@ MUTATIONS = [
     Mutation(
         "a page of a shared search counts only for the checkpoint that was opened",
         "G5",
-        "relay/surveys.py",
+        "relay/outbox_relay/surveys.py",
         "(now.at, now.marker) != (seeker.opened.at, seeker.opened.marker)",
         "False",
         "tests/relay/test_surveys.py::test_a_page_counts_only_while_the_checkpoint_is_the_one_that_was_opened",
@@ -101,7 +101,7 @@ MUTATIONS = [
     Mutation(
         "one search for all partitions that wait",
         "G5",
-        "relay/surveys.py",
+        "relay/outbox_relay/surveys.py",
         "self._waiting.pop(stream, []) if not seeker.gone]",
         "[self._waiting[stream].pop(0)] if not seeker.gone] if self._waiting[stream] else []",
         "tests/faults/test_surveys.py::test_a_stream_is_searched_once_for_all_partitions_that_lost_their_checkpoint",
@@ -109,7 +109,7 @@ MUTATIONS = [
     Mutation(
         "a message about a deleted file is done once it is acknowledged",
         "G1",
-        "outbox/vanished.py",
+        "outbox/delivery/vanished.py",
         'or (message["_id"] in gone and acknowledged)',
         "",
         "tests/outbox/test_rescue.py::test_an_acknowledgement_settles_what_is_about_a_file_that_was_deleted",

@@ -6,9 +6,10 @@ import pytest
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
-from outbox import Streams, schema
-from outbox.schema import Database, Document
-from outbox.streams import FILES
+from outbox import Streams
+from outbox.message import schema
+from outbox.message.schema import Database, Document
+from outbox.streams.declaration import FILES
 from tests.outbox.shelf import Shelf
 from tests.outbox.ward import SOON, Ward
 from tests.relay.world import a_world

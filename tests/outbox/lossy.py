@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 
 from pymongo import AsyncMongoClient
 
-from outbox.connections import connect_mongo
 from outbox.embedded import Mongod
-from outbox.schema import Document
+from outbox.message.schema import Document
+from outbox.servers.connections import connect_mongo
 from outbox.settings import OutboxSettings, load
 
 

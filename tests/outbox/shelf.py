@@ -7,9 +7,9 @@ from typing import Any
 
 from bson import ObjectId
 
-from outbox.message import State, new_document
-from outbox.schema import FILES, OUTBOX, Database, Document
-from outbox.streams import FILES as STREAM
+from outbox.message.document import State, new_document
+from outbox.message.schema import FILES, OUTBOX, Database, Document
+from outbox.streams.declaration import FILES as STREAM
 
 AN_HOUR = timedelta(hours=1)
 

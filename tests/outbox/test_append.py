@@ -12,8 +12,8 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.client_session import ClientSession
 
 from outbox import Draft, InvalidMessage, NoTransaction, Outbox, Streams, UndeclaredStream
-from outbox.schema import OUTBOX, Database, Document
-from outbox.streams import FILE_STREAM
+from outbox.message.schema import OUTBOX, Database, Document
+from outbox.streams.declaration import FILE_STREAM
 from tests.outbox.shelf import Shelf
 
 Client = AsyncMongoClient[Document]

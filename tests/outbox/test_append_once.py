@@ -14,8 +14,8 @@ from pymongo.errors import OperationFailure
 
 from outbox import Draft, InvalidMessage, Outbox, Streams
 from outbox.errors import UsageError
-from outbox.schema import Database, Document
-from outbox.streams import FILE_STREAM
+from outbox.message.schema import Database, Document
+from outbox.streams.declaration import FILE_STREAM
 from tests.outbox.shelf import Shelf
 
 Client = AsyncMongoClient[Document]

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from bson import ObjectId
 
-from outbox import attempts, dead, replay
-from outbox.checkpoint import Sent
-from outbox.message import State
-from outbox.schema import Database
-from outbox.streams import FILES, Streams
-from outbox.transitions import Cause
+from outbox.message import attempts
+from outbox.message.document import State
+from outbox.message.schema import Database
+from outbox.message.transitions import Cause
+from outbox.operations import dead, replay
+from outbox.protocol.checkpoint import Sent
+from outbox.streams.declaration import FILES, Streams
 from tests.outbox.shelf import Shelf
 
 WORDS: list[Any] = ["three", ["a"]]

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from outbox import Outbox, Streams, audit, dead
-from outbox.clock import server_time
-from outbox.message import State
-from outbox.reparse import reparse
-from outbox.schema import AUDIT, Database
-from outbox.transaction import run
+from outbox import Outbox, Streams
+from outbox.message.document import State
+from outbox.message.schema import AUDIT, Database
+from outbox.operations import audit, dead
+from outbox.servers.clock import server_time
+from outbox.servers.transaction import run
+from outbox_api.uploads.reparse import reparse
 from tests.outbox.shelf import Shelf
 
 

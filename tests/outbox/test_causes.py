@@ -11,11 +11,11 @@ import pytest
 from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
-from outbox import causes
-from outbox.causes import Cause
-from outbox.connections import connect_mongo, connect_redis
 from outbox.embedded import Mongod, RedisServer
 from outbox.errors import SettingsError
+from outbox.servers import causes
+from outbox.servers.causes import Cause
+from outbox.servers.connections import connect_mongo, connect_redis
 from outbox.settings import OutboxSettings, load
 from tests.faults.secured import GuardedMongod, behind_tls
 from tests.faults.sentinels import SentinelServer

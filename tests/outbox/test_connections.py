@@ -13,18 +13,18 @@ from pymongo import AsyncMongoClient, MongoClient
 from pymongo.errors import PyMongoError
 from pymongo.read_preferences import Primary
 
-from outbox import schema
-from outbox.checkpoint import Sent
-from outbox.connections import connect_mongo, connect_mongo_sync, connect_redis
-from outbox.consumer.completion import Standing, look
-from outbox.database import Database
 from outbox.embedded import RedisServer, ReplicaSet
 from outbox.errors import SettingsError
-from outbox.outages import Trouble, classify
-from outbox.schema import OUTBOX
+from outbox.message import schema
+from outbox.message.schema import OUTBOX
+from outbox.message.transitions import standing
+from outbox.protocol.checkpoint import Sent
+from outbox.servers.connections import connect_mongo, connect_mongo_sync, connect_redis
+from outbox.servers.database import Database
+from outbox.servers.outages import Trouble, classify
 from outbox.settings import OutboxSettings, load
-from outbox.streams import FILES, Streams
-from outbox.transitions import standing
+from outbox.streams.declaration import FILES, Streams
+from outbox.worker.completion import Standing, look
 
 DANGEROUS = [
     "readPreference=secondary",

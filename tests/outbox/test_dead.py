@@ -7,21 +7,13 @@ from bson import ObjectId
 from pymongo import AsyncMongoClient
 from pymongo.errors import AutoReconnect
 
-from outbox import (
-    NoSuchMessage,
-    NotDead,
-    Priority,
-    State,
-    Stream,
-    Streams,
-    UndeclaredStream,
-    dead,
-    subjects,
-    transaction,
-)
-from outbox.dead import DISCARDED
-from outbox.schema import OUTBOX, Database, Document
-from outbox.streams import FILES
+from outbox import NoSuchMessage, NotDead, Priority, State, Stream, Streams, UndeclaredStream
+from outbox.message import subjects
+from outbox.message.schema import OUTBOX, Database, Document
+from outbox.operations import dead
+from outbox.operations.dead import DISCARDED
+from outbox.servers import transaction
+from outbox.streams.declaration import FILES
 from tests.outbox.shelf import Shelf
 
 

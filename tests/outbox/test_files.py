@@ -12,10 +12,11 @@ from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import PyMongoError
 
-from outbox import files, transaction
-from outbox.contents import Measured, Writer
 from outbox.errors import NoSuchFile, StillUploading, UploadLost
-from outbox.schema import Database
+from outbox.message.schema import Database
+from outbox.servers import transaction
+from outbox_api.uploads import records as files
+from outbox_api.uploads.contents import Measured, Writer
 
 T = TypeVar("T")
 HOUR = timedelta(hours=1)

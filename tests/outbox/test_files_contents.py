@@ -10,10 +10,10 @@ from gridfs import AsyncGridFSBucket
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outbox import contents, idempotency
-from outbox.contents import CHUNK_BYTES, Measure, Measured, Writer
 from outbox.errors import ContentsDamaged
-from outbox.schema import Database
+from outbox.message.schema import Database
+from outbox_api.uploads import contents, idempotency
+from outbox_api.uploads.contents import CHUNK_BYTES, Measure, Measured, Writer
 
 
 async def write(db: Database, data: bytes, piece: int) -> tuple[ObjectId, Measured]:

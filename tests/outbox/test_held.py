@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from bson import ObjectId
 
-from outbox import held, stats
-from outbox.entries import OURS
-from outbox.outcome import Found
-from outbox.trim import trim
+from outbox.delivery import held
+from outbox.delivery.entries import OURS
+from outbox.delivery.trim import trim
+from outbox.message.outcome import Found
+from outbox.operations import stats
 from tests.outbox.ward import SOON, Ward
 from tests.waiting import eventually
 

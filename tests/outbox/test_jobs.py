@@ -8,13 +8,13 @@ import pytest
 from bson import ObjectId
 from pymongo.errors import AutoReconnect
 
-from outbox import audit, jobs, replay
 from outbox.errors import JobEnded, KeyTaken, NoSuchJob, UsageError
-from outbox.jobs import Job, Pace, Phase
-from outbox.message import State
-from outbox.schema import JOBS, OUTBOX, Database
-from outbox.selection import Selection
-from outbox.streams import FILE_STREAM
+from outbox.message.document import State
+from outbox.message.schema import JOBS, OUTBOX, Database
+from outbox.operations import audit, jobs, replay
+from outbox.operations.jobs import Job, Pace, Phase
+from outbox.operations.selection import Selection
+from outbox.streams.declaration import FILE_STREAM
 from tests.outbox.shelf import AN_HOUR, Shelf
 
 ALL = Selection(stream=FILE_STREAM)

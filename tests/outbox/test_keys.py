@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from outbox import keys
 from outbox.errors import SettingsError, UsageError
-from outbox.keys import ALL, Keys, Scope
+from outbox.web import keys
+from outbox.web.keys import ALL, Keys, Scope
 
 
 def test_a_key_is_found_by_its_secret_and_by_nothing_else() -> None:

@@ -6,11 +6,11 @@ import socket
 
 import pytest
 
-from api.settings import ApiSettings
 from outbox import SettingsError
-from outbox.listening import listen
 from outbox.settings import Family, load
-from relay.settings import RelaySettings
+from outbox.web.listening import listen
+from outbox_api.settings import ApiSettings
+from outbox_relay.settings import RelaySettings
 
 NAMES = ("RELAY_HOST", "RELAY_PORT")
 

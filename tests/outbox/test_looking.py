@@ -10,17 +10,18 @@ import pytest
 from bson import ObjectId
 from redis.asyncio import Redis
 
-from outbox import diagnosis, downtime, groups, reasons, samples, story
-from outbox.causes import Cause
-from outbox.diagnosis import Level
-from outbox.downtime import Downtime
-from outbox.groups import Consumer, Group, Readers
-from outbox.message import State
-from outbox.samples import Queued, Sample
-from outbox.schema import Database
-from outbox.search import Found, Wanted, search
-from outbox.stats import Depth, Queue, Status
-from outbox.streams import FILES, Streams
+from outbox.delivery import groups
+from outbox.delivery.groups import Consumer, Group, Readers
+from outbox.message.document import State
+from outbox.message.schema import Database
+from outbox.operations import diagnosis, downtime, reasons, samples, story
+from outbox.operations.diagnosis import Level
+from outbox.operations.downtime import Downtime
+from outbox.operations.samples import Queued, Sample
+from outbox.operations.search import Found, Wanted, search
+from outbox.operations.stats import Depth, Queue, Status
+from outbox.servers.causes import Cause
+from outbox.streams.declaration import FILES, Streams
 from tests.outbox.shelf import Shelf
 
 STREAMS = Streams([FILES])

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from outbox import InvalidMessage, Stream
-from outbox.message import MAX_ATTEMPTS, RESERVED, new_document, read_document
+from outbox.message.document import MAX_ATTEMPTS, RESERVED, new_document, read_document
 
 STREAM = Stream("s", "g", partitions=4)
 NOW = datetime(2026, 1, 31, tzinfo=UTC)

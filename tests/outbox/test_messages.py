@@ -6,8 +6,9 @@ from datetime import datetime
 import pytest
 from bson import Binary, DatetimeMS, ObjectId, Timestamp
 
-from outbox import NoSuchMessage, State, UsageError, messages
-from outbox.schema import Database
+from outbox import NoSuchMessage, State, UsageError
+from outbox.message.schema import Database
+from outbox.operations import messages
 from tests.outbox.shelf import Shelf
 
 

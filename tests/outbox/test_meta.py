@@ -5,8 +5,9 @@ import asyncio
 import pytest
 from pymongo import AsyncMongoClient
 
-from outbox import SchemaError, Streams, meta, schema
-from outbox.database import META, Database, Document
+from outbox import SchemaError, Streams
+from outbox.message import meta, schema
+from outbox.servers.database import META, Database, Document
 
 
 async def test_the_identity_is_made_once(db: Database, streams: Streams) -> None:

@@ -13,10 +13,10 @@ from pymongo import errors as mongo_errors
 from redis.asyncio import Redis
 
 from outbox import OutboxError
-from outbox.connections import connect_mongo, connect_redis
 from outbox.embedded import RedisServer
-from outbox.outages import Trouble, classify, server_of
-from outbox.schema import Document
+from outbox.message.schema import Document
+from outbox.servers.connections import connect_mongo, connect_redis
+from outbox.servers.outages import Trouble, classify, server_of
 from outbox.settings import OutboxSettings, load
 
 ADD = "return redis.call('XADD', KEYS[1], '*', 'a', 'b')"

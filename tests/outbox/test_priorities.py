@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from outbox import Priority, Stream, Streams
-from outbox.priorities import Turns
+from outbox.streams.priorities import Turns
 
 HIGH, NORMAL, LOW = Priority
 

@@ -8,12 +8,13 @@ from bson import ObjectId
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
-from outbox import State, UsageError, replay
-from outbox.clock import server_time
-from outbox.replay import Replayed
-from outbox.schema import OUTBOX, Database, Document
-from outbox.selection import Selection
-from outbox.streams import FILE_STREAM
+from outbox import State, UsageError
+from outbox.message.schema import OUTBOX, Database, Document
+from outbox.operations import replay
+from outbox.operations.replay import Replayed
+from outbox.operations.selection import Selection
+from outbox.servers.clock import server_time
+from outbox.streams.declaration import FILE_STREAM
 from tests.outbox.shelf import AN_HOUR, Shelf
 from tests.relay.world import a_world
 

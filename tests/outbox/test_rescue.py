@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from outbox.checkpoint import Sent
-from outbox.consumer.completion import Standing, look
-from outbox.entries import OURS, Entries
-from outbox.outcome import Found
+from outbox.delivery.entries import OURS, Entries
+from outbox.message.outcome import Found
+from outbox.protocol.checkpoint import Sent
+from outbox.worker.completion import Standing, look
 from tests.outbox.ward import SOON, Ward
 from tests.relay.world import PARTITION
 from tests.waiting import eventually
@@ -76,8 +76,8 @@ async def test_an_entry_of_which_it_is_not_known_where_it_stands_is_searched_for
 async def test_the_stream_is_searched_once_however_many_are_not_on_record(
     ward: Ward, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("outbox.vanished.PAGE", 3)
-    monkeypatch.setattr("outbox.entries.WALK_PAGE", 4)
+    monkeypatch.setattr("outbox.delivery.vanished.PAGE", 3)
+    monkeypatch.setattr("outbox.delivery.entries.WALK_PAGE", 4)
     await ward.publish(*(str(number) for number in range(20)))
     await ward.world.database.outbox.update_many({}, {"$unset": {"entries": ""}})
     taken = await ward.read(count=12)
@@ -100,7 +100,7 @@ async def test_the_stream_is_searched_once_however_many_are_not_on_record(
 
 async def test_a_pass_goes_on_past_what_is_not_due_yet(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
     """All that survived a loss is in one batch, in no order. And a clock may have been set back."""
-    monkeypatch.setattr("outbox.vanished.PAGE", 2)
+    monkeypatch.setattr("outbox.delivery.vanished.PAGE", 2)
     keys = [str(number) for number in range(8)]
     await ward.publish(*keys)
     taken = await ward.read(count=8)
@@ -212,9 +212,9 @@ async def test_a_stream_that_is_gone_is_left_to_recovery(ward: Ward) -> None:
 
 
 async def test_many_are_gone_through_in_pages(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("outbox.rescue.PAGE", 3)
-    monkeypatch.setattr("outbox.vanished.PAGE", 3)
-    monkeypatch.setattr("outbox.entries.WALK_PAGE", 2)
+    monkeypatch.setattr("outbox.worker.rescue.PAGE", 3)
+    monkeypatch.setattr("outbox.delivery.vanished.PAGE", 3)
+    monkeypatch.setattr("outbox.delivery.entries.WALK_PAGE", 2)
     keys = [str(number) for number in range(10)]
     await ward.publish(*keys)
     taken = await ward.read(count=8)

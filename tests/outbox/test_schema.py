@@ -8,9 +8,10 @@ from bson import DatetimeMS, ObjectId, Timestamp
 from pymongo import AsyncMongoClient
 from pymongo.errors import WriteError
 
-from outbox import SchemaError, Stream, Streams, schema
-from outbox.message import State
-from outbox.schema import COLLECTIONS, FILES, OUTBOX, PARTITIONS, VALIDATOR, Database, Document
+from outbox import SchemaError, Stream, Streams
+from outbox.message import schema
+from outbox.message.document import State
+from outbox.message.schema import COLLECTIONS, FILES, OUTBOX, PARTITIONS, VALIDATOR, Database, Document
 from tests.outbox.shelf import Shelf, a_document
 
 

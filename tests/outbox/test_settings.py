@@ -8,9 +8,9 @@ from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from outbox import SettingsError, Stream, Subject
-from outbox.connections import connect_mongo, connect_redis
+from outbox.servers.connections import connect_mongo, connect_redis
 from outbox.settings import Family, OutboxSettings, load, without_secret
-from outbox.streams import FILES
+from outbox.streams.declaration import FILES
 
 SECRET = "s3cr3t"
 

@@ -7,14 +7,16 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from outbox import State, Stream, Streams, recoveries, schema, stats
-from outbox.clock import server_time
-from outbox.connections import connect_redis
-from outbox.leases import Leases
-from outbox.schema import OUTBOX, PARTITIONS, Database
+from outbox import State, Stream, Streams
+from outbox.message import schema
+from outbox.message.schema import OUTBOX, PARTITIONS, Database
+from outbox.operations import recoveries, stats
+from outbox.operations.stats import Depth
+from outbox.protocol.leases import Leases
+from outbox.servers.clock import server_time
+from outbox.servers.connections import connect_redis
 from outbox.settings import OutboxSettings, load
-from outbox.stats import Depth
-from outbox.streams import FILE_GROUP, FILE_STREAM, Partition
+from outbox.streams.declaration import FILE_GROUP, FILE_STREAM, Partition
 from tests.outbox.shelf import Shelf
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from redis.crc import key_slot
 
 from outbox import InvalidMessage, NoSuchPriority, Priority, SettingsError, Stream, Streams, Subject, UndeclaredStream
-from outbox.streams import Partition
+from outbox.streams.declaration import Partition
 
 characters = st.text("abcXYZ019_.:/-", max_size=8)
 tags = st.text("abcXYZ019_.:/-", min_size=1, max_size=8).map(lambda tag: f"{{{tag}}}")

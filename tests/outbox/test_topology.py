@@ -10,8 +10,8 @@ from redis.asyncio.connection import SSLConnection
 from redis.asyncio.sentinel import SentinelConnectionPool, SentinelManagedSSLConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from outbox.cluster import Cluster
-from outbox.topology import connect
+from outbox.servers.cluster import Cluster
+from outbox.servers.topology import connect
 
 SECRET = "p@ss:/w?rd#%41 ü"
 QUOTED = "p%40ss%3A%2Fw%3Frd%23%2541%20%C3%BC"

@@ -14,10 +14,11 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 
-from outbox import CommitUnknown, transaction
-from outbox.connections import connect_mongo
+from outbox import CommitUnknown
 from outbox.embedded import Mongod
-from outbox.schema import Document
+from outbox.message.schema import Document
+from outbox.servers import transaction
+from outbox.servers.connections import connect_mongo
 from outbox.settings import OutboxSettings, load
 from tests.outbox.lossy import Proxy
 

@@ -1,4 +1,4 @@
-"""The states of a message are changed in one module, see outbox/transitions.py."""
+"""The states of a message are changed in one module, see outbox/message/transitions.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from outbox import transitions
+from outbox.message import transitions
 
 ROOM = Path(transitions.__file__)
 BENCH = ROOM.parents[0] / "bench"

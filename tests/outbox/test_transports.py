@@ -12,8 +12,8 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from outbox.cluster import Cluster
-from outbox.topology import connect
+from outbox.servers.cluster import Cluster
+from outbox.servers.topology import connect
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 

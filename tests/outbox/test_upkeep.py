@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from bson import ObjectId
 
-from outbox import State, Stream, Streams, upkeep
-from outbox.schema import Database
+from outbox import State, Stream, Streams
+from outbox.message.schema import Database
+from outbox.operations import upkeep
 from tests.outbox.shelf import Shelf
 
 DAY = timedelta(days=1)

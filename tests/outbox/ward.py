@@ -8,10 +8,10 @@ from typing import Any
 
 from bson import ObjectId
 
-from outbox.outcome import Found
-from outbox.rescue import Rescue
-from outbox.schema import Document
-from outbox.streams import Retry
+from outbox.message.outcome import Found
+from outbox.message.schema import Document
+from outbox.streams.declaration import Retry
+from outbox.worker.rescue import Rescue
 from tests.relay.world import PARTITION, STREAM, Owner, World
 from tests.waiting import eventually
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from bson import ObjectId
 
-from outbox.message import Message
-from outbox.schema import OUTBOX
-from relay.ahead import BATCHES, Ahead
-from relay.drainer import Outcome
+from outbox.message.document import Message
+from outbox.message.schema import OUTBOX
+from outbox_relay.ahead import BATCHES, Ahead
+from outbox_relay.drainer import Outcome
 from tests.relay.world import World
 
 

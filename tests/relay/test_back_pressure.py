@@ -17,13 +17,14 @@ import pytest
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
-from outbox import Stream, schema
-from outbox.database import Database
-from outbox.message import new_document
-from outbox.schema import OUTBOX, Document
-from outbox.streams import Streams
-from relay.drainer import Drained, Outcome
-from relay.service import Next
+from outbox import Stream
+from outbox.message import schema
+from outbox.message.document import new_document
+from outbox.message.schema import OUTBOX, Document
+from outbox.servers.database import Database
+from outbox.streams.declaration import Streams
+from outbox_relay.drainer import Drained, Outcome
+from outbox_relay.service import Next
 from tests.relay.processes import a_relay
 from tests.relay.world import STREAM, Owner, World, a_world
 from tests.waiting import eventually

@@ -13,11 +13,12 @@ import pytest
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
-from outbox import Outbox, Priority, Stream, schema
-from outbox.consumer import Consumer
-from outbox.message import new_document
-from outbox.schema import OUTBOX, Database, Document
+from outbox import Outbox, Priority, Stream
+from outbox.message import schema
+from outbox.message.document import new_document
+from outbox.message.schema import OUTBOX, Database, Document
 from outbox.settings import OutboxSettings, load
+from outbox.worker import Consumer
 from tests.relay.processes import a_relay
 from tests.waiting import eventually, stays
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from outbox.leases import Leases
-from outbox.schema import OUTBOX
+from outbox.message.schema import OUTBOX
+from outbox.protocol.leases import Leases
 from tests.relay.world import World
 
 

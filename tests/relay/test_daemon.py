@@ -19,13 +19,13 @@ from redis.asyncio import Redis
 
 from outbox.embedded import Mongod, RedisServer
 from outbox.errors import SchemaError
-from outbox.schema import OUTBOX, Document
+from outbox.message.schema import OUTBOX, Document
 from outbox.settings import OutboxSettings, load
-from outbox.streams import Stream, Subject
-from relay.backlog import Backlog
-from relay.daemon import Relay
-from relay.settings import RelaySettings
-from relay.wakeup import Sweep, Swept
+from outbox.streams.declaration import Stream, Subject
+from outbox_relay.backlog import Backlog
+from outbox_relay.daemon import Relay
+from outbox_relay.settings import RelaySettings
+from outbox_relay.wakeup import Sweep, Swept
 from tests.faults.relays import in_this_process
 from tests.relay.processes import RelayProcess, a_relay
 from tests.relay.world import STREAM, World, a_world
@@ -145,7 +145,7 @@ async def test_starts_before_its_servers_and_waits_for_them(tmp_path: Path) -> N
     mongod, redis_server = Mongod(tmp_path / "mongod"), RedisServer(tmp_path / "redis")
     with mongod, redis_server:
         environment = {"MONGODB_URI": mongod.uri, "MONGODB_DATABASE": "outbox", "REDIS_URL": redis_server.url}
-        from outbox.connections import connect_mongo, connect_redis
+        from outbox.servers.connections import connect_mongo, connect_redis
         from outbox.settings import OutboxSettings, load
 
         settings = load(OutboxSettings, mongodb_uri=mongod.uri, redis_url=redis_server.url)

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
-from outbox.entries import MARK
-from outbox.outcome import Found
-from outbox.rescue import Rescue
-from outbox.schema import OUTBOX
-from outbox.trim import trim
-from relay.trimmer import Trimmer
+from outbox.delivery.entries import MARK
+from outbox.delivery.trim import trim
+from outbox.message.outcome import Found
+from outbox.message.schema import OUTBOX
+from outbox.worker.rescue import Rescue
+from outbox_relay.trimmer import Trimmer
 from tests.relay.ward import BARE, GROUP, NAME, Ward
 from tests.relay.world import PARTITION
 
@@ -99,8 +99,8 @@ async def test_a_message_that_is_acknowledged_before_it_is_marked_is_done(ward: 
 
 @pytest.mark.parametrize("reason", ["acknowledged", "noack"])
 async def test_many_are_judged_in_pages(reason: str, ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("outbox.evidence.PAGE", 3)
-    monkeypatch.setattr("outbox.evidence.HELD", 2)
+    monkeypatch.setattr("outbox.delivery.evidence.PAGE", 3)
+    monkeypatch.setattr("outbox.delivery.evidence.HELD", 2)
     await ward.publish(10)
     ids = await ward.read(8, noack=reason == "noack")
     if reason == "noack":
@@ -127,7 +127,7 @@ async def test_a_crash_after_a_look_loses_nothing_of_it(ward: Ward, monkeypatch:
         raise ConnectionError
 
     with monkeypatch.context() as patch:
-        patch.setattr("outbox.evidence._complete", crash)
+        patch.setattr("outbox.delivery.evidence._complete", crash)
         with pytest.raises(ConnectionError):
             await ward.look()
     await ward.look()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from outbox.checkpoint import Opened
 from outbox.errors import LookAgain
-from outbox.schema import OUTBOX, PARTITIONS
-from relay.drainer import Outcome
+from outbox.message.schema import OUTBOX, PARTITIONS
+from outbox.protocol.checkpoint import Opened
+from outbox_relay.drainer import Outcome
 from tests.relay.world import PARTITION, STREAM, World, notice
 
 CHECKPOINT = STREAM.checkpoint_key(0)

@@ -9,10 +9,10 @@ import pytest
 from bson import ObjectId
 from pymongo import AsyncMongoClient
 
-from outbox.database import Database
-from outbox.files import UPLOADING
-from outbox.schema import Document
-from relay.jobs import SILENT_SECONDS, Jobs, Uploads
+from outbox.message.schema import Document
+from outbox.servers.database import Database
+from outbox_api.uploads.records import UPLOADING
+from outbox_relay.jobs import SILENT_SECONDS, Jobs, Uploads
 from tests.waiting import eventually
 
 
@@ -47,7 +47,7 @@ async def test_an_upload_that_is_under_way_outlives_a_clock_that_is_set_forward(
 ) -> None:
     """By the server's clock it has been silent for hours; by ours it was touched a moment ago."""
     db, now = Database(mongo, database), 1000.0
-    monkeypatch.setattr("relay.silence.time.monotonic", lambda: now)
+    monkeypatch.setattr("outbox_relay.silence.time.monotonic", lambda: now)
     uploads = Uploads(db, timedelta(hours=1))
     await db.files.insert_one({"_id": ObjectId(), "parsing": UPLOADING})
     for hours in (9, 8, 7):  # each time another sign of life, and each time the clock is set forward

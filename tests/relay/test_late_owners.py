@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from bson import ObjectId
 
-from outbox.checkpoint import Fenced, Opened, Published, Range, Sent
 from outbox.errors import LookAgain
-from outbox.fences import TokenTooLow
-from outbox.leases import Held, LeaseLost, Progress
-from outbox.schema import OUTBOX
-from relay.drainer import Outcome
+from outbox.message.schema import OUTBOX
+from outbox.protocol.checkpoint import Fenced, Opened, Published, Range, Sent
+from outbox.protocol.fences import TokenTooLow
+from outbox.protocol.leases import Held, LeaseLost, Progress
+from outbox_relay.drainer import Outcome
 from tests.relay.world import PARTITION, STREAM, Owner, World
 
 SOMEWHERE = Range("1-0", "1-0")

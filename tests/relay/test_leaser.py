@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from pymongo import AsyncMongoClient
 from pymongo.errors import AutoReconnect
 
-from outbox import schema
-from outbox.leases import Lease, Leases
-from outbox.schema import PARTITIONS, RELAYS, Database, Document
-from outbox.streams import Stream, Streams
-from relay.leaser import Leased, Leaser, fair_share
-from relay.outage import Outages
-from relay.service import Next, Service
+from outbox.message import schema
+from outbox.message.schema import PARTITIONS, RELAYS, Database, Document
+from outbox.protocol.leases import Lease, Leases
+from outbox.streams.declaration import Stream, Streams
+from outbox_relay.leaser import Leased, Leaser, fair_share
+from outbox_relay.outage import Outages
+from outbox_relay.service import Next, Service
 
 STREAMS = Streams([Stream("a", "g", partitions=5), Stream("b", "g", partitions=2)])
 
@@ -169,7 +169,7 @@ async def test_two_relays_never_get_one_lease(fleet: Fleet) -> None:
 async def test_trust_ends_before_the_lease_does(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     a = fleet.start("a", seconds=10)
     now = 1000.0
-    monkeypatch.setattr("relay.leaser.time.monotonic", lambda: now)
+    monkeypatch.setattr("outbox_relay.leaser.time.monotonic", lambda: now)
     assert not a.leaser.trusted()
     await a.round()
     assert a.leaser.trusted()
@@ -213,7 +213,7 @@ async def test_a_dead_relay_is_replaced_although_the_servers_clock_was_set_back(
 ) -> None:
     """By that clock its leases last for an hour still, and it counts in the fair share as long."""
     now = 1000.0
-    monkeypatch.setattr("relay.leaser.time.monotonic", lambda: now)
+    monkeypatch.setattr("outbox_relay.leaser.time.monotonic", lambda: now)
     a, b, c = fleet.start("a"), fleet.start("b"), fleet.start("c")
     await fleet.rounds(a, b, c)
     an_hour: list[Document] = [{"$set": {"expires_at": {"$add": ["$$NOW", 3600_000]}}}]
@@ -232,7 +232,7 @@ async def test_a_relay_that_renews_its_leases_keeps_them_whatever_the_servers_cl
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr("relay.leaser.time.monotonic", lambda: now)
+    monkeypatch.setattr("outbox_relay.leaser.time.monotonic", lambda: now)
     a, b = fleet.start("a"), fleet.start("b")
     await fleet.rounds(a, b)
     before = await fleet.owners()

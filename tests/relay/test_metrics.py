@@ -10,13 +10,13 @@ import httpx
 import pytest
 from bson import ObjectId
 
-from outbox import stats
 from outbox.embedded import RedisServer, ports
-from outbox.message import State
-from outbox.schema import OUTBOX
-from relay.backlog import Backlog
-from relay.drainer import Drained, Outcome
-from relay.metrics import Metrics
+from outbox.message.document import State
+from outbox.message.schema import OUTBOX
+from outbox.operations import stats
+from outbox_relay.backlog import Backlog
+from outbox_relay.drainer import Drained, Outcome
+from outbox_relay.metrics import Metrics
 from tests.outbox.shelf import a_document
 from tests.relay.processes import RelayProcess
 from tests.relay.test_replays import STREAM_SETTING

@@ -8,9 +8,9 @@ import pytest
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
-from outbox.schema import Document
-from outbox.streams import Stream, record_key
-from outbox.trim import trim
+from outbox.delivery.trim import trim
+from outbox.message.schema import Document
+from outbox.streams.declaration import Stream, record_key
 from tests.relay.world import STREAM, World, a_world
 
 CHECKPOINT = STREAM.checkpoint_key(0)

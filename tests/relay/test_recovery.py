@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
-from outbox import recoveries
-from outbox.checkpoint import Opened
 from outbox.errors import LookAgain
-from outbox.leases import Progress
-from outbox.schema import OUTBOX
-from outbox.streams import record_key
-from relay.drainer import Outcome
-from relay.recovery import Verdict
+from outbox.message.schema import OUTBOX
+from outbox.operations import recoveries
+from outbox.protocol.checkpoint import Opened
+from outbox.protocol.leases import Progress
+from outbox.streams.declaration import record_key
+from outbox_relay.drainer import Outcome
+from outbox_relay.recovery import Verdict
 from tests.relay.world import PARTITION, STREAM, World, notice
 
 CHECKPOINT = STREAM.checkpoint_key(0)
@@ -202,7 +202,7 @@ async def test_a_crash_during_recovery_loses_and_repeats_nothing(world: World, m
     owner = await world.owner(relay_batch_size=2)
     await owner.drain_all()
     await world.redis.flushall()
-    monkeypatch.setattr("outbox.losses.PAGE", 2)
+    monkeypatch.setattr("outbox.protocol.losses.PAGE", 2)
 
     class Crash(Exception):
         pass

@@ -12,12 +12,12 @@ import pytest
 from bson import ObjectId
 from pymongo.errors import AutoReconnect
 
-from outbox import jobs, replay
-from outbox.jobs import Phase
-from outbox.schema import JOBS
-from outbox.selection import Selection
-from relay.replays import Replays
-from relay.service import Next
+from outbox.message.schema import JOBS
+from outbox.operations import jobs, replay
+from outbox.operations.jobs import Phase
+from outbox.operations.selection import Selection
+from outbox_relay.replays import Replays
+from outbox_relay.service import Next
 from tests.relay.processes import a_relay
 from tests.relay.world import STREAM, World
 from tests.waiting import eventually

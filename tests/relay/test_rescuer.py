@@ -7,9 +7,9 @@ from typing import Any, cast
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from outbox.outcome import Found
-from outbox.streams import Stream, Streams
-from relay.rescuer import Rescuer
+from outbox.message.outcome import Found
+from outbox.streams.declaration import Stream, Streams
+from outbox_relay.rescuer import Rescuer
 
 
 class Rescue:

@@ -12,8 +12,8 @@ from redis.exceptions import ReadOnlyError, ResponseError
 from structlog.testing import capture_logs
 
 from outbox.errors import SettingsError
-from relay.outage import Outages
-from relay.service import Next, Service
+from outbox_relay.outage import Outages
+from outbox_relay.service import Next, Service
 from tests.waiting import eventually
 
 
@@ -183,7 +183,7 @@ async def test_an_outage_is_told_once_at_its_start_and_once_at_its_end(outages: 
 async def test_work_goes_on_soon_after_a_server_is_back_however_long_the_backoff(
     outages: Outages, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.service.wait_random_exponential", lambda **_: lambda _: 3600)
+    monkeypatch.setattr("outbox_relay.service.wait_random_exponential", lambda **_: lambda _: 3600)
     redis.away = RedisConnectionError("refused")
     service = Service("s", passes(redis.away, Next.END), outages, interval=60)  # type: ignore[arg-type]
     task = asyncio.create_task(service.run())

@@ -14,13 +14,13 @@ from bson import ObjectId
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
-from outbox import dead, replay
 from outbox.append import Draft
-from outbox.message import State
-from outbox.migration import Migration
-from outbox.reparse import reparse
-from outbox.schema import OUTBOX, Document
-from outbox.streams import Stream, Subject
+from outbox.message.document import State
+from outbox.message.schema import OUTBOX, Document
+from outbox.operations import dead, replay
+from outbox.streams.declaration import Stream, Subject
+from outbox_api.uploads.migration import Migration
+from outbox_api.uploads.reparse import reparse
 from tests.relay.world import STREAM, Owner, World, a_world, notice
 
 OTHER = Stream("thumbnails", "thumbnailers", partitions=1, subject=Subject())

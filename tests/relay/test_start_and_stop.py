@@ -117,7 +117,7 @@ async def test_a_worker_that_waits_for_its_servers_stops_at_once(nobody: str, tm
 async def test_a_process_that_hangs_in_its_stop_leaves_all_the_same(tmp_path: Path) -> None:
     program = (
         "import time; from outbox.cli import signals; signals.SPARE_SECONDS = 0.5;"
-        "from relay.daemon import Relay; Relay.stop = lambda _: time.sleep(3600);"
+        "from outbox_relay.daemon import Relay; Relay.stop = lambda _: time.sleep(3600);"
         "from outbox.cli.program import main; main(['relay', '--port', '0'])"
     )
     relay = Program(tmp_path / "relay.log", NOBODY | {"RELAY_STOP_SECONDS": "1"}, program)

@@ -6,9 +6,9 @@ from contextlib import aclosing
 
 import pytest
 
-from outbox.checkpoint import Opened
 from outbox.errors import LookAgain
-from relay.surveys import Surveys
+from outbox.protocol.checkpoint import Opened
+from outbox_relay.surveys import Surveys
 from tests.relay.world import PARTITION, World
 
 

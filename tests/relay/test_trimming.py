@@ -13,11 +13,12 @@ from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from outbox import Stream, Streams, stats
-from outbox.evidence import Judged
-from outbox.schema import OUTBOX, Document
-from outbox.trim import trim
-from relay.trimmer import Trimmer
+from outbox import Stream, Streams
+from outbox.delivery.evidence import Judged
+from outbox.delivery.trim import trim
+from outbox.message.schema import OUTBOX, Document
+from outbox.operations import stats
+from outbox_relay.trimmer import Trimmer
 from tests.relay.world import STREAM, World, a_world
 
 NAME, GROUP = STREAM.name, STREAM.group
@@ -129,7 +130,7 @@ async def test_a_group_that_is_created_between_look_and_removal_loses_nothing(
         await world.redis.xgroup_create(NAME, "late", id="0")
         return Judged(up_to=ids[-1])
 
-    monkeypatch.setattr("outbox.trim.judge", meanwhile)
+    monkeypatch.setattr("outbox.delivery.trim.judge", meanwhile)
     assert await trimmed(world, NO_SUBJECT) == ids
 
 

@@ -15,11 +15,11 @@ from bson import ObjectId
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
-from outbox.clock import server_time
-from outbox.consumer import Consumer, Message
-from outbox.schema import Document
+from outbox.message.schema import Document
+from outbox.operations.verify import System, verify
+from outbox.servers.clock import server_time
 from outbox.settings import OutboxSettings, load
-from outbox.verify import System, verify
+from outbox.worker import Consumer, Message
 from tests.relay.processes import a_relay
 from tests.relay.test_daemon import FOUR
 from tests.relay.world import STREAM, World, a_world

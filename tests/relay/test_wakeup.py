@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable
 import pytest
 from bson import Timestamp
 
-from outbox import changes
-from outbox.schema import OUTBOX
-from outbox.streams import Partition
-from relay.busy import PASSES, Busy
-from relay.drainer import Drained, Outcome
-from relay.wakeup import Hints, Sweep
+from outbox.message.schema import OUTBOX
+from outbox.protocol import changes
+from outbox.streams.declaration import Partition
+from outbox_relay.busy import PASSES, Busy
+from outbox_relay.drainer import Drained, Outcome
+from outbox_relay.wakeup import Hints, Sweep
 from tests.relay.world import PARTITION, STREAM, World
 
 

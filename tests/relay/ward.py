@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from outbox import Stream
-from outbox.outcome import Found
-from outbox.rescue import Rescue
-from outbox.schema import OUTBOX
-from outbox.trim import Trimmed, trim
+from outbox.delivery.trim import Trimmed, trim
+from outbox.message.outcome import Found
+from outbox.message.schema import OUTBOX
+from outbox.worker.rescue import Rescue
 from tests.relay.world import PARTITION, STREAM, World
 
 NAME, GROUP = STREAM.name, STREAM.group

@@ -11,18 +11,19 @@ from bson import ObjectId
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
-from outbox import Outbox, schema
-from outbox.checkpoint import Checkpoints
-from outbox.leases import Lease, Leases, Progress
-from outbox.losses import Losses
-from outbox.schema import OUTBOX, PARTITIONS, Database, Document
+from outbox import Outbox
+from outbox.message import schema
+from outbox.message.schema import OUTBOX, PARTITIONS, Database, Document
+from outbox.protocol.checkpoint import Checkpoints
+from outbox.protocol.leases import Lease, Leases, Progress
+from outbox.protocol.losses import Losses
+from outbox.protocol.store import Store
+from outbox.servers.topology import AnyRedis
 from outbox.settings import load
-from outbox.store import Store
-from outbox.streams import Partition, Stream, Streams, Subject
-from outbox.topology import AnyRedis
-from relay.drainer import Drained, Drainer, Outcome
-from relay.recovery import Recovery
-from relay.settings import RelaySettings
+from outbox.streams.declaration import Partition, Stream, Streams, Subject
+from outbox_relay.drainer import Drained, Drainer, Outcome
+from outbox_relay.recovery import Recovery
+from outbox_relay.settings import RelaySettings
 
 STREAM = Stream("file_parsing_queue", "file_parsers", partitions=1, subject=Subject())
 PARTITION = Partition(STREAM.name, 0)

@@ -7,7 +7,7 @@ from typing import Any
 
 from bson import ObjectId
 
-from outbox.consumer import Message
+from outbox.worker import Message
 
 
 async def handle(message: Message, session: Any) -> None:

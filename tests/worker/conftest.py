@@ -6,7 +6,7 @@ import pytest
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
-from outbox.schema import Document
+from outbox.message.schema import Document
 from outbox.settings import OutboxSettings, load
 from tests.relay.world import a_world
 from tests.worker.parser import Parser
@@ -30,4 +30,4 @@ def parser(workshop: Workshop) -> Parser:
 @pytest.fixture(autouse=True)
 def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     """A consumer notices a stop soon."""
-    monkeypatch.setattr("outbox.consumer.consumer.BLOCK_SECONDS", 0.1)
+    monkeypatch.setattr("outbox.worker.consumer.BLOCK_SECONDS", 0.1)

@@ -15,7 +15,7 @@ from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.client_session import ClientSession
 
-from outbox.consumer import GiveUp, Message, RetryAfter
+from outbox.worker import GiveUp, Message, RetryAfter
 
 DATABASE = os.environ.get("MONGODB_DATABASE", "outbox")
 

@@ -7,7 +7,7 @@ import asyncio
 from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 
-from outbox.consumer import Message
+from outbox.worker import Message
 from tests.worker.workshop import Workshop
 
 

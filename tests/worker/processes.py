@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from outbox.consumer import Consumer
+from outbox.worker import Consumer
 from tests.documents import ROOT
 from tests.relay.processes import RelayProcess
 from tests.waiting import eventually_sync
@@ -36,8 +36,8 @@ class LegacyProcess(RelayProcess):
     ) -> None:
         super().__init__(log, environment)
         hang = "; worker.parse = lambda _: time.sleep(3600)" if stuck else ""
-        self._program = f"import time; from outbox.demonstration import worker; worker.COUNT = {count}{hang}"
-        self._program += f"; from outbox.demonstration.__main__ import main; main({name!r})"
+        self._program = f"import time; from outbox_api.demonstration import worker; worker.COUNT = {count}{hang}"
+        self._program += f"; from outbox_api.demonstration.__main__ import main; main({name!r})"
 
     def command(self) -> list[str]:
         return [sys.executable, "-c", self._program]

@@ -13,10 +13,10 @@ import redis.exceptions
 from bson.errors import InvalidDocument
 from pymongo.errors import AutoReconnect, NetworkTimeout, OperationFailure, PyMongoError, ServerSelectionTimeoutError
 
-from outbox import attempts
-from outbox.checkpoint import Sent
-from outbox.consumer import GiveUp, Message, RetryAfter
-from outbox.transitions import Cause
+from outbox.message import attempts
+from outbox.message.transitions import Cause
+from outbox.protocol.checkpoint import Sent
+from outbox.worker import GiveUp, Message, RetryAfter
 from tests.waiting import eventually
 from tests.worker.workshop import Workshop
 

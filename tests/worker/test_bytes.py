@@ -9,9 +9,9 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from outbox.checkpoint import read_sent
-from outbox.consumer import Message
-from outbox.rescue import Rescue
+from outbox.protocol.checkpoint import read_sent
+from outbox.worker import Message
+from outbox.worker.rescue import Rescue
 from tests.waiting import eventually
 from tests.worker.workshop import Workshop
 

@@ -13,15 +13,16 @@ from typing import Any, cast
 from bson import ObjectId
 from pymongo import AsyncMongoClient
 
-from outbox import Draft, Outbox, schema
-from outbox.connections import connect_redis
-from outbox.consumer import Consumer, Message
-from outbox.database import Database
+from outbox import Draft, Outbox
 from outbox.embedded import RedisServer
-from outbox.outcome import Found
-from outbox.rescue import Rescue
-from outbox.schema import Document
+from outbox.message import schema
+from outbox.message.outcome import Found
+from outbox.message.schema import Document
+from outbox.servers.connections import connect_redis
+from outbox.servers.database import Database
 from outbox.settings import OutboxSettings, load
+from outbox.worker import Consumer, Message
+from outbox.worker.rescue import Rescue
 from tests.faults.topologies import ThreePrimaries
 from tests.relay.processes import RelayProcess
 from tests.waiting import eventually, stays

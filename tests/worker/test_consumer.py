@@ -10,8 +10,8 @@ import pytest
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.client_session import ClientSession
 
-from outbox.consumer import Consumer, Message
 from outbox.errors import UsageError
+from outbox.worker import Consumer, Message
 from tests.waiting import eventually
 from tests.worker.parser import Parser
 from tests.worker.workshop import Workshop

@@ -11,9 +11,9 @@ import pytest
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.client_session import ClientSession
 
-from outbox.consumer import Message
-from outbox.consumer.handler import Handler
 from outbox.errors import UsageError
+from outbox.worker import Message
+from outbox.worker.handler import Handler
 from tests.waiting import eventually
 from tests.worker.workshop import Workshop
 

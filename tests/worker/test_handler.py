@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from outbox.burial import MAX_REASON
-from outbox.consumer.failures import headline, summary
-from outbox.consumer.handler import Handler, load
 from outbox.errors import UsageError
+from outbox.message.poison import MAX_REASON
+from outbox.worker.failures import headline, summary
+from outbox.worker.handler import Handler, load
 
 
 async def with_session(message: Any, session: Any) -> None: ...

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from outbox.entries import OURS, Entries
+from outbox.delivery.entries import OURS, Entries
 from tests.waiting import eventually, pass_by, stays
 from tests.worker.parser import Parser
 from tests.worker.workshop import Workshop

@@ -11,9 +11,9 @@ from bson import ObjectId
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
-from outbox.schema import Document
+from outbox.message.schema import Document
 from outbox.settings import OutboxSettings, load
-from outbox.streams import FILE_GROUP, FILE_STREAM
+from outbox.streams.declaration import FILE_GROUP, FILE_STREAM
 from tests.relay.processes import RelayProcess
 from tests.relay.world import World, a_world
 from tests.waiting import eventually

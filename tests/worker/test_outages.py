@@ -10,9 +10,9 @@ import pytest
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
-from outbox.connections import connect_mongo, connect_redis
 from outbox.embedded import Mongod, RedisServer
-from outbox.schema import Document
+from outbox.message.schema import Document
+from outbox.servers.connections import connect_mongo, connect_redis
 from outbox.settings import OutboxSettings, load
 from tests.relay.world import a_world
 from tests.waiting import eventually

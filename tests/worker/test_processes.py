@@ -20,11 +20,11 @@ from gridfs import AsyncGridFSBucket
 from pymongo import AsyncMongoClient, MongoClient
 from redis.asyncio import Redis
 
-from outbox.clock import server_time
 from outbox.embedded import Mongod
-from outbox.schema import CONTENTS, Document
+from outbox.message.schema import CONTENTS, Document
+from outbox.servers.clock import server_time
 from outbox.settings import OutboxSettings, load
-from outbox.streams import FILE_GROUP, FILE_STREAM
+from outbox.streams.declaration import FILE_GROUP, FILE_STREAM
 from tests.api.serving import Api
 from tests.relay.processes import RelayProcess
 from tests.relay.world import World, a_world

@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from outbox.consumer import Message
-from outbox.schema import Document
+from outbox.message.schema import Document
+from outbox.worker import Message
 from tests.relay.processes import RelayProcess
 from tests.relay.world import World
 from tests.waiting import eventually

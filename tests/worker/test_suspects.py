@@ -7,11 +7,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from outbox import attempts, dead
-from outbox.checkpoint import Sent
-from outbox.consumer import Consumer, Message
-from outbox.entries import OURS
-from outbox.rescue import Rescue
+from outbox.delivery.entries import OURS
+from outbox.message import attempts
+from outbox.operations import dead
+from outbox.protocol.checkpoint import Sent
+from outbox.worker import Consumer, Message
+from outbox.worker.rescue import Rescue
 from tests.waiting import eventually, stays
 from tests.worker.parser import Parser
 from tests.worker.workshop import Workshop

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import structlog
 
-from outbox.consumer import Consumer, Message, TooManyLeft
+from outbox.worker import Consumer, Message, TooManyLeft
 from tests.waiting import eventually
 from tests.worker.workshop import Workshop
 
@@ -19,7 +19,7 @@ LIMIT = 0.3
 
 @pytest.fixture(autouse=True)
 def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("outbox.consumer.hand.GRACE_SECONDS", 0.1)
+    monkeypatch.setattr("outbox.worker.hand.GRACE_SECONDS", 0.1)
 
 
 @pytest.fixture

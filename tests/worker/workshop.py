@@ -8,9 +8,9 @@ from typing import Any
 
 from bson import ObjectId
 
-from outbox.consumer import Consumer
-from outbox.schema import Document
+from outbox.message.schema import Document
 from outbox.settings import OutboxSettings
+from outbox.worker import Consumer
 from tests.relay.world import Owner, World
 from tests.worker.processes import at_work
 

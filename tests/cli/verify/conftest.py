@@ -10,7 +10,7 @@ import pytest
 
 from outbox.cli import verify as command
 from outbox.embedded import RedisServer
-from outbox.message import State
+from outbox.message.document import State
 from tests.cli.conftest import Cli, Shelf
 from tests.cli.verify.findings import LONG_AGO, listed
 
@@ -25,7 +25,7 @@ def redis(redis_server: RedisServer) -> Iterator[Any]:
 def healthy(outbox: Cli, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """A system with a relay and with work under way, in which nothing is wrong."""
     monkeypatch.setattr(command, "PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr("outbox.verify.setup.OPLOG_HOURS", 0)
+    monkeypatch.setattr("outbox.operations.verify.setup.OPLOG_HOURS", 0)
     listed(shelf)
     waiting, parsed = shelf.put_file("queued", updated_at=LONG_AGO), shelf.put_file("parsed")
     shelf.put(State.PENDING, key=str(waiting), at=datetime.now(UTC))

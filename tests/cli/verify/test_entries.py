@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from outbox.cli import verify as command
-from outbox.streams import FILE_GROUP, FILE_STREAM
+from outbox.streams.declaration import FILE_GROUP, FILE_STREAM
 from tests.cli.conftest import Cli, Shelf
 from tests.cli.verify.findings import LONG_AGO, found, mended_by_command, mended_by_repair, only, published
 from tests.waiting import eventually_sync

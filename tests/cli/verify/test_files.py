@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from outbox.message import State
-from outbox.streams import FILE_GROUP, FILE_STREAM
-from outbox.verify import subjects
+from outbox.message.document import State
+from outbox.operations.verify import subjects
+from outbox.streams.declaration import FILE_GROUP, FILE_STREAM
 from tests.cli.conftest import Cli, Shelf
 from tests.cli.verify.findings import LONG_AGO, found, mended_by_command, mended_by_repair, only, published
 

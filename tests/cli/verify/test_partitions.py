@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from bson import Timestamp
 
-from outbox.message import State
-from outbox.streams import FILE_GROUP, FILE_STREAM
+from outbox.message.document import State
+from outbox.streams.declaration import FILE_GROUP, FILE_STREAM
 from tests.cli.conftest import Cli, Shelf
 from tests.cli.verify.findings import (
     CHECKPOINT,

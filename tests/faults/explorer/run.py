@@ -15,10 +15,10 @@ from pathlib import Path
 
 from structlog.testing import capture_logs
 
-from outbox import schema
-from outbox.database import Database
 from outbox.embedded import RedisServer
-from outbox.streams import FILES, Streams
+from outbox.message import schema
+from outbox.servers.database import Database
+from outbox.streams.declaration import FILES, Streams
 from tests.faults.explorer.actions import ACTIONS
 from tests.faults.explorer.actions.action import Action
 from tests.faults.explorer.servers import Members, connect

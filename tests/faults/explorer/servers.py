@@ -9,9 +9,9 @@ from typing import Protocol
 from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 
-from outbox.connections import connect_mongo
 from outbox.embedded import Mongod, ReplicaSet
-from outbox.schema import Document
+from outbox.message.schema import Document
+from outbox.servers.connections import connect_mongo
 from outbox.settings import OutboxSettings, load
 
 

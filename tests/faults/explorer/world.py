@@ -17,7 +17,7 @@ from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 
 from outbox.embedded import RedisServer
-from outbox.schema import Document
+from outbox.message.schema import Document
 from outbox.settings import OutboxSettings, load
 from tests.faults.explorer.servers import Members, accepts_writes
 from tests.faults.history import Appended, Lost, RolledBack, published_in

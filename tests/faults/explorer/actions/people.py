@@ -7,9 +7,9 @@ import random
 from bson import ObjectId
 from bson.timestamp import Timestamp
 
-from outbox import dead
-from outbox.schema import OUTBOX
-from outbox.streams import FILES, Streams
+from outbox.message.schema import OUTBOX
+from outbox.operations import dead
+from outbox.streams.declaration import FILES, Streams
 from tests.faults.explorer.actions.action import Actions
 from tests.faults.explorer.world import World
 from tests.faults.history import Poisoned, Retried, RolledBack

@@ -1,7 +1,0 @@
-"""The dashboard: pages for the person on call. They are drawn here; what they tell is found out in `outbox`."""
-
-from api.dashboard.board import Dashboard, opened
-from api.dashboard.pages import static
-from api.dashboard.routes import routers
-
-__all__ = ["Dashboard", "opened", "routers", "static"]

@@ -1,0 +1,99 @@
+"""The application: what it opens, what it answers to."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypedDict
+
+import pymongo
+import structlog
+from fastapi import FastAPI
+from pymongo.errors import PyMongoError
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from outbox.append import Outbox
+from outbox.servers.connections import connect_mongo, connect_redis, open_database
+from outbox.settings import OutboxSettings
+from outbox.streams.declaration import FILE_STREAM
+from outbox_api import dashboard, documentation, files, health, messages, metrics, problems, queue, replays
+from outbox_api.access import Access
+from outbox_api.dashboard import Dashboard
+from outbox_api.documentation import Documented
+from outbox_api.guesses import Guesses
+from outbox_api.headers import SecurityHeaders
+from outbox_api.heads import Heads
+from outbox_api.readiness import Lookout
+from outbox_api.settings import ApiSettings
+from outbox_api.state import Gate, State
+
+log = structlog.get_logger(__name__)
+
+DESCRIPTION = """\
+Uploads are stored in MongoDB together with a message that reaches a Redis stream exactly once, whatever happens to
+Redis meanwhile. Every error is a problem (RFC 9457).
+"""
+
+
+class Lifespan(TypedDict):
+    """What the server hands to each request as `request.state`."""
+
+    api: State
+    dashboard: Dashboard
+    lookout: Lookout
+
+
+def create_app(settings: ApiSettings, outbox_settings: OutboxSettings) -> FastAPI:
+    """The application. It connects when it is started, and may be started before MongoDB and Redis are.
+
+    Raises UndeclaredStream when there is no stream to queue files in. Started, it raises SchemaError when MongoDB is
+    there and not set up.
+    """
+    streams = outbox_settings.streams
+    _ = streams[FILE_STREAM]
+    access = Access(settings.keys, settings.api_rate_limit)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[Lifespan]:
+        async with (
+            connect_mongo(outbox_settings) as mongo,
+            connect_redis(outbox_settings, timeout_seconds=settings.api_probe_seconds) as redis,
+        ):
+            database = open_database(mongo, outbox_settings.place)
+            outbox = Outbox(
+                streams, database=database.name, prefix=outbox_settings.outbox_prefix,
+                max_message_bytes=outbox_settings.outbox_max_message_bytes,
+            )  # fmt: skip
+            gate = Gate(database, streams)
+            try:
+                with pymongo.timeout(settings.api_probe_seconds):
+                    await gate.check()
+            except PyMongoError as error:
+                log.warning("mongodb_is_down", address=outbox_settings.mongodb_address, reason=str(error)[:200])
+            state = State(
+                settings, access, streams, mongo, database, redis, outbox_settings.redis_address, outbox,
+                outbox_settings.outbox_replay_rate, Guesses(database), gate,
+            )  # fmt: skip
+            async with dashboard.opened(state) as board:
+                yield Lifespan(api=state, dashboard=board, lookout=Lookout(state))
+
+    app = Documented(
+        title="outbox-relay", version="1", description=DESCRIPTION, lifespan=lifespan,
+        docs_url=None, redoc_url=None, locked=not access.open,
+        redirect_slashes=False,  # it would redirect to whatever host the request names, and never to https
+    )  # fmt: skip
+    problems.install(app)
+    app.add_middleware(Heads)
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(metrics.Metrics, shared=metrics.shared_folder(settings.api_workers))
+    if settings.trusted_proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)
+    for router in (
+        files.uploads, files.changes, files.router, queue.router, messages.router, messages.operations,
+        replays.router, replays.operations, health.router, metrics.router, documentation.router,
+        *dashboard.routers,
+    ):  # fmt: skip
+        app.include_router(router)
+    app.mount("/docs/static", documentation.static)
+    app.mount("/dashboard/static", dashboard.static)
+    return app

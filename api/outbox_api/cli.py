@@ -1,0 +1,145 @@
+"""`outbox api`: serve the API. Registered as a command by the entry point group `outbox.commands`."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import multiprocessing.connection
+import os
+import secrets
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from contextlib import suppress
+from typing import Annotated
+
+import pymongo
+import structlog
+import typer
+import uvicorn
+from fastapi import FastAPI
+from pymongo.errors import PyMongoError
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from uvicorn.supervisors import Multiprocess
+
+from outbox import logs
+from outbox.message import schema
+from outbox.servers.connections import connect_mongo, connect_redis, open_database
+from outbox.settings import OutboxSettings, load
+from outbox.web.http11 import Http
+from outbox.web.keys import refuse_open_door
+from outbox.web.listening import listen
+from outbox_api import metrics
+from outbox_api.app import create_app
+from outbox_api.settings import ApiSettings
+
+log = structlog.get_logger(__name__)
+
+OWN_NAMES = ("localhost", "127.0.0.1", "::1", "[::1]")
+
+
+def api(
+    host: Annotated[str | None, typer.Option(help="Where to listen.")] = None,
+    port: Annotated[int | None, typer.Option(help="0 picks a free port.", min=0, max=65535)] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that share the port.", min=1, max=64)] = None,
+) -> None:
+    """Serve the HTTP API, until stopped.
+
+    Without keys (`outbox key new`) it is open, and listens on this machine only.
+
+    Starts with either server still down; /health/ready tells when uploads work. SIGTERM lets requests under way finish,
+    for API_STOP_SECONDS at most.
+
+    Examples:
+
+        outbox api
+
+        API_KEYS='…' outbox api --host 0.0.0.0 --port 8080 --workers 4
+    """
+    overrides = {"api_host": host, "api_port": port, "api_workers": workers}
+    settings = load(ApiSettings, **{name: value for name, value in overrides.items() if value is not None})
+    refuse_open_door(settings.api_host, keys=bool(settings.keys), open_to_all=settings.api_open_to_all)
+    outbox_settings = load(OutboxSettings)
+    logs.configure(outbox_settings)
+    if settings.api_session_secret is None:
+        # Shared by the processes that are started from here.
+        os.environ["API_SESSION_SECRET"] = secrets.token_urlsafe(32)
+    # Uvicorn gives a signal back once it has stopped in order: that is an end like any other.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    hint = "is another program listening there? Choose another with --port, or set API_PORT"
+    # Held from here on: a port that was only found free could be taken before the server listens.
+    with listen(settings.api_host, settings.api_port, names=("API_HOST", "API_PORT"), hint=hint) as listener:
+        asyncio.run(_refuse_without_schema(settings, outbox_settings))
+        port = listener.getsockname()[1]
+        log.info("listening", host=settings.api_host, port=port, workers=settings.api_workers)
+        _serve(settings, listener)
+
+
+def _serve(settings: ApiSettings, listener: socket.socket) -> None:
+    config = uvicorn.Config(
+        "outbox_api.cli:application",
+        factory=True,
+        workers=settings.api_workers,
+        http=Http,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # it would believe anybody on this machine: see API_TRUSTED_PROXIES
+        timeout_graceful_shutdown=max(1, round(settings.api_stop_seconds)),
+    )
+    server = uvicorn.Server(config)
+    if settings.api_workers == 1:
+        with suppress(KeyboardInterrupt):
+            server.run(sockets=[listener])
+        if not server.started:
+            sys.exit(3)  # it has said why
+        return
+    # The processes read the environment, whatever was on the command line.
+    os.environ["API_WORKERS"] = str(settings.api_workers)
+    with tempfile.TemporaryDirectory(prefix="outbox-api-metrics-") as os.environ[metrics.FOLDER]:
+        Multiprocess(config, sockets=[listener]).run()
+
+
+def application() -> FastAPI:
+    """The application with the settings of the environment; each worker process makes its own."""
+    _stop_with_parent()
+    outbox_settings = load(OutboxSettings)
+    logs.configure(outbox_settings)
+    settings = load(ApiSettings)
+    app = create_app(settings, outbox_settings)
+    if not (settings.keys or settings.api_open_to_all):
+        # A page of another site can call this machine by a name of its own, and then read what it likes from an open
+        # door: so only by our own names.
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*OWN_NAMES, settings.api_host], www_redirect=False)
+    return app
+
+
+async def _refuse_without_schema(settings: ApiSettings, outbox_settings: OutboxSettings) -> None:
+    """Raise SchemaError now: once the server runs, it could only be told with a traceback."""
+    async with connect_mongo(outbox_settings) as mongo, connect_redis(outbox_settings):  # or that it cannot be made
+        try:
+            with pymongo.timeout(settings.api_probe_seconds):
+                await schema.check(open_database(mongo, outbox_settings.place), outbox_settings.streams)
+        except PyMongoError:
+            return  # it may come up later, and /health/ready tells
+
+
+def _stop_with_parent() -> None:
+    """One of several worker processes stops in order when the one that started it is gone, however it ended.
+
+    It would go on serving on a port that nobody can take any more, with settings that nobody can change.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        log.warning("the process that started this one is gone: stopping", pid=os.getpid())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="watch of the parent", daemon=True).start()

@@ -1,0 +1,97 @@
+"""The API's settings: `API_*`, each with a default that suits a laptop."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import ClassVar
+
+import limits
+from pydantic import Field, SecretStr, field_validator
+
+from outbox.errors import SettingsError
+from outbox.settings import Family
+from outbox.web import keys, listening
+from outbox.web.keys import Keys
+
+
+class ApiSettings(Family):
+    """How the API listens, what it accepts, and how long it waits."""
+
+    prefix: ClassVar[str] = "API_"
+
+    api_host: str = Field(default="127.0.0.1", description="where to listen")
+    api_port: int = Field(default=8000, ge=0, le=65535, description="0 picks a free port")
+    api_workers: int = Field(default=1, ge=1, le=64, description="processes that share the port")
+    api_keys: SecretStr | None = Field(
+        default=None, description="who may do what: lines of `outbox key new`, with spaces between"
+    )
+    api_open_to_all: bool = Field(default=False, description="listen beyond this machine without any key")
+    api_trusted_proxies: str | None = Field(
+        default=None,
+        description="proxies before the API, which may say who asks: addresses or networks, with commas between",
+    )
+    api_rate_limit: str = Field(default="1000/second", description="requests of one key, in each process")
+    api_session_hours: float = Field(default=12.0, gt=0, description="how long a login to the dashboard lasts")
+    api_session_secret: SecretStr | None = Field(
+        default=None, min_length=32, description="signs sessions; none: a new one at each start, which ends them"
+    )
+    api_max_upload_bytes: int = Field(default=2 * 1024**3, ge=1, description="the body of one upload, at most")
+    api_max_files: int = Field(default=100, ge=1, le=1000, description="files in one upload, at most")
+    api_max_body_bytes: int = Field(default=1024**2, ge=1024, description="any other body, at most")
+    api_idle_seconds: float = Field(
+        default=60.0, gt=0, description="a body of which no byte comes for so long is refused"
+    )
+    api_touch_seconds: float = Field(default=30.0, gt=0, description="how often an upload under way shows life")
+    api_commit_seconds: float = Field(
+        default=20.0, gt=0, description="for a transaction, and again for its lost outcome"
+    )
+    api_read_seconds: float = Field(default=5.0, gt=0, description="for what is asked of MongoDB by one request")
+    api_probe_seconds: float = Field(default=2.0, gt=0, description="for the answer of a server in /health/ready")
+    api_stop_seconds: float = Field(default=20.0, gt=0, description="from SIGTERM to leaving requests unfinished")
+
+    @field_validator("api_host")
+    @classmethod
+    def _a_host(cls, value: str) -> str:
+        return listening.address(value)
+
+    @field_validator("api_keys")
+    @classmethod
+    def _readable(cls, value: SecretStr | None) -> SecretStr | None:
+        try:
+            keys.read(value.get_secret_value() if value else "")
+        except SettingsError as error:
+            raise ValueError(str(error)) from None
+        return value
+
+    @field_validator("api_rate_limit")
+    @classmethod
+    def _a_rate(cls, value: str) -> str:
+        try:
+            limits.parse(value)
+        except ValueError:
+            raise ValueError(f"{value!r} is not a rate, such as 1000/second or 50000/minute") from None
+        return value
+
+    @field_validator("api_trusted_proxies")
+    @classmethod
+    def _networks(cls, value: str | None) -> str | None:
+        for word in _words(value):
+            try:
+                ipaddress.ip_network(word)
+            except ValueError as error:
+                raise ValueError(f"{word!r} is no address or network of a proxy, such as 10.0.0.0/8: {error}") from None
+        return value
+
+    @property
+    def trusted_proxies(self) -> list[str]:
+        """Who may say where a request comes from; none: nobody."""
+        return _words(self.api_trusted_proxies)
+
+    @property
+    def keys(self) -> Keys:
+        """The keys that are valid; none: everything is open."""
+        return keys.read(self.api_keys.get_secret_value() if self.api_keys else "")
+
+
+def _words(text: str | None) -> list[str]:
+    return (text or "").replace(",", " ").split()

@@ -1,0 +1,74 @@
+"""What the application opens at its start and every request shares."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import pymongo
+from fastapi import Depends, Request
+from pymongo import AsyncMongoClient
+
+from outbox.append import Outbox
+from outbox.message import schema
+from outbox.message.schema import Database, Document
+from outbox.servers.topology import AnyRedis
+from outbox.streams.declaration import Streams
+from outbox_api.access import Access
+from outbox_api.guesses import Guesses
+from outbox_api.settings import ApiSettings
+
+
+@dataclass(slots=True)
+class Gate:
+    """Whether the schema has been found complete. Until then nothing may be written.
+
+    Without it, an upload would create collections that `outbox init` has not set up, without validator and indexes.
+    """
+
+    database: Database
+    streams: Streams
+    passed: bool = False
+
+    async def check(self) -> None:
+        """Raises SchemaError, or what MongoDB raises."""
+        await schema.check(self.database, self.streams)
+        self.passed = True
+
+    async def require(self) -> None:
+        """The same, until it was once found complete."""
+        if not self.passed:
+            await self.check()
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    settings: ApiSettings
+    access: Access
+    streams: Streams
+    mongo: AsyncMongoClient[Document]
+    database: Database
+    redis: AnyRedis
+    redis_address: str
+    outbox: Outbox
+    replay_rate: float
+    guesses: Guesses
+    gate: Gate = field(compare=False)
+
+
+async def current(request: Request) -> State:
+    state: State = request.state.api
+    return state
+
+
+Current = Annotated[State, Depends(current)]
+
+
+async def bounded(state: Current) -> AsyncIterator[None]:
+    """A dependency: all that the request asks of MongoDB takes `api_read_seconds` at most."""
+    with pymongo.timeout(state.settings.api_read_seconds):
+        yield
+
+
+Bounded = Depends(bounded)

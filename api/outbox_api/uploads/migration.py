@@ -1,0 +1,172 @@
+"""Migration: files that the system before the outbox has left waiting get a message each.
+
+Those are files in `parsing start`, which its fallback wrote when it could not reach Redis, and files that are `queued`
+although no message speaks of them and no entry of the old kind waits in the stream: what Redis has lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pymongo.asynchronous.client_session import AsyncClientSession
+
+from outbox.append import MAX_MESSAGE_BYTES, Draft, Outbox
+from outbox.message.schema import FILES, OUTBOX, Database, Document
+from outbox.operations import audit
+from outbox.protocol.settled import complete_settled
+from outbox.servers import transaction
+from outbox.servers.topology import AnyRedis
+from outbox.streams.declaration import FILE_STREAM, Priority, Streams, Subject
+from outbox_api.uploads import records as files
+from outbox_api.uploads.legacy import waiting_files
+
+FALLBACK = "parsing start"
+PAGE = 200
+"""Files in one transaction."""
+
+PATIENCE_SECONDS = 90.0
+"""For one transaction. What a run was killed over, MongoDB holds until it gives the transaction up, after a minute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migrated:
+    """How many files there were: in `parsing start`; `queued` without a message or an entry; `queued` with an old entry
+    that still waits, and so left alone.
+
+    `migrated`: how many of the first two have a message now. The difference was settled meanwhile, by an old poller
+    or worker.
+    """
+
+    fallback: int = 0
+    lost: int = 0
+    in_stream: int = 0
+    migrated: int = 0
+
+    def as_json(self) -> Document:
+        return {
+            "parsing_start": self.fallback, "queued_without_message": self.lost,
+            "queued_in_stream": self.in_stream, "migrated": self.migrated,
+        }  # fmt: skip
+
+
+class Migration:
+    """Walks over the files that wait, page by page, each in a transaction of its own.
+
+    May be killed at any time and run again, also twice at once: each file gets one message, since the transaction that
+    appends it takes the file out of `parsing start`, or puts a message where there was none.
+
+    That nobody parses a file twice is asked of the old side: its API must be gone, which writes to both places without
+    a transaction, and its pollers, which do not claim what they work on.
+    """
+
+    def __init__(
+        self, database: Database, redis: AnyRedis, streams: Streams, *, max_message_bytes: int = MAX_MESSAGE_BYTES
+    ) -> None:
+        self._database = database
+        self._redis = redis
+        self._streams = streams
+        self._family = [stream.name for stream in streams.family(FILE_STREAM)]
+        self._outbox = Outbox(
+            streams, database=database.name, prefix=database.place.prefix, max_message_bytes=max_message_bytes
+        )
+
+    async def count_waiting(self) -> int:
+        """How many files are to be looked at: all that are in `parsing start` or `queued`."""
+        return await self._database[FILES].count_documents({"parsing": {"$in": [FALLBACK, files.QUEUED]}})
+
+    async def run(
+        self,
+        *,
+        priority: Priority = Priority.NORMAL,
+        who: str,
+        dry_run: bool = False,
+        progress: Callable[[int], None] = lambda _: None,
+    ) -> Migrated:
+        """Migrate; `progress` is called after each page with how many files have been looked at.
+
+        :raises NoSuchPriority: the file stream is not declared with it.
+        :raises CommitUnknown: what became of a page could not be found out; run it again.
+        """
+        in_stream = await waiting_files(self._redis, self._streams[FILE_STREAM])
+        done, looked = Migrated(), 0
+        async for page in self._pages(FALLBACK):
+            done = replace(done, fallback=done.fallback + len(page))
+            if not dry_run:
+                done = replace(done, migrated=done.migrated + await self._migrate(page, FALLBACK, priority, who))
+            progress(looked := looked + len(page))
+        async for page in self._pages(files.QUEUED):
+            spoken_of = await self._spoken_of(page)
+            silent = [file_id for file_id in page if str(file_id) not in spoken_of]
+            lost = [file_id for file_id in silent if str(file_id) not in in_stream]
+            done = replace(done, lost=done.lost + len(lost), in_stream=done.in_stream + len(silent) - len(lost))
+            if lost and not dry_run:
+                done = replace(done, migrated=done.migrated + await self._migrate(lost, files.QUEUED, priority, who))
+            progress(looked := looked + len(page))
+        return done
+
+    async def _pages(self, parsing: str) -> AsyncIterator[list[Any]]:
+        """Ids of files in this status. One that changes meanwhile may be among them or not."""
+        page: list[Any] = []
+        async with self._database[FILES].find({"parsing": parsing}, {"_id": 1}, batch_size=PAGE) as found:
+            async for record in found:
+                page.append(record["_id"])
+                if len(page) == PAGE:
+                    yield page
+                    page = []
+        if page:
+            yield page
+
+    async def _spoken_of(self, file_ids: Sequence[Any], session: AsyncClientSession | None = None) -> set[str]:
+        """The keys of those that a message speaks of, in whatever state."""
+        about = {"key": {"$in": [str(file_id) for file_id in file_ids]}, "stream": {"$in": self._family}}
+        found = self._database[OUTBOX].find(about, {"key": 1}, session=session)
+        return {message["key"] async for message in found}
+
+    async def _migrate(self, file_ids: Sequence[Any], parsing: str, priority: Priority, who: str) -> int:
+        messages: dict[Any, Any] = {}
+
+        async def body(session: AsyncClientSession) -> None:
+            messages.clear()
+            # Asked again, in the transaction: another run may have been faster. If it is at work now, both change the
+            # files' records, and one of them begins anew.
+            still = self._database[FILES].find({"_id": {"$in": list(file_ids)}, "parsing": parsing}, session=session)
+            records = await still.to_list()
+            if parsing == files.QUEUED:
+                spoken_of = await self._spoken_of(file_ids, session)
+                records = [record for record in records if str(record["_id"]) not in spoken_of]
+            if not records:
+                return
+            await complete_settled(
+                self._database, self._streams, Subject(), [str(record["_id"]) for record in records], session
+            )
+            await self._database[FILES].update_many(
+                {"_id": {"$in": [record["_id"] for record in records]}},
+                {"$set": {"parsing": files.QUEUED}, "$inc": {"version": 1}, "$currentDate": {"updated_at": True}},
+                session=session,
+            )
+            # All at once, for there may be millions.
+            drafts = {record["_id"]: Draft(_fields(record), str(record["_id"])) for record in records}
+            await self._outbox.append_many(session, FILE_STREAM, drafts.values(), priority=priority)
+            messages.update({file_id: draft.id for file_id, draft in drafts.items()})
+            await files.name_messages(session, self._database, messages)
+            await audit.record(
+                self._database, who=who, action="migrate", count=len(messages), details={"from": parsing},
+                session=session,
+            )  # fmt: skip
+
+        async def happened() -> bool:
+            first = next(iter(messages), None)
+            return first is not None and await files.happened(self._database, first, messages[first])
+
+        await transaction.run(self._database.client, body, happened=happened, seconds=PATIENCE_SECONDS)
+        return len(messages)
+
+
+def _fields(record: Document) -> dict[str, str]:
+    """What a worker reads of an upload, as far as the old system has recorded it."""
+    fields = {"file_id": str(record["_id"]), "folder_id": str(record.get("folder_id") or "")}
+    if filename := record.get("filename"):
+        fields["filename"] = str(filename)
+    return fields

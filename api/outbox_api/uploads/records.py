@@ -1,0 +1,243 @@
+"""Files: the record of each upload, from its first byte to what the workers made of it.
+
+`parsing` is `uploading` while contents come in, `queued` once a message tells of them, then what a worker sets:
+`parsed`, or `error: ` and the reason. An upload that is given up is `abandoned` for the moment that its removal takes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from bson import ObjectId
+from pymongo import ReturnDocument, UpdateOne
+from pymongo.asynchronous.client_session import AsyncClientSession
+
+from outbox.errors import NoSuchFile, StillUploading, UploadLost
+from outbox.message import pages
+from outbox.message.schema import FILES, OUTBOX, Database, Document
+from outbox_api.uploads import contents
+from outbox_api.uploads.contents import Measured
+
+UPLOADING, QUEUED, ABANDONED = "uploading", "queued", "abandoned"
+FAILED = "error"
+"""As a filter: every `error: …`."""
+
+MAX_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file's record. `size` in bytes; what is None is not known yet, or was never written by an older program."""
+
+    id: ObjectId
+    filename: str | None
+    folder_id: str | None
+    content_type: str | None
+    size: int | None
+    sha256: str | None
+    parsing: str | None
+    version: int
+    created_at: datetime | None
+    updated_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some files, newest first. `before`: pass it to get the next page; None after the last."""
+
+    files: tuple[File, ...]
+    before: ObjectId | None
+
+
+async def begin(database: Database, file_id: ObjectId, filename: str, content_type: str) -> None:
+    """Show that an upload has begun. Before any of its contents are written, so that none can be without a record."""
+    await database[FILES].update_one(
+        {"_id": file_id},
+        {
+            "$setOnInsert": {
+                "filename": filename, "folder_id": None, "content_type": content_type,
+                "size": None, "sha256": None, "parsing": UPLOADING, "version": 0, "message_id": None,
+            },
+            # The server's clock, by which the upload is judged abandoned.
+            "$currentDate": {"created_at": True, "updated_at": True},
+        },
+        upsert=True,
+    )  # fmt: skip
+
+
+async def touch(database: Database, file_ids: Sequence[ObjectId]) -> None:
+    """Show that these uploads are alive. Raises UploadLost when one was taken for abandoned."""
+    result = await database[FILES].update_many(
+        {"_id": {"$in": file_ids}, "parsing": UPLOADING}, {"$currentDate": {"updated_at": True}}
+    )
+    if result.matched_count != len(file_ids):
+        raise UploadLost(_LOST)
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """An upload whose contents are all there, and the message that is going to tell of it."""
+
+    id: ObjectId
+    folder_id: str
+    measured: Measured
+    message_id: ObjectId
+
+    def change(self) -> tuple[Document, Document]:
+        """What it must be, and what it becomes."""
+        return {"_id": self.id, "parsing": UPLOADING}, {
+            "$set": {
+                "folder_id": self.folder_id, "size": self.measured.size, "sha256": self.measured.sha256,
+                "parsing": QUEUED, "version": 1, "message_id": self.message_id,
+            },
+            "$currentDate": {"updated_at": True},
+        }  # fmt: skip
+
+
+async def finish(session: AsyncClientSession, database: Database, uploads: Sequence[Complete]) -> list[File]:
+    """In the upload's transaction: the files are complete and queued. Raises UploadLost."""
+    if len(uploads) == 1:  # as most are: in one request
+        query, change = uploads[0].change()
+        document = await database[FILES].find_one_and_update(
+            query, change, session=session, return_document=ReturnDocument.AFTER
+        )
+        documents = {uploads[0].id: document} if document else {}
+    else:
+        await database[FILES].bulk_write([UpdateOne(*upload.change()) for upload in uploads], session=session)
+        messages = {upload.id: upload.message_id for upload in uploads}
+        found = database[FILES].find({"_id": {"$in": list(messages)}}, session=session)
+        documents = {d["_id"]: d async for d in found if d.get("message_id") == messages[d["_id"]]}
+    if len(documents) < len(uploads):
+        raise UploadLost(_LOST)
+    return [_read(documents[upload.id]) for upload in uploads]
+
+
+async def requeue(session: AsyncClientSession, database: Database, file_ids: Sequence[ObjectId]) -> None:
+    """In a transaction: the files are queued again, each in its next version.
+
+    Raises NoSuchFile or StillUploading with the ids in question, and then nothing may be committed.
+    """
+    there = database[FILES].find({"_id": {"$in": file_ids}}, {"parsing": 1}, session=session)
+    parsing = {document["_id"]: document.get("parsing") async for document in there}
+    if unknown := [file_id for file_id in file_ids if parsing.get(file_id, ABANDONED) == ABANDONED]:
+        raise NoSuchFile(unknown)
+    if incomplete := [file_id for file_id in file_ids if parsing[file_id] == UPLOADING]:
+        raise StillUploading(incomplete)
+    await database[FILES].update_many(
+        {"_id": {"$in": file_ids}},
+        {"$set": {"parsing": QUEUED}, "$inc": {"version": 1}, "$currentDate": {"updated_at": True}},
+        session=session,
+    )
+
+
+async def name_messages(session: AsyncClientSession, database: Database, messages: Mapping[ObjectId, ObjectId]) -> None:
+    """In the same transaction: the message that speaks of each file now, so that an older one is known as such."""
+    names = [UpdateOne({"_id": file_id}, {"$set": {"message_id": messages[file_id]}}) for file_id in messages]
+    await database[FILES].bulk_write(names, session=session)
+
+
+async def happened(database: Database, file_id: ObjectId, message_id: ObjectId | None) -> bool:
+    """Whether the transaction that wrote both the file's record and the message has happened. None: it never got there.
+
+    The write comes first: it waits for a transaction that is still under way on the record. Without it, one that
+    commits a moment after the look would be reported as not done.
+    """
+    await database[FILES].update_one({"_id": file_id}, {"$inc": {"fence": 1}})
+    return await database[OUTBOX].find_one({"_id": message_id}, {"_id": 1}) is not None
+
+
+async def find(database: Database, file_id: ObjectId) -> File:
+    """The record. Raises NoSuchFile."""
+    document = await pages.find(database[FILES], file_id, fields=_SHOWN)
+    if document is None or document.get("parsing") == ABANDONED:
+        raise NoSuchFile([file_id])
+    return _read(document)
+
+
+async def list_page(
+    database: Database,
+    *,
+    folder_id: str | None = None,
+    parsing: str | None = None,
+    before: ObjectId | None = None,
+    limit: int = 50,
+) -> Page:
+    """Up to `limit` files (500 at most), and about 2 MB, that match all that is given, the newest first."""
+    limit = min(max(limit, 1), MAX_PAGE)
+    query: Document = {"parsing": {"$ne": ABANDONED}}
+    if parsing == FAILED:
+        query["parsing"] = re.compile(r"^error: ")
+    elif parsing is not None:
+        query["parsing"] = {"$eq": parsing, "$ne": ABANDONED}
+    if folder_id is not None:
+        query["folder_id"] = folder_id
+    if before is not None:
+        query["_id"] = {"$lt": before}
+    found, more = await pages.read(database[FILES], query, limit=limit, fields=_SHOWN)
+    page = tuple(_read(document) for document in found)
+    return Page(page, page[-1].id if more else None)
+
+
+async def abandon(database: Database, file_id: ObjectId) -> bool:
+    """Remove an upload that will not be finished, contents and record; False when it was finished after all.
+
+    May be called at any time, by several at once, and again after a crash half-way. The record is changed first:
+    from then on the transaction that would finish the upload fails, and one that was faster is left alone.
+    """
+    giving_up = await database[FILES].update_one(
+        {"_id": file_id, "parsing": {"$in": [UPLOADING, ABANDONED]}}, {"$set": {"parsing": ABANDONED}}
+    )
+    if not giving_up.matched_count and await database[FILES].find_one({"_id": file_id}, {"_id": 1}):
+        return False
+    await contents.remove(database, [file_id])
+    await database[FILES].delete_one({"_id": file_id, "parsing": ABANDONED})
+    return True
+
+
+async def signs_of_life(database: Database) -> dict[Any, object]:
+    """When each upload that is under way has last shown one, by the server's clock."""
+    under_way = database[FILES].find({"parsing": UPLOADING}, {"updated_at": 1})
+    return {document["_id"]: document.get("updated_at") async for document in under_way}
+
+
+async def remove_abandoned(database: Database, *, older_than: timedelta, silent: Collection[Any] | None = None) -> int:
+    """Remove uploads that have shown no sign of life for so long, by the server's clock; returns how many.
+
+    :param silent: of these only. That clock may have been set forward, and everything that is under way look old.
+
+    Contents always have a record, which goes last, so nothing else has to be searched for. What stands in the bucket
+    without one is somebody else's, and not touched.
+    """
+    limit = {"$subtract": ["$$NOW", int(older_than.total_seconds() * 1000)]}
+    old: Document = {"$expr": {"$lt": ["$updated_at", limit]}}
+    if silent is not None:
+        old["_id"] = {"$in": list(silent)}
+    # Judged and marked in one statement, so that an upload which shows life at this very moment is left alone.
+    await database[FILES].update_many({"parsing": UPLOADING, **old}, {"$set": {"parsing": ABANDONED}})
+    removed = 0
+    async for document in database[FILES].find({"parsing": ABANDONED}, {"_id": 1}):
+        removed += await abandon(database, document["_id"])
+    return removed
+
+
+_LOST = "no byte came for so long that the upload was taken for abandoned and removed: upload again"
+
+
+def _read(document: Document) -> File:
+    """What is of another type than ours was written by another program, and counts as not known."""
+    values: dict[str, Any] = {
+        name: value if isinstance(value := document.get(name), type_) else None for name, type_ in _FIELDS.items()
+    }
+    version = document.get("version")
+    return File(id=document["_id"], version=version if isinstance(version, int) else 0, **values)
+
+
+_FIELDS = {
+    "filename": str, "folder_id": str, "content_type": str, "size": int, "sha256": str, "parsing": str,
+    "created_at": datetime, "updated_at": datetime,
+}  # fmt: skip
+_SHOWN: Document = dict.fromkeys((*_FIELDS, "version"), 1)

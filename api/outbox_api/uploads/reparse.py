@@ -1,0 +1,74 @@
+"""Reparse: files that are stored already become tasks again, by a request or by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from bson import ObjectId
+from pymongo.asynchronous.client_session import AsyncClientSession
+
+from outbox.append import Draft, Outbox
+from outbox.message.schema import FILES, Database
+from outbox.operations import audit
+from outbox.protocol.settled import complete_settled
+from outbox.servers import transaction
+from outbox.streams.declaration import FILE_STREAM, Priority, Subject
+from outbox_api.uploads import records as files
+
+MAX_TOLD = 100
+"""How many files the audit names of one call; it counts all."""
+
+
+async def reparse(
+    database: Database,
+    outbox: Outbox,
+    file_ids: Sequence[ObjectId],
+    *,
+    folder_id: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    priority: Priority = Priority.NORMAL,
+    who: str | None = None,
+    seconds: float = 20.0,
+) -> dict[ObjectId, ObjectId]:
+    """Queue the files again, each in its next version, with a message for each; returns the message id of each file.
+
+    All of them in one transaction, or none. A second call queues them once more.
+
+    :param who: puts it on record as what an operator did; without, it is the application's daily work.
+    :param folder_id: what the workers are told; by default each file's own folder.
+    :raises NoSuchFile, StillUploading: with the ids in question, and then nothing has changed.
+    :raises NoSuchPriority: likewise.
+    :raises CommitUnknown: whether it happened could not be found out in `seconds`.
+    """
+    messages: dict[ObjectId, ObjectId] = {}
+
+    async def body(session: AsyncClientSession) -> None:
+        await complete_settled(database, outbox.streams, Subject(), [str(file_id) for file_id in file_ids], session)
+        await files.requeue(session, database, file_ids)
+        folders = await _folders(session, database, file_ids) if folder_id is None else {}
+        drafts = []
+        for file_id in file_ids:
+            folder = folders.get(file_id) or "" if folder_id is None else folder_id
+            fields = {"file_id": str(file_id), "reparse": "true", "folder_id": folder}
+            drafts.append(Draft(fields, str(file_id), headers))
+        ids = await outbox.append_many(session, FILE_STREAM, drafts, priority=priority)
+        messages.update(zip(file_ids, ids, strict=True))
+        await files.name_messages(session, database, messages)
+        if who:
+            await audit.record(
+                database, who=who, action="enqueue", count=len(messages),
+                details={"files": list(messages)[:MAX_TOLD]}, session=session,
+            )  # fmt: skip
+
+    async def happened() -> bool:
+        return await files.happened(database, file_ids[0], messages.get(file_ids[0]))
+
+    await transaction.run(database.client, body, happened=happened, seconds=seconds)
+    return messages
+
+
+async def _folders(
+    session: AsyncClientSession, database: Database, file_ids: Sequence[ObjectId]
+) -> dict[ObjectId, str | None]:
+    found = database[FILES].find({"_id": {"$in": list(file_ids)}}, {"folder_id": 1}, session=session)
+    return {document["_id"]: document.get("folder_id") async for document in found}

@@ -1,0 +1,155 @@
+"""Entries of a stream in the hands of its consumer group: read, claimed, kept, acknowledged.
+
+Consumers of this library have names that begin with `outbox:`. By that the others know that they give signs of life,
+and that a silent one is gone. A worker that knows nothing of us may work for long, and say nothing meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from redis.asyncio import RedisCluster
+
+from outbox.protocol.checkpoint import Script, Sent, read_sent
+from outbox.servers.cluster import Command
+from outbox.servers.topology import AnyRedis, on_one_connection
+from outbox.streams.declaration import Stream
+
+OURS = "outbox:"
+"""How the names of this library's consumers begin."""
+
+MARK = "outbox-mark"
+"""The consumer that marks a group, see look.lua. It is nobody's: whoever shows or counts consumers leaves it out."""
+
+WALK_PAGE = 1000
+
+Raw = tuple[str, dict[str, str] | None]
+
+_BEAT, _LEAVE = Script("beat"), Script("leave")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry that was delivered. `sent`: the message and attempt that it stands for; None: others have added it."""
+
+    stream: Stream
+    id: str
+    fields: dict[str, str]
+    sent: Sent | None
+    suspect: str | None = None
+    """The consumer that it was taken over from, because that one died with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A consumer of a group, how many entries it holds, and for how long it has been silent."""
+
+    name: str
+    pending: int
+    idle_seconds: float
+
+    @property
+    def ours(self) -> bool:
+        return self.name.startswith(OURS)
+
+
+class Entries:
+    """What one consumer of a group asks of Redis. Any number of them may act at once."""
+
+    def __init__(self, redis: AnyRedis, consumer: str) -> None:
+        self._redis = redis
+        self.consumer = consumer
+        self.apart = isinstance(redis, RedisCluster)
+        """Whether one read can be of one stream only: in a cluster, each is on a server of its own."""
+
+    async def read(self, streams: Sequence[Stream], count: int, *, block_seconds: float = 0) -> list[Entry]:
+        """Up to `count` new entries of each of `streams`, which must have one group. 0 does not wait for any.
+
+        Where they are `apart`, `streams` must be one.
+
+        When the reply is lost, the entries are held by this consumer, which does not know of them: see `claim`.
+        """
+        names: dict[Any, Any] = {stream.name: ">" for stream in streams}
+        block = int(block_seconds * 1000) or None
+        reply = await self._redis.xreadgroup(streams[0].group, self.consumer, names, count=count, block=block)
+        found = cast("list[tuple[str, list[Raw]]]", reply or [])
+        by_name = {stream.name: stream for stream in streams}
+        return [entry for name, raws in found for entry in _entries(by_name[name], raws)]
+
+    async def holders(self, stream: Stream) -> list[Holder]:
+        """The group's consumers, this one among them if it has ever read; the mark of the group is none."""
+        found: list[dict[str, Any]] = await self._redis.xinfo_consumers(stream.name, stream.group)
+        return [Holder(str(c["name"]), int(c["pending"]), c["idle"] / 1000) for c in found if c["name"] != MARK]
+
+    async def held(
+        self, stream: Stream, holder: str, *, idle_seconds: float, count: int, after: str | None = None
+    ) -> list[str]:
+        """The ids of a page of entries that `holder` has held for so long without a sign of life, the oldest first."""
+        start, idle = f"({after}" if after else "-", int(idle_seconds * 1000) or None
+        found = await self._redis.xpending_range(
+            stream.name, stream.group, min=start, max="+", count=count, consumername=holder, idle=idle
+        )
+        return [str(one["message_id"]) for one in cast(list[dict[str, Any]], found)]
+
+    async def claim(self, stream: Stream, ids: Collection[str], *, idle_seconds: float) -> list[Entry]:
+        """Take over those of the entries that have still been idle for so long. Those that were deleted are dropped."""
+        if not ids:
+            return []
+        idle = int(idle_seconds * 1000)
+        raws = await self._redis.xclaim(stream.name, stream.group, self.consumer, idle, [*ids])
+        return _entries(stream, cast(list[Raw], raws))
+
+    async def look(self, stream: Stream, ids: Sequence[str]) -> list[Entry | None]:
+        """The entries under these ids, whoever holds them; None for one that was deleted."""
+        found = await self._together(stream, [("XRANGE", stream.name, id_, id_) for id_ in ids])
+        return [next(iter(_entries(stream, raws)), None) for raws in found]
+
+    async def are_held(self, stream: Stream, ids: Sequence[str]) -> list[bool]:
+        """Of each entry, whether it is in some consumer's hands."""
+        asked: list[Command] = [("XPENDING", stream.name, stream.group, id_, id_, 1) for id_ in ids]
+        return [bool(one) for one in await self._together(stream, asked, parse_detail=True)]
+
+    async def _together(self, stream: Stream, commands: Sequence[Command], **options: Any) -> list[Any]:
+        replies = await on_one_connection(self._redis, stream.name, commands, **options) if commands else []
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
+
+    async def any_held(self, stream: Stream, first: str, last: str) -> bool:
+        """Whether some consumer holds an entry from `first` to `last`, be it deleted."""
+        return bool(await self._redis.xpending_range(stream.name, stream.group, min=first, max=last, count=1))
+
+    async def walk(self, stream: Stream, first: str, last: str) -> AsyncIterator[list[Entry]]:
+        """The entries from `first` to `last`, in pages."""
+        while True:
+            raws = cast(list[Raw], await self._redis.xrange(stream.name, min=first, max=last, count=WALK_PAGE))
+            yield _entries(stream, raws)
+            if len(raws) < WALK_PAGE:
+                return
+            first = f"({raws[-1][0]}"
+
+    async def beat(self, stream: Stream, ids: Collection[str]) -> set[str]:
+        """Give a sign of life for entries in hand. Returns those that are this consumer's no longer."""
+        return set(await _BEAT.run(self._redis, [stream.name], [stream.group, self.consumer, *ids]))
+
+    async def acknowledge(self, stream: Stream, id_: str, *, remove: bool = False) -> None:
+        """The entry is dealt with; with `remove`, it is deleted too, since its message comes again. May be repeated."""
+        await self._redis.xack(stream.name, stream.group, id_)
+        if remove:
+            await self._redis.xdel(stream.name, id_)
+
+    async def leave(self, stream: Stream, consumer: str | None = None) -> bool:
+        """Take this consumer, or another one, off the group's list, unless it holds entries."""
+        reply: Any = await _LEAVE.run(self._redis, [stream.name], [stream.group, consumer or self.consumer])
+        return bool(reply)
+
+
+def _entries(stream: Stream, raws: Sequence[Raw]) -> list[Entry]:
+    return [Entry(stream, id_, fields, _sent(fields)) for id_, fields in raws if fields is not None]
+
+
+def _sent(fields: dict[str, str]) -> Sent | None:
+    return read_sent(fields.get("message_id", ""), fields.get("attempt", ""))

@@ -1,0 +1,157 @@
+"""Evidence: of a stream without a subject, which messages are done because somebody acknowledged their entries.
+
+Nothing but the acknowledgement tells, and Redis does not record it: an entry that was acknowledged is one that was
+given to a consumer and is not held any more. So every few seconds a script looks (`look.lua`), remembers in the
+stream's record what it saw, and compares. A message is completed when its entry is in the stream, was given to the
+group, and is held no longer. That is no evidence, and the message is published again, when
+
+- the consumer that held it at the last look was removed from the group since (`XGROUP DELCONSUMER`);
+- since the last look the server was asked to acknowledge nothing at all: it was read with NOACK, or skipped;
+- no consumer is left in the group that could have acknowledged what was given since the last look;
+- since the last look the group was destroyed and made again by somebody, or any group of the server set (`XGROUP
+  SETID`): what was given since then may have been skipped.
+
+An entry that is not in the stream is no evidence of anything, whoever removed it: what the group had not come to is
+published again (outbox.delivery.vanished), the rest is named by `verify`. Entries are trimmed after they have been
+judged. What the group had been given before it was first watched is taken for acknowledged.
+
+What cannot be known: a consumer that was given entries and removed between two looks, while others acknowledged; a
+group that was read with NOACK while others acknowledged. Whoever removes a consumer that holds entries should claim
+them first.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from bson import ObjectId
+
+from outbox.message import transitions
+from outbox.message.document import LENIENT, State, is_ours
+from outbox.message.outcome import COUNTED, Found, put_back
+from outbox.message.schema import OUTBOX, Database, Document
+from outbox.protocol.checkpoint import Script, Sent, new_tag, read_sent
+from outbox.servers.clock import server_time
+from outbox.servers.topology import AnyRedis
+from outbox.streams.declaration import Stream, record_key
+
+PAGE = 1000
+HELD = 1000
+"""Entries held by consumers that are remembered, the oldest. What comes after them is judged later."""
+
+UNACCOUNTED_SECONDS = 60.0
+"""For so long after its publication, an entry that is not there may be about to be judged."""
+
+_LOOK, _SETTLE = Script("look"), Script("settle")
+
+_WHY = {
+    "removed": "consumer {who!r} was removed from the group while it held its entry",
+    "silence": "its entry was read or passed over, and nobody acknowledged anything",
+    "nobody": "its entry was read or passed over, and no consumer is left in the group that could have acknowledged it",
+    "destroyed": "the group was destroyed and made again, perhaps past its entry",
+    "set": "a group was set by XGROUP SETID, perhaps past its entry",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a pass did: messages completed, and published again or dead because nobody acknowledged them.
+
+    `up_to`: entries up to this one are judged; "" when the group is not there. `reasons`: why messages came back.
+    """
+
+    completed: int = 0
+    found: Found = field(default_factory=Found)
+    up_to: str = ""
+    reasons: tuple[str, ...] = ()
+
+
+async def judge(database: Database, redis: AnyRedis, stream: Stream, *, before: str = "") -> Judged:
+    """Complete the messages of `stream` whose entries were acknowledged, and publish again those that cannot have been.
+
+    Any number of relays may do so at once. After a crash, the same is judged again, which changes nothing.
+
+    :param before: the first entry that another group needs; nothing is completed from there on.
+    """
+    completed, found, reasons = 0, Found(), set[str]()
+    keys = [stream.name, record_key(stream.name)]
+    while True:
+        word = new_tag()
+        reply = await _LOOK.run(redis, keys, [stream.group, PAGE, HELD, before, word])
+        if not reply:
+            return Judged(completed, found, "", tuple(sorted(reasons)))
+        then, up_to, acknowledged, lost = reply
+        for sent, why, who in _lost(lost):
+            reason = _WHY[why].format(who=who)
+            done = await _put_back(database, stream, sent, reason)
+            found += done
+            if done != Found():
+                reasons.add(reason)
+        sents = [read_sent(*pair) for pair in zip(acknowledged[::2], acknowledged[1::2], strict=True)]
+        completed += await _complete(database, [sent for sent in sents if sent])
+        if then != "nothing":
+            [settled] = await _SETTLE.run(redis, keys, [stream.group, word])
+            if then == "more" and settled:
+                continue
+            if not settled:
+                up_to = ""  # another relay is at it: what it finds decides
+        return Judged(completed, found, up_to, tuple(sorted(reasons)))
+
+
+async def unaccounted(database: Database, redis: AnyRedis, stream: Stream) -> int:
+    """Up to `PAGE` messages at the head of `stream` that have no entry any more, and were not seen to be acknowledged.
+
+    Cheap: it reads what came before the first entry that is there. `verify` finds the rest.
+    """
+    if stream.subject is not None:
+        return 0
+    stands: Document = await redis.xinfo_stream(stream.name)
+    after = stands.get("recorded-first-entry-id") if stands["length"] else stands["last-generated-id"]
+    limit = await server_time(database) - timedelta(seconds=UNACCOUNTED_SECONDS)
+    count = 0
+    for number in range(stream.partitions):
+        query = {"state": State.PUBLISHED.value, "stream": stream.name, "partition": number}
+        head = database[OUTBOX].find(query, {"entries": 1, "published_at": 1}).sort("batch").limit(PAGE)
+        async for message in head.hint("published"):
+            entries, published_at = message.get("entries"), message.get("published_at")
+            if not entries or not is_ours(message) or not isinstance(published_at, datetime):
+                continue
+            last, first = _position(entries["last"]), _position(str(after))
+            if published_at >= limit or last > first or (last == first and stands["length"]):
+                break
+            count += 1
+    return min(count, PAGE)
+
+
+def _position(entry: str) -> tuple[int, int]:
+    milliseconds, _, sequence = entry.partition("-")
+    return int(milliseconds), int(sequence)
+
+
+def _lost(flat: Sequence[str]) -> list[tuple[Sent, str, str]]:
+    found = []
+    for message, attempt, why, who in zip(flat[::4], flat[1::4], flat[2::4], flat[3::4], strict=True):
+        if sent := read_sent(message, attempt):
+            found.append((sent, why, who))
+    return found
+
+
+async def _put_back(database: Database, stream: Stream, sent: Sent, reason: str) -> Found:
+    messages = database[OUTBOX].with_options(codec_options=LENIENT)
+    message = await messages.find_one({"_id": sent.id}, dict.fromkeys(("key", *COUNTED), 1))
+    return await put_back(database, stream, message, sent, reason) if message else Found()
+
+
+async def _complete(database: Database, acknowledged: Sequence[Sent]) -> int:
+    by_attempt: defaultdict[int, list[ObjectId]] = defaultdict(list)
+    for sent in acknowledged:
+        by_attempt[sent.attempt].append(sent.id)
+    completed = 0
+    for attempt, ids in by_attempt.items():
+        done = transitions.complete_acknowledged(ids, attempt)
+        result = await database[OUTBOX].update_many(*done, hint="_id_")
+        completed += result.modified_count
+    return completed

@@ -1,0 +1,93 @@
+"""Consumer groups and their consumers, as Redis knows them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from outbox.delivery.entries import MARK
+from outbox.operations.stats import Depth, depth
+from outbox.printable import printable
+from outbox.servers.topology import AnyRedis
+from outbox.streams.declaration import Streams
+
+SECONDS = 2.0
+SHOWN = 50
+"""How many consumers of a group are told apart, the most recently active first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Consumer:
+    """A worker by the name that it reads under, as it can be shown.
+
+    `idle_seconds`: since it last asked for work, or said it is done.
+    """
+
+    name: str
+    unacknowledged: int
+    idle_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group that reads a stream. `declared`: the one that the settings name, whose numbers count as the stream's."""
+
+    name: str
+    declared: bool
+    undelivered: int | None
+    unacknowledged: int
+    consumers: tuple[Consumer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Readers:
+    """A stream's groups, and how many entries were ever added to it. None: not known."""
+
+    groups: tuple[Group, ...] = ()
+    added: int | None = None
+
+
+async def collect(redis: AnyRedis, streams: Streams) -> Mapping[str, Readers]:
+    """What reads each declared stream. Never raises because of Redis: of what does not answer, nothing is known."""
+    found = await asyncio.gather(*(_readers(redis, name, streams[name].group) for name in streams))
+    return dict(zip(streams, found, strict=True))
+
+
+async def undelivered(redis: AnyRedis, streams: Streams) -> Mapping[str, int]:
+    """How many entries of each stream no worker of its group has been given yet. Never raises because of Redis:
+    streams of which it is not known are left out.
+    """
+    try:
+        async with asyncio.timeout(SECONDS):
+            found = await asyncio.gather(*(depth(redis, stream) for stream in streams.values()), return_exceptions=True)
+    except TimeoutError:
+        return {}
+    depths = {name: one for name, one in zip(streams, found, strict=True) if isinstance(one, Depth)}
+    return {name: one.undelivered for name, one in depths.items() if one.undelivered is not None}
+
+
+async def _readers(redis: AnyRedis, stream: str, declared: str) -> Readers:
+    try:
+        async with asyncio.timeout(SECONDS):
+            information: Any = await redis.xinfo_stream(stream)
+            groups: list[dict[str, Any]] = await redis.xinfo_groups(stream)
+            read = [await _group(redis, stream, group, declared) for group in groups]
+    except (RedisError, OSError, TimeoutError):
+        return Readers()  # among others, because the stream is not there yet
+    return Readers(tuple(read), information.get("entries-added"))
+
+
+async def _group(redis: AnyRedis, stream: str, group: dict[str, Any], declared: str) -> Group:
+    name = str(group["name"])
+    consumers: list[dict[str, Any]] = await redis.xinfo_consumers(stream, name)
+    read = [
+        Consumer(printable(str(c["name"])), int(c["pending"]), int(c["idle"]) / 1000)
+        for c in consumers
+        if c["name"] != MARK
+    ]
+    read.sort(key=lambda consumer: consumer.idle_seconds)
+    return Group(printable(name), name == declared, group.get("lag"), int(group["pending"]), tuple(read[:SHOWN]))

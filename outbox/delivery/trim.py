@@ -1,0 +1,110 @@
+"""Trim: entries that every group has acknowledged leave Redis. Nothing else ever does.
+
+An entry is needed until each group has been given it, and holds it no longer. Of a stream with a subject, what is done
+is what the subject says, and stays so: a worker that acknowledges before it is done, and dies, leaves the subject
+wanted, and its message is rescued. Of a stream without one nothing but the acknowledgement tells, so its messages are
+judged by the evidence of that before their entries are trimmed (outbox.delivery.evidence): they become completed, so
+that a loss of data later on does not bring them back, and are pruned in their time; or they are published again.
+
+Redis 8.2 can trim by acknowledgement itself (XTRIM … ACKED), also behind an entry that is not. It is not used: it knows
+no group to be ignored, and walks over all that is not acknowledged, each time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from outbox.delivery.evidence import Judged, judge
+from outbox.message.schema import Database
+from outbox.printable import printable, shell_word
+from outbox.protocol.checkpoint import Script
+from outbox.servers.topology import AnyRedis
+from outbox.streams.declaration import Stream
+
+ABANDONED_SECONDS = 3600.0
+"""A group that holds up trimming in silence for so long is told of."""
+
+AT_ONCE = 10_000
+"""Entries that one call removes, about: some milliseconds in which Redis does nothing else."""
+
+_TRIM = Script("trim")
+
+
+@dataclass(frozen=True, slots=True)
+class Straggler:
+    """A group that is behind the stream's own one, so that entries stay for it.
+
+    `silent_seconds`: for how long it has had something to do, and none of its consumers has asked for anything.
+    """
+
+    stream: str
+    group: str
+    silent_seconds: float
+    ignored: bool
+
+    @property
+    def abandoned(self) -> bool:
+        return self.ignored or self.silent_seconds >= ABANDONED_SECONDS
+
+    def __str__(self) -> str:
+        which = f"group '{printable(self.group)}' of stream {self.stream!r} does nothing"
+        if self.ignored:
+            return f"{which}, and is ignored (ignore_groups_after_seconds): entries that it has not read are trimmed"
+        return (
+            f"{which}, so that no entry can be trimmed and Redis fills up. Start its consumers; or, if nobody needs "
+            f"it, redis-cli XGROUP DESTROY {self.stream} {shell_word(self.group)}; or declare "
+            "ignore_groups_after_seconds"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Trimmed:
+    """What one pass over a stream removed, and what it found out about the messages of one without a subject."""
+
+    removed: int = 0
+    judged: Judged = field(default_factory=Judged)
+    stragglers: tuple[Straggler, ...] = ()
+
+    @property
+    def completed(self) -> int:
+        return self.judged.completed
+
+
+async def stragglers(redis: AnyRedis, stream: Stream) -> tuple[Straggler, ...]:
+    """The groups that hold up the trimming of `stream`. Changes nothing."""
+    return (await _run(redis, stream, up_to="", at_most=0))[3]
+
+
+async def trim(database: Database, redis: AnyRedis, stream: Stream) -> Trimmed:
+    """Remove the entries of `stream` that every group has acknowledged. Any number of relays may do so at once.
+
+    An entry that was given to nobody, or is in somebody's hands, stays, in whichever group; and while the stream's own
+    group is not there, all of them. Only groups that are ignored lose what they have not read.
+    """
+    bound, _, others, behind = await _run(redis, stream, up_to="", at_most=0)
+    if not bound:
+        return Trimmed()
+    judged = Judged()
+    if stream.subject is None:
+        # First, so that nothing is trimmed that a recovery would take for lost.
+        judged = await judge(database, redis, stream, before=others)
+        bound = _next(judged.up_to) if judged.up_to else ""
+    removed = 0
+    while stream.trim and bound and (more := (await _run(redis, stream, up_to=bound, at_most=AT_ONCE))[1]):
+        removed += more
+    return Trimmed(removed, judged, behind if stream.trim else ())
+
+
+async def _run(
+    redis: AnyRedis, stream: Stream, *, up_to: str, at_most: int
+) -> tuple[str, int, str, tuple[Straggler, ...]]:
+    ignore = round((stream.ignore_groups_after_seconds or 0) * 1000)
+    bound, removed, others, told = await _TRIM.run(redis, [stream.name], [stream.group, up_to, ignore, at_most])
+    found = zip(told[::3], told[1::3], told[2::3], strict=True)
+    behind = tuple(Straggler(stream.name, group, silent / 1000, bool(ignored)) for group, silent, ignored in found)
+    return bound, removed, others, behind
+
+
+def _next(entry: str) -> str:
+    milliseconds, _, sequence = entry.partition("-")
+    return f"{milliseconds}-{int(sequence) + 1}"

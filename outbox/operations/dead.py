@@ -1,0 +1,126 @@
+"""Dead messages and what an operator can do with them: retry or discard. To list them, see messages.list_page."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from bson import ObjectId
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.asynchronous.collection import AsyncCollection
+
+from outbox.errors import NoSuchMessage, NotDead
+from outbox.message import attempts, subjects, transitions
+from outbox.message.document import LENIENT, State
+from outbox.message.poison import MAX_REASON
+from outbox.message.schema import OUTBOX, Database, Document
+from outbox.operations import audit
+from outbox.protocol.settled import complete_settled
+from outbox.servers import transaction
+from outbox.streams.declaration import Streams
+
+DISCARDED = subjects.as_error("discarded by an operator")
+"""What a discarded message leaves in its subject's field."""
+
+_NEEDED = {"stream": 1, "key": 1, "retried": 1, "last_error": 1}
+
+
+async def ids(database: Database, *, stream: str | None = None) -> AsyncIterator[ObjectId]:
+    """The ids of all dead messages, or those of one stream. One that is retried and dies again may come twice."""
+    async for document in _messages(database).find(_dead(stream), {"_id": 1}).hint("dead"):
+        yield document["_id"]
+
+
+async def count(database: Database, *, stream: str | None = None) -> int:
+    """How many messages are dead, in all streams or in one."""
+    return await database[OUTBOX].count_documents(_dead(stream), hint="dead")
+
+
+async def retry(database: Database, streams: Streams, message: ObjectId, *, who: str | None = None) -> None:
+    """Make a dead message pending again, and in the same transaction its subject wanted again if that ended in error.
+
+    Its attempts count on, but it may be tried as often as a new one; its last error stays readable. Raises
+    NoSuchMessage, NotDead, UndeclaredStream (no relay would drain it), or CommitUnknown; after that one, ask for the
+    message's state.
+
+    :param who: for the audit; by default who runs this process.
+    """
+    before: int | None = None
+
+    async def body(session: AsyncClientSession) -> None:
+        nonlocal before
+        found = await _messages(database).find_one_and_update(
+            *transitions.retry(message),
+            projection=_NEEDED,
+            session=session,
+        )
+        if found is None:
+            raise await _refusal(database, message, session)
+        before = attempts.count(found, "retried")
+        subject = streams[str(found.get("stream"))].subject
+        if subject:
+            await complete_settled(database, streams, subject, [str(found.get("key"))], session)
+            ended = {"_id": subjects.subject_id(found.get("key")), subject.field: {"$regex": "^error"}}
+            await subjects.change(database, subject, ended, subject.wanted, session)
+        await _record(database, "retry", found, who, session)
+
+    async def happened() -> bool:
+        found = await _written(database, message)
+        return found is not None and before is not None and attempts.count(found, "retried") > before
+
+    await transaction.run(database.client, body, happened=happened)
+
+
+async def discard(database: Database, streams: Streams, message: ObjectId, *, who: str | None = None) -> None:
+    """Delete a dead message. Its subject, if it still waits and no other message of it is under way, ends `DISCARDED`.
+
+    Raises NoSuchMessage, NotDead or CommitUnknown.
+
+    :param who: for the audit; by default who runs this process.
+    """
+
+    async def body(session: AsyncClientSession) -> None:
+        found = await _messages(database).find_one_and_delete(
+            transitions.discard(message), projection=_NEEDED, session=session
+        )
+        if found is None:
+            raise await _refusal(database, message, session)
+        stream = streams.get(str(found.get("stream")))
+        if stream:
+            await subjects.end_in_error(database, stream.subject, found.get("key"), message, DISCARDED, session)
+        await _record(database, "discard", found, who, session)
+
+    async def happened() -> bool:
+        return await _written(database, message) is None
+
+    await transaction.run(database.client, body, happened=happened)
+
+
+def _messages(database: Database) -> AsyncCollection[Document]:
+    return database[OUTBOX].with_options(codec_options=LENIENT)
+
+
+def _dead(stream: str | None) -> Document:
+    return {"state": State.DEAD.value, **({"stream": stream} if stream else {})}
+
+
+async def _record(
+    database: Database, action: str, message: Document, who: str | None, session: AsyncClientSession
+) -> None:
+    held = {name: message.get(name) for name in ("stream", "key", "last_error")}
+    # Cut, because nobody has bounded what was written around the library.
+    told = {"message": message["_id"], **{name: value and str(value)[:MAX_REASON] for name, value in held.items()}}
+    await audit.record(database, who=who or audit.me(), action=action, details=told, session=session)
+
+
+async def _refusal(database: Database, message: ObjectId, session: AsyncClientSession) -> NoSuchMessage | NotDead:
+    found = await _messages(database).find_one({"_id": message}, {"state": 1}, session=session)
+    if found is None:
+        return NoSuchMessage(f"there is no message {message}: it was pruned or discarded, or never committed")
+    return NotDead(f"message {message} is {found.get('state')}: only a dead message can be retried or discarded")
+
+
+async def _written(database: Database, message: ObjectId) -> Document | None:
+    """The message as a transaction left it, which may still be under way: a write waits for that one to end."""
+    return await _messages(database).find_one_and_update(
+        {"_id": message}, {"$currentDate": {"asked_at": True}}, projection=_NEEDED
+    )

@@ -1,0 +1,193 @@
+"""Diagnosis: whether all is well, in a sentence, and if not what to do, the most pressing first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from outbox.message.document import State
+from outbox.moments import show_seconds
+from outbox.operations.samples import Sample
+from outbox.servers.causes import Cause
+from outbox.streams.declaration import Streams
+
+LONG_SECONDS = 60.0
+"""A message that waits longer although everything runs, or a worker that is silent for longer, is worth a look."""
+
+STUCK_SECONDS = 300.0
+
+
+NEARLY = 0.9
+"""Of what a stream takes: a batch that would not fit as a whole waits."""
+
+
+class Level(StrEnum):
+    """`broken`: something stands still. `look`: somebody should look, nothing is urgent. `well`: nothing to do."""
+
+    BROKEN = "broken"
+    LOOK = "look"
+    WELL = "well"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is seen, what to do about it, and where the dashboard has more."""
+
+    level: Level
+    seen: str
+    do: str
+    link: str | None = None
+
+
+def diagnose(sample: Sample, streams: Streams) -> tuple[Finding, ...]:
+    """What there is to say, at least one thing; the first is what matters most."""
+    full = _full(sample, streams)
+    findings = [*_servers(sample), *_relays(sample, full=bool(full)), *full, *_workers(sample)]
+    findings += [*_dead(sample), *_advice(sample)]
+    findings.sort(key=lambda finding: list(Level).index(finding.level))
+    return tuple(findings) or (_well(sample),)
+
+
+def without_mongodb(cause: Cause) -> tuple[Finding, ...]:
+    """The diagnosis when nothing can be read."""
+    return (
+        Finding(
+            Level.BROKEN,
+            f"{_in_words(cause)}. Uploads are refused meanwhile, and what is shown below is old.",
+            f"{cause.do} Messages that were committed are safe.",
+        ),
+    )
+
+
+def _in_words(cause: Cause) -> str:
+    return f"{cause.what} ({cause.detail})" if cause.detail else cause.what
+
+
+def _servers(sample: Sample) -> Iterator[Finding]:
+    queue, waiting = sample.status.queue, _messages(sample.status.messages[State.PENDING])
+    if queue.cause:
+        yield Finding(
+            Level.BROKEN,
+            f"{_in_words(queue.cause)}: {waiting} in MongoDB until that is over.",
+            f"{queue.cause.do} Nothing is lost, and the relay goes on by itself.",
+        )
+
+
+def _relays(sample: Sample, *, full: bool) -> Iterator[Finding]:
+    status = sample.status
+    pending, oldest = status.messages[State.PENDING], status.oldest_pending_seconds or 0.0
+    if not status.relays:
+        yield Finding(
+            Level.BROKEN,
+            f"No relay is running: {_messages(pending)}, and nothing is published.",
+            "Start one: outbox relay",
+        )
+        return
+    free = [p for p in status.partitions if (p.get("expires_in_seconds") or 0) <= 0]
+    if free and pending:
+        names = ", ".join(f"{p['stream']}/{p['number']}" for p in free[:3])
+        yield Finding(
+            Level.LOOK,
+            f"{_count(len(free), 'partition')} without an owner ({names}): its messages stand still.",
+            "Wait for the lease of a dead relay to run out; if it lasts, look into the relays' logs.",
+            "#partitions",
+        )
+    if oldest > LONG_SECONDS and status.queue.reachable and not full:
+        yield Finding(
+            Level.BROKEN,
+            f"A message has waited for {show_seconds(oldest)}, although relays and Redis are there.",
+            "Look for the partition that stands still, and into its owner's log.",
+            "#partitions",
+        )
+
+
+def _full(sample: Sample, streams: Streams) -> list[Finding]:
+    """Streams that take no more until workers have read some: the back-pressure, at work as it should."""
+    found = []
+    for name, depth in sample.status.queue.streams.items():
+        limit, count = streams[name].max_undelivered, depth.undelivered or 0
+        if limit and count >= NEARLY * limit and sample.status.messages[State.PENDING]:
+            found.append(
+                Finding(
+                    Level.LOOK,
+                    f"{name} has {_count(count, 'entry', 'entries')} that no worker has; the rest waits in MongoDB.",
+                    "Start more workers. Nothing is lost: the relay goes on as soon as there is room.",
+                    "#streams",
+                )
+            )
+    return found
+
+
+def _workers(sample: Sample) -> Iterator[Finding]:
+    undelivered = unacknowledged = 0
+    for stream, readers in sample.readers.items():
+        for group in readers.groups:
+            if not group.declared:
+                continue
+            undelivered += group.undelivered or 0
+            unacknowledged += group.unacknowledged
+            busy = min((consumer.idle_seconds for consumer in group.consumers), default=None)
+            if group.undelivered and (busy is None or busy > LONG_SECONDS):
+                silent = "no worker has ever asked" if busy is None else f"no worker has asked for {show_seconds(busy)}"
+                yield Finding(
+                    Level.BROKEN,
+                    f"{_count(group.undelivered, 'entry', 'entries')} of {stream} wait, and {silent}.",
+                    f"Start workers of the group {group.name}.",
+                    "#streams",
+                )
+            for consumer in group.consumers:
+                if consumer.unacknowledged and consumer.idle_seconds > STUCK_SECONDS:
+                    yield Finding(
+                        Level.LOOK,
+                        f"The worker {consumer.name} has held {_count(consumer.unacknowledged, 'entry', 'entries')} of "
+                        f"{stream}, silent for {show_seconds(consumer.idle_seconds)}.",
+                        "If it has died, a relay publishes what it held again after the stream's rescue_seconds. "
+                        "Do not replay it: it would be done twice.",
+                        "#streams",
+                    )
+    for holding in sample.status.queue.held:
+        seen = str(holding)
+        yield Finding(Level.LOOK, f"{seen[0].upper()}{seen[1:]}.", f"To free it: {holding.command}", "#streams")
+    on_the_way = sample.status.messages[State.PENDING] + sample.status.messages[State.SCHEDULED]
+    ages = [(sample.at - file.since).total_seconds() for file in sample.queued]
+    idle = sample.status.queue.reachable and not (on_the_way or undelivered or unacknowledged)
+    if idle and max(ages, default=0.0) > STUCK_SECONDS:
+        yield Finding(
+            Level.BROKEN,
+            "A file is queued, and nothing is on its way to a worker: it was acknowledged without a result.",
+            "Read its story: a relay publishes it again, or it says that a replay is needed.",
+            "#waiting",
+        )
+
+
+def _dead(sample: Sample) -> Iterator[Finding]:
+    if dead := sample.status.messages[State.DEAD]:
+        yield Finding(
+            Level.LOOK,
+            f"{_count(dead, 'message')} could not be delivered, and must be looked at.",
+            "See why, mend it, then retry or discard.",
+            "dead",
+        )
+
+
+def _advice(sample: Sample) -> Iterator[Finding]:
+    for warning in sample.status.queue.warnings:
+        yield Finding(Level.LOOK, warning[0].upper() + warning[1:] + ".", "Change Redis's settings when you can.")
+
+
+def _well(sample: Sample) -> Finding:
+    messages = sample.status.messages
+    on_the_way = messages[State.PENDING] + messages[State.SCHEDULED]
+    seen = f"All is well. {_count(on_the_way, 'message is', 'messages are')} on the way." if on_the_way else (
+        "All is well. Nothing waits to be published."
+    )  # fmt: skip
+    return Finding(Level.WELL, seen, "There is nothing to do.")
+
+
+def _messages(count: int) -> str:
+    return "no message waits" if not count else "1 message waits" if count == 1 else f"{count:,} messages wait"
+
+
+def _count(count: int, one: str, many: str | None = None) -> str:
+    return f"{count:,} {one if count == 1 else many or one + 's'}"

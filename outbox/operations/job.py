@@ -1,0 +1,77 @@
+"""A job: what was asked for, and how far it has come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from bson import ObjectId
+
+from outbox.message.schema import Document
+from outbox.operations.messages import plain
+from outbox.operations.selection import Selection
+
+
+class Phase(StrEnum):
+    """Where a job is: waiting → running → done, or cancelled."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A replay that was asked for.
+
+    `before`: only what was published until then is replayed, so that nothing is twice by one job. `rate`: messages a
+    second. `selected`: how many matched when it was asked for; None: they were not counted, see `replay.count`, and
+    at the end it is how many were found. `matched`: how many have been found so far. `last`: how far the outbox has
+    been looked through. `id_count`: how many ids were asked for.
+    """
+
+    id: ObjectId
+    who: str
+    selection: Selection
+    before: datetime
+    rate: float
+    selected: int | None
+    phase: Phase = Phase.WAITING
+    replayed: int = 0
+    matched: int = 0
+    request: str | None = None
+    id_count: int | None = None
+    last: ObjectId | None = None
+    owner: str | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether there may be something left to do."""
+        return self.phase in (Phase.WAITING, Phase.RUNNING)
+
+    @property
+    def shown(self) -> Document:
+        """What was selected, for people: of many ids the first ones, and how many there are."""
+        return self.selection.summary(self.id_count)
+
+    @classmethod
+    def of(cls, document: Document) -> Job:
+        known = {name: document[name] for name in cls.__slots__ if name in document}
+        return cls(**known | {"id": document["_id"], "phase": Phase(document["phase"]),
+                              "selection": Selection.of(document["selection"])})  # fmt: skip
+
+    def as_json(self) -> dict[str, Any]:
+        return plain(
+            {
+                "_id": self.id, "phase": self.phase.value, "who": self.who, "selected": self.selected,
+                "replayed": self.replayed, "rate": self.rate, "selection": self.shown,
+                "request": self.request and self.request.partition("/")[2], "owner": self.owner,
+                "created_at": self.created_at, "started_at": self.started_at, "finished_at": self.finished_at,
+            }
+        )  # fmt: skip

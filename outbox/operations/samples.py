@@ -1,0 +1,107 @@
+"""Samples: the whole system at one moment, for who watches it over time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import pymongo
+from bson import ObjectId
+
+from outbox.delivery import groups
+from outbox.delivery.groups import Readers
+from outbox.message import pages
+from outbox.message.document import LENIENT
+from outbox.message.schema import FILES, OUTBOX, Database
+from outbox.operations import downtime, jobs, stats
+from outbox.operations.downtime import Downtime
+from outbox.operations.jobs import Job
+from outbox.operations.stats import MONGO_SECONDS, Status
+from outbox.servers.topology import AnyRedis
+from outbox.streams.declaration import Streams
+from outbox_api.uploads.records import QUEUED
+
+NEWEST = 100
+"""From how many messages, the newest, the time to publication is taken."""
+
+WAITING = 5
+JOBS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A file that waits to be parsed. `since`: its record was last written then."""
+
+    id: ObjectId
+    filename: str | None
+    folder_id: str | None
+    message_id: ObjectId | None
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """`kept`: messages that MongoDB has; `added`: entries that were ever added to the streams, None when not known.
+
+    `delays`: seconds from append to publication of those of the newest messages that were published since the sample
+    before; the appending process's clock has a part in them. `queued`: the files that have waited longest; `jobs`:
+    the latest replays; `outages`: those that are over.
+    """
+
+    status: Status
+    readers: Mapping[str, Readers]
+    kept: int
+    added: int | None
+    delays: tuple[float, ...]
+    queued: tuple[Queued, ...]
+    jobs: tuple[Job, ...]
+    outages: tuple[Downtime, ...]
+
+    @property
+    def at(self) -> datetime:
+        return self.status.at
+
+
+async def take(database: Database, redis: AnyRedis, streams: Streams, *, since: datetime | None) -> Sample:
+    """A sample, `since` the one before. An error of MongoDB is raised; that Redis does not answer is a part of it."""
+    status, readers = await asyncio.gather(
+        stats.collect(database, redis, streams), groups.collect(redis, streams)
+    )  # fmt: skip
+    added = [reader.added for reader in readers.values() if reader.added is not None]
+    since = since or status.at - timedelta(minutes=1)
+    with pymongo.timeout(MONGO_SECONDS):
+        delays, queued, replays, outages = await asyncio.gather(
+            _delays(database, since), _queued(database), jobs.latest(database, JOBS), downtime.latest(database)
+        )
+    return Sample(
+        status, readers, sum(status.messages.values()), sum(added) if status.queue.reachable else None,
+        delays, queued, tuple(replays), tuple(outages),
+    )  # fmt: skip
+
+
+async def _delays(database: Database, since: datetime) -> tuple[float, ...]:
+    fields = {"created_at": 1, "available_at": 1, "published_at": 1, "replayed_at": 1, "recovered_at": 1, "attempts": 1}
+    readable = database[OUTBOX].with_options(codec_options=LENIENT)
+    delays = []
+    async for message in readable.find({}, fields).sort("_id", -1).limit(NEWEST):
+        created, published = message.get("created_at"), message.get("published_at")
+        first = message.get("attempts") == 1 and not message.get("available_at")
+        if first and isinstance(created, datetime) and isinstance(published, datetime) and published > since:
+            delays.append(max(0.0, (published - created).total_seconds()))
+    return tuple(delays)
+
+
+async def _queued(database: Database) -> tuple[Queued, ...]:
+    fields = {"filename": 1, "folder_id": 1, "message_id": 1, "updated_at": 1}
+    found, _ = await pages.read(
+        database[FILES], {"parsing": QUEUED}, limit=WAITING, fields=fields, newest_first=False, large=pages.SMALL
+    )
+    return tuple(
+        [
+            Queued(f["_id"], f.get("filename"), f.get("folder_id"), f.get("message_id"), f["updated_at"])
+            for f in found
+            if isinstance(f.get("updated_at"), datetime)
+        ]
+    )

@@ -1,0 +1,128 @@
+"""A selection: which published and completed messages a replay is about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from bson import ObjectId
+
+from outbox.errors import UsageError
+from outbox.message.document import State
+from outbox.message.schema import Document
+from outbox.message.transitions import REPLAYABLE
+
+MAX_IDS = 10_000
+SHOWN_IDS = 20
+"""How many of the ids that were asked for are shown, and put on record."""
+
+_APART = 3600
+"""Seconds by which the time in a message's id and its `created_at`, both of one clock, can be apart: the library takes
+them at the same moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which messages to replay: those that match all that is given. An empty one is refused.
+
+    `since` (included) and `until` (not included) are about when a message was appended, by the appending process's
+    clock. `file` selects the messages about that file: those whose key is its id.
+    """
+
+    since: datetime | None = None
+    until: datetime | None = None
+    stream: str | None = None
+    key: str | None = None
+    states: tuple[State, ...] = REPLAYABLE
+    ids: tuple[ObjectId, ...] = ()
+    file: ObjectId | None = None
+
+    def __post_init__(self) -> None:
+        for name, time in (("since", self.since), ("until", self.until)):
+            if time is not None and time.tzinfo is None:
+                raise UsageError(f"{name} has no time zone: pass an aware datetime, such as datetime.now(UTC)")
+            if time is not None:
+                _refuse_beyond(name, time)
+        if self.since and self.until and self.since >= self.until:
+            raise UsageError(f"since ({self.since}) must be earlier than until ({self.until})")
+        if not self.states or (wrong := [state for state in self.states if state not in REPLAYABLE]):
+            states = ", ".join(wrong) if self.states else "none"
+            raise UsageError(f"states: {states}; only published and completed messages can be replayed")
+        if len(self.ids) > MAX_IDS:
+            raise UsageError(f"{len(self.ids)} ids are more than {MAX_IDS}: select by time or stream instead")
+        if self.file and self.key and self.key != str(self.file):
+            raise UsageError("file and key differ: the key of a file's messages is the file's id, so give one of them")
+        narrowed = self.since or self.until or self.stream or self.key or self.ids or self.file
+        if not narrowed and set(self.states) == set(REPLAYABLE):
+            raise UsageError("nothing is selected: give at least one of since, until, stream, key, file, state, ids")
+
+    @property
+    def few(self) -> bool:
+        """Whether an index leads to the messages at once, so that the outbox need not be walked."""
+        return bool(self.key or self.file or self.ids)
+
+    def query(self, before: datetime) -> Document:
+        """The selected messages, of those that were published not later than `before`."""
+        query: Document = {"state": {"$in": [state.value for state in self.states]}}
+        # "not later" also holds for a message without the time, such as one that was found in the stream by recovery.
+        query["published_at"] = {"$not": {"$gt": before}}
+        if created := _between(self.since, self.until):
+            query["created_at"] = created
+        if self.stream:
+            query["stream"] = self.stream
+        if key := self.key or (str(self.file) if self.file else None):
+            query["key"] = key
+        if self.ids:
+            query["_id"] = {"$in": list(self.ids)}
+        elif not self.few and (walked := self._walked()):
+            query["_id"] = walked
+        return query
+
+    def _walked(self) -> Document:
+        """The part of the outbox that a time selects: there is no index of `created_at`, and an id begins with it."""
+        first = _id_at(self.since, -_APART) if self.since else None
+        end = _id_at(self.until, _APART) if self.until else None
+        return _between(first, end)
+
+    def as_document(self) -> Document:
+        """What is given, as a job keeps it and JSON shows it."""
+        given: Document = {
+            "since": self.since, "until": self.until, "stream": self.stream, "key": self.key, "file": self.file,
+            "states": [state.value for state in self.states], "ids": list(self.ids),
+        }  # fmt: skip
+        return {name: value for name, value in given.items() if value}
+
+    def summary(self, count: int | None = None) -> Document:
+        """The same for people, and for the audit: of many ids the first ones, and in `ids_count` how many there are.
+
+        :param count: that number, where the selection itself was read with the first ones alone.
+        """
+        document = self.as_document()
+        count = count or len(self.ids)
+        if count > SHOWN_IDS:
+            document |= {"ids": list(self.ids[:SHOWN_IDS]), "ids_count": count}
+        return document
+
+    @classmethod
+    def of(cls, document: Document) -> Selection:
+        """The inverse of `as_document`."""
+        lists = {"states": tuple(State(state) for state in document["states"]), "ids": tuple(document.get("ids", ()))}
+        return cls(**{**document, **lists})
+
+
+def _refuse_beyond(name: str, time: datetime) -> None:
+    try:
+        time.astimezone(UTC)
+    except OverflowError:  # MongoDB's driver would fail on it, too
+        raise UsageError(f"{name} ({time}) is before the year 1 or after the year 9999, in UTC") from None
+
+
+def _id_at(moment: datetime, apart: int) -> ObjectId | None:
+    """The first id of that moment, or None when it is before or after all times that an id can hold."""
+    seconds = int(moment.timestamp()) + apart
+    return ObjectId(seconds.to_bytes(4, "big") + bytes(8)) if 0 <= seconds < 2**32 else None
+
+
+def _between(first: Any, end: Any) -> Document:
+    return {**({"$gte": first} if first else {}), **({"$lt": end} if end else {})}

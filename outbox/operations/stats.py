@@ -1,0 +1,301 @@
+"""What is going on: messages by state, streams, partitions, relays. Asked from both servers, cheap with millions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import pymongo
+from redis.exceptions import RedisError, ResponseError
+
+from outbox.delivery import held, trim
+from outbox.delivery.evidence import unaccounted
+from outbox.delivery.held import Holding
+from outbox.message.document import LENIENT, State
+from outbox.message.schema import OUTBOX, PARTITIONS, RELAYS, Database, Document
+from outbox.operations import recoveries
+from outbox.operations.messages import plain
+from outbox.operations.recoveries import Recovery
+from outbox.servers import causes, eviction
+from outbox.servers.causes import Cause
+from outbox.servers.clock import server_time
+from outbox.servers.topology import AnyRedis
+from outbox.streams.declaration import Stream, Streams
+
+MONGO_SECONDS = 5.0
+REDIS_SECONDS = 2.0
+LOOK_AHEAD = 1000
+"""How many undelivered entries are counted one by one where Redis itself has lost count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """A stream in numbers, each None when it is not known.
+
+    `length`: entries in the stream. `undelivered`: of those, the ones that no worker of the group has been given yet.
+    `unacknowledged`: given to a worker, and not acknowledged.
+    """
+
+    length: int | None = None
+    undelivered: int | None = None
+    unacknowledged: int | None = None
+
+    def as_json(self) -> Document:
+        return {
+            "length": self.length, "undelivered": self.undelivered, "unacknowledged": self.unacknowledged,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """The declared streams as Redis has them, with what is held for long. Unless `reachable`, nothing is known.
+
+    `cause`: why Redis does not do all that it is asked.
+    """
+
+    streams: Mapping[str, Depth]
+    reachable: bool
+    cause: Cause | None = None
+    eviction_policy: str | None = None
+    warnings: tuple[str, ...] = ()
+    held: tuple[Holding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Everything at a glance. `at` and all ages are by the database server's clock."""
+
+    at: datetime
+    messages: Mapping[State, int]
+    oldest_pending_seconds: float | None
+    queue: Queue
+    partitions: tuple[Document, ...]
+    relays: tuple[Document, ...]
+    recoveries: tuple[Recovery, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            **plain({"at": self.at}),
+            "messages": {state.value: count for state, count in self.messages.items()},
+            "oldest_pending_seconds": self.oldest_pending_seconds,
+            "streams": {name: depth.as_json() for name, depth in self.queue.streams.items()},
+            "partitions": [plain(partition) for partition in self.partitions],
+            "relays": [plain(relay) for relay in self.relays],
+            "held": [holding.as_json() for holding in self.queue.held],
+            "recoveries": [recovery.as_json() for recovery in self.recoveries],
+            "redis": {
+                "reachable": self.queue.reachable,
+                "error": str(self.queue.cause) if self.queue.cause else None,
+                "eviction_policy": self.queue.eviction_policy,
+                "warnings": list(self.queue.warnings),
+            },
+        }
+
+
+async def collect(database: Database, redis: AnyRedis, streams: Streams) -> Status:
+    """The status now. That Redis does not answer is a part of it; an error of MongoDB is raised.
+
+    The numbers are not of one moment: while messages flow, their sum may be off by what moved meanwhile.
+    """
+    readable = database.reading(LENIENT)
+    depths = await queue(redis, streams)
+    if depths.reachable:
+        depths = replace(depths, warnings=(*depths.warnings, *await _unaccounted(readable, redis, streams)))
+    with pymongo.timeout(MONGO_SECONDS):
+        now = await server_time(readable)
+        oldest = await _oldest_pending(readable)
+        # A position is cut to the second, and a clock may be set back.
+        age = max(0.0, round((now - oldest).total_seconds(), 3)) if oldest else None
+        return Status(
+            now, await count(readable), age, depths,
+            await _partitions(readable), await _relays(readable), tuple(await recoveries.latest(readable)),
+        )  # fmt: skip
+
+
+COUNTED = 1_000_000
+"""How far messages that wait are counted: beyond, the exact number tells nobody anything, and costs seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What waits in MongoDB: messages by state, counted up to `COUNTED`, and how long the oldest pending one does."""
+
+    scheduled: int
+    pending: int
+    dead: int
+    oldest_pending_seconds: float | None
+
+
+async def waiting(database: Database) -> Waiting:
+    """Read from the states' own indexes, each of which holds what waits and no more."""
+    oldest = await _oldest_pending(database)
+    now = await server_time(database)
+    age = max(0.0, (now - oldest).total_seconds()) if oldest else None
+    states = (State.SCHEDULED, State.PENDING, State.DEAD)
+    scheduled, pending, dead = [await _count(database, state, limit=COUNTED) for state in states]
+    return Waiting(scheduled, pending, dead, age)
+
+
+async def count(database: Database) -> dict[State, int]:
+    """How many messages there are in each state.
+
+    Completed ones are what is left of the total that MongoDB keeps. After a crash of mongod that total, and so they,
+    may be off until mongod has counted again.
+    """
+    total = await database[OUTBOX].estimated_document_count()
+    counts: dict[State, int] = {state: await _count(database, state) for state in State if state is not State.COMPLETED}
+    completed = max(0, total - sum(counts.values()))
+    return {state: counts.get(state, completed) for state in State}
+
+
+async def _count(database: Database, state: State, limit: int = 0) -> int:
+    # The command, and not an aggregation: it reads the state's own index and no document.
+    reply = await database.command("count", database[OUTBOX].name, query={"state": state.value}, limit=limit)
+    return int(reply["n"])
+
+
+async def queue(redis: AnyRedis, streams: Streams) -> Queue:
+    """What Redis has of each declared stream. Never raises because of Redis."""
+    return await _or_cause(_queue(redis, streams), streams)
+
+
+async def glance(redis: AnyRedis) -> Queue:
+    """Whether Redis answers, and how it is set up: one command to each primary, and nothing about the streams."""
+
+    async def look() -> Queue:
+        policy = await eviction.policy(redis)
+        return Queue({}, True, None, policy, tuple(eviction.warnings(policy)))
+
+    return await _or_cause(look(), ())
+
+
+async def _or_cause(asked: Awaitable[Queue], streams: Iterable[str]) -> Queue:
+    try:
+        async with asyncio.timeout(REDIS_SECONDS):
+            return await asked
+    except TimeoutError:
+        what = f"Redis does not answer within {REDIS_SECONDS:g} s"
+        cause = Cause(what, "See whether it runs, and what it is busy with (SLOWLOG).", True)
+    except (RedisError, OSError) as error:
+        cause = causes.explain(error)
+    return Queue({name: Depth() for name in streams}, reachable=False, cause=cause)
+
+
+async def _queue(redis: AnyRedis, streams: Streams) -> Queue:
+    found = await asyncio.gather(*(depth(redis, stream) for stream in streams.values()), return_exceptions=True)
+    depths: dict[str, Depth] = {}
+    failed: list[Cause] = []
+    for stream, one in zip(streams, found, strict=True):
+        match one:
+            case Depth():
+                depths[stream] = one
+            case RedisError() | OSError():  # a key of another type, no permission, or a shard that is away
+                depths[stream] = Depth()
+                cause = causes.explain(one)
+                failed.append(replace(cause, detail=f"{stream}: {cause.detail}" if cause.detail else stream))
+            case BaseException():
+                raise one
+    policy = await eviction.policy(redis)
+    warnings = (*eviction.warnings(policy), *await _abandoned_groups(redis, streams))
+    return Queue(depths, True, _worst(failed), policy, warnings, await _held(redis, streams))
+
+
+def _worst(failed: Sequence[Cause]) -> Cause | None:
+    """Of several, the one that does not pass by itself."""
+    return min(failed, key=lambda cause: cause.passes, default=None)
+
+
+async def _held(redis: AnyRedis, streams: Streams) -> tuple[Holding, ...]:
+    found = await asyncio.gather(*(held.collect(redis, stream) for stream in streams.values()), return_exceptions=True)
+    # An error has been told with the stream's numbers already.
+    return tuple(holding for one in found if not isinstance(one, BaseException) for holding in one)
+
+
+async def _abandoned_groups(redis: AnyRedis, streams: Streams) -> list[str]:
+    asked = (trim.stragglers(redis, stream) for stream in streams.values() if stream.trim)
+    found = await asyncio.gather(*asked, return_exceptions=True)
+    # An error has been told with the stream's numbers already; or whoever asks may not run scripts.
+    behind = (straggler for one in found if not isinstance(one, BaseException) for straggler in one)
+    return [str(straggler) for straggler in behind if straggler.abandoned]
+
+
+async def _unaccounted(database: Database, redis: AnyRedis, streams: Streams) -> list[str]:
+    """Messages of which nobody knows whether they are done. An error of Redis is in the stream's numbers already."""
+    found = []
+    for stream in streams.values():
+        with suppress(RedisError, OSError), pymongo.timeout(MONGO_SECONDS):
+            if count := await unaccounted(database, redis, stream):
+                found.append(
+                    f"{count} message(s) of stream {stream.name!r} have no entry any more, and nobody is known to have "
+                    "acknowledged them: `outbox verify` names them, and what to do"
+                )
+    return found
+
+
+async def depth(redis: AnyRedis, stream: Stream) -> Depth:
+    length = await redis.xlen(stream.name)
+    try:
+        groups: list[dict[str, Any]] = await redis.xinfo_groups(stream.name)
+    except ResponseError:
+        groups = []  # the stream is not there yet, and so neither is its group
+    group = next((group for group in groups if group["name"] == stream.group), None)
+    if group is None:
+        return Depth(length, length, 0)
+    undelivered = group.get("lag")
+    if undelivered is None:
+        # Redis loses count when entries were deleted from the middle of a stream.
+        rest = await redis.xrange(stream.name, f"({group['last-delivered-id']}", "+", count=LOOK_AHEAD + 1) or []
+        undelivered = len(rest) if len(rest) <= LOOK_AHEAD else None
+    return Depth(length, undelivered, group["pending"])
+
+
+async def _oldest_pending(database: Database) -> datetime | None:
+    """Since when the message at the head of a partition has been waiting, the longest of all partitions.
+
+    It waits since it was appended, or since it became pending again by a retry, replay or its due time.
+    """
+    waiting: list[datetime] = []
+    async for partition in database[PARTITIONS].find({}, {"stream": 1, "number": 1}):
+        pending = {
+            "state": State.PENDING.value, "stream": partition["stream"], "partition": partition["number"],
+            "position": {"$type": "timestamp"},  # one written around the library would stand at the head without one
+        }  # fmt: skip
+        head = database[OUTBOX].find(pending, _WAITING).sort("position").limit(1).hint("pending")
+        waiting += [_waiting_since(message) async for message in head]
+    return min(waiting, default=None)
+
+
+_AGAIN = ("available_at", "replayed_at", "retried_at", "recovered_at", "rescued_at", "returned_at")
+_WAITING = {"position": 1, **dict.fromkeys(_AGAIN, 1)}
+
+
+def _waiting_since(message: Document) -> datetime:
+    times = [message["position"].as_datetime(), *(message.get(name) for name in _AGAIN)]
+    return max(time for time in times if isinstance(time, datetime))
+
+
+async def _partitions(database: Database) -> tuple[Document, ...]:
+    """Each partition with its owner, and for how long the lease still runs by the server's clock."""
+    fields = {"_id": 0, "stream": 1, "number": 1, "owner": 1, "token": 1, "batch": 1, "expires_in_seconds": _REMAINING}
+    found = await database[PARTITIONS].aggregate([{"$sort": {"stream": 1, "number": 1}}, {"$project": fields}])
+    return tuple(await found.to_list())
+
+
+async def _relays(database: Database) -> tuple[Document, ...]:
+    """The relays that are alive, with what each tells about itself."""
+    found = await database[RELAYS].aggregate(
+        [
+            {"$set": {"id": "$_id", "expires_in_seconds": _REMAINING}},
+            {"$match": {"expires_in_seconds": {"$gt": 0}}},
+            {"$sort": {"_id": 1}},
+            {"$unset": ["_id", "expires_at"]},
+        ]
+    )
+    return tuple(await found.to_list())
+
+
+_REMAINING: Document = {"$divide": [{"$subtract": ["$expires_at", "$$NOW"]}, 1000]}

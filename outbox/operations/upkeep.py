@@ -1,0 +1,86 @@
+"""Timed statements on messages: stage what is due, bury what nobody drains, prune what nobody needs any more."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import timedelta
+
+from bson import ObjectId
+from bson.datetime_ms import DatetimeMS
+
+from outbox.message import transitions
+from outbox.message.document import LENIENT, State
+from outbox.message.poison import bury_all
+from outbox.message.schema import OUTBOX, PARTITIONS, Database, Document
+from outbox.message.transitions import PRUNABLE
+from outbox.protocol.settled import NEEDED, settled
+from outbox.servers.clock import server_time
+from outbox.streams.declaration import Streams
+
+PAGE = 1000
+STRAY = "no relay drains this stream and partition: declare the stream in OUTBOX_STREAMS, run `outbox init`, and retry"
+TIMELESS = "available_at must be a date: a retry publishes it at once"
+
+
+async def stage(database: Database) -> int:
+    """Make scheduled messages pending whose time has come, by the server's clock; returns how many."""
+    result = await database[OUTBOX].update_many(*transitions.stage(), hint="scheduled")
+    return result.modified_count
+
+
+async def strays(database: Database) -> list[Document]:
+    """The queries that find pending messages which belong to no partition there is.
+
+    Such a message was written around the library, or for a stream that `outbox init` has never heard of.
+    """
+    numbers: defaultdict[str, list[int]] = defaultdict(list)
+    async for partition in database[PARTITIONS].find({}, {"stream": 1, "number": 1}):
+        numbers[partition["stream"]].append(partition["number"])
+    elsewhere: list[Document] = [{"stream": {"$nin": list(numbers)}}]
+    elsewhere += [{"stream": stream, "partition": {"$nin": known}} for stream, known in numbers.items()]
+    return [{"state": State.PENDING.value, **where} for where in elsewhere]
+
+
+async def bury_strays(database: Database) -> int:
+    """Make messages dead that would wait in silence for ever; returns how many.
+
+    Strays, and scheduled messages without a time that could come.
+    """
+    messages = database[OUTBOX]
+    buried = sum([await bury_all(messages, stray, State.PENDING, STRAY) for stray in await strays(database)])
+    # A list of times is found once one of them has come.
+    timeless: list[Document] = [
+        {"available_at": {"$not": {"$gte": DatetimeMS(-(2**63))}}},
+        {"available_at": {"$lte": await server_time(database)}, "$expr": {"$isArray": "$available_at"}},
+    ]
+    return buried + sum([await bury_all(messages, query, State.SCHEDULED, TIMELESS) for query in timeless])
+
+
+async def prune(database: Database, streams: Streams, *, older_than: timedelta) -> int:
+    """Delete completed messages, and published ones that are settled, past retention; returns how many.
+
+    Dead messages stay until an operator retries or discards them. So do published ones that are still wanted: they are
+    what recovery is for. One pass walks by `_id`, which begins with the time of the append, in pages: it reads what is
+    past retention and nothing else, and its memory does not grow with the outbox.
+    """
+    pruned = 0
+    limit = await server_time(database) - older_than
+    last, end = ObjectId(b"\0" * 12), ObjectId.from_datetime(limit)
+    messages = database[OUTBOX].with_options(codec_options=LENIENT)
+    while True:
+        query = {
+            "_id": {"$gt": last, "$lt": end},
+            "state": {"$in": PRUNABLE},
+            # Replayed since, perhaps; a message that was completed before it was marked has no such time.
+            "published_at": {"$not": {"$gte": limit}},
+        }
+        page = await messages.find(query, {"stream": 1, "state": 1, **NEEDED}).sort("_id").limit(PAGE).to_list()
+        if not page:
+            return pruned
+        last = page[-1]["_id"]
+        gone = [message["_id"] for message in page if message["state"] == State.COMPLETED.value]
+        for stream in streams.values():
+            published = [m for m in page if m["state"] == State.PUBLISHED.value and m.get("stream") == stream.name]
+            gone += await settled(database, stream.subject, published)
+        result = await messages.delete_many(transitions.prune(gone))
+        pruned += result.deleted_count

@@ -1,0 +1,87 @@
+"""Verify: look through the whole live system for what is not as it should be, in bounded memory.
+
+A check is a function from a `System` to findings. Nothing is changed by looking; `mend` does what a finding can repair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from redis.exceptions import RedisError
+
+from outbox.errors import OutboxError
+from outbox.operations import audit
+from outbox.operations.verify import backlog, entries, groups, others, partitions, setup, subjects
+from outbox.operations.verify.findings import Check, Finding, System
+from outbox.servers import causes
+from outbox.servers.causes import Cause
+from outbox.servers.cluster import Cluster
+
+__all__ = ["CHECKS", "NOTHING_MORE", "Check", "Finding", "System", "mend", "verify"]
+
+CHECKS: dict[str, Check] = {
+    "MongoDB is a replica set": setup.replica_set,
+    "collections, validator, indexes, partitions": setup.database,
+    "the oplog reaches back far enough": setup.oplog,
+    "retention covers the backups": setup.retention,
+    "Redis drops nothing when it is full": setup.redis_memory,
+    "Redis keeps an append-only file": setup.redis_files,
+    "relays run, and nothing has been pending for long": backlog.relays,
+    "scheduled messages are staged": backlog.overdue,
+    "pending messages have a partition": backlog.strays,
+    "their streams are declared": backlog.undeclared,
+    "no message is dead": backlog.dead,
+    "leases and checkpoints agree": partitions.checkpoints,
+    "who waits has a message": subjects.subjects_wait_for_a_message,
+    "messages are about something": subjects.messages_have_a_subject,
+    "nobody waits for a dead message": subjects.dead_keep_nobody_waiting,
+    "published messages are in the stream, until they are done": entries.entries,
+    "entries of others can be messages": others.entries_of_others,
+    "somebody reads the streams": groups.groups,
+}
+
+NOTHING_MORE = frozenset({"replica-set", "schema"})
+"""With one of these, other checks could not be made, or would only tell of it again."""
+
+
+async def verify(system: System, *, progress: Callable[[str, int], None] = lambda *_: None) -> list[Finding]:
+    """All findings. `progress` gets the check that begins and how many are done.
+
+    Raises what MongoDB raises, and that Redis is away; that it refuses something, or a part of a cluster is away, is a
+    finding, and the other checks go on.
+    """
+    findings: list[Finding] = []
+    for done, (title, check) in enumerate(CHECKS.items()):
+        progress(title, done)
+        try:
+            findings += await check(system)
+        except RedisError as error:
+            cause = causes.explain(error)
+            if cause.passes and not isinstance(system.redis, Cluster):
+                raise
+            findings.append(_not_checked(title, cause))
+        if any(finding.check in NOTHING_MORE for finding in findings):
+            break
+    return findings
+
+
+def _not_checked(title: str, cause: Cause) -> Finding:
+    what = f"{cause.what} ({cause.detail})" if cause.detail else cause.what
+    return Finding("not-checked", what, f"this could not be looked at: {title}", cause.do)
+
+
+async def mend(system: System, findings: Sequence[Finding], *, who: str) -> dict[str, int | str]:
+    """Repair what can be repaired, and put it on record; how many of each check, or why not."""
+    done: dict[str, int | str] = {}
+    for finding in findings:
+        if finding.repair is None:
+            continue
+        try:
+            count = await finding.repair()
+        except OutboxError as error:  # it is not as it was when it was found
+            done[finding.check] = str(error)
+            continue
+        done[finding.check] = count
+        told = {"check": finding.check, "found": finding.count, "examples": list(finding.examples)}
+        await audit.record(system.database, who=who, action="repair", count=count, details=told)
+    return done

@@ -1,0 +1,269 @@
+"""Published messages against the stream: each that is still wanted has its entry, and a worker that will handle it.
+
+Read in the order in which a race looks innocent: the message, then the stream, then the message and its subject once
+more. A worker settles the subject before it acknowledges, and only what is acknowledged is trimmed; so what is not
+there, and still wanted afterwards, is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from bson import ObjectId
+from redis.exceptions import ResponseError
+
+from outbox.delivery.entries import Entries
+from outbox.delivery.vanished import locate
+from outbox.message.document import State, is_ours
+from outbox.message.schema import OUTBOX, Document
+from outbox.operations.replay import Selection, replay
+from outbox.operations.verify.findings import KEPT, Finding, System, named, number
+from outbox.protocol.settled import NEEDED, settled
+from outbox.streams.declaration import Stream
+
+PAGE = 500
+SEARCHED = 20_000
+"""Messages that are searched for together: each time, the whole stream is read."""
+CHUNK = 1000
+"""Entries asked for at a time."""
+
+_FIELDS = {"batch": 1, "tag": 1, "attempts": 1, "entries": 1, **NEEDED}
+_NEVER = (0, 0)
+Position = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """How far the stream's group is: what it was given last, None where there is no group."""
+
+    delivered: Position | None
+
+
+@dataclass(slots=True)
+class _Suspects:
+    """Messages whose entries are missing; whose entries were acknowledged; and, of a stream without a subject, whose
+    entries are gone after the group has come to them."""
+
+    missing: list[Document] = field(default_factory=list)
+    acknowledged: list[Document] = field(default_factory=list)
+    gone: list[Document] = field(default_factory=list)
+
+    def all(self) -> list[Document]:
+        return [*self.missing, *self.acknowledged, *self.gone]
+
+    def __bool__(self) -> bool:
+        return bool(self.all())
+
+    def add(self, found: _Suspects, still: set[ObjectId]) -> None:
+        self.missing += [each for each in found.missing if each["_id"] in still]
+        self.acknowledged += [each for each in found.acknowledged if each["_id"] in still]
+        self.gone += [each for each in found.gone if each["_id"] in still]
+
+
+async def entries(system: System) -> list[Finding]:
+    findings = []
+    for stream in system.streams.values():
+        suspects = _Suspects()
+        unknown: list[ObjectId] = []
+        group = await _group(system, stream)
+        async for page in _judged(system, stream):
+            found = await _suspects(system, stream, group, page)
+            missing = {message["_id"] for message in found.all()}
+            unknown += [each["_id"] for each in page if not each.get("entries") and each["_id"] not in missing]
+            if found:
+                await system.look_again()
+                still = await _still_wanted(system, stream, found.all())
+                suspects.add(found, still)
+            if len(suspects.all()) >= KEPT:
+                break
+        for messages, finding in (
+            (suspects.missing, _lost), (suspects.acknowledged, _unfinished), (suspects.gone, _unaccounted),
+        ):  # fmt: skip
+            if messages:
+                findings.append(finding(system, stream, [message["_id"] for message in messages]))
+        if unknown:
+            findings.append(_unlocated(system, stream, unknown))
+    return findings
+
+
+def _lost(system: System, stream: Stream, ids: list[ObjectId]) -> Finding:
+    return Finding(
+        "entry-lost",
+        f"{number(len(ids), 'published message is', 'published messages are')} not in {stream.name}, and not done",
+        "its entry was deleted or trimmed before a worker had done its work, while the checkpoint stayed: the relay "
+        "takes it for published, and no worker will see it",
+        f"outbox replay --id {ids[0]}", len(ids), named(ids), _again(system, ids),
+    )  # fmt: skip
+
+
+def _unfinished(system: System, stream: Stream, ids: list[ObjectId]) -> Finding:
+    return Finding(
+        "acknowledged-unfinished",
+        f"{number(len(ids), 'message of', 'messages of')} {stream.name} was acknowledged without a result",
+        f"a worker of {stream.group} acknowledged the entry and left the file waiting. A relay rescues it after the "
+        "stream's rescue_seconds, if it has any; this does it now",
+        f"outbox replay --id {ids[0]}", len(ids), named(ids), _again(system, ids),
+    )  # fmt: skip
+
+
+def _unaccounted(system: System, stream: Stream, ids: list[ObjectId]) -> Finding:
+    count = number(len(ids), "message of", "messages of")
+    return Finding(
+        "entry-unaccounted",
+        f"{count} {stream.name} without an entry any more, and nobody is known to have acknowledged it",
+        "its entry was trimmed or deleted by others, or by a worker that deletes what it has done. Without a subject, "
+        "only an acknowledgement that a relay has seen tells that a message is done: this one is kept, and comes again "
+        "after a loss of data. If workers delete what they have done, declare the stream with \"gone_is_done\": true; "
+        "if this one is not done, publish it again",
+        f"outbox replay --id {ids[0]}", len(ids), named(ids),
+    )  # fmt: skip
+
+
+def _unlocated(system: System, stream: Stream, ids: list[ObjectId]) -> Finding:
+    async def record() -> int:
+        return await locate(system.database, Entries(system.redis, "verify"), stream)
+
+    count = number(len(ids), "published message", "published messages")
+    return Finding(
+        "entries-not-recorded",
+        f"of {count} of {stream.name} it is not recorded where they stand in the stream",
+        "an older version published them, or found them after a loss of data. To find out what has become of them, "
+        "the whole stream must be searched, each time",
+        "outbox verify --repair", len(ids), named(ids), record,
+    )  # fmt: skip
+
+
+def _again(system: System, ids: list[ObjectId]) -> Any:
+    async def publish() -> int:
+        return (await replay(system.database, Selection(ids=tuple(ids)))).replayed
+
+    return publish
+
+
+async def _judged(system: System, stream: Stream) -> AsyncIterator[list[Document]]:
+    """Pages as they are published; those of which it is not recorded where they stand come last, in large ones."""
+    unknown: list[Document] = []
+    async for page in _published(system, stream):
+        yield [message for message in page if message.get("entries")]
+        unknown += [message for message in page if not message.get("entries")]
+        if len(unknown) >= SEARCHED:
+            yield unknown
+            unknown = []
+    yield unknown
+
+
+async def _published(system: System, stream: Stream) -> AsyncIterator[list[Document]]:
+    """What is published since longer than the grace, and still wanted, a page at a time, batch by batch."""
+    query = {
+        "state": State.PUBLISHED.value, "stream": stream.name, "published_at": {"$not": {"$gte": system.settled}},
+    }  # fmt: skip
+    found = system.database[OUTBOX].find(query, _FIELDS, batch_size=PAGE).hint("published")
+    page: list[Document] = []
+    async for message in found:
+        if not is_ours(message):
+            continue
+        page.append(message)
+        if len(page) == PAGE:
+            yield await _wanted(system, stream, page)
+            page = []
+    yield await _wanted(system, stream, page)
+
+
+async def _wanted(system: System, stream: Stream, page: list[Document]) -> list[Document]:
+    done = await settled(system.database, stream.subject, page)
+    return [message for message in page if message["_id"] not in done]
+
+
+async def _suspects(system: System, stream: Stream, group: _Group, page: list[Document]) -> _Suspects:
+    there = await _there(system, stream, page)
+    missing = [message for message in page if str(message["_id"]) not in there]
+    if stream.subject is None:
+        if group.delivered is None:
+            return _Suspects()  # no stream, or no group: a recovery is due
+        ahead = [message for message in missing if _first(message) > group.delivered]
+        given = [message for message in missing if _first(message) <= group.delivered]
+        return _Suspects(missing=ahead, gone=given)
+    reached = {id_: entry for id_, entry in there.items() if group.delivered and entry <= group.delivered}
+    pending = await _pending(system, stream, reached.values())
+    acknowledged = [
+        message for message in page
+        if (entry := reached.get(str(message["_id"]))) and entry not in pending
+    ]  # fmt: skip
+    return _Suspects(missing, acknowledged)
+
+
+async def _there(system: System, stream: Stream, page: list[Document]) -> dict[str, Position]:
+    """Where the messages stand in the stream, by id: the last entry of each."""
+    sought = {str(message["_id"]) for message in page}
+    found: dict[str, Position] = {}
+    ranges = dict.fromkeys((m["entries"]["first"], m["entries"]["last"]) for m in page if m.get("entries"))
+    for first, last in ranges:
+        await _look(system, stream, first, last, sought, found)
+    if sought - found.keys():
+        # What was marked when its batch was reconciled does not know where it stands.
+        await _look(system, stream, "-", "+", sought, found)
+    return found
+
+
+async def _look(
+    system: System, stream: Stream, first: str, last: str, sought: set[str], found: dict[str, Position]
+) -> None:
+    redis: Any = system.redis
+    while chunk := await redis.xrange(stream.name, first, last, count=CHUNK):
+        for entry, fields in chunk:
+            if (id_ := fields.get("message_id")) in sought:
+                found[id_] = max(_position(entry), found.get(id_, _NEVER))
+        if len(chunk) < CHUNK:
+            return
+        first = f"({chunk[-1][0]}"
+
+
+async def _pending(system: System, stream: Stream, given: Iterable[Position]) -> set[Position]:
+    """Of these entries and those between them, the ones that a worker has in hand."""
+    given = sorted(given)
+    if not given:
+        return set()
+    redis: Any = system.redis
+    found: set[Position] = set()
+    first, last = _text(given[0]), _text(given[-1])
+    while chunk := await redis.xpending_range(stream.name, stream.group, min=first, max=last, count=CHUNK):
+        found |= {_position(each["message_id"]) for each in chunk}
+        if len(chunk) < CHUNK:
+            break
+        first = f"({chunk[-1]['message_id']}"
+    return found
+
+
+async def _group(system: System, stream: Stream) -> _Group:
+    redis: Any = system.redis
+    try:
+        groups = await redis.xinfo_groups(stream.name)
+    except ResponseError:
+        groups = []  # no stream, no group
+    ours = next((group for group in groups if group["name"] == stream.group), None)
+    return _Group(_position(ours["last-delivered-id"]) if ours else None)
+
+
+async def _still_wanted(system: System, stream: Stream, messages: list[Document]) -> set[ObjectId]:
+    """Of these, the ones that nothing has happened to since, and whose subject still waits."""
+    same = [
+        {"_id": m["_id"], "state": State.PUBLISHED.value, "attempts": m.get("attempts"), "tag": m.get("tag")}
+        for m in messages
+    ]
+    found = [each async for each in system.database[OUTBOX].find({"$or": same}, NEEDED) if is_ours(each)]
+    return {each["_id"] for each in await _wanted(system, stream, found)}
+
+
+def _first(message: Document) -> Position:
+    return _position(message["entries"]["first"]) if message.get("entries") else _NEVER
+
+
+def _position(entry: str) -> Position:
+    milliseconds, _, sequence = entry.partition("-")
+    return int(milliseconds), int(sequence)
+
+
+def _text(position: Position) -> str:
+    return f"{position[0]}-{position[1]}"

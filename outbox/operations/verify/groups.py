@@ -1,0 +1,80 @@
+"""Whether somebody reads what stands in the streams."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from outbox.delivery import held
+from outbox.delivery.entries import MARK
+from outbox.delivery.held import Holding
+from outbox.operations.verify.findings import Finding, System
+from outbox.printable import printable, shell_word
+from outbox.streams.declaration import Stream
+
+
+async def groups(system: System) -> list[Finding]:
+    findings = []
+    for stream in system.streams.values():
+        redis: Any = system.redis
+        try:
+            found = await redis.xinfo_groups(stream.name)
+        except ResponseError:
+            continue  # nothing was ever published
+        if stream.group not in {group["name"] for group in found}:
+            findings.append(
+                Finding(
+                    "group-missing", f"{stream.name} has no group {stream.group}",
+                    "its workers are refused. A relay creates it at the stream's beginning, so that they miss nothing",
+                    "outbox relay, unless one is running", examples=(stream.name,),
+                )
+            )  # fmt: skip
+        for group in found:
+            findings += await _group(system, stream, group)
+        named = {finding.examples[0] for finding in findings}
+        holdings = await held.collect(redis, stream)
+        findings += [_held(holding) for holding in holdings if printable(holding.consumer) not in named]
+    return findings
+
+
+def _held(holding: Holding) -> Finding:
+    return Finding(
+        "held-entries", str(holding),
+        "its consumer failed, or was started again, and reads only what is new. A relay publishes what the stream's "
+        "own group holds once more after rescue_seconds, if the stream has any; what another group holds stays",
+        holding.command, count=holding.entries,
+        examples=(printable(f"{holding.group} {holding.consumer} {holding.first}"),),
+    )  # fmt: skip
+
+
+async def _group(system: System, stream: Stream, group: dict[str, Any]) -> list[Finding]:
+    redis: Any = system.redis
+    consumers = [each for each in await redis.xinfo_consumers(stream.name, group["name"]) if each["name"] != MARK]
+    limit = system.idle.total_seconds() * 1000
+    name, hours = printable(group["name"]), system.idle.total_seconds() / 3600
+    behind = group["pending"] or group.get("lag") or group.get("lag") is None
+    awake = min((consumer["idle"] for consumer in consumers), default=None)
+    if behind and awake is not None and awake > limit:
+        ours = group["name"] == stream.group
+        return [
+            Finding(
+                "idle-group", f"group {name} has done nothing with {stream.name} for {hours:g} hours",
+                "its workers are away, and entries wait for them" if ours else
+                "entries that it has not acknowledged cannot be trimmed: if nobody needs it any more, they fill Redis",
+                "start its workers" if ours else f"redis-cli XGROUP DESTROY {stream.name} {shell_word(group['name'])}",
+                examples=(f"{stream.name} {name}",),
+            )
+        ]  # fmt: skip
+    stuck = [consumer for consumer in consumers if consumer["pending"] and consumer["idle"] > limit]
+    return [
+        Finding(
+            "idle-consumer",
+            f"consumer {printable(consumer['name'])} of {name} has {consumer['pending']} entries of {stream.name} in "
+            f"flight, and has done nothing for {hours:g} hours",
+            "it died with them, or is still working on one. A relay rescues them after the stream's rescue_seconds",
+            f"redis-cli XAUTOCLAIM {stream.name} {shell_word(group['name'])} ANOTHER {int(limit)} 0",
+            count=consumer["pending"], examples=(printable(consumer["name"]),),
+        )
+        for consumer in stuck
+    ]  # fmt: skip

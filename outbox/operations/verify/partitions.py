@@ -1,0 +1,95 @@
+"""What MongoDB and Redis say of each partition: leases against checkpoints."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from outbox.message.document import State
+from outbox.message.schema import OUTBOX, PARTITIONS, Document
+from outbox.operations.verify.findings import Finding, System
+from outbox.printable import printable
+from outbox.streams.declaration import Partition
+
+
+async def checkpoints(system: System) -> list[Finding]:
+    """Each suspicion is looked at once more: a relay puts most of these right by itself, within seconds."""
+    suspects = [found for partition in system.streams.partitions() if (found := await _judge(system, partition))]
+    if not suspects:
+        return []
+    await system.look_again()
+    return [again[1] for partition, _ in suspects if (again := await _judge(system, partition))]
+
+
+async def _judge(system: System, partition: Partition) -> tuple[Partition, Finding] | None:
+    """The lease is read before the checkpoint and after it, so that a batch on its way looks innocent."""
+    before = await _lease(system, partition)
+    key = system.streams[partition.stream].checkpoint_key(partition.number)
+    token, batch, tag = await _read(system, key)
+    after = await _lease(system, partition)
+    if before is None or after is None:
+        return None  # missing: told by the schema
+    finding = None
+    if batch < before["batch"]:
+        finding = _finding(
+            "redis-behind", partition, f"Redis stands at batch {batch}, and MongoDB at {before['batch']}",
+            "Redis has lost data: it was restored, failed over to a replica that was behind, or its keys were deleted "
+            "or overwritten. A relay publishes again what is still wanted of it, as soon as it looks",
+        )  # fmt: skip
+    elif batch > after["batch"] + 1:
+        finding = _finding(
+            "redis-ahead", partition, f"Redis stands at batch {batch}, and MongoDB at {after['batch']}",
+            "MongoDB was restored from an older copy. Relays go on from Redis's number; what was appended since that "
+            "copy is gone from MongoDB",
+        )  # fmt: skip
+    elif batch == before["batch"] == after["batch"] and tag != after["tag"] == before["tag"]:
+        finding = _finding(
+            "other-history", partition, f"batch {batch} is another one in Redis than in MongoDB",
+            "Redis goes on from a replica or backup that parted from what MongoDB knows. A relay looks through the "
+            "stream, and publishes what is wanted and not there",
+        )  # fmt: skip
+    elif token > after["token"]:
+        finding = _finding(
+            "token-ahead", partition, f"Redis knows the lease {token}, and MongoDB only {after['token']}",
+            "MongoDB was restored from an older copy. Relays go on under a higher token",
+        )  # fmt: skip
+    elif above := await _above(system, partition, after):
+        finding = _finding(
+            "batch-above-lease", partition, f"message {above} is of a batch after the lease's",
+            "the collection outbox_partitions is older than the messages: it was restored or edited by itself. A loss "
+            "in Redis would not be noticed until the numbers have caught up",
+            mend="restore outbox and outbox_partitions together",
+        )  # fmt: skip
+    return (partition, finding) if finding else None
+
+
+def _finding(
+    check: str, partition: Partition, what: str, means: str, mend: str = "outbox relay, unless one is running"
+) -> Finding:
+    return Finding(check, f"{partition}: {what}", means, mend, examples=(str(partition),))
+
+
+async def _lease(system: System, partition: Partition) -> Document | None:
+    return await system.database[PARTITIONS].find_one({"_id": str(partition)})
+
+
+async def _read(system: System, key: str) -> tuple[int, int, str]:
+    redis: Any = system.redis
+    token, batch, tag = await redis.hmget(key, ["token", "batch", "tag"])
+    return _number(token), _number(batch), printable(tag or "")
+
+
+def _number(text: str | None) -> int:
+    """0 also for what is none: a relay, too, takes a checkpoint that none has written so for lost."""
+    return int(text) if text and re.fullmatch("[0-9]{1,15}", text) else 0
+
+
+async def _above(system: System, partition: Partition, lease: Document) -> Any:
+    query = {
+        "state": State.PUBLISHED.value, "stream": partition.stream, "partition": partition.number,
+        "batch": {"$gt": lease["batch"]},
+    }  # fmt: skip
+    found = await system.database[OUTBOX].find_one(query, {"batch": 1})
+    # Read after the message: the lease takes a batch's number before any of its messages does.
+    lease = await _lease(system, partition) or lease
+    return found["_id"] if found and found["batch"] > lease["batch"] else None

@@ -1,0 +1,245 @@
+"""Checkpoints: what Redis itself knows of a partition, kept beside the stream and changed by scripts only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, NamedTuple, cast
+
+from bson import ObjectId
+from redis.exceptions import NoScriptError
+
+from outbox.errors import LookAgain
+from outbox.message.document import MAX_ATTEMPTS, Message
+from outbox.message.document import Sent as Sent
+from outbox.protocol.confirmation import Confirm
+from outbox.protocol.leases import Progress
+from outbox.servers.topology import AnyRedis
+from outbox.streams.declaration import Partition, Stream, Streams, checkpoint_key, record_key
+
+
+class Range(NamedTuple):
+    """Entries of a stream, by the ids of the first and the last. What it is said of stands among them."""
+
+    first: str
+    last: str
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A checkpoint as it was found: its last batch, with its messages and entries, and the tag of the batch before.
+
+    A checkpoint that was not there is at batch 0, under a tag that nobody has seen yet. `marker` is the stream's, which
+    each new stream gets anew. `other`: the stream is not the one that the checkpoint was written for; it was deleted
+    or replaced.
+    """
+
+    at: Progress
+    previous: str
+    messages: tuple[Sent, ...]
+    entries: Range
+    marker: str
+    other: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The batch is in the stream; `first` and `last` are the ids of its entries. `repeated`: it was there before."""
+
+    first: str
+    last: str
+    repeated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fenced:
+    """Refused: another token is there, or none (0)."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Refused: the batch does not follow what Redis has, or its stream is another one, so that Redis has lost data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Full:
+    """Refused: as much as is allowed waits in the stream for a worker already."""
+
+
+class Script:
+    """A Lua script, sent by its digest, and whole when the server does not know it (nothing was run then)."""
+
+    def __init__(self, name: str) -> None:
+        folder = files(__package__) / "lua"
+        self._text = (folder / "stream.lua").read_text() + (folder / f"{name}.lua").read_text()
+        self._digest = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
+
+    async def run(
+        self, redis: AnyRedis, keys: Sequence[str], args: Sequence[str | int], confirm: Confirm = Confirm.NONE
+    ) -> list[Any]:
+        operands = (len(keys), *keys, *args)
+        try:
+            return cast(list[Any], await confirm.run(redis, keys[0], ("EVALSHA", self._digest, *operands)))
+        except NoScriptError:
+            return cast(list[Any], await confirm.run(redis, keys[0], ("EVAL", self._text, *operands)))
+
+
+_OPEN, _PUBLISH, _SCAN, _STAMP = Script("open"), Script("publish"), Script("scan"), Script("stamp")
+_ROOM = Script("room")
+
+
+SCAN_LEAST, SCAN_MOST, SCAN_BYTES = 100, 1000, 512 * 1024
+"""Entries and bytes of one page of a search, in which Redis does nothing else: some milliseconds."""
+
+
+class Checkpoints:
+    """The scripts of a partition. Each either takes effect as a whole or not at all.
+
+    A call that ends in a connection error or time-out may have taken effect, confirmed or not, or may do so later: open
+    the checkpoint again to find out. Arriving after that, it is refused, unless the checkpoint is still just what it
+    was made for.
+    """
+
+    def __init__(
+        self, redis: AnyRedis, streams: Streams, confirm: Confirm = Confirm.NONE, *, bounded: bool = True
+    ) -> None:
+        """`bounded`: whether the streams' `max_undelivered` counts."""
+        self._redis = redis
+        self._streams = streams
+        self._confirm = confirm
+        self._bounded = bounded
+
+    async def open(self, partition: Partition, token: int) -> Opened | Fenced:
+        """Read the checkpoint and shut out older tokens. What is found is confirmed. Repeating it changes nothing."""
+        return await self._open(partition, token, self._confirm)
+
+    async def look(self, partition: Partition, token: int) -> Opened | Fenced:
+        """The same for an owner that has opened it already: writes nothing, and waits for no confirmation."""
+        return await self._open(partition, token, Confirm.NONE)
+
+    async def _open(self, partition: Partition, token: int, confirm: Confirm) -> Opened | Fenced:
+        stream, write = self._streams[partition.stream], int(confirm is not Confirm.NONE)
+        args: list[str | int] = [token, stream.group, write, new_tag(), int(stream.subject is None)]
+        status, *rest = await _OPEN.run(self._redis, _keys(partition), args, confirm)
+        if status == "fenced":
+            return Fenced(int(rest[0]) if re.fullmatch("[0-9]{1,15}", rest[0]) else 0)
+        batch, tag, previous, messages, first, last, marker, other = rest
+        sent, entries = _read_messages(messages), Range(first, last)
+        return Opened(Progress(int(batch), tag), previous, sent, entries, marker, bool(other))
+
+    async def publish(
+        self,
+        partition: Partition,
+        token: int,
+        batch: Progress,
+        messages: Sequence[Message],
+        *,
+        after: str,
+        room: int = 0,
+    ) -> Published | Fenced | Gap | Full:
+        """Add `messages` to the stream as `batch`, which follows the one tagged `after`. Repeating it adds nothing.
+
+        Returns once the batch is confirmed. Unconfirmed, or an error: it may be there all the same.
+
+        :param room: nothing is added when the stream's `max_undelivered` leaves no room for so many. The same for every
+            batch of a stream, however small, so that partitions with little to send do not keep out the others.
+        """
+        sent = " ".join(f"{message.id}:{message.attempts + 1}" for message in messages)
+        entries = json.dumps([message.entry() for message in messages], ensure_ascii=False, separators=(",", ":"))
+        stream = self._streams[partition.stream]
+        pressure: list[str | int] = [stream.group, self._most_before(stream, room)]
+        args: list[str | int] = [token, batch.batch, batch.tag, after, sent, entries, *pressure]
+        status, *rest = await _PUBLISH.run(self._redis, _keys(partition), args, self._confirm)
+        match status:
+            case "published" | "repeated":
+                return Published(rest[0], rest[1], status == "repeated")
+            case "fenced":
+                return Fenced(int(rest[0]) if re.fullmatch("[0-9]{1,15}", rest[0]) else 0)
+            case "full":
+                return Full()
+            case _:
+                return Gap()
+
+    def batch_size(self, partition: Partition, wanted: int) -> int:
+        """How many messages a batch may have."""
+        return self._streams[partition.stream].batch_size(wanted)
+
+    async def has_room(self, partition: Partition, room: int) -> bool:
+        """Whether the stream's `max_undelivered` leaves room for so many messages."""
+        stream = self._streams[partition.stream]
+        most = self._most_before(stream, room)
+        return most < 0 or bool((await _ROOM.run(self._redis, [stream.name], [stream.group, most]))[0])
+
+    def _most_before(self, stream: Stream, room: int) -> int:
+        return stream.most_before(room) if self._bounded else -1
+
+    async def scan(
+        self, partition: Partition, token: int, opened: Opened, *, page: int = SCAN_LEAST
+    ) -> AsyncIterator[tuple[list[Sent], Range]]:
+        """All messages that the stream holds, oldest first, in pages, each with the entries that it was read from.
+
+        Entries of others are passed over.
+
+        Raises LookAgain when checkpoint or stream are not those that were `opened` any more: then what was found so far
+        means nothing.
+
+        :param page: entries of the first page; the next ones are as long as their size allows.
+        """
+        start = "-"
+        while True:
+            args: list[str | int] = [token, opened.at.tag, opened.marker, start, page]
+            status, *rest = await _SCAN.run(self._redis, _keys(partition), args)
+            if status != "scanned":
+                raise LookAgain(f"{partition}: the checkpoint or the stream changed while the stream was searched")
+            count, first, last, found, size = rest
+            sent = [one for pair in zip(found[::2], found[1::2], strict=True) if (one := read_sent(*pair))]
+            yield sent, Range(first, last)
+            if count < page:
+                return
+            start = f"({last}"
+            page = max(1, min(SCAN_MOST, page * 2, SCAN_BYTES * count // max(size, 1)))
+
+    async def stamp(self, partition: Partition, token: int, batch: Progress, opened: Opened) -> None:
+        """End a recovery by an empty `batch`, after which whatever was published before is another history.
+
+        Raises LookAgain when checkpoint or stream are not those that were `opened` any more.
+        """
+        args: list[str | int] = [token, batch.batch, batch.tag, opened.at.tag, opened.marker]
+        status, *_ = await _STAMP.run(self._redis, _keys(partition), args)
+        if status != "stamped":
+            raise LookAgain(f"{partition}: the checkpoint or the stream changed during the recovery")
+
+
+def new_tag() -> str:
+    """A word that nobody has drawn before."""
+    return secrets.token_hex(8)
+
+
+def _keys(partition: Partition) -> list[str]:
+    return [checkpoint_key(partition.stream, partition.number), partition.stream, record_key(partition.stream)]
+
+
+def _read_messages(text: str) -> tuple[Sent, ...]:
+    pairs = (word.partition(":") for word in text.split())
+    return tuple(sent for id_, _, attempt in pairs if (sent := read_sent(id_, attempt)))
+
+
+def read_sent(message: str, attempt: str) -> Sent | None:
+    """What an entry's fields `message_id` and `attempt` stand for. None: not written by a relay.
+
+    Just as a relay writes them. `int` takes digits of every script, and numbers that MongoDB cannot hold; whoever asked
+    it about one would fail.
+    """
+    if not (_ID.fullmatch(message) and _ATTEMPT.fullmatch(attempt) and int(attempt) <= MAX_ATTEMPTS):
+        return None
+    return Sent(ObjectId(message), int(attempt))
+
+
+_ID, _ATTEMPT = re.compile(r"[0-9a-f]{24}"), re.compile(r"[1-9][0-9]{0,9}")

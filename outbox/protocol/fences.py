@@ -1,0 +1,93 @@
+"""Fences: what makes a write to messages do nothing once its owner's time is over, whatever any clock says.
+
+A message does not know who holds the lease of its partition. So before an owner writes to messages it names them in the
+lease (the *intent*), and whoever opens the partition next takes a higher token and marks the messages named there with
+it: the fence. A write counts only for messages without a higher fence than its own token. So one that comes late, as
+its owner slept, was superseded, or gave it up and looked again, changes nothing, and nobody has to wait for it.
+
+Each intent replaces the one before, which is done under the same token only when that write has been answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import pymongo
+from bson import ObjectId
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.asynchronous.collection import AsyncCollection
+
+from outbox.errors import LookAgain
+from outbox.message.schema import Document
+
+WRITE_SECONDS = 10.0
+"""How long a write to messages may take. It may still happen after that, and is fenced before anything else is done."""
+
+_ID_BYTES = 12
+
+
+class TokenTooLow(LookAgain):
+    """Messages, or Redis, have seen a token above the lease's: its owner goes on under one higher than `above`.
+
+    After MongoDB's leases were made anew or restored, or when another owner has the lease by now.
+    """
+
+    def __init__(self, text: str, above: int) -> None:
+        super().__init__(text)
+        self.above = above
+
+
+def pack(ids: Iterable[object]) -> bytes:
+    """An intent as the lease holds it: 12 bytes a message. Ids of other types are left out: nothing publishes those."""
+    return b"".join(id_.binary for id_ in ids if isinstance(id_, ObjectId))
+
+
+def unpack(intent: object) -> list[ObjectId]:
+    """The messages of an intent. Empty when nothing was written yet, or by an earlier version."""
+    data = intent if isinstance(intent, bytes) else b""
+    return [ObjectId(data[i : i + _ID_BYTES]) for i in range(0, len(data) - _ID_BYTES + 1, _ID_BYTES)]
+
+
+async def raise_fences(
+    messages: AsyncCollection[Document],
+    ids: Sequence[ObjectId],
+    token: int,
+    where: Document,
+    session: AsyncClientSession,
+) -> None:
+    """From here on no write under a lower token changes these messages. May be repeated.
+
+    :param where: of their partition only: another one's tokens have nothing to do with these.
+    """
+    if not ids:
+        return
+    with pymongo.timeout(WRITE_SECONDS):
+        await messages.update_many(
+            {"_id": {"$in": list(ids)}, **where, "fence": {"$not": {"$gte": token}}},
+            {"$set": {"fence": token}},
+            session=session,
+            hint="_id_",
+            # What was written around the library may not fit the validator, and must be fenced all the same.
+            bypass_document_validation=True,
+        )
+
+
+async def look_why(
+    messages: AsyncCollection[Document], token: int, unchanged: Document, session: AsyncClientSession
+) -> None:
+    """After a write that changed fewer messages than it was sent for: return if none is left as it was.
+
+    A worker or an operator has been faster, then, which happens every day.
+
+    :param unchanged: finds messages that the write should have changed and did not.
+    :raises LookAgain: some are left. Nobody may go on as if they were changed.
+    """
+    with pymongo.timeout(WRITE_SECONDS):
+        left = await messages.find(unchanged, {"fence": 1}, session=session).hint("_id_").to_list()
+    if not left:
+        return
+    above = max((fence for message in left if isinstance(fence := message.get("fence"), int)), default=0)
+    text = f"{len(left)} messages are as they were, although they were written to, such as {left[0]['_id']}"
+    if above > token:
+        raise TokenTooLow(f"{text}: token {above} has fenced them, and this is {token}", above)
+    raise LookAgain(text)

@@ -1,0 +1,267 @@
+"""Leases: the time-bound right to drain a partition, and the list of live relays for the fair share.
+
+All times are the server's. A relay's own trust in a lease is shorter, and counted by its monotonic clock. No promise
+rests on either: clocks may step, and hosts be suspended. They only decide when a partition passes on; that an owner
+whose time is over changes nothing is what tokens and fences are for (outbox.protocol.fences).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+from bson import ObjectId
+from pymongo import ReturnDocument
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.errors import DuplicateKeyError
+
+from outbox.errors import LookAgain, OutboxError
+from outbox.message.schema import PARTITIONS, RELAYS, Database, Document
+from outbox.protocol import fences
+from outbox.streams.declaration import Partition, Streams
+
+
+class LeaseLost(OutboxError):
+    """Another owner has the partition, so that nothing may be written for it any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A partition under one owner and token."""
+
+    partition: Partition
+    owner: str
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a partition stands: its last batch's number and tag.
+
+    In MongoDB, number 0 says that this is not known: nothing was ever published, or a recovery is under way, whose tag
+    this is then.
+    """
+
+    batch: int
+    tag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Proof that a lease was held a moment ago, and where it stands. Writes to messages go under its token."""
+
+    lease: Lease
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """A sign of life of a lease, or of a relay: as long as its owner lives, a newer one follows soon."""
+
+    owner: str
+    token: int
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What a relay sees when it looks around: its own leases, what is free, and who else is alive.
+
+    `signs`: of the leases of others that have not run out, and of their owners, by name.
+    """
+
+    held: frozenset[Lease]
+    free: tuple[Partition, ...]
+    partitions: int
+    relays: tuple[str, ...]
+    signs: Mapping[Partition | str, Sign]
+
+
+class Leases:
+    """The statements on leases and relays of one owner, whose name is new with each start of a relay."""
+
+    def __init__(self, database: Database, streams: Streams, owner: str, *, seconds: float) -> None:
+        self._partitions = database[PARTITIONS]
+        self._relays = database[RELAYS]
+        self._streams = streams
+        self._owner = owner
+        self._milliseconds = int(seconds * 1000)
+
+    async def renew(self, about: Document) -> Overview:
+        """Prolong all that this owner holds, show that it is alive, and look around.
+
+        Never takes back a lease that has passed to another owner. One that has merely expired is prolonged: nobody has
+        asked for it.
+        """
+        alive = [{"$set": {**about, "expires_at": self._expiry()}}]
+        if not (await self._relays.update_one({"_id": self._owner}, alive)).matched_count:
+            # An upsert could not use the server's time. A repeated insert, whose first reply was lost, finds itself.
+            with suppress(DuplicateKeyError):
+                await self._relays.insert_one({"_id": self._owner, "expires_at": None})
+            await self._relays.update_one({"_id": self._owner}, alive)
+        await self._partitions.update_many({"owner": self._owner}, [{"$set": {"expires_at": self._expiry()}}])
+        return await self._overview()
+
+    async def _overview(self) -> Overview:
+        held, free, partitions = set(), [], 0
+        signs: dict[Partition | str, Sign] = {}
+        # Itself in any case: on a slow network, or after a pause, its own record may have run out since it was renewed.
+        relays = {self._owner}
+        and_relays = {"$unionWith": {"coll": self._relays.name, "pipeline": _ALIVE}}
+        declared = {"$match": {"stream": {"$in": list(self._streams)}}}
+        async for lease in await self._partitions.aggregate([declared, _SEEN, _EXPIRED, and_relays]):
+            if "relay" in lease:
+                relays.add(lease["relay"])
+                if lease["relay"] != self._owner:
+                    signs[lease["relay"]] = Sign(lease["relay"], 0, lease["expires_at"])
+                continue
+            partition = Partition(lease["stream"], lease["number"])
+            partitions += 1
+            if lease["owner"] == self._owner:
+                held.add(Lease(partition, self._owner, lease["token"]))
+            elif lease["owner"] is None or lease["expired"]:
+                free.append(partition)
+            else:
+                signs[partition] = Sign(lease["owner"], lease["token"], lease["expires_at"])
+        return Overview(frozenset(held), tuple(free), partitions, tuple(sorted(relays)), signs)
+
+    async def acquire(self, partition: Partition, silent: Sign | None = None) -> Lease | None:
+        """Take a free or expired partition under the next token. None: another relay was faster.
+
+        :param silent: also a lease that has not run out by the server's clock, which may have been set back, if this is
+            still its latest sign of life.
+        """
+        free: list[Document] = [{"owner": None}, {"$expr": {"$lte": ["$expires_at", "$$NOW"]}}]
+        if silent:
+            free.append({"owner": silent.owner, "token": silent.token, "expires_at": silent.expires_at})
+        taken = await self._partitions.find_one_and_update(
+            {"_id": str(partition), "$or": free},
+            [
+                {
+                    "$set": {
+                        "owner": self._owner,
+                        "token": {"$add": ["$token", 1]},
+                        "expires_at": self._expiry(),
+                    }
+                }
+            ],
+            projection={"token": 1},
+            return_document=ReturnDocument.AFTER,
+        )
+        return Lease(partition, self._owner, taken["token"]) if taken else None
+
+    async def begin_anew(self, lease: Lease, session: AsyncClientSession, *, above: int = 0) -> Lease:
+        """The lease under a new token, higher than its own and than `above`.
+
+        Whatever was sent under the old one and is still on its way does nothing any more once the partition is opened
+        under the new one and the intent is fenced. Raises LeaseLost, also when an earlier call was carried out whose
+        reply was lost.
+        """
+        found = await self._partitions.find_one_and_update(
+            _held(lease),
+            [{"$set": {"token": {"$add": [{"$max": ["$token", above]}, 1]}, "expires_at": self._expiry()}}],
+            projection={"token": 1},
+            session=session,
+            return_document=ReturnDocument.AFTER,
+        )
+        if found is None:
+            raise _lost(lease)
+        return Lease(lease.partition, lease.owner, found["token"])
+
+    async def take_up(self, lease: Lease, session: AsyncClientSession) -> tuple[Held, list[ObjectId]]:
+        """Prolong `lease`; also what the latest write to messages was about, under this token or an earlier one.
+
+        Raises LeaseLost.
+        """
+        found = await self._partitions.find_one_and_update(
+            _held(lease),
+            [{"$set": {"expires_at": self._expiry()}}],
+            projection={**_PROGRESS, "intent": 1},
+            session=session,
+            return_document=ReturnDocument.AFTER,
+        )
+        if found is None:
+            raise _lost(lease)
+        return Held(lease, Progress(found["batch"], found["tag"])), fences.unpack(found.get("intent"))
+
+    async def check(self, lease: Lease, session: AsyncClientSession) -> None:
+        """Raise LeaseLost unless the lease was held when the latest read in `session` was made.
+
+        A read, which costs less than the write of `hold`: it is at least as new as that one, and a token that has risen
+        never comes back.
+        """
+        if await self._partitions.find_one(_held(lease), {"_id": 1}, session=session) is None:
+            raise _lost(lease)
+
+    async def hold(
+        self,
+        lease: Lease,
+        session: AsyncClientSession,
+        reached: Progress | None = None,
+        *,
+        after: Progress | None = None,
+        intent: Iterable[ObjectId] | None = None,
+    ) -> Held:
+        """Prolong `lease` if it is still held, and with `reached` let it go on to there from where it was `after`.
+
+        With `intent`, record which messages are written to next; what was written before must have been answered.
+
+        Raises LeaseLost; or LookAgain when the lease stands elsewhere: a request that its owner gave up came late.
+
+        A write also when it only asks: right after a failover a read could return what the new primary had heard so
+        far, while every later read in `session` is at least as new as this write.
+        """
+        values: Document = {"expires_at": self._expiry()}
+        if reached and after:
+            there = {"$and": [{"$eq": ["$batch", after.batch]}, {"$eq": ["$tag", {"$literal": after.tag}]}]}
+            values |= {
+                "batch": {"$cond": [there, {"$literal": reached.batch}, "$batch"]},
+                "tag": {"$cond": [there, {"$literal": reached.tag}, "$tag"]},
+            }
+        if intent is not None:
+            values["intent"] = fences.pack(intent)
+        found = await self._partitions.find_one_and_update(
+            _held(lease),
+            [{"$set": values}],
+            projection=_PROGRESS,  # an intent may be large, and the one before is of no use here
+            session=session,
+            return_document=ReturnDocument.AFTER,
+        )
+        if found is None:
+            raise _lost(lease)
+        progress = Progress(found["batch"], found["tag"])
+        if reached and progress != reached:
+            raise LookAgain(f"{lease.partition}: the lease stands at batch {progress.batch}, not where it was left")
+        return Held(lease, progress)
+
+    async def release(self, leases: Iterable[Lease]) -> None:
+        """Give partitions back, so that another relay can take them at once. Under whichever token they are by now."""
+        if mine := [{"_id": str(lease.partition), "owner": lease.owner} for lease in leases]:
+            await self._partitions.update_many({"$or": mine}, {"$set": {"owner": None, "expires_at": None}})
+
+    async def leave(self) -> None:
+        """Take this relay off the list, so that the others share its partitions at once."""
+        await self._relays.delete_one({"_id": self._owner})
+
+    def _expiry(self) -> Document:
+        return {"$add": ["$$NOW", self._milliseconds]}
+
+
+_PROGRESS = {"batch": 1, "tag": 1}
+_SEEN: Document = {"$project": {"stream": 1, "number": 1, "owner": 1, "token": 1, "expires_at": 1}}
+_EXPIRED: Document = {"$set": {"expired": {"$lte": ["$expires_at", "$$NOW"]}}}
+_ALIVE: list[Document] = [
+    _EXPIRED,
+    {"$match": {"expired": False}},
+    {"$project": {"_id": 0, "relay": "$_id", "expires_at": 1}},
+]
+
+
+def _lost(lease: Lease) -> LeaseLost:
+    return LeaseLost(f"{lease.partition}: token {lease.token} has been superseded")
+
+
+def _held(lease: Lease) -> Document:
+    return {"_id": str(lease.partition), "token": lease.token, "owner": lease.owner}

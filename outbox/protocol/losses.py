@@ -1,0 +1,148 @@
+"""The statements by which what Redis lost is found in MongoDB and taken back."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import pymongo
+from bson import ObjectId
+from pymongo.asynchronous.client_session import AsyncClientSession
+
+from outbox.message import transitions
+from outbox.message.document import LENIENT, State, is_ours
+from outbox.message.schema import OUTBOX, Database, Document
+from outbox.message.transitions import Place
+from outbox.protocol import fences
+from outbox.protocol.checkpoint import Range, Sent
+from outbox.protocol.leases import Held, Progress
+from outbox.protocol.settled import NEEDED, settled
+from outbox.streams.declaration import Partition, Streams
+
+PAGE = 500
+
+Hold = Callable[[Sequence[ObjectId]], Awaitable[Held]]
+"""Records which messages are written to next, and proves that the lease is held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A page of lost messages: how many are pending again, and how many are no longer wanted and so completed."""
+
+    recovered: int
+    settled: int
+
+
+class Losses:
+    """Finding and taking back lost messages of a leased partition.
+
+    Each write needs a fresh proof that the lease is held and names the messages (`intent`), so that an owner that slept
+    cannot take back what the next one has published again. Each can be repeated after a crash.
+
+    Each write raises LookAgain when a message that it should have changed is as it was.
+    """
+
+    def __init__(self, database: Database, streams: Streams) -> None:
+        self._database = database
+        self._messages = database[OUTBOX].with_options(codec_options=LENIENT)
+        self._streams = streams
+
+    async def shares_history(self, partition: Partition, there: Progress, session: AsyncClientSession) -> bool:
+        """Whether MongoDB, too, knows the checkpoint's last batch: then all that was published before it survived.
+
+        On the word of a published message only: a replayed one may have been lost, taken back and replayed since.
+        """
+        known = {**_in(partition), "state": State.PUBLISHED.value, "batch": there.batch, "tag": there.tag}
+        return await self._messages.find_one(known, {"_id": 1}, session=session) is not None
+
+    async def any_left(self, partition: Partition, session: AsyncClientSession) -> bool:
+        """Whether there is any message that a recovery of the partition could keep or take back."""
+        for state, index in ((State.PUBLISHED, "published"), (State.PENDING, "pending")):
+            found = self._messages.find({**_in(partition), "state": state.value}, {"_id": 1}, session=session)
+            if await found.hint(index).limit(1).to_list():
+                return True
+        return False
+
+    @asynccontextmanager
+    async def as_new_as(self, sessions: Sequence[AsyncClientSession]) -> AsyncIterator[AsyncClientSession]:
+        """A session whose reads see at least what those of `sessions` would."""
+        async with self._database.client.start_session(causal_consistency=True) as session:
+            for other in sessions:
+                if other.cluster_time and other.operation_time:
+                    session.advance_cluster_time(other.cluster_time)
+                    session.advance_operation_time(other.operation_time)
+            yield session
+
+    async def partitions_of(self, ids: Sequence[ObjectId], session: AsyncClientSession) -> dict[ObjectId, Partition]:
+        """The partitions of those of the messages that there are."""
+        found = self._messages.find({"_id": {"$in": list(ids)}}, {"stream": 1, "partition": 1}, session=session)
+        return {m["_id"]: Partition(m["stream"], m["partition"]) async for m in found if _is_in_one(m)} if ids else {}
+
+    async def keep(
+        self, held: Held, session: AsyncClientSession, at: Progress, there: Sequence[Sent], entries: Range
+    ) -> int:
+        """Messages of this partition that were found in the stream have survived: they now belong to the batch `at`.
+
+        Each is among `entries`, which is recorded: what stood there before may be of another attempt, or of a history
+        that is gone.
+
+        A pending message that stands there under its next attempt was published and never marked, so it is marked now.
+        Returns how many were kept.
+        """
+        by_attempt: defaultdict[int, list[ObjectId]] = defaultdict(list)
+        for message in there:
+            by_attempt[message.attempt].append(message.id)
+        kept, token = 0, held.lease.token
+        for attempt, ids in sorted(by_attempt.items()):
+            here = {"_id": {"$in": ids}, **_in(held.lease.partition)}
+            place = Place(at.batch, at.tag, entries._asdict(), attempt)
+            with pymongo.timeout(fences.WRITE_SECONDS):
+                survived = await self._messages.update_many(
+                    *transitions.keep(here, place, token=token), session=session
+                )
+                unmarked = await self._messages.update_many(
+                    *transitions.publish_kept(here, place, token=token), session=session
+                )
+            changed = survived.matched_count + unmarked.matched_count
+            kept += changed
+            if changed < len(ids):  # completed, as most that a search finds
+                await fences.look_why(self._messages, token, transitions.not_kept(here, place), session)
+        return kept
+
+    async def take_back(
+        self, partition: Partition, hold: Hold, session: AsyncClientSession, lost: Document
+    ) -> Taken | None:
+        """Make a page of published messages that match `lost` pending again, or completed if no longer wanted.
+
+        Each goes out again under the attempt that was lost: should Redis remember it after all, it is known by that.
+        None: there are no more.
+        """
+        published = {**_in(partition), "state": State.PUBLISHED.value, **lost}
+        page = await self._messages.find(published, NEEDED, session=session).limit(PAGE).to_list()
+        if not page:
+            return None
+        token = (await hold([message["_id"] for message in page])).lease.token
+        done = await settled(self._database, self._streams[partition.stream].subject, page, session)
+        again = [message["_id"] for message in page if not (is_ours(message) and message["_id"] in done)]
+        with pymongo.timeout(fences.WRITE_SECONDS):
+            recovered = await self._messages.update_many(
+                *transitions.recover(again, published, token=token), session=session
+            )
+            completed = await self._messages.update_many(
+                *transitions.complete_lost(done, published, token=token), session=session
+            )
+        if recovered.matched_count + completed.matched_count < len(page):
+            unchanged = {"_id": {"$in": [message["_id"] for message in page]}, **published}
+            await fences.look_why(self._messages, token, unchanged, session)
+        return Taken(recovered.modified_count, completed.modified_count)
+
+
+def _is_in_one(message: Document) -> bool:
+    """Or it was written around the library, and is none that a relay has published."""
+    return isinstance(message.get("stream"), str) and isinstance(message.get("partition"), int)
+
+
+def _in(partition: Partition) -> Document:
+    return {"stream": partition.stream, "partition": partition.number}

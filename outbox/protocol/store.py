@@ -1,0 +1,127 @@
+"""The relay's statements on messages while it drains: fetch, mark, bury."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import pymongo
+from bson import ObjectId
+from bson.raw_bson import RawBSONDocument
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.read_concern import ReadConcern
+
+from outbox.errors import InvalidMessage
+from outbox.message import transitions
+from outbox.message.document import Message, State, read_document
+from outbox.message.poison import RAW, Poison, bury, identity
+from outbox.message.schema import OUTBOX, Database
+from outbox.message.transitions import Place
+from outbox.protocol import fences
+from outbox.protocol.checkpoint import Range, Sent
+from outbox.protocol.leases import Held, Lease
+from outbox.streams.declaration import Partition
+
+COUNTED = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Pending messages by position, those that cannot be sent apart. `more`: a limit was reached."""
+
+    messages: tuple[Message, ...]
+    poison: tuple[Poison, ...]
+    more: bool
+
+
+class Store:
+    """Messages of one database, as a relay that holds leases reads and changes them.
+
+    Every read is made in the session of its lease, so that it sees at least what was written under that lease before,
+    also right after a failover.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._messages = database[OUTBOX]
+        raw = cast(AsyncCollection[RawBSONDocument], database[OUTBOX])
+        self._snapshots = raw.with_options(codec_options=RAW, read_concern=ReadConcern("snapshot"))
+
+    async def fetch(self, partition: Partition, session: AsyncClientSession, *, limit: int, max_bytes: int) -> Fetched:
+        """Up to `limit` pending messages, or about `max_bytes` of them, by position, as one majority snapshot.
+
+        A scan that is not one snapshot can see the second of two transactions and miss the first, which would then be
+        published after it.
+        """
+        messages: list[Message] = []
+        poison: list[Poison] = []
+        size = 0
+        pending = {"stream": partition.stream, "partition": partition.number, "state": State.PENDING.value}
+        cursor = self._snapshots.find(pending, session=session, batch_size=limit)
+        async with cursor.sort("position").limit(limit).hint("pending"):
+            async for document in cursor:
+                size += len(document.raw)
+                try:
+                    messages.append(read_document(bytes(document.raw)))
+                except InvalidMessage as error:
+                    poison.append(Poison(identity(bytes(document.raw)), str(error)))
+                if size >= max_bytes:
+                    break
+        more = size >= max_bytes or len(messages) + len(poison) >= limit
+        return Fetched(tuple(messages), tuple(poison), more)
+
+    async def mark(self, held: Held, session: AsyncClientSession, sent: Iterable[Sent], entries: Range) -> int:
+        """Record that the batch which the lease has reached is in the stream; returns how many messages were marked.
+
+        With its `entries`, since without them nobody could find out what has become of them.
+
+        The lease must name them (`intent`). May be repeated, and mark what an earlier owner could not. A message that
+        was completed meanwhile, or put back by an operator after it was marked, is left as it is: its attempts tell.
+
+        :raises LookAgain: one still waits for this very attempt, and is not marked.
+        """
+        by_attempt: defaultdict[int, list[Any]] = defaultdict(list)
+        for message in sent:
+            by_attempt[message.attempt].append(message.id)
+        progress, token = held.progress, held.lease.token
+        marked = 0
+        for attempt, ids in by_attempt.items():
+            place = Place(progress.batch, progress.tag, entries._asdict(), attempt)
+            with pymongo.timeout(fences.WRITE_SECONDS):
+                result = await self._messages.update_many(
+                    *transitions.publish(ids, place, token=token),
+                    session=session,
+                    # Without it the planner may choose to look through all that is pending, once for each batch.
+                    hint="_id_",
+                    # What is set here always fits the validator, which takes an eighth of the time of a mark.
+                    bypass_document_validation=True,
+                )
+            marked += result.modified_count
+            if result.matched_count < len(ids):
+                await fences.look_why(self._messages, token, transitions.unmarked(ids, attempt), session)
+        return marked
+
+    async def fence(self, lease: Lease, ids: Sequence[ObjectId], session: AsyncClientSession) -> None:
+        """Before a partition is opened under a new token: what was sent under an earlier one changes none of these."""
+        where = {"stream": lease.partition.stream, "partition": lease.partition.number}
+        await fences.raise_fences(self._messages, ids, lease.token, where, session)
+
+    async def try_to_mark(self) -> None:
+        """Mark nothing, in the way of `mark`. Raises OperationFailure when the user has no right to do that."""
+        nothing = transitions.publish([], Place(0, "", {}, 1), token=0)
+        await self._messages.update_one(*nothing, bypass_document_validation=True)
+
+    async def bury(self, poison: Sequence[Poison]) -> int:
+        """Make messages that cannot be sent dead, each with its reason; returns how many were pending still."""
+        return await bury(self._messages, poison)
+
+    async def any_pending(self) -> bool:
+        """Whether a message waits to be published, in any stream."""
+        return await self._messages.find_one({"state": State.PENDING.value}, {"_id": 1}) is not None
+
+    async def count_pending(self) -> int:
+        """How many messages wait to be published, in all streams; `COUNTED` at most: it is for a line in the log."""
+        return await self._messages.count_documents({"state": State.PENDING.value}, limit=COUNTED, hint="pending")

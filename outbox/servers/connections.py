@@ -1,0 +1,121 @@
+"""Clients for the two servers, with the options that the guarantees rest on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl
+
+from pymongo import AsyncMongoClient, MongoClient
+
+from outbox.errors import SettingsError
+from outbox.message.document import LENIENT
+from outbox.servers import topology
+from outbox.servers.database import Database, Document, Place
+from outbox.servers.topology import AnyRedis
+from outbox.settings import OutboxSettings
+
+C = TypeVar("C")
+
+OURS: dict[str, Any] = {
+    # Read at the primary only. A secondary that is behind would make a file that was just uploaded "not found", a
+    # message that was just settled "still wanted"; and no secondary answers a linearizable read.
+    "readPreference": "primary",
+    "readPreferenceTags": "",
+    "maxStalenessSeconds": -1,
+    # A write that a failover rolls back must not have been acknowledged, nor read and published.
+    "readConcernLevel": "majority",
+    "w": "majority",
+    "journal": True,
+    "fsync": False,
+    "wTimeoutMS": 0,
+    # The driver then repeats a write once after a failover, without carrying it out twice.
+    "retryWrites": True,
+    "retryReads": True,
+    # Each statement has the time that it needs; one limit for all would cut off those that may take longer.
+    "timeoutMS": None,
+    # A peer that vanished without a word must become an error, or a drain would wait on it for ever.
+    "connectTimeoutMS": 5000,
+    "socketTimeoutMS": 30_000,
+    # Read times and text as they were written.
+    "tz_aware": True,
+    "datetime_conversion": "DATETIME",
+    "unicode_decode_error_handler": "strict",
+    "appname": "outbox",
+    # At the first statement. A client that connects when it is made would look the name up then, and might fail.
+    "connect": False,
+}
+"""Options that the guarantees rest on. They hold whatever MONGODB_URI says."""
+
+
+CONNECTIONS = 100
+"""The least that a program which says how many it needs may open to MongoDB."""
+
+
+def connect_mongo(
+    settings: OutboxSettings, *, server_selection_seconds: float = 5.0, connections: int | None = None
+) -> AsyncMongoClient[Document]:
+    """A client that reads and acknowledges only what a majority has, at the primary, whatever the address says.
+
+    Connects at its first use.
+
+    :param connections: how many statements there are at a time, where each has a time limit: one that waits for a
+        connection until its time is over looks like an outage. By default, as the address says, or 100.
+    :raises SettingsError: the address cannot be understood, or names a file that cannot be read.
+    """
+    return _connect(AsyncMongoClient, settings, server_selection_seconds, connections)
+
+
+def connect_mongo_sync(settings: OutboxSettings, *, server_selection_seconds: float = 5.0) -> MongoClient[Document]:
+    """The same for plain functions, to be used from any thread."""
+    return _connect(MongoClient, settings, server_selection_seconds)
+
+
+def _connect(
+    kind: Callable[..., C], settings: OutboxSettings, server_selection_seconds: float, connections: int | None = None
+) -> C:
+    uri = settings.mongodb_uri.get_secret_value()
+    try:
+        milliseconds = int(server_selection_seconds * 1000)
+        pool = {"maxPoolSize": max(connections, CONNECTIONS)} if connections else {}
+        return kind(uri, **OURS, **pool, serverSelectionTimeoutMS=milliseconds)
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else error
+        raise SettingsError(f"MONGODB_URI: {_files(uri)} cannot be read: {why}") from None
+    except Exception:  # noqa: BLE001  # PyMongo raises many kinds, with parts of the address, and so of the password
+        raise SettingsError(_MALFORMED.format("MONGODB_URI", "mongodb://user:password@host/?replicaSet=rs0")) from None
+
+
+def _files(uri: str) -> str:
+    """The options that name files, as they are written in the address."""
+    options = parse_qsl(uri.rpartition("?")[2])
+    return ", ".join(f"{name}={value}" for name, value in options if name.lower().endswith("file"))
+
+
+def open_database(client: AsyncMongoClient[Document], place: Place | str) -> Database:
+    """The outbox's database, whose documents can all be read: what others wrote into them cannot raise.
+
+    Texts that are not UTF-8 come with U+FFFD in place of what is wrong, and times that Python does not have as
+    `DatetimeMS`. A strict decoder would fail for a whole page because of one document. `client` itself stays strict:
+    handlers use it for documents of their own, which they may write back.
+    """
+    return Database(client, place, LENIENT)
+
+
+def connect_redis(settings: OutboxSettings, *, timeout_seconds: float = 5.0) -> AnyRedis:
+    """A client that never repeats a command by itself, for one server, Sentinels or a cluster (see
+    outbox.servers.topology).
+
+    Connects at its first use.
+    """
+    try:
+        return topology.connect(settings.redis_dsn, timeout_seconds=timeout_seconds)
+    except OSError as error:
+        raise SettingsError(f"REDIS_URL: {error.strerror}") from None
+    except ValueError:
+        example = "redis://user:password@host:6379/0 (or redis+sentinel://a,b,c/name/0, redis+cluster://a,b,c)"
+        raise SettingsError(_MALFORMED.format("REDIS_URL", example)) from None
+
+
+_MALFORMED = "{0} cannot be understood. It looks like {1}; percent-encode what is not a letter or digit in a password"

@@ -1,0 +1,300 @@
+"""The consumer: reads entries, has several in hand, gives signs of life, and takes over from those that are gone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import secrets
+import socket
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import structlog
+
+from outbox.delivery.entries import OURS, Entries, Entry
+from outbox.servers.connections import connect_mongo, connect_mongo_sync, connect_redis, open_database
+from outbox.servers.waiting import first
+from outbox.settings import OutboxSettings
+from outbox.streams.declaration import Priority, Stream
+from outbox.streams.priorities import Turns
+from outbox.worker.claims import Claims
+from outbox.worker.failures import TooManyLeft
+from outbox.worker.hand import Hand
+from outbox.worker.handler import Handler
+from outbox.worker.lane import Lane, read_in_order
+from outbox.worker.patience import OutOfTime, Patience
+from outbox.worker.pulse import Pulse
+from outbox.worker.settlement import End, Settlement
+from outbox.worker.work import Work
+
+log = structlog.get_logger(__name__)
+
+BLOCK_SECONDS = 1.0
+"""How long one read waits for an entry, and so how late a stop is noticed."""
+ANSWER_SECONDS = 0.25
+"""How long the others wait for one server's answer, in a cluster. A server that is away is waited for beside them."""
+LEAVE_SECONDS = 2.0
+"""For taking leave of the groups, which is only tidiness."""
+
+
+class Consumer:
+    """Applies each message of some streams once: its handler's writes and its completion are one transaction.
+
+    Any number of consumers may read the same streams, and other workers beside them:
+
+        consumer = Consumer(settings, handle)
+        await consumer.run()            # until consumer.stop()
+    """
+
+    def __init__(
+        self,
+        settings: OutboxSettings,
+        handler: Callable[..., Any] | Handler,
+        *,
+        streams: Sequence[Stream] | None = None,
+        order: Callable[[], Sequence[Stream]] | None = None,
+        name: str | None = None,
+        concurrency: int = 10,
+        batch: int = 10,
+        silent_seconds: float = 30.0,
+        stop_seconds: float = 25.0,
+        handler_seconds: float | None = None,
+        own_process: bool = False,
+    ) -> None:
+        """Connects to nothing yet.
+
+        :param handler: `handle(message, session)`, plain or async. With `handle(message)`, it is called at least once
+            for each message, and the message is completed after it.
+        :param streams: those to read; by default all that the settings declare.
+        :param order: called before each read: the streams in the order to look; by default urgent ones mostly first.
+        :param name: of this consumer in the group; by default a new one at each start.
+        :param concurrency: how many messages are worked on at a time.
+        :param batch: how many entries one read takes, at most.
+        :param silent_seconds: after which another consumer that gives no sign of life is taken for dead, and its
+            entries are taken over. Each gives three in that time.
+        :param stop_seconds: from `stop` until what is still worked on is given back.
+        :param handler_seconds: how long one call of the handler may take, instead of what each stream declares; 0 is no
+            limit. After it, an async one is cancelled, a thread is left, and the attempt has failed.
+        :param own_process: nothing else is done in this process, so it may be killed when a handler has let nothing
+            else run for longer than it may take. Without, its entries are left to others then.
+        :raises UsageError: the handler cannot be called with a message.
+        """
+        self._settings = settings
+        self._handler = handler if isinstance(handler, Handler) else Handler.of(handler)
+        chosen = settings.streams.values() if streams is None else dict.fromkeys(streams)
+        self._streams = tuple(sorted(chosen, key=lambda stream: list(Priority).index(stream.priority)))
+        self._order = order or Turns(self._streams).next
+        self.name = OURS + (name or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}").removeprefix(OURS)
+        self._concurrency = concurrency
+        self._batch = batch
+        self._silent_seconds = silent_seconds
+        self._stop_seconds = stop_seconds
+        self._handler_seconds = handler_seconds
+        self._pulse = Pulse(settings, self._streams, self.name, silent_seconds, own_process)
+        self._stop = asyncio.Event()
+        self._late = asyncio.Event()
+        self._patience = Patience()
+        self._hands: dict[tuple[Stream, str], Hand] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._free = asyncio.Event()
+        self._too_many_left = False
+        self._looked = asyncio.Event()
+        self._slots = asyncio.Semaphore(concurrency)
+        self._unsettled = 0
+        self._lanes: dict[Stream, Lane] = {}
+
+    def stop(self) -> None:
+        """Take nothing new, finish what is in hand or give it back, and let `run` return."""
+        self._stop.set()
+
+    @property
+    def left_handlers(self) -> int:
+        """How many handlers are still at work though nobody waits for them: time was up, or they were given back."""
+        return len(self._work.left)
+
+    def limit_of(self, stream: Stream) -> float:
+        """How long one call of the handler may take for a message of `stream`, in seconds; 0 is no limit."""
+        return stream.handler_seconds if self._handler_seconds is None else self._handler_seconds
+
+    async def run(self) -> None:
+        """Work until `stop`, through outages of both servers.
+
+        :raises TooManyLeft: as many handlers as it works on at a time did not end when their time was up.
+        """
+        async with (
+            connect_mongo(self._settings, connections=2 * self._concurrency) as client,
+            connect_redis(self._settings) as redis,
+        ):
+            self._entries = Entries(redis, self.name)
+            lanes = [(stream,) for stream in self._streams] if self._entries.apart else [self._streams]
+            self._lanes = {stream: lane for lane in map(Lane, lanes) for stream in lane.streams}
+            self._claims = Claims(self._entries, self._hands, silent_seconds=self._silent_seconds)
+            self._work = Work(
+                self._handler,
+                client,
+                self._settings.place,
+                partial(connect_mongo_sync, self._settings),
+                threads=self._concurrency,
+            )
+            database = open_database(client, self._settings.place)
+            self._settlement = Settlement(database, self._work, self._patience, self._stop, self._late)
+            names = [stream.name for stream in self._streams]
+            log.info("worker started", consumer=self.name, streams=names, concurrency=self._concurrency)
+            try:
+                self._pulse.beat()
+                await self._pulse.ready()
+                await self._run()
+            finally:
+                self._pulse.close()
+                self._work.close()
+            log.info("worker stopped", consumer=self.name)
+        if self._too_many_left:
+            raise TooManyLeft(
+                f"{self.left_handlers} handlers have not ended when their time was up: this process must be started "
+                "again to be rid of them; their messages have failed, see `outbox dead list` and the log"
+            )
+
+    async def _run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            lanes = dict.fromkeys(self._lanes.values())
+            beating = [group.create_task(self._beat(lane), name="signs of life") for lane in lanes]
+            with suppress(OutOfTime):
+                while not self._stop.is_set():
+                    await self._patience.wait(partial(self._take, group), self._stop)
+            if looking := [lane.looking for lane in lanes if lane.looking]:
+                for late in (await asyncio.wait(looking, timeout=BLOCK_SECONDS + ANSWER_SECONDS))[1]:
+                    late.cancel()  # its server is away; what it may have given us is found by our silence
+            if self._tasks:
+                log.info("worker stops", in_hand=len(self._tasks), seconds=self._stop_seconds)
+                await asyncio.wait(self._tasks, timeout=self._stop_seconds)
+            for hand in self._hands.values():
+                hand.abandon()
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=5)
+            self._late.set()  # what is in flight still, because a server is away, is found by its silence
+            for beat in beating:
+                beat.cancel()
+        leaving = [asyncio.ensure_future(self._entries.leave(stream)) for stream in self._streams]
+        for task in (await asyncio.wait(leaving, timeout=LEAVE_SECONDS))[1]:
+            task.cancel()
+        await asyncio.gather(*leaving, return_exceptions=True)
+
+    async def _take(self, group: asyncio.TaskGroup) -> None:
+        """One round: take what has been abandoned, then what is new, as far as there are hands free."""
+        self._free.clear()
+        self._looked.clear()
+        if self.left_handlers >= self._concurrency:
+            self._too_many_left = True
+            self.stop()
+            return
+        if self._room <= 0 or any(hand.suspect is not None for hand in self._hands.values()):
+            # A suspect is to be alone, and what was taken beside it would become suspect too if it kills.
+            await first(self._free, self._stop, seconds=None)
+            return
+        streams = self._order()
+        if not self._entries.apart:
+            [lane] = set(self._lanes.values())
+            await self._look(group, lane, streams, 0)
+            return
+        for block_seconds in (0, BLOCK_SECONDS):
+            for stream in streams:
+                lane = self._lanes[stream]
+                if lane.looking or self._room <= 0:
+                    continue  # that server is asked, or away
+                looking = group.create_task(self._look_alone(group, lane, block_seconds), name=f"look {stream.name}")
+                lane.looking = looking
+                if not block_seconds:
+                    await asyncio.wait({looking}, timeout=ANSWER_SECONDS)
+                    if looking.done() and looking.result():
+                        return
+        await first(self._looked, self._free, self._stop, seconds=None)
+
+    async def _look_alone(self, group: asyncio.TaskGroup, lane: Lane, block_seconds: float) -> int:
+        """Look for entries of one lane, for as long as its server is away; returns how many were taken."""
+        try:
+            return await self._patience.wait(partial(self._look, group, lane, lane.streams, block_seconds), self._stop)
+        except OutOfTime:
+            return 0
+        finally:
+            lane.looking = None
+            self._looked.set()
+
+    async def _look(self, group: asyncio.TaskGroup, lane: Lane, streams: Sequence[Stream], block_seconds: float) -> int:
+        # While others are looked at as well, one entry each: there may be no hands free for more.
+        room = 1 if block_seconds else max(1, self._room)
+        try:
+            found = await self._claims.find(lane, room) if time.monotonic() >= lane.claims_at else []
+            self._begin(group, found)
+            if not found:
+                count = min(room, self._batch)
+                if self._entries.apart:
+                    found = await self._entries.read(streams, count, block_seconds=block_seconds)
+                else:
+                    found = await read_in_order(self._entries, streams, count, block_seconds=BLOCK_SECONDS)
+                self._begin(group, found)
+        except Exception:
+            lane.claims_at = 0.0  # a reply that was lost may have given us entries
+            lane.trusts_at = time.monotonic() + self._silent_seconds
+            raise
+        return len(found)
+
+    @property
+    def _room(self) -> int:
+        """How many hands are free. What only waits to be acknowledged keeps none: its server may be away for long."""
+        return self._concurrency - self._unsettled
+
+    def _begin(self, group: asyncio.TaskGroup, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            if (entry.stream, entry.id) in self._hands:
+                continue  # an operator has set the group back
+            hand = Hand(self.limit_of(entry.stream), entry.suspect)
+            if self._stop.is_set():
+                hand.abandon()  # read while the stop came: given back at once
+            self._hands[entry.stream, entry.id] = hand
+            self._pulse.begin(entry.stream, entry.id, hand.limit_seconds)
+            self._unsettled += 1
+            task = group.create_task(self._deal_with(entry, hand), name=f"{entry.stream.name} {entry.id}")
+            self._tasks.add(task)
+            task.add_done_callback(partial(self._let_go, (entry.stream, entry.id)))
+
+    def _let_go(self, key: tuple[Stream, str], task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._hands.pop(key, None)
+        self._pulse.end(*key)
+        self._free.set()
+
+    async def _beat(self, lane: Lane) -> None:
+        """Give signs of life for what is in hand, and let go of what has been taken over."""
+        while not self._late.is_set():  # a driver may swallow the cancellation that should end it
+            await asyncio.sleep(self._silent_seconds / 3 * random.uniform(0.8, 1.0))
+            self._pulse.beat()
+            by_stream: defaultdict[Stream, list[str]] = defaultdict(list)
+            for stream, id_ in self._hands:
+                if stream in lane.streams:
+                    by_stream[stream].append(id_)
+            for stream, ids in by_stream.items():
+                with suppress(OutOfTime):
+                    lost = await self._patience.wait(partial(self._entries.beat, stream, ids), self._late)
+                    for id_ in lost:
+                        if hand := self._hands.get((stream, id_)):
+                            log.warning("entry lost to another consumer", stream=stream.name, entry=id_)
+                            hand.abandon()
+
+    async def _deal_with(self, entry: Entry, hand: Hand) -> None:
+        with suppress(OutOfTime):
+            try:
+                async with self._slots:
+                    end = await self._patience.wait(partial(self._settlement.settle, entry, hand), self._late)
+            finally:
+                self._unsettled -= 1
+                hand.suspect = None  # others may be taken again, though its acknowledgement may take long
+                self._free.set()
+            if end is not End.HELD:
+                remove = end is End.AGAIN
+                acknowledge = partial(self._entries.acknowledge, entry.stream, entry.id, remove=remove)
+                await self._patience.wait(acknowledge, self._late)

@@ -1,0 +1,74 @@
+"""How a handler says that it did not do its work. Any other exception means: try again, after the stream's backoff."""
+
+from __future__ import annotations
+
+import math
+import traceback
+
+from outbox.errors import OutboxError
+from outbox.message.poison import MAX_REASON
+from outbox.printable import printable
+
+
+class RetryAfter(OutboxError):
+    """Try again in `seconds`, instead of the stream's backoff. A try like any other: after the last one, it is dead.
+
+    At most attempts.MAX_WAIT_SECONDS (a year) count, and less than 0 is 0. What is no number is refused by a ValueError
+    or TypeError, which is then the handler's failure.
+    """
+
+    def __init__(self, seconds: float, reason: str = "") -> None:
+        seconds = float(seconds)
+        if math.isnan(seconds):
+            raise ValueError("RetryAfter(nan): say in how many seconds to try again")
+        super().__init__(reason or f"to be tried again after {seconds:g} s")
+        self.seconds = max(0.0, seconds)
+
+
+class GiveUp(OutboxError):
+    """Trying again will not help: the message is dead at once, for this reason."""
+
+
+class Unsettled(OutboxError):
+    """A handler returned, and its message's subject still waits for a result, with no other message on its way."""
+
+
+class TooManyLeft(OutboxError):
+    """So many handlers did not end at their time limit that the process must be started again to be rid of them."""
+
+
+class Failed(Exception):
+    """A handler's exception, apart from those of the servers around it."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(headline(error))
+        self.error = error
+
+
+def headline(error: BaseException) -> str:
+    """The error in one line that every reader can show: what a file's `parsing` shows. Raises nothing."""
+    try:
+        text = str(error)[:MAX_REASON]
+    except BaseException as unspeakable:  # noqa: BLE001  # a handler's code, which may raise anything
+        text = f"its text cannot be read: its __str__ raised {type(unspeakable).__name__}"
+    return printable(" ".join(text.split())) or type(error).__name__
+
+
+def summary(error: BaseException) -> str:
+    """The error, then where it was raised, the innermost calls last: what `outbox dead show` shows. Raises nothing."""
+    text = f"{type(error).__name__}: {headline(error)}"
+    # The innermost ones only: of a recursion without end there are thousands.
+    where = printable("".join(traceback.format_tb(error.__traceback__, limit=-6)).rstrip(), keep_lines=True)
+    if not where:
+        return text[:MAX_REASON]
+    text = text[: MAX_REASON // 2]
+    return f"{text}\n{where[-(MAX_REASON - len(text) - 1) :]}"
+
+
+def wait_seconds(error: BaseException) -> float | None:
+    """How long the handler asked to wait; None: it did not, or in a way that is no time."""
+    try:
+        seconds = float(error.seconds) if isinstance(error, RetryAfter) else None
+    except (TypeError, ValueError):
+        return None
+    return None if seconds is None or math.isnan(seconds) else seconds

@@ -1,0 +1,42 @@
+"""Isolation: what may have killed its worker is handled alone in its process, so that it takes nobody with it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from outbox.servers.waiting import first
+from outbox.worker.hand import Hand
+
+
+class Isolation:
+    """Whose turn it is in one process: many that are above suspicion, or one suspect."""
+
+    def __init__(self) -> None:
+        self._at_work = 0
+        self._suspects = 0
+        self._changed = asyncio.Event()
+
+    @asynccontextmanager
+    async def turn(self, hand: Hand) -> AsyncIterator[None]:
+        """Wait for the turn of `hand`: a suspect's comes when nobody else is at work, and nobody begins before it ends.
+
+        One that is abandoned does not wait, and must not call its handler.
+        """
+        suspect = hand.suspect is not None
+        self._suspects += suspect
+        try:
+            while self._at_work if suspect else self._suspects:
+                await first(self._changed, hand.abandoned, seconds=None)
+                if hand.abandoned.is_set():
+                    break
+            self._at_work += 1
+            try:
+                yield
+            finally:
+                self._at_work -= 1
+        finally:
+            self._suspects -= suspect
+            self._changed.set()
+            self._changed = asyncio.Event()

@@ -1,0 +1,84 @@
+"""Patience: outages of the two servers are waited out, told once when they begin and once when they end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_when_event_set, wait_random_exponential
+
+from outbox.servers import causes
+from outbox.servers.outages import classify, server_of
+from outbox.servers.waiting import first
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+BACKOFF_CAP_SECONDS = 3.0
+
+
+class OutOfTime(Exception):
+    """The consumer stops, and a server has not come back."""
+
+
+class Patience:
+    """What waits for which server, for all tasks of a consumer."""
+
+    def __init__(self) -> None:
+        self._waits_for: set[str] = set()
+
+    async def wait(self, work: Callable[[], Awaitable[T]], until: asyncio.Event) -> T:
+        """The result of `work`, repeated through outages. Raises OutOfTime when `until` is set during one.
+
+        An error that is no server's is a defect of ours. It is logged as an error, and tried again as well: it must not
+        end what all other messages need.
+        """
+        troubled: set[str] = set()
+
+        def hit(state: RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome else None
+            if error and classify(error) is None:
+                if state.attempt_number == 1:
+                    log.error("failed by a defect, and is tried again", exc_info=error)
+            elif error:
+                troubled.add(server_of(error))
+                self._tell(error)
+
+        def give_up(state: RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome else None
+            raise OutOfTime from error
+
+        async def pause(seconds: float) -> None:
+            await first(until, seconds=seconds)
+
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(lambda error: isinstance(error, Exception) and not isinstance(error, OutOfTime)),
+            wait=wait_random_exponential(multiplier=0.1, max=BACKOFF_CAP_SECONDS),
+            stop=stop_when_event_set(until),  # type: ignore[arg-type]  # only is_set() is called
+            sleep=pause,
+            before_sleep=hit,
+            retry_error_callback=give_up,
+        )
+        result: T = await retrying(work)
+        for server in troubled & self._waits_for:
+            self._waits_for.discard(server)
+            log.info(f"{server} is back")
+        return result
+
+    def _tell(self, error: BaseException) -> None:
+        server = server_of(error)
+        if server in self._waits_for:
+            return
+        self._waits_for.add(server)
+        if str(error).startswith("NOGROUP") or "no such key" in str(error):
+            log.info("waiting for a relay to make the stream and its group")
+            return
+        cause = causes.explain(error)
+        tell = log.warning if cause.passes else log.error
+        tell(
+            f"{server} does not do as asked: waiting for it",
+            cause=str(cause), error=f"{type(error).__name__}: {causes.detail(error)}",
+        )  # fmt: skip

@@ -1,0 +1,177 @@
+"""Settlement: what becomes of one entry and its message."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from enum import Enum
+from functools import partial
+from typing import Any
+
+import structlog
+
+from outbox.delivery.entries import Entry
+from outbox.errors import CommitUnknown
+from outbox.message import attempts
+from outbox.message.schema import Database, Document
+from outbox.message.transitions import Cause
+from outbox.servers.waiting import first
+from outbox.worker.adoption import adopt
+from outbox.worker.completion import Standing, Superseded, look
+from outbox.worker.failures import Failed, GiveUp, headline, summary, wait_seconds
+from outbox.worker.hand import Abandoned, Hand
+from outbox.worker.isolation import Isolation
+from outbox.worker.message import Message
+from outbox.worker.patience import Patience
+from outbox.worker.work import Work
+
+log = structlog.get_logger(__name__)
+
+UNMARKED_SECONDS = 0.5
+"""How long to wait for the relay to mark a message published before its handler is called. It does so within
+milliseconds; a transaction that is under way by then would be repeated."""
+
+
+class End(Enum):
+    """What is to be done with the entry."""
+
+    DONE = "acknowledge"
+    AGAIN = "acknowledge and remove: its message, if it is still wanted, comes again in another entry"
+    HELD = "leave: it is another consumer's by now, or must be looked at again"
+
+
+class Settlement:
+    """Brings the messages of entries to an outcome, by calling the handler where that is still wanted."""
+
+    def __init__(
+        self, database: Database, work: Work, patience: Patience, stop: asyncio.Event, late: asyncio.Event
+    ) -> None:
+        self._database = database
+        self._work = work
+        self._patience = patience
+        self._stop = stop
+        self._late = late
+        self._isolation = Isolation()
+
+    async def settle(self, entry: Entry, hand: Hand) -> End:
+        """Bring the entry's message to an outcome, or find that it has one. May be repeated after any error.
+
+        Raises what the servers raise, and OutOfTime.
+        """
+        if entry.sent is None:
+            return End.AGAIN if await adopt(self._database, entry) else End.DONE
+        told = log.bind(message=str(entry.sent.id), attempt=entry.sent.attempt, stream=entry.stream.name)
+        while True:
+            async with self._isolation.turn(hand):
+                match await self._look(entry, hand):
+                    case Standing.COMPLETED, _:
+                        return End.DONE
+                    case Standing.SUPERSEDED, _:
+                        return End.AGAIN
+                    case Standing.UNKNOWN, _:
+                        told.warning("unknown message, acknowledged: it was pruned or discarded", entry=entry.id)
+                        return End.AGAIN
+                    case _, document if hand.suspect is None and document.get("suspect") is not None:
+                        hand.suspect = str(document["suspect"])  # and wait for its turn to be alone
+                    case _, document:
+                        return await self._handle(entry, hand, document, told)
+
+    async def _look(self, entry: Entry, hand: Hand) -> tuple[Standing, Document]:
+        assert entry.sent
+        deadline = time.monotonic() + UNMARKED_SECONDS
+        while True:
+            standing, document = await look(self._database, entry.sent)
+            if standing is not Standing.UNMARKED or time.monotonic() > deadline:
+                return standing, document
+            await first(hand.abandoned, seconds=0.01)
+
+    async def _handle(self, entry: Entry, hand: Hand, document: Document, told: Any) -> End:
+        assert entry.sent
+        message = Message.of(document, entry.sent.attempt)
+        hand.told = told.bind(key=message.key, entry=entry.id)
+        try:
+            if hand.abandoned.is_set():
+                raise Abandoned
+            if hand.suspect is not None:
+                if document.get("taker") != hand.taker and attempts.is_convicted(
+                    message.attempt, document, entry.stream.retry
+                ):
+                    return await self._die_of_deaths(entry, hand, message, document, told)
+                document = await self._put_on_record(entry, hand, told)
+            await self._work.do(entry.stream, message, hand)
+            return End.DONE
+        except Superseded:
+            return End.AGAIN
+        except Abandoned:
+            if not self._stop.is_set():
+                return End.HELD
+            forgive = 2 if hand.on_record else 1  # its publication, and its take-over
+            if await attempts.again(
+                self._database, entry.sent, Cause.RETURNED, suspect=hand.suspect, forgive=forgive
+            ):  # fmt: skip
+                told.info("given back")
+            return End.AGAIN
+        except Failed as failed:
+            put_back = partial(self._put_back, entry, message, document, failed.error, told)
+            # Repeated by itself, so that an outage now does not have the handler called again.
+            return await self._patience.wait(put_back, self._late)
+
+    async def _put_on_record(self, entry: Entry, hand: Hand, told: Any) -> Document:
+        """Count the take-over of a message whose worker died, before its handler is called. Raises Superseded."""
+        assert entry.sent
+        assert hand.suspect is not None
+        document = await attempts.take_over(self._database, entry.sent, hand.suspect, hand.taker)
+        if document is None:
+            standing, document = await look(self._database, entry.sent)
+            if standing not in (Standing.WANTED, Standing.UNMARKED):
+                raise Superseded
+        hand.on_record = True
+        told.warning(
+            "its worker died with it in flight: handled alone", died=hand.suspect,
+            tried=attempts.tries(entry.sent.attempt, document), of=entry.stream.retry.attempts,
+        )  # fmt: skip
+        return document
+
+    async def _die_of_deaths(self, entry: Entry, hand: Hand, message: Message, document: Document, told: Any) -> End:
+        """Its worker has died each time that the message was in flight, at last with nothing else."""
+        assert entry.sent
+        workers = ", ".join([*attempts.killers(document), str(hand.suspect)])
+        tried = attempts.tries(message.attempt, document)
+        reason = f"given up after {tried} tries: its worker died each time while it was in flight: {workers}"
+        try:
+            await attempts.die(
+                self._database, entry.stream, entry.sent, Cause.TAKEN_OVER,
+                key=message.key, reason=reason, error=reason,
+            )  # fmt: skip
+        except CommitUnknown:
+            return End.HELD  # not acknowledged, and so found again
+        told.error("dead", key=message.key, tried=tried, error=reason)
+        return End.AGAIN
+
+    async def _put_back(
+        self, entry: Entry, message: Message, document: Document, error: BaseException, told: Any
+    ) -> End:
+        """After a failure: schedule the next try, or let the message die with its file."""
+        assert entry.sent
+        tried = attempts.tries(message.attempt, document)
+        retry = entry.stream.retry
+        if isinstance(error, GiveUp) or tried >= retry.attempts:
+            try:
+                await attempts.die(
+                    self._database, entry.stream, entry.sent, Cause.FAILED,
+                    key=message.key, reason=summary(error), error=headline(error),
+                )  # fmt: skip
+            except CommitUnknown:
+                return End.HELD  # not acknowledged, and so found again
+            told.error("dead", key=message.key, tried=tried, error=f"{type(error).__name__}: {headline(error)}"[:500])
+            return End.AGAIN
+        asked = wait_seconds(error)
+        seconds = attempts.backoff_seconds(retry, tried) if asked is None else asked
+        await attempts.again(
+            self._database, entry.sent, Cause.FAILED, reason=summary(error), wait_seconds=seconds
+        )  # fmt: skip
+        told.warning(
+            "failed, tried again later", key=message.key, tried=tried, of=retry.attempts, seconds=round(seconds, 1),
+            error=f"{type(error).__name__}: {headline(error)}"[:500],
+        )  # fmt: skip
+        return End.AGAIN

@@ -1,0 +1,43 @@
+"""Advice: what an operator should change although everything works so far."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from outbox.servers import eviction
+from outbox.servers.topology import AnyRedis
+from outbox_relay.service import Next
+
+log = structlog.get_logger(__name__)
+
+LOOK_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What is to be said about Redis."""
+
+    warnings: tuple[str, ...]
+
+    @property
+    def next(self) -> Next:
+        return Next.WAIT
+
+
+class Advice:
+    """Looks at how Redis is set up, at the start and then once a minute, and says each thing once."""
+
+    def __init__(self, redis: AnyRedis) -> None:
+        self._redis = redis
+        self.warnings: Sequence[str] = ()
+
+    async def run_once(self) -> Looked:
+        found = tuple(eviction.warnings(await eviction.policy(self._redis)))
+        for warning in found:
+            if warning not in self.warnings:
+                log.warning(warning)
+        self.warnings = found
+        return Looked(found)

@@ -1,0 +1,44 @@
+"""Backlog: how much waits in MongoDB and in Redis, for metrics, their alerts, and autoscaling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from outbox.delivery import groups
+from outbox.message.schema import Database
+from outbox.operations import stats
+from outbox.operations.stats import Waiting
+from outbox.servers.topology import AnyRedis
+from outbox.streams.declaration import Streams
+from outbox_relay.service import Next
+
+LOOK_SECONDS = 15.0
+"""Metrics are seldom fetched more often."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What waits now, in all partitions: every relay measures the same.
+
+    `undelivered`: entries that no worker has been given yet, by stream, as far as it is known.
+    """
+
+    waiting: Waiting
+    undelivered: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def next(self) -> Next:
+        return Next.WAIT
+
+
+class Backlog:
+    """Counts what waits, now and then. It reads indexes only, each up to a limit, however much there is."""
+
+    def __init__(self, database: Database, redis: AnyRedis, streams: Streams) -> None:
+        self._database = database
+        self._redis = redis
+        self._streams = streams
+
+    async def run_once(self) -> Measured:
+        return Measured(await stats.waiting(self._database), await groups.undelivered(self._redis, self._streams))

@@ -1,0 +1,45 @@
+"""Busy: whether this relay's partitions have so much to drain that hints of more are of no use."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+from outbox.streams.declaration import Partition
+from outbox_relay.drainer import Drained, Outcome
+
+PASSES = 2
+"""How many passes in a row must leave something over, so that a burst does not count."""
+
+
+class Busy:
+    """Looks at how the passes over each partition end."""
+
+    def __init__(self) -> None:
+        self._full: Counter[Partition] = Counter()
+        self.begun = asyncio.Event()
+        self.over = asyncio.Event()
+        self.over.set()
+
+    async def watch(self, partition: Partition, run_once: Callable[[], Awaitable[Drained]]) -> Drained:
+        """A pass over `partition`, whatever it returns or raises."""
+        more = False
+        try:
+            drained = await run_once()
+            more = drained.outcome is Outcome.MORE
+        finally:
+            self._see(partition, more)
+        return drained
+
+    def _see(self, partition: Partition, more: bool) -> None:
+        if more:
+            self._full[partition] += 1
+        else:
+            del self._full[partition]
+        if any(passes >= PASSES for passes in self._full.values()):
+            self.over.clear()
+            self.begun.set()
+        else:
+            self.begun.clear()
+            self.over.set()

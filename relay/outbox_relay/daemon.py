@@ -1,0 +1,247 @@
+"""The daemon: what a relay is made of, how it starts, and in which order it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from weakref import WeakSet
+
+import structlog
+from pymongo import AsyncMongoClient
+from pymongo.errors import PyMongoError
+
+from outbox.message.schema import Database, Document
+from outbox.operations import downtime
+from outbox.protocol import changes
+from outbox.protocol.checkpoint import Checkpoints
+from outbox.protocol.leases import Lease, Leases
+from outbox.protocol.losses import Losses
+from outbox.protocol.store import Store
+from outbox.servers.connections import connect_mongo, connect_redis, open_database
+from outbox.servers.topology import AnyRedis
+from outbox.settings import OutboxSettings
+from outbox.worker.rescue import Rescue
+from outbox_relay import advice as advising
+from outbox_relay import backlog, once, probes
+from outbox_relay.advice import Advice
+from outbox_relay.backlog import Backlog
+from outbox_relay.busy import Busy
+from outbox_relay.drainer import Drainer
+from outbox_relay.jobs import Jobs, add_all
+from outbox_relay.leaser import Leaser
+from outbox_relay.metrics import Metrics
+from outbox_relay.outage import Outages, Probe
+from outbox_relay.recovery import Recovery
+from outbox_relay.replays import LOOK_SECONDS as REPLAYS_SECONDS
+from outbox_relay.replays import Replays
+from outbox_relay.rescuer import Rescuer, interval
+from outbox_relay.service import Pass, Service
+from outbox_relay.settings import RelaySettings
+from outbox_relay.startup import refuse_what_cannot_be_confirmed, unless_stopped, wait_for_schema
+from outbox_relay.trimmer import Trimmer
+from outbox_relay.wakeup import Hints, Sweep
+
+log = structlog.get_logger(__name__)
+
+BESIDE = 50
+"""Connections to MongoDB for all that is not a drainer: each of those needs one at a time."""
+
+
+class Relay:
+    """One relay process.
+
+    Around the leaser, which starts a drainer for each partition it holds, stand services that wake the drainers, timed
+    jobs, and the probes, which answer from the start. A service that fails by a defect of ours is tried again, as one
+    that a server lets down: the others go on, and the relay is unready and says so until it works.
+    """
+
+    def __init__(
+        self,
+        settings: RelaySettings,
+        outbox_settings: OutboxSettings,
+        *,
+        listen: socket.socket,
+        until_empty: bool = False,
+    ) -> None:
+        self._settings = settings
+        self._outbox_settings = outbox_settings
+        self._streams = outbox_settings.streams
+        self._listen = listen
+        self._until_empty = until_empty
+        self._addresses = {"mongodb": outbox_settings.mongodb_address, "redis": outbox_settings.redis_address}
+        self._me = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._metrics = Metrics()
+        self._stop = asyncio.Event()
+        self._leaser: Leaser | None = None
+        self._advice: Advice | None = None
+
+    def stop(self) -> None:
+        """Take nothing new, finish the batches in hand, give the partitions back, then leave."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Drain until `stop`.
+
+        :raises SchemaError: the database is not set up.
+        :raises SettingsError: Redis cannot confirm as RELAY_CONFIRM asks.
+        :raises Unreachable: only with `until_empty`; otherwise a server is waited for, for ever.
+        """
+        async with (
+            connect_mongo(self._outbox_settings, connections=len(self._streams.partitions()) + BESIDE) as client,
+            connect_redis(self._outbox_settings) as redis,
+        ):
+            database: Database = open_database(client, self._outbox_settings.place)
+            store = Store(database)
+            ping: dict[str, Probe] = {"mongodb": partial(client.admin.command, "ping"), "redis": redis.ping}
+            outages = Outages(ping, store.count_pending, partial(downtime.record, database))
+            self._metrics.watch(outages.seconds)
+
+            async def start() -> None:
+                patience = once.PATIENCE_SECONDS if self._until_empty else None
+                await wait_for_schema(
+                    database, self._streams, outages, address=self._addresses["mongodb"], patience=patience
+                )
+                await refuse_what_cannot_be_confirmed(redis, self._settings.relay_confirm)
+
+            try:
+                async with self._probes(outages):
+                    if await unless_stopped(self._stop, start()):
+                        await self._serve(client, redis, store, outages)
+            finally:
+                outages.close()
+
+    async def _serve(self, client: AsyncMongoClient[Document], redis: AnyRedis, store: Store, outages: Outages) -> None:
+        settings, database = self._settings, open_database(client, self._outbox_settings.place)
+        leases = Leases(database, self._streams, self._me, seconds=settings.relay_lease_seconds)
+        # Whoever waits for the outbox to be empty does not wait for workers.
+        checkpoints = Checkpoints(redis, self._streams, settings.relay_confirm, bounded=not self._until_empty)
+        recovery = Recovery(database, store, Losses(database, self._streams), checkpoints, leases)
+
+        services = WeakSet[Service]()
+
+        def service(name: str, run_once: Callable[[], Awaitable[Pass]], interval: float = 1.0) -> Service:
+            made = Service(name, run_once, outages, interval=interval, observe=self._metrics.observe)
+            services.add(made)
+            return made
+
+        def drain(lease: Lease) -> tuple[Service, asyncio.Task[None]]:
+            drainer = Drainer(lease, leaser.trusted, client, store, checkpoints, leases, recovery, settings)
+            run_once = partial(busy.watch, lease.partition, drainer.run_once)
+            draining = service(f"drain {lease.partition}", run_once, settings.relay_verify_seconds)
+            drained = _drain(drainer, draining, done=leasing.wake)
+            try:
+                return draining, group.create_task(drained, name=draining.name)
+            except RuntimeError:  # the group ends by a defect
+                drained.close()
+                raise
+
+        busy = Busy()
+        about: Document = {"host": socket.gethostname(), "pid": os.getpid()}
+        leaser = Leaser(leases, self._me, about, drain, seconds=settings.relay_lease_seconds)
+        leasing = service("lease", leaser.run_once, settings.relay_lease_seconds / 3)
+        messages = Hints(lambda: changes.pending_partitions(database), leaser.wake, busy)
+        advice = Advice(redis)
+        self._leaser, self._advice = leaser, advice
+        rescuer = Rescuer(self._streams, Rescue(database, redis), leaser.partitions)
+        relays = Hints(lambda: changes.relays(database), lambda _: leasing.wake(), busy)
+        beside = [
+            service("sweep", Sweep(store, leaser.wake, messages.working).run_once, settings.relay_poll_seconds),
+            service("hints of messages", messages.run_once),
+            service("hints of relays", relays.run_once),
+            service("advice", advice.run_once, advising.LOOK_SECONDS),
+            service("backlog", Backlog(database, redis, self._streams).run_once, backlog.LOOK_SECONDS),
+            service("trim", Trimmer(database, redis, self._streams).run_once, settings.relay_trim_seconds),
+            service("rescue", rescuer.run_once, interval(self._streams)),
+        ]
+        replays = Replays(database, self._me)
+        replaying = service("replays", replays.run_once, REPLAYS_SECONDS)
+        if self._until_empty:
+            beside.append(
+                service("until empty", once.UntilEmpty(store, outages, self._addresses, self.stop).run_once, 0.1)
+            )
+
+        async with (
+            asyncio.TaskGroup() as group,
+            self._jobs(database),
+        ):
+            renewing = group.create_task(leasing.run(), name=leasing.name)
+            working = group.create_task(_replay(replays, replaying), name=replaying.name)
+            waking = [group.create_task(other.run(), name=other.name) for other in beside]
+            log.info("relay started", relay=self._me, streams=list(self._streams))
+            try:
+                await self._stop.wait()
+            except asyncio.CancelledError:
+                # One of them has a defect, and the group cancels the rest. The driver may swallow that, and who then
+                # went on would keep a process that does no work any more.
+                for one in services:
+                    one.quiet()
+                raise
+            log.info("relay stops", relay=self._me, seconds=settings.relay_stop_seconds)
+            for other, task in zip(beside, waking, strict=True):
+                other.quiet()  # the driver may swallow a cancellation; then the pass in hand is the last
+                task.cancel()  # they read, or do what can be done again
+            replaying.quiet()
+            leaser.leave()
+            leasing.wake()
+            if (await asyncio.wait([renewing, working], timeout=settings.relay_stop_seconds))[1]:
+                log.error("not finished in time: the next owner takes up what was in hand")
+                renewing.cancel()
+                working.cancel()
+                leaser.abandon()
+            log.info("relay stopped", relay=self._me)
+
+    @asynccontextmanager
+    async def _jobs(self, database: Database) -> AsyncIterator[None]:
+        def failed(error: BaseException) -> None:
+            log.error("a timed job failed by a defect, and is tried again at its next turn", exc_info=error)
+
+        jobs = Jobs(failed)
+        add_all(jobs, database, self._streams, self._outbox_settings, self._settings)
+        jobs.start()
+        try:
+            yield
+        finally:
+            jobs.stop()
+
+    @asynccontextmanager
+    async def _probes(self, outages: Outages) -> AsyncIterator[None]:
+        """From the first second on, so that a relay that waits for its servers says so."""
+
+        def obstacles() -> list[str]:
+            if self._leaser is None:
+                return outages.current() or ["mongodb"]  # which has not answered yet
+            return outages.current() + ([] if self._leaser.trusted() else ["leases"])
+
+        server = probes.server(
+            obstacles,
+            lambda: self._advice.warnings if self._advice else (),
+            lambda: self._leaser.held if self._leaser else 0,
+            self._metrics,
+        )
+        serving = asyncio.create_task(server.serve(sockets=[self._listen]), name="probes")
+        serving.add_done_callback(lambda _: self.stop())  # nobody would know about it any more
+        try:
+            yield
+        finally:
+            server.leave()
+            await asyncio.wait([serving])
+        await serving
+
+
+async def _drain(drainer: Drainer, service: Service, *, done: Callable[[], None]) -> None:
+    try:
+        await service.run()
+    finally:
+        await drainer.close()
+        done()
+
+
+async def _replay(replays: Replays, service: Service) -> None:
+    await service.run()
+    with suppress(PyMongoError):  # then its time runs out
+        await replays.leave()

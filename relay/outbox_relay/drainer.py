@@ -1,0 +1,244 @@
+"""Drain one partition: fetch, publish, mark."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import structlog
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.client_session import AsyncClientSession
+
+from outbox import traces
+from outbox.errors import LookAgain
+from outbox.message.document import Message
+from outbox.message.schema import Document
+from outbox.protocol.checkpoint import Checkpoints, Fenced, Full, Gap, Published, Range, Sent, new_tag
+from outbox.protocol.fences import TokenTooLow
+from outbox.protocol.leases import Lease, LeaseLost, Leases, Progress
+from outbox.protocol.store import Store
+from outbox_relay.ahead import Ahead
+from outbox_relay.recovery import Reconciled, Recovery
+from outbox_relay.service import Next
+from outbox_relay.settings import RelaySettings
+
+log = structlog.get_logger(__name__)
+
+
+class Outcome(Enum):
+    """How a pass ended."""
+
+    MORE = "more"
+    EMPTY = "empty"
+    REFUSED = "refused"
+    """Redis would not take the batch, or something else is not as it was: what is there must be looked at first."""
+    FULL = "full"
+    """As much as is allowed waits in the stream for a worker: the rest waits in MongoDB."""
+    LEASE_LOST = "lease lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """One pass over a partition. `held_back`: since the last pass, so many seconds were waited for workers."""
+
+    outcome: Outcome
+    published: int = 0
+    buried: int = 0
+    seconds: float = 0.0
+    held_back: float = 0.0
+    reconciled: Reconciled | None = None
+    latency: float | None = None
+    """From append to entry, in seconds, of the batch's oldest message that is published for the first time. By the
+    clocks of who appended it and of Redis: how far they are apart shows."""
+
+    @property
+    def next(self) -> Next:
+        match self.outcome:
+            case Outcome.MORE | Outcome.REFUSED:
+                return Next.AGAIN
+            case Outcome.EMPTY:
+                return Next.WAIT
+            case Outcome.FULL:
+                return Next.PAUSE
+            case Outcome.LEASE_LOST:
+                return Next.END
+
+
+class Drainer:
+    """Drains the partition of one lease.
+
+    Built for crashes only: whatever goes wrong, and wherever, the next pass takes a new token, opens the checkpoint and
+    reconciles, just as another relay would after a crash. So there is one way back to order, and it is used every day.
+    """
+
+    def __init__(
+        self,
+        lease: Lease,
+        trusted: Callable[[], bool],
+        client: AsyncMongoClient[Document],
+        store: Store,
+        checkpoints: Checkpoints,
+        leases: Leases,
+        recovery: Recovery,
+        settings: RelaySettings,
+    ) -> None:
+        self.lease = lease
+        self._trusted = trusted
+        self._client = client
+        self._store = store
+        self._checkpoints = checkpoints
+        self._leases = leases
+        self._recovery = recovery
+        self._settings = settings
+        self._batch_size = checkpoints.batch_size(lease.partition, settings.relay_batch_size)
+        self._full_at: float | None = None
+        self._session: AsyncClientSession | None = None
+        self._progress: Progress | None = None
+        self._above = 0
+        self._verified = 0.0
+        self._ahead = Ahead(self._batch_size, settings.relay_batch_bytes)
+        self._more = False
+
+    async def run_once(self) -> Drained:
+        """One batch, at most. Raises what the servers raise; the next pass then starts by reconciling."""
+        try:
+            return await self._pass()
+        except LeaseLost:
+            await self.close()
+            return Drained(Outcome.LEASE_LOST)
+        except TokenTooLow as error:
+            self._above = error.above
+            log.warning("lease goes on under a higher token", partition=str(self.lease.partition), reason=str(error))
+            return await self._refused()
+        except LookAgain as error:
+            log.info("partition is looked at again", partition=str(self.lease.partition), reason=str(error))
+            return await self._refused()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Forget what is known of the partition."""
+        self._progress = None
+        self._ahead.clear()
+        session, self._session = self._session, None
+        if session:
+            await session.end_session()
+
+    async def _pass(self) -> Drained:
+        started = time.perf_counter()
+        if not self._trusted():
+            raise LeaseLost(f"{self.lease.partition}: the lease could not be renewed in time")
+        reconciled = None
+        if self._progress is None or self._session is None:
+            reconciled = await self._reconcile()
+        elif time.monotonic() - self._verified >= self._settings.relay_verify_seconds:
+            if not await self._still_there(self._progress):
+                return await self._refused()
+            self._verified = time.monotonic()
+        assert self._session
+        assert self._progress
+        held_back = self._held_back()
+        if self._full_at and not await self._checkpoints.has_room(self.lease.partition, self._batch_size):
+            return Drained(Outcome.FULL, held_back=held_back, reconciled=reconciled)
+        self._full_at = None
+        buried, looked = 0, not self._ahead
+        if looked:
+            buried = await self._fetch(self._session)
+        latency = None
+        if batch := self._ahead.take():
+            answer = await self._publish(batch, self._session, self._progress)
+            if isinstance(answer, Full):
+                # It may be full for long: what is pending then is fetched again.
+                self._ahead.clear()
+                self._full_at = time.monotonic()
+                return Drained(Outcome.FULL, buried=buried, held_back=held_back, reconciled=reconciled)
+            if not isinstance(answer, Published):
+                return await self._refused()
+            latency = _latency(batch, answer)
+        return Drained(
+            # What was hinted at since the fetch is not in it, and the hint is used up: so look before waiting.
+            Outcome.EMPTY if looked and not self._ahead and not self._more else Outcome.MORE,
+            len(batch),
+            buried,
+            time.perf_counter() - started,
+            held_back,
+            reconciled,
+            latency,
+        )
+
+    async def _reconcile(self) -> Reconciled:
+        # One causal session for all reads under the lease: each sees at least what was written under it before.
+        self._session = self._client.start_session(causal_consistency=True)
+        # A token of its own, also for an owner that goes on: what it gave up under the old one may still be on its way.
+        self.lease = await self._leases.begin_anew(self.lease, self._session, above=self._above)
+        reconciled = await self._recovery.reconcile(self.lease, self._session)
+        self._progress, self._verified = reconciled.progress, time.monotonic()
+        return reconciled
+
+    async def _fetch(self, session: AsyncClientSession) -> int:
+        """Fetch what is pending; returns how many were made dead, as they cannot be sent."""
+        fetched = await self._store.fetch(
+            self.lease.partition, session, limit=self._ahead.wanted, max_bytes=self._ahead.max_bytes
+        )
+        if fetched.messages:
+            # By MongoDB's word, not by a clock's: who slept, and was superseded, may have fetched the later one of two
+            # messages while the next owner has the earlier one in flight.
+            await self._leases.check(self.lease, session)
+        buried = await self._store.bury(fetched.poison)
+        if buried:
+            reasons = sorted({poison.reason[:200] for poison in fetched.poison})[:3]
+            log.error("messages cannot be sent, and are dead", partition=str(self.lease.partition), reasons=reasons)
+        self._ahead.add(fetched.messages)
+        self._more = fetched.more
+        return buried
+
+    async def _publish(
+        self, batch: Sequence[Message], session: AsyncClientSession, progress: Progress
+    ) -> Published | Fenced | Gap | Full:
+        """Publish the next batch, then mark it. In this order: a message marked first could be lost by a crash."""
+        began = time.time_ns()
+        reached = Progress(progress.batch + 1, new_tag())
+        if not self._trusted():
+            raise LeaseLost(f"{self.lease.partition}: the lease ran out while fetching")
+        answer = await self._checkpoints.publish(
+            self.lease.partition,
+            self.lease.token,
+            reached,
+            batch,
+            after=progress.tag,
+            room=self._batch_size,
+        )
+        if isinstance(answer, Published):
+            # The lease first: so no message ever carries a batch above its lease's, and one comparison tells a loss.
+            ids = [message.id for message in batch]
+            held = await self._leases.hold(self.lease, session, reached, after=progress, intent=ids)
+            sent = [Sent(message.id, message.attempts + 1) for message in batch]
+            await self._store.mark(held, session, sent, Range(answer.first, answer.last))
+            self._progress, self._verified = reached, time.monotonic()
+            traces.published(self.lease.partition.stream, batch, began)
+        return answer
+
+    def _held_back(self) -> float:
+        """Seconds since the stream was last found to be full; 0 when it was not."""
+        if self._full_at is None:
+            return 0.0
+        before, self._full_at = self._full_at, time.monotonic()
+        return self._full_at - before
+
+    async def _still_there(self, progress: Progress) -> bool:
+        opened = await self._checkpoints.look(self.lease.partition, self.lease.token)
+        return not isinstance(opened, Fenced) and opened.at == progress and not opened.other
+
+    async def _refused(self) -> Drained:
+        await self.close()
+        return Drained(Outcome.REFUSED)
+
+
+def _latency(messages: Sequence[Message], published: Published) -> float | None:
+    since = min((message.since for message in messages if message.since and not message.attempts), default=None)
+    if since is None or published.repeated:
+        return None
+    return max(0.0, int(published.first.partition("-")[0]) / 1000 - since.timestamp())

@@ -1,0 +1,51 @@
+"""`relay --once`: run until nothing is pending."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from outbox.errors import Unreachable
+from outbox.protocol.store import Store
+from outbox_relay.outage import Outages
+from outbox_relay.service import Next
+
+PATIENCE_SECONDS = 15.0
+"""How long an unattended run waits for a server before it gives up, leaving all messages where they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """Whether everything has been drained."""
+
+    empty: bool
+
+    @property
+    def next(self) -> Next:
+        return Next.END if self.empty else Next.WAIT
+
+
+class UntilEmpty:
+    """Calls `done` when nothing is pending any more, whichever relay drained it."""
+
+    def __init__(self, store: Store, outages: Outages, addresses: Mapping[str, str], done: Callable[[], None]) -> None:
+        self._store = store
+        self._outages = outages
+        self._addresses = addresses
+        self._done = done
+        self._well = time.monotonic()
+
+    async def run_once(self) -> Looked:
+        """Raises Unreachable when a server is away for longer than is worth waiting."""
+        if troubled := self._outages.current():
+            if time.monotonic() - self._well > PATIENCE_SECONDS:
+                raise Unreachable(
+                    troubled[0], "its address", f"no answer for {PATIENCE_SECONDS:.0f} s; nothing is lost"
+                )
+        else:
+            self._well = time.monotonic()
+        empty = not await self._store.any_pending()
+        if empty:
+            self._done()
+        return Looked(empty)

@@ -1,0 +1,118 @@
+"""The one loop that all services share: a pass, then what the pass's value says."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from enum import Enum
+from typing import Protocol
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_when_event_set, wait_random_exponential
+
+from outbox.errors import OutboxError
+from outbox.servers.waiting import first
+from outbox_relay.outage import Outages
+
+BACKOFF_CAP_SECONDS = 5.0
+PAUSE_SECONDS = 0.25
+
+
+class Next(Enum):
+    """What to do after a pass."""
+
+    AGAIN = "again"
+    WAIT = "wait"
+    PAUSE = "pause"
+    """For a moment, and whatever wakes: there is something to do, and it cannot be done yet."""
+    END = "end"
+
+
+class Pass(Protocol):
+    """What one pass returns; its other attributes are for metrics and logs."""
+
+    @property
+    def next(self) -> Next: ...
+
+
+class Service:
+    """Runs `run_once` again and again until it says END or the service is told to be quiet.
+
+    A pass that fails is repeated with exponential backoff and full jitter, for ever: because of a server, or by a
+    defect of ours, which is logged as an error, makes the relay unready, and leaves all other services at work. What is
+    raised on purpose, an OutboxError, leaves `run`. A pass is never cancelled: `quiet` lets it finish.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        run_once: Callable[[], Awaitable[Pass]],
+        outages: Outages,
+        *,
+        interval: float,
+        observe: Callable[[Pass], None] | None = None,
+    ) -> None:
+        self.name = name
+        self._run_once = run_once
+        self._outages = outages
+        self._interval = interval
+        self._observe = observe
+        self._woken = asyncio.Event()
+        self._quiet = asyncio.Event()
+        self._retrying = AsyncRetrying(
+            retry=retry_if_exception(lambda error: isinstance(error, Exception) and not isinstance(error, OutboxError)),
+            wait=wait_random_exponential(multiplier=0.1, max=BACKOFF_CAP_SECONDS),
+            stop=stop_when_event_set(self._quiet),  # type: ignore[arg-type]  # only is_set() is called
+            sleep=self._pause,
+            before_sleep=self._hit,
+            retry_error_callback=lambda _: Next.END,
+        )
+
+    def wake(self) -> None:
+        """Do not wait for the interval: there is, or may be, something to do. A hint, never the truth."""
+        self._woken.set()
+
+    def quiet(self) -> None:
+        """Finish the pass in hand and end. May be called any number of times."""
+        self._quiet.set()
+        self._woken.set()
+
+    async def run(self) -> None:
+        try:
+            await self._run()
+        finally:
+            # Whatever it still waited for: an outage that nobody meets any more would make the relay unready for ever.
+            self._outages.leave(self.name)
+
+    async def _run(self) -> None:
+        while not self._quiet.is_set():
+            # Before the pass, so that a wake-up during it leads to another one.
+            self._woken.clear()
+            decided: Next = await self._retrying(self._pass)
+            match decided:
+                case Next.AGAIN:
+                    # A pass that never had to wait for a server would otherwise keep everything else from running.
+                    await asyncio.sleep(0)
+                case Next.WAIT:
+                    # With jitter, so that many relays do not ask at the same moment.
+                    await first(self._woken, seconds=self._interval * random.uniform(0.8, 1.2))
+                case Next.PAUSE:
+                    # With so much jitter that none of many which wait for one thing is always the first to get it.
+                    await first(self._quiet, seconds=PAUSE_SECONDS * random.uniform(0.2, 1.8))
+                case Next.END:
+                    return
+
+    async def _pass(self) -> Next:
+        result = await self._run_once()
+        await self._outages.well(self.name)
+        if self._observe:
+            self._observe(result)
+        return result.next
+
+    def _hit(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        if error:
+            self._outages.hit(self.name, error)
+
+    async def _pause(self, seconds: float) -> None:
+        await self._outages.pause(self._quiet, seconds)

@@ -1,0 +1,36 @@
+"""The relay's settings: `RELAY_*`, each with a default that suits one relay beside one MongoDB and one Redis."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field, field_validator
+
+from outbox.protocol.confirmation import Confirm
+from outbox.settings import Family
+from outbox.web import listening
+
+
+class RelaySettings(Family):
+    """How one relay drains, holds its leases, and stops."""
+
+    prefix: ClassVar[str] = "RELAY_"
+
+    relay_batch_size: int = Field(default=500, ge=1, le=5000, description="messages in one publish call, at most")
+    relay_batch_bytes: int = Field(default=1024 * 1024, ge=1024, description="bytes in one publish call, about")
+    relay_confirm: Confirm = Field(default=Confirm.NONE, description="who must have a batch: none, aof or replica")
+    relay_poll_seconds: float = Field(default=1.0, gt=0, description="how often to look without a change stream")
+    relay_verify_seconds: float = Field(default=5.0, gt=0, description="how often an idle owner checks its checkpoints")
+    relay_lease_seconds: float = Field(default=10.0, ge=2, description="how long a dead relay's partitions stand still")
+    relay_stop_seconds: float = Field(default=25.0, gt=0, description="from SIGTERM to leaving whatever is unfinished")
+    relay_stage_seconds: float = Field(default=1.0, gt=0, description="how often scheduled messages are looked at")
+    relay_prune_seconds: float = Field(default=600.0, gt=0, description="how often old messages are deleted")
+    relay_trim_seconds: float = Field(default=10.0, gt=0, description="how often acknowledged entries leave Redis")
+    relay_abandoned_seconds: float = Field(default=3600.0, gt=0, description="after which a silent upload is removed")
+    relay_host: str = Field(default="127.0.0.1", description="where /healthz, /readyz and /metrics are served")
+    relay_port: int = Field(default=8001, ge=0, le=65535, description="0 picks a free port")
+
+    @field_validator("relay_host")
+    @classmethod
+    def _a_host(cls, value: str) -> str:
+        return listening.address(value)

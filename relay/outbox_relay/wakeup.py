@@ -1,0 +1,154 @@
+"""Wake-up: change streams that hint at what to look at, and a sweep that misses nothing.
+
+A hint only saves waiting. Change streams are opened at the present and never resumed: whatever happened while there was
+none is found by the sweep, so that a history that is lost, or a stream that falls silent, costs time and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import structlog
+
+from outbox.protocol.store import Store
+from outbox.servers.outages import Trouble, classify
+from outbox.servers.waiting import first
+from outbox_relay.busy import Busy
+from outbox_relay.service import Next
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+REST_SECONDS = 1.0
+HINTED_SECONDS = 5.0
+"""How long a change stream may be silent for no reason before what it should have told is found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hinted:
+    """Whether the change stream works."""
+
+    works: bool
+
+    @property
+    def next(self) -> Next:
+        return Next.AGAIN if self.works else Next.WAIT
+
+
+class Hints(Generic[T]):
+    """Passes on what a change stream tells; opens it again after an error.
+
+    A server's trouble is not raised: the relay does all its work without hints, only later, and should not be called
+    unready when, say, it may not open change streams.
+
+    While the relay is `busy` the stream is closed, and a look everywhere is told once a second: the server would wake
+    for, and look at, every message that is marked meanwhile, which takes a third of what it does for a drain.
+    """
+
+    def __init__(
+        self,
+        open_changes: Callable[[], AsyncIterator[T]],
+        tell: Callable[[T | None], None],
+        busy: Busy | None = None,
+    ) -> None:
+        self._open_changes = open_changes
+        self._tell = tell
+        self._busy = busy or Busy()
+        self._changes: AsyncIterator[T] | None = None
+        self._told = False
+
+    def working(self) -> bool:
+        """Whether a change stream is open, so that what happens is told as far as anybody knows."""
+        return self._changes is not None
+
+    async def run_once(self) -> Hinted:
+        """Wait for one hint and pass it on. None is told for "anywhere"."""
+        if not self._busy.over.is_set():
+            await first(self._busy.over, seconds=REST_SECONDS)
+            self._tell(None)
+            return Hinted(True)
+        if self._changes is None:
+            self._changes = self._open_changes()
+        try:
+            waiting = await self._first(self._changes)
+            if not waiting.done():
+                self._changes = None
+                return Hinted(True)
+            hint = waiting.result()
+        except StopAsyncIteration:  # the collection was dropped or renamed: there may be another one
+            self._changes = None
+            return Hinted(False)
+        except Exception as error:
+            self._changes = None
+            trouble = classify(error)
+            if trouble is None:
+                raise
+            if trouble is Trouble.MISCONFIGURED and not self._told:
+                log.warning("no change stream: polling alone", error=f"{type(error).__name__}: {error}")
+                self._told = True
+            return Hinted(False)
+        self._told = False
+        self._tell(hint)
+        return Hinted(True)
+
+    async def _first(self, changes: AsyncIterator[T]) -> asyncio.Future[T]:
+        """The next hint. Not done: a backlog came before it, and `changes` is closed."""
+        hint = asyncio.ensure_future(anext(changes))
+        begun = asyncio.ensure_future(self._busy.begun.wait())
+        try:
+            await asyncio.wait({hint, begun}, return_when=asyncio.FIRST_COMPLETED)
+            came = hint.done()
+        finally:
+            # It only reads, so that it may be cancelled; the request that the server holds back ends with it.
+            begun.cancel()
+            hint.cancel()
+            hint.add_done_callback(_look_at)
+        if came:
+            return hint
+        # Not for ever: the driver may swallow the cancellation, and wait for the next change all the same.
+        await asyncio.wait({hint}, timeout=REST_SECONDS)
+        return asyncio.get_running_loop().create_future()
+
+
+def _look_at(hint: asyncio.Future[T]) -> None:
+    """Nobody waits for a hint that was cancelled; what became of it would be told as an error that nobody looked at."""
+    if not hint.cancelled():
+        hint.exception()
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """Whether any message was found to be pending."""
+
+    pending: bool
+
+    @property
+    def next(self) -> Next:
+        return Next.WAIT
+
+
+class Sweep:
+    """Looks whether anything is pending at all, with one cheap query for all partitions, and wakes the drainers.
+
+    With hints seldom: then it only finds what they should have told. Without them it is all there is.
+    """
+
+    def __init__(self, store: Store, wake: Callable[[], None], hinted: Callable[[], bool] = lambda: False) -> None:
+        self._store = store
+        self._wake = wake
+        self._hinted = hinted
+        self._next = 0.0
+
+    async def run_once(self) -> Swept:
+        if self._hinted() and time.monotonic() < self._next:
+            return Swept(pending=False)
+        self._next = time.monotonic() + HINTED_SECONDS
+        pending = await self._store.any_pending()
+        if pending:
+            self._wake()
+        return Swept(pending)
