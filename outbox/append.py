@@ -5,19 +5,31 @@ from __future__ import annotations
 from collections.abc import Awaitable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from enum import Enum
 from typing import Any, overload
 
 from bson import ObjectId
+from bson.codec_options import CodecOptions
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.client_session import ClientSession
 
-from outbox.errors import NoTransaction, UsageError
+from outbox.errors import InvalidMessage, NoTransaction, UsageError
 from outbox.message.document import new_document
 from outbox.servers.database import OUTBOX, PREFIX, Place, collection_name
-from outbox.streams.declaration import Priority, Streams
+from outbox.streams import identifiers
+from outbox.streams.declaration import Priority, Stream, Streams
 
 MAX_MESSAGE_BYTES = 256 * 1024
+
+
+class Absent(Enum):
+    """No subject is given. None would not do: it is an `_id` that a document can have."""
+
+    ABSENT = "absent"
+
+
+ABSENT = Absent.ABSENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +37,11 @@ class Draft:
     """A message that is to be appended; see `Outbox.append`. Its id is known before, so that a record can name it."""
 
     fields: Mapping[str, str]
-    key: str
+    key: str | None = None
     headers: Mapping[str, str] | None = None
     available_at: datetime | None = None
     id: ObjectId = field(default_factory=ObjectId)
+    subject: object = ABSENT
 
 
 class Outbox:
@@ -62,10 +75,11 @@ class Outbox:
         stream: str,
         fields: Mapping[str, str],
         *,
-        key: str,
+        key: str | None = None,
         headers: Mapping[str, str] | None = None,
         available_at: datetime | None = None,
         priority: str = Priority.NORMAL,
+        subject: object = ABSENT,
     ) -> Awaitable[ObjectId]: ...
 
     @overload
@@ -75,10 +89,11 @@ class Outbox:
         stream: str,
         fields: Mapping[str, str],
         *,
-        key: str,
+        key: str | None = None,
         headers: Mapping[str, str] | None = None,
         available_at: datetime | None = None,
         priority: str = Priority.NORMAL,
+        subject: object = ABSENT,
     ) -> ObjectId: ...
 
     def append(
@@ -87,10 +102,11 @@ class Outbox:
         stream: str,
         fields: Mapping[str, str],
         *,
-        key: str,
+        key: str | None = None,
         headers: Mapping[str, str] | None = None,
         available_at: datetime | None = None,
         priority: str = Priority.NORMAL,
+        subject: object = ABSENT,
     ) -> Awaitable[ObjectId] | ObjectId:
         """Append a message to `stream`; returns its id. With an async session, await the answer.
 
@@ -105,15 +121,18 @@ class Outbox:
         caller was told that they are written; a message that is rolled back is never published.
 
         :param fields: what the worker reads: strings only, flat, sent as they are.
-        :param key: the ordering scope, such as the file's id.
+        :param key: the ordering scope, such as the file's id. It may be left out where `subject` is given, and is then
+            the text of that.
         :param headers: metadata such as `traceparent`, sent beside the fields.
         :param available_at: not before this time (aware); until then the message is `scheduled`.
         :param priority: `high`, `normal` or `low`. What is urgent overtakes, also earlier messages of its own key.
+        :param subject: the `_id` of the document that the message is about, of any type, where the stream declares a
+            subject. Without it, `_id` is read from the key, as `Subject.id_type` says.
         :raises NoTransaction: the session has no open transaction.
         :raises UndeclaredStream: no relay would drain this stream; NoSuchPriority, when not in this priority.
         :raises InvalidMessage: a field, header, key or the size is not acceptable.
         """
-        draft = Draft(fields, key, headers, available_at)
+        draft = Draft(fields, key, headers, available_at, subject=subject)
         inserted = self.append_many(session, stream, [draft], priority=priority)
         if isinstance(inserted, list):
             return draft.id
@@ -150,18 +169,9 @@ class Outbox:
                 "together: call it inside session.with_transaction(...) or session.start_transaction()"
             )
         wanted, now = Priority.read(priority), datetime.now(UTC)
+        options = session.client.codec_options
         documents = [
-            new_document(
-                self.streams.serving(stream, wanted, draft.key if isinstance(draft.key, str) else ""),
-                draft.fields,
-                key=draft.key,
-                headers=draft.headers,
-                available_at=draft.available_at,
-                now=now,
-                max_bytes=self._max_message_bytes,
-                message_id=draft.id,
-            )
-            for draft in _all_of(drafts)
+            self._document(stream, wanted, draft, *_key_and_subject(draft, options), now) for draft in _all_of(drafts)
         ]
         if isinstance(session, AsyncClientSession):
             return self._insert(session, documents)
@@ -169,11 +179,56 @@ class Outbox:
             session.client[self._database][self._messages].insert_many(documents, session=session)
         return [document["_id"] for document in documents]
 
+    def _document(
+        self,
+        stream: str,
+        priority: Priority,
+        draft: Draft,
+        key: str,
+        subject: Mapping[str, Any] | None,
+        now: datetime,
+    ) -> dict[str, Any]:
+        serving = self.streams.serving(stream, priority, key if isinstance(key, str) else "")
+        document = new_document(
+            serving,
+            draft.fields,
+            key=key,
+            headers=draft.headers,
+            available_at=draft.available_at,
+            now=now,
+            max_bytes=self._max_message_bytes,
+            message_id=draft.id,
+            subject=subject,
+        )
+        if subject is None:
+            _check_that_the_key_names_a_subject(serving, key)
+        return document
+
     async def _insert(self, session: AsyncClientSession, documents: list[dict[str, Any]]) -> list[ObjectId]:
         client: AsyncMongoClient[dict[str, Any]] = session.client
         if documents:
             await client[self._database][self._messages].insert_many(documents, session=session)
         return [document["_id"] for document in documents]
+
+
+def _key_and_subject(draft: Draft, options: CodecOptions[Any]) -> tuple[str, Mapping[str, Any] | None]:
+    """The message's key, and what is stored of its subject. Raises InvalidMessage."""
+    if draft.subject is ABSENT:
+        return draft.key, None  # type: ignore[return-value]  # what is no key is refused with the rest
+    subject = {"id": identifiers.checked(draft.subject, options)}
+    return identifiers.as_text(subject["id"]) if draft.key is None else draft.key, subject
+
+
+def _check_that_the_key_names_a_subject(stream: Stream, key: str) -> None:
+    if stream.subject is None or stream.subject.id_type is None:
+        return
+    try:
+        identifiers.read(key, stream.subject.id_type)
+    except ValueError as error:
+        raise InvalidMessage(
+            f"key {error}, which is the type of _id that the subject of stream {stream.family!r} declares: pass a key "
+            "that is, or the _id itself as subject"
+        ) from None
 
 
 def _all_of(drafts: Collection[Draft]) -> list[Draft]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from ipaddress import ip_address
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from urllib.parse import quote
 
+from bson import json_util
 from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -34,10 +36,18 @@ class Family(BaseSettings):
 
 
 class SubjectSetting(BaseModel):
+    """`wanted` and the values of `failure` may be of types that JSON has not, as `{"$oid": ...}` and `{"$date": ...}`:
+    MongoDB's Extended JSON."""
+
     model_config = ConfigDict(extra="forbid")
     collection: str = Subject().collection
     field: str = Subject().field
-    wanted: str = Subject().wanted
+    wanted: Any = Subject().wanted
+    id_type: str | None = None
+    failure: dict[str, Any] | None = None
+
+    def declared(self) -> Subject:
+        return Subject(**json_util.loads(json.dumps(self.model_dump())))
 
 
 class RetrySetting(BaseModel):
@@ -70,7 +80,7 @@ class StreamSetting(BaseModel):
             self.name,
             self.group,
             self.partitions,
-            Subject(**self.subject.model_dump()) if self.subject else None,
+            self.subject.declared() if self.subject else None,
             Retry(**self.retry.model_dump()),
             self.rescue_seconds,
             priorities=tuple(map(Priority, self.priorities)),
@@ -84,7 +94,7 @@ class StreamSetting(BaseModel):
 
 
 _FILES_SETTING = StreamSetting(
-    name=FILES.name, group=FILES.group, partitions=FILES.partitions, subject=SubjectSetting()
+    name=FILES.name, group=FILES.group, partitions=FILES.partitions, subject=SubjectSetting(id_type="objectId")
 )
 
 

@@ -8,7 +8,7 @@ import typer
 
 from outbox.cli.output import write_json, write_line
 from outbox.cli.servers import Refused, Servers, run
-from outbox.message import schema
+from outbox.message import schema, subject_check
 
 
 def init(
@@ -25,20 +25,23 @@ def init(
 
         MONGODB_DATABASE=staging outbox init
     """
-    database, done = run(_init)
+    database, done, warnings = run(_init)
     if json:
-        write_json({"database": database, "done": done})
+        write_json({"database": database, "done": done, "warnings": warnings})
     for line in () if json else done:
         write_line(line)
+    for line in () if json else warnings:
+        write_line(f"warning: {line}")
     if not json:
         write_line(f"database {database} is set up" + ("" if done else "; there was nothing to do"))
 
 
-async def _init(servers: Servers) -> tuple[str, list[str]]:
+async def _init(servers: Servers) -> tuple[str, list[str], list[str]]:
     hello = await servers.database.command("hello")
     if "setName" not in hello and hello.get("msg") != "isdbgrid":
         raise Refused(
             f"MongoDB at {servers.settings.mongodb_address} is no replica set, and without one it has no transactions. "
             "Start it with --replSet rs0 and run rs.initiate() once; one member is enough"
         )
-    return servers.database.name, await schema.ensure(servers.database, servers.streams)
+    done = await schema.ensure(servers.database, servers.streams)
+    return servers.database.name, done, await subject_check.differences(servers.database, servers.streams)

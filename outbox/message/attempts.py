@@ -17,7 +17,6 @@ from outbox.message.poison import MAX_REASON
 from outbox.message.schema import OUTBOX, Database, Document
 from outbox.message.transitions import Cause, standing
 from outbox.printable import printable
-from outbox.servers import transaction
 from outbox.streams.declaration import Retry, Stream
 
 MAX_WAIT_SECONDS = 365 * 86400.0
@@ -115,18 +114,20 @@ async def again(
 
 
 async def die(
-    database: Database, stream: Stream, sent: Sent, cause: Cause, *, key: object, reason: str, error: str
+    database: Database, stream: Stream, sent: Sent, cause: Cause, *, message: Document, reason: str, error: str
 ) -> bool:
-    """Make the message dead for `reason`, and its subject `error: …` with it. False: the attempt had an outcome.
+    """Make the message dead for `reason`; its subject gets with it what a failure by `error` writes there.
 
+    :param message: as it is stored, as far as `subjects.NAMING`.
+    :returns: False: the attempt had an outcome.
     :raises CommitUnknown: may have happened. Repeating it is safe.
     """
 
-    async def body(session: AsyncClientSession) -> bool:
+    async def body(session: AsyncClientSession, change_subject: bool) -> bool:
         given_up = transitions.give_up(sent, cause, reason=_bounded(reason))
         result = await database[OUTBOX].update_one(*given_up, session=session)
-        if result.modified_count:
-            await subjects.end_in_error(database, stream.subject, key, sent.id, subjects.as_error(error), session)
+        if result.modified_count and change_subject:
+            await subjects.fail(database, stream.subject, message, sent.id, error, session)
         return bool(result.modified_count)
 
     async def happened() -> bool:
@@ -134,7 +135,7 @@ async def die(
         found = await database[OUTBOX].find_one_and_update({"_id": sent.id}, asked, projection={"state": 1})
         return found is None or found["state"] == State.DEAD.value
 
-    return await transaction.run(database.client, body, happened=happened)
+    return await subjects.run(database, body, happened=happened)
 
 
 def _bounded(reason: str) -> str:

@@ -91,8 +91,11 @@ def new_document(
     now: datetime,
     max_bytes: int,
     message_id: ObjectId | None = None,
+    subject: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The document to insert. Raises InvalidMessage with a text that says what to change.
+
+    `subject` is `{"id": ...}`, the `_id` of what the message is about, if it was given to `append`.
 
     A message with `available_at` is always scheduled, even when that time has passed: whether it is due is decided by
     the server's clock, since the caller's may be wrong.
@@ -100,7 +103,7 @@ def new_document(
     # Read once, so that what is checked is what is stored.
     fields, headers = _copy("field", fields), _copy("header", headers or {})
     _check_key(key)
-    size = _check_pairs("field", fields) + _check_pairs("header", headers)
+    size = _check_pairs("field", fields) + _check_pairs("header", headers) + (len(encode(subject)) if subject else 0)
     if not fields:
         raise InvalidMessage("fields is empty: a stream entry needs at least one field")
     if both := sorted(fields.keys() & headers.keys()):
@@ -132,6 +135,7 @@ def new_document(
         "last_error": None,
         "created_at": now,
         "available_at": available_at,
+        **({"subject": subject} if subject else {}),
     }
 
 
@@ -196,7 +200,9 @@ def _plain(pairs: object) -> bool:
 _PLAIN_KEY, _PLAIN_NAME = MAX_KEY_BYTES // 4, MAX_NAME_BYTES // 4
 
 
-_STRICT: CodecOptions[dict[str, Any]] = CodecOptions(dict, tz_aware=True)
+_STRICT: CodecOptions[dict[str, Any]] = CodecOptions(
+    dict, tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_AUTO
+)
 LENIENT: CodecOptions[dict[str, Any]] = CodecOptions(
     dict, tz_aware=True, unicode_decode_error_handler="replace", datetime_conversion=DatetimeConversion.DATETIME_AUTO
 )

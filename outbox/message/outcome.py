@@ -42,9 +42,7 @@ async def put_back(
         again = await attempts.again(database, sent, Cause.RESCUED, reason=reason, suspect=suspect, forgive=forgive)
         return Found(rescued=int(again))
     reason = f"given up after {sent.attempt} attempts: {reason}"
-    died = await attempts.die(
-        database, stream, sent, Cause.RESCUED, key=message.get("key"), reason=reason, error=reason
-    )
+    died = await attempts.die(database, stream, sent, Cause.RESCUED, message=message, reason=reason, error=reason)
     return Found(dead=int(died))
 
 

@@ -65,6 +65,7 @@ VALIDATOR: Document = {
             "state": {"enum": [state.value for state in State]},
             "attempts": {"bsonType": "int", "minimum": 0},
             "last_error": {"bsonType": ["string", "null"]},
+            "subject": {"bsonType": "object", "required": ["id"]},
             "created_at": {"bsonType": "date"},
             "available_at": {"bsonType": ["date", "null"]},
             "published_at": {"bsonType": "date"},
@@ -109,6 +110,10 @@ COLLECTIONS = (
             _index("scheduled", ("state", 1), ("available_at", 1), **_in_state(State.SCHEDULED)),
             _index("dead", ("state", 1), ("stream", 1), ("_id", 1), **_in_state(State.DEAD)),
             _index("key", ("key", ASCENDING), ("position", ASCENDING)),
+            # Of messages that name their subject by its id. Where others are read, the condition stands in the query.
+            _index(
+                "subject", ("subject.id", 1), ("position", 1), partialFilterExpression={"subject": {"$exists": True}}
+            ),
         ),
         VALIDATOR,
     ),

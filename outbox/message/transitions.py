@@ -230,9 +230,9 @@ def give_up(sent: Sent, cause: Cause, *, reason: str) -> Transition:
 # -- an operator, or the application
 
 
-def complete_superseded(keys: Collection[Any], streams: Sequence[str]) -> Transition:
-    """Published messages of settled subjects, before these become wanted again for a newer message."""
-    where = {"key": {"$in": list(keys)}, "stream": {"$in": streams}, "state": State.PUBLISHED.value}
+def complete_superseded(about: Document, streams: Sequence[str]) -> Transition:
+    """Published messages about settled subjects (`subjects.about`), before these are wanted again for a newer one."""
+    where = {**about, "stream": {"$in": streams}, "state": State.PUBLISHED.value}
     return Transition(where, _COMPLETED)
 
 

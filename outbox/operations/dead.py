@@ -15,13 +15,12 @@ from outbox.message.poison import MAX_REASON
 from outbox.message.schema import OUTBOX, Database, Document
 from outbox.operations import audit
 from outbox.protocol.settled import complete_settled
-from outbox.servers import transaction
 from outbox.streams.declaration import Streams
 
-DISCARDED = subjects.as_error("discarded by an operator")
-"""What a discarded message leaves in its subject's field."""
+DISCARDED = "discarded by an operator"
+"""The error by which a discarded message ends, as its subject gets it."""
 
-_NEEDED = {"stream": 1, "key": 1, "retried": 1, "last_error": 1}
+_NEEDED = {**subjects.NAMING, "stream": 1, "retried": 1, "last_error": 1}
 
 
 async def ids(database: Database, *, stream: str | None = None) -> AsyncIterator[ObjectId]:
@@ -46,7 +45,7 @@ async def retry(database: Database, streams: Streams, message: ObjectId, *, who:
     """
     before: int | None = None
 
-    async def body(session: AsyncClientSession) -> None:
+    async def body(session: AsyncClientSession, change_subject: bool) -> None:
         nonlocal before
         found = await _messages(database).find_one_and_update(
             *transitions.retry(message),
@@ -57,42 +56,42 @@ async def retry(database: Database, streams: Streams, message: ObjectId, *, who:
             raise await _refusal(database, message, session)
         before = attempts.count(found, "retried")
         subject = streams[str(found.get("stream"))].subject
-        if subject:
-            await complete_settled(database, streams, subject, [str(found.get("key"))], session)
-            ended = {"_id": subjects.subject_id(found.get("key")), subject.field: {"$regex": "^error"}}
-            await subjects.change(database, subject, ended, subject.wanted, session)
+        if subject and change_subject:
+            ids = subjects.ids_of(subject, found)
+            await complete_settled(database, streams, subject.collection, ids, session)
+            await subjects.want_again(database, subject, found, session)
         await _record(database, "retry", found, who, session)
 
     async def happened() -> bool:
         found = await _written(database, message)
         return found is not None and before is not None and attempts.count(found, "retried") > before
 
-    await transaction.run(database.client, body, happened=happened)
+    await subjects.run(database, body, happened=happened)
 
 
 async def discard(database: Database, streams: Streams, message: ObjectId, *, who: str | None = None) -> None:
-    """Delete a dead message. Its subject, if it still waits and no other message of it is under way, ends `DISCARDED`.
+    """Delete a dead message. Its subject, if it still waits and no other message is about it, ends as `DISCARDED`.
 
     Raises NoSuchMessage, NotDead or CommitUnknown.
 
     :param who: for the audit; by default who runs this process.
     """
 
-    async def body(session: AsyncClientSession) -> None:
+    async def body(session: AsyncClientSession, change_subject: bool) -> None:
         found = await _messages(database).find_one_and_delete(
             transitions.discard(message), projection=_NEEDED, session=session
         )
         if found is None:
             raise await _refusal(database, message, session)
         stream = streams.get(str(found.get("stream")))
-        if stream:
-            await subjects.end_in_error(database, stream.subject, found.get("key"), message, DISCARDED, session)
+        if stream and change_subject:
+            await subjects.fail(database, stream.subject, found, message, DISCARDED, session)
         await _record(database, "discard", found, who, session)
 
     async def happened() -> bool:
         return await _written(database, message) is None
 
-    await transaction.run(database.client, body, happened=happened)
+    await subjects.run(database, body, happened=happened)
 
 
 def _messages(database: Database) -> AsyncCollection[Document]:

@@ -9,10 +9,13 @@ from datetime import datetime
 
 from bson import ObjectId
 
-from outbox.message import pages
+from outbox.message import pages, subjects
 from outbox.message.document import LENIENT, State
 from outbox.message.schema import FILES, OUTBOX, Database, Document
 from outbox.servers.clock import id_at
+from outbox.streams import identifiers
+from outbox.streams.declaration import Subject
+from outbox.streams.identifiers import same
 from outbox_api.uploads.records import ABANDONED
 
 LIMIT = 50
@@ -59,19 +62,20 @@ async def search(database: Database, wanted: Wanted) -> Found:
     text = wanted.text.strip()
     if not text:
         return await _by_state(database, wanted)
+    chosen: list[Document] = [subjects.about(identifiers.readings(text)), {"key": text}]
     if ObjectId.is_valid(text) and len(text) == 24:
         id_ = ObjectId(text)
         files = await _files(database, {"_id": id_})
-        chosen: list[Document] = [{"_id": id_}, {"key": text.lower()}, {"key": text}]
+        chosen += [{"_id": id_}, {"key": text.lower()}]
     else:
         files = await _named(database, text)
-        chosen = [{"key": {"$in": [text, *(str(file["_id"]) for file in files)]}}]
+        chosen.append(subjects.about(file["_id"] for file in files))
     found, more = await _messages(database, {"$or": chosen, **_narrowed(wanted)})
     hits = [Hit(message, _file_of(message, files)) for message in found]
     hits = await _with_files(database, hits)
     if wanted.state is None and wanted.since is None and wanted.until is None and wanted.before is None:
-        told = {hit.file["_id"] for hit in hits if hit.file}
-        hits += [Hit(None, file) for file in files if file["_id"] not in told]
+        shown = {same(hit.file["_id"]) for hit in hits if hit.file}
+        hits += [Hit(None, file) for file in files if same(file["_id"]) not in shown]
     return Found(tuple(hits), found[-1]["_id"] if more else None, len(files) >= LIMIT)
 
 
@@ -119,17 +123,20 @@ async def _named(database: Database, text: str) -> list[Document]:
             pages.without_large_values(pages.SMALL),
         ]
     )
-    found = {file["_id"]: file for file in [*exact, *await anywhere.to_list()]}
+    found = {same(file["_id"]): file for file in [*exact, *await anywhere.to_list()]}
     return sorted(found.values(), key=lambda file: str(file["_id"]), reverse=True)[:LIMIT]
 
 
 def _file_of(message: Document, files: Iterable[Document]) -> Document | None:
-    return next((file for file in files if str(file["_id"]) == message.get("key")), None)
+    ids = {same(id_) for id_ in subjects.ids_of(_FILE, message)}
+    return next((file for file in files if same(file["_id"]) in ids), None)
 
 
 async def _with_files(database: Database, hits: list[Hit]) -> list[Hit]:
-    """The same, each with the file that its message's key names, if there is one."""
-    keys = {str(hit.message.get("key")) for hit in hits if hit.message and not hit.file}
-    ids = [ObjectId(key) for key in keys if ObjectId.is_valid(key)]
-    files = {str(file["_id"]): file for file in await _files(database, {"_id": {"$in": ids}})} if ids else {}
-    return [Hit(hit.message, hit.file or files.get(str(hit.message.get("key")) if hit.message else "")) for hit in hits]
+    """The same, each with the file that its message is about, if there is one."""
+    ids = [id_ for hit in hits if hit.message and not hit.file for id_ in subjects.ids_of(_FILE, hit.message)]
+    files = await _files(database, {"_id": {"$in": ids}}) if ids else []
+    return [Hit(hit.message, hit.file or (_file_of(hit.message, files) if hit.message else None)) for hit in hits]
+
+
+_FILE = Subject()

@@ -9,6 +9,7 @@ from typing import Any
 from bson import ObjectId
 
 from outbox.errors import UsageError
+from outbox.message import subjects
 from outbox.message.document import State
 from outbox.message.schema import Document
 from outbox.message.transitions import REPLAYABLE
@@ -27,7 +28,7 @@ class Selection:
     """Which messages to replay: those that match all that is given. An empty one is refused.
 
     `since` (included) and `until` (not included) are about when a message was appended, by the appending process's
-    clock. `file` selects the messages about that file: those whose key is its id.
+    clock. `file` selects the messages about that file.
     """
 
     since: datetime | None = None
@@ -71,8 +72,10 @@ class Selection:
             query["created_at"] = created
         if self.stream:
             query["stream"] = self.stream
-        if key := self.key or (str(self.file) if self.file else None):
-            query["key"] = key
+        if self.file:
+            query |= subjects.about([self.file])
+        elif self.key:
+            query["key"] = self.key
         if self.ids:
             query["_id"] = {"$in": list(self.ids)}
         elif not self.few and (walked := self._walked()):

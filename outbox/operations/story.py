@@ -11,10 +11,9 @@ from typing import Any
 from bson import ObjectId, Timestamp
 from redis.exceptions import RedisError
 
-from outbox.message import pages
+from outbox.message import subjects
 from outbox.message.document import State
 from outbox.message.schema import Database, Document
-from outbox.message.subjects import subject_id
 from outbox.moments import show_seconds
 from outbox.operations import messages
 from outbox.printable import printable
@@ -98,9 +97,10 @@ class Story:
         delivery = self.delivery
         subject = self.stream.subject if self.stream else None
         if self.file and subject and self.settled:
-            if self.file.get(subject.field) == subject.wanted:
+            value = subject.value_of(self.file)
+            if value in subject.values:
                 return "It was published and dealt with. A newer message of the same key is waited for now."
-            return f"It was published, and what it is about is {self.file.get(subject.field)}: nobody waits for it now."
+            return f"It was published, and what it is about is {value}: nobody waits for it now."
         if not delivery.known:
             return "It was published. Redis does not answer, so nobody knows who has it."
         if delivery.entry is None and not delivery.searched:
@@ -132,7 +132,7 @@ async def tell(database: Database, redis: AnyRedis, streams: Streams, message_id
         _file(database, stream, message), settled(database, stream.subject if stream else None, [message]),
         _others(database, message), _delivery(redis, stream, message), server_time(database),
     )  # fmt: skip
-    steps = sorted(_steps(message, file), key=lambda step: (step.at is None, step.at and step.at.timestamp()))
+    steps = sorted(_steps(message, file, stream), key=lambda step: (step.at is None, step.at and step.at.timestamp()))
     return Story(
         message, _state(message), file, message["_id"] in done, stream, delivery, tuple(steps), _trace(message),
         tuple(others), at,
@@ -155,7 +155,7 @@ def _trace(message: Document) -> str | None:
 async def _file(database: Database, stream: Stream | None, message: Document) -> Document | None:
     if stream is None or stream.subject is None:
         return None
-    return await pages.find(database.application[stream.subject.collection], subject_id(message.get("key")))
+    return await subjects.find(database, stream.subject, message)
 
 
 async def _others(database: Database, message: Document) -> list[Document]:
@@ -228,8 +228,13 @@ def _order(entry: str) -> tuple[int, int]:
     return int(time), int(number or 0)
 
 
-def _steps(message: Document, file: Document | None) -> Iterator[Step]:
-    if file:
+def _steps(message: Document, file: Document | None, stream: Stream | None) -> Iterator[Step]:
+    subject = stream.subject if stream else None
+    if file and subject and not subject.is_file:
+        yield Step(
+            None, "What it is about", f"{subject.collection}: {subject.field} is {subject.value_of(file)!r:.200}"
+        )
+    elif file:
         yield Step(_time(file.get("created_at")), "Its file began to come in", str(file.get("filename") or ""))
         yield Step(_time(file.get("updated_at")), "Its file was last written", f"parsing: {file.get('parsing')}")
     position = message.get("position")

@@ -1,15 +1,15 @@
 """Settled: whether what a message asks for has been dealt with. Every reader of that asks here.
 
-A message is settled when its subject has left the wanted value since the message was committed. That the subject is
-wanted again, because of a newer message, does not change that. A subject that cannot be found says nothing: a message
-that somebody may still wait for is rather published twice than lost.
+A message is settled when its subject has left the wanted values since the message was committed. That the subject is
+wanted again, because of a newer message, does not change that. A subject that cannot be found, or has no such field,
+says nothing: a message that somebody may still wait for is rather published twice than lost.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 from bson import Timestamp
@@ -17,13 +17,13 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import OperationFailure
 
-from outbox.message import transitions
-from outbox.message.document import is_ours
+from outbox.message import subjects, transitions
+from outbox.message.document import LENIENT, is_ours
 from outbox.message.schema import OUTBOX, Database, Document
-from outbox.message.subjects import subject_id
 from outbox.streams.declaration import Streams, Subject
+from outbox.streams.identifiers import same
 
-NEEDED = dict.fromkeys(("key", "position", "retried"), 1)
+NEEDED = {**subjects.NAMING, "position": 1, "retried": 1}
 """The fields of a message that `settled` looks at."""
 
 MOMENTS = 1000
@@ -40,93 +40,94 @@ async def settled(
 ) -> set[Any]:
     """Of `messages`, as far as NEEDED, the ids of those that are settled. Without a subject: none.
 
-    Where the subject is wanted now, and the message has newer ones of the same key, MongoDB is asked what the subject
-    was just before each of them. It remembers some minutes (`minSnapshotHistoryWindowInSeconds`, 300 by default); a
-    message about which it does not remember enough counts as not settled.
+    Where the subject is wanted now, and there are newer messages about it, MongoDB is asked what the subject was just
+    before each of them. It remembers some minutes (`minSnapshotHistoryWindowInSeconds`, 300 by default); a message
+    about which it does not remember enough counts as not settled.
     """
     messages = [message for message in messages if is_ours(message)]
     if subject is None or not messages:
         return set()
-    left = await left_wanted(database, subject, {message.get("key", "") for message in messages}, session)
-    done = {message["_id"] for message in messages if message.get("key") in left}
+    done = await subjects.that_left(subjects.reader(database, subject, session), subject, messages)
     return done | await _settled_before(database, subject, [m for m in messages if m["_id"] not in done], session)
 
 
 async def without_subject(database: Database, subject: Subject, messages: Sequence[Document]) -> set[Any]:
-    """Of `messages`, the ids of those whose subject cannot be found: it was deleted, or their key names none."""
-    ids = [subject_id(message.get("key")) for message in messages]
-    found = database.application[subject.collection].find({"_id": {"$in": ids}}, {"_id": 1}) if ids else None
-    there = [document["_id"] async for document in found] if found else []
-    return {message["_id"] for message in messages if subject_id(message.get("key")) not in there}
-
-
-async def left_wanted(
-    database: Database, subject: Subject, keys: Collection[str], session: AsyncClientSession | None = None
-) -> set[str]:
-    """Of `keys`, those whose subject is there and has another value now."""
-    ids = {subject_id(key): key for key in keys}
-    found = database.application[subject.collection].find(_left(subject, ids), {"_id": 1}, session=session)
-    return {ids[document["_id"]] async for document in found}
+    """Of `messages`, the ids of those whose subject cannot be found: it was deleted, or they name none."""
+    there = await subjects.that_are_there(subjects.reader(database, subject), subject, messages)
+    return {message["_id"] for message in messages} - there
 
 
 async def complete_settled(
-    database: Database, streams: Streams, subject: Subject, keys: Iterable[str], session: AsyncClientSession
+    database: Database, streams: Streams, collection: str, ids: Iterable[object], session: AsyncClientSession
 ) -> None:
-    """In a transaction that makes the subjects of `keys` wanted again, before it does so: what was published of them,
-    and is settled by now, becomes completed. Afterwards, only MongoDB's memory would tell."""
-    left = await left_wanted(database, subject, set(keys), session)
-    if left:
-        names = [stream.name for stream in streams.values() if stream.subject == subject]
-        await database[OUTBOX].update_many(*transitions.complete_superseded(left, names), session=session)
+    """In a transaction that makes the documents of `ids` wanted again, before it does so: what was published about
+    them, and is settled by now, becomes completed. Afterwards, only MongoDB's memory would tell."""
+    named = [{"_id": number, "subject": {"id": id_}} for number, id_ in enumerate(ids)]
+    for subject, of_subject in subjects.by_declaration(streams).items():
+        if subject.collection != collection:
+            continue
+        left = await subjects.that_left(subjects.reader(database, subject, session), subject, named)
+        if left:
+            about = subjects.about(named[number]["subject"]["id"] for number in left)
+            names = [stream.name for stream in of_subject]
+            await database[OUTBOX].update_many(*transitions.complete_superseded(about, names), session=session)
 
 
 async def _settled_before(
     database: Database, subject: Subject, messages: Sequence[Document], session: AsyncClientSession | None
 ) -> set[Any]:
     """Those that were settled, and whose subject is wanted again because of a newer message."""
-    older: defaultdict[str, list[Document]] = defaultdict(list)
+    older: defaultdict[Hashable, list[Document]] = defaultdict(list)
+    ids: list[Any] = []
     for message in messages:
-        if isinstance(message.get("key"), str) and isinstance(message.get("position"), Timestamp):
-            older[message["key"]].append(message)
+        if isinstance(message.get("position"), Timestamp):
+            for id_ in subjects.ids_of(subject, message):
+                older[same(id_)].append(message)
+                ids.append(id_)
     if not older:
         return set()
-    first = min(message["position"] for of_key in older.values() for message in of_key)
-    newer = database[OUTBOX].find(
-        {"key": {"$in": list(older)}, "position": {"$gt": first}}, {"_id": 0, "key": 1, "position": 1}, session=session
+    first = min(message["position"] for about in older.values() for message in about)
+    newer = (
+        database[OUTBOX]
+        .with_options(codec_options=LENIENT)
+        .find({**subjects.about_the_same(subject, messages), "position": {"$gt": first}}, NEEDED, session=session)
     )
     found = await newer.sort("position", -1).limit(MOMENTS).to_list()
     done: set[Any] = set()
-    moments = list(_moments(found).items())
+    moments = list(_moments(subject, found, ids).items())
     for start in range(0, len(moments), TOGETHER):
         asked = []
-        for moment, keys in moments[start : start + TOGETHER]:
-            suspects = [m for key in keys for m in older[key] if m["position"] < moment and m["_id"] not in done]
+        for moment, names in moments[start : start + TOGETHER]:
+            suspects = [m for name in names for m in older[name] if m["position"] < moment and m["_id"] not in done]
             if suspects:
                 asked.append(_settled_at(database, subject, suspects, moment))
         try:
-            for ids in await asyncio.gather(*asked):
-                done |= ids
+            for settled_then in await asyncio.gather(*asked):
+                done |= settled_then
         except _Forgotten:
             break  # and so is all that was before
     return done
 
 
-def _moments(newer: Sequence[Document]) -> Mapping[Timestamp, set[str]]:
-    """When to look at the subjects of which keys, the latest moment first.
+def _moments(subject: Subject, newer: Sequence[Document], ids: Collection[Any]) -> Mapping[Timestamp, set[Hashable]]:
+    """When to look at which of these subjects, the latest moment first.
 
     A message's position is given when it is inserted, and so before its transaction commits: at that moment the subject
     is as it was before. What was appended together has positions that follow each other: nothing else has happened
     between them, and so they are one moment.
     """
-    moments: dict[Timestamp, set[str]] = {}
+    at: defaultdict[Timestamp, set[Hashable]] = defaultdict(set)
+    for name, messages in subjects.by_subject(subject, newer, ids).items():
+        for message in messages:
+            if isinstance(message["position"], Timestamp):  # to MongoDB, a list equals whatever is in it
+                at[message["position"]].add(name)
+    moments: dict[Timestamp, set[Hashable]] = {}
     moment: Timestamp | None = None
-    for message in newer:
-        if not isinstance(message["key"], str) or not isinstance(message["position"], Timestamp):
-            continue  # to MongoDB, a list equals whatever is in it
-        position, keys = message["position"], {message["key"]}
+    for position in sorted(at, reverse=True):
+        names = at[position]
         if moment and (position.time, position.inc + 1) == (moment.time, moment.inc):
-            keys |= moments.pop(moment)
-        moments[position], moment = keys, position
+            names |= moments.pop(moment)
+        moments[position], moment = names, position
     return moments
 
 
@@ -137,30 +138,33 @@ async def _settled_at(
 
     Not those that an operator has retried since: that has made the subject wanted for them.
     """
-    ids = {subject_id(message["key"]): message["key"] for message in messages}
+
+    async def read(query: Document) -> list[Document]:
+        return await _at(subjects.collection_of(database, subject), moment, query, {"_id": 1})
+
     left, there = await asyncio.gather(
-        _at(database.application[subject.collection], moment, _left(subject, ids), {"_id": 1}),
+        subjects.that_left(read, subject, messages),
         _at(database[OUTBOX], moment, {"_id": {"$in": [m["_id"] for m in messages]}}, {"retried": 1}),
     )
-    keys = {ids[document["_id"]] for document in left}
     retried = {document["_id"]: document.get("retried") for document in there}
     return {
         m["_id"] for m in messages
-        if m["key"] in keys and m["_id"] in retried and m.get("retried") == retried[m["_id"]]
+        if m["_id"] in left and m["_id"] in retried and m.get("retried") == retried[m["_id"]]
     }  # fmt: skip
 
 
 async def _at(
-    collection: AsyncCollection[Document], moment: Timestamp, query: Document, fields: Document
+    documents: AsyncCollection[Document], moment: Timestamp, query: Document, fields: Document
 ) -> list[Document]:
     """What there was at `moment`, by what a majority has. Raises _Forgotten."""
     try:
-        cursor = await collection.database.cursor_command(
+        cursor = await documents.database.with_options(codec_options=LENIENT).cursor_command(
             {
-                "find": collection.name, "filter": query, "projection": fields,
+                "find": documents.name, "filter": query, "projection": fields,
                 "readConcern": {"level": "snapshot", "atClusterTime": moment},
                 "maxTimeMS": int(MOMENT_SECONDS * 1000),
-            }
+            },
+            codec_options=LENIENT,
         )  # fmt: skip
         found: list[Document] = await cursor.to_list()
     except OperationFailure as error:
@@ -170,7 +174,3 @@ async def _at(
 
 class _Forgotten(Exception):
     """MongoDB does not remember, or will not tell, what was at a moment of the past."""
-
-
-def _left(subject: Subject, ids: Iterable[object]) -> Document:
-    return {"_id": {"$in": list(ids)}, subject.field: {"$ne": subject.wanted}}

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 
 from outbox.errors import InvalidMessage, NoSuchPriority, SettingsError, UndeclaredStream
+from outbox.streams.subject import Subject as Subject
 
 FILE_STREAM = "file_parsing_queue"
 FILE_GROUP = "file_parsers"
@@ -31,19 +32,6 @@ class Priority(StrEnum):
             return cls(text)
         except ValueError:
             raise InvalidMessage(f"priority {text!r:.40} is unknown: use {', '.join(cls)}") from None
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What a stream's messages are about: the document whose `_id` is the message's key.
-
-    A message is still wanted while the subject's `field` has the value `wanted`. Workers that know nothing of the
-    outbox settle it by changing that field, and so still get exact recovery.
-    """
-
-    collection: str = "files"
-    field: str = "parsing"
-    wanted: str = "queued"
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,4 +241,4 @@ class Streams(Mapping[str, Stream]):
         return [Partition(stream.name, n) for stream in self.values() for n in range(stream.partitions)]
 
 
-FILES = Stream(FILE_STREAM, FILE_GROUP, partitions=4, subject=Subject())
+FILES = Stream(FILE_STREAM, FILE_GROUP, partitions=4, subject=Subject(id_type="objectId"))

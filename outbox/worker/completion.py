@@ -95,16 +95,14 @@ async def complete(database: Database, stream: Stream, message: Message, session
 async def _still_waits(
     database: Database, stream: Stream, message: Message, session: AsyncClientSession | None
 ) -> bool:
-    if stream.subject is None:
+    subject = stream.subject
+    if subject is None:
         return False
-    waits = await database.application[stream.subject.collection].find_one(
-        subjects.waiting(stream.subject, message.key), {"_id": 1}, session=session
-    )
-    if waits is None:
+    documents = subjects.collection_of(database, subject)
+    if await documents.find_one(subjects.waiting(subject, message.naming), {"_id": 1}, session=session) is None:
         return False
-    return (
-        await database[OUTBOX].find_one(subjects.others(message.key, message.id), {"_id": 1}, session=session) is None
-    )
+    others = subjects.others(subject, message.naming, message.id)
+    return await database[OUTBOX].find_one(others, {"_id": 1}, session=session) is None
 
 
 def complete_sync(database: PlainDatabase, stream: Stream, message: Message, session: ClientSession) -> None:
@@ -112,13 +110,15 @@ def complete_sync(database: PlainDatabase, stream: Stream, message: Message, ses
     result = database[OUTBOX].update_one(*transitions.complete(_sent(message)), session=session)
     if not result.modified_count:
         raise Superseded
-    if stream.subject is None:
+    subject = stream.subject
+    if subject is None:
         return
-    waiting = subjects.waiting(stream.subject, message.key)
-    if database.application[stream.subject.collection].find_one(waiting, {"_id": 1}, session=session) is None:
+    documents = database.application[subject.collection].with_options(codec_options=LENIENT)
+    if documents.find_one(subjects.waiting(subject, message.naming), {"_id": 1}, session=session) is None:
         return
-    if database[OUTBOX].find_one(subjects.others(message.key, message.id), {"_id": 1}, session=session) is None:
-        raise _unsettled(stream, message)
+    if database[OUTBOX].find_one(subjects.others(subject, message.naming, message.id), {"_id": 1}, session=session):
+        return
+    raise _unsettled(stream, message)
 
 
 def _sent(message: Message) -> Sent:
@@ -129,6 +129,6 @@ def _unsettled(stream: Stream, message: Message) -> Unsettled:
     subject = stream.subject
     assert subject
     return Unsettled(
-        f"the handler returned and {subject.collection}.{subject.field} of {message.key} is still {subject.wanted!r}: "
+        f"the handler returned and {subject.collection}.{subject.field} of {message.key} is still {subject.shown}: "
         "let it write the result through its session, append the next step's message, or raise"
     )

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 from bson import ObjectId
 
 from outbox.message.schema import Document
+from outbox.message.subjects import NAMING, ids_of
+from outbox.streams.declaration import Subject
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message in the hands of a worker. `attempt` counts its publications from 1; the id is the same at each."""
+    """A message in the hands of a worker. `attempt` counts its publications from 1; the id is the same at each.
+
+    `subject_id` is the `_id` of the document that it is about: as it was given to `append`, or as its key is read by
+    the type that the stream's subject declares. None: neither was.
+    """
 
     id: ObjectId
     stream: str
@@ -21,9 +28,13 @@ class Message:
     fields: Mapping[str, str]
     headers: Mapping[str, str]
     attempt: int
+    subject_id: Any = None
+    naming: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """What is stored of the message by which its subject is found."""
 
     @classmethod
-    def of(cls, document: Document, attempt: int) -> Message:
+    def of(cls, document: Document, attempt: int, subject: Subject | None = None) -> Message:
+        ids = ids_of(subject, document) if subject else []
         return cls(
             document["_id"],
             str(document.get("stream")),
@@ -31,4 +42,6 @@ class Message:
             MappingProxyType(dict(document.get("fields") or {})),
             MappingProxyType(dict(document.get("headers") or {})),
             attempt,
+            ids[0] if len(ids) == 1 else None,
+            MappingProxyType({name: document[name] for name in NAMING if name in document}),
         )

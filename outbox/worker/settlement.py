@@ -87,7 +87,7 @@ class Settlement:
 
     async def _handle(self, entry: Entry, hand: Hand, document: Document, told: Any) -> End:
         assert entry.sent
-        message = Message.of(document, entry.sent.attempt)
+        message = Message.of(document, entry.sent.attempt, entry.stream.subject)
         hand.told = told.bind(key=message.key, entry=entry.id)
         try:
             if hand.abandoned.is_set():
@@ -141,7 +141,7 @@ class Settlement:
         try:
             await attempts.die(
                 self._database, entry.stream, entry.sent, Cause.TAKEN_OVER,
-                key=message.key, reason=reason, error=reason,
+                message=document, reason=reason, error=reason,
             )  # fmt: skip
         except CommitUnknown:
             return End.HELD  # not acknowledged, and so found again
@@ -159,7 +159,7 @@ class Settlement:
             try:
                 await attempts.die(
                     self._database, entry.stream, entry.sent, Cause.FAILED,
-                    key=message.key, reason=summary(error), error=headline(error),
+                    message=document, reason=summary(error), error=headline(error),
                 )  # fmt: skip
             except CommitUnknown:
                 return End.HELD  # not acknowledged, and so found again

@@ -103,7 +103,7 @@ def test_discarding_asks_first(outbox: Cli, shelf: Shelf) -> None:
     assert shelf.states(*ids) == ["dead"]
     assert outbox("dead", "discard", ids[0], types="y\n").out == "1 discarded\n"
     assert shelf.states(*ids) == ["gone"]
-    assert shelf.db.files.find_one({"_id": file}, {"_id": 0, "parsing": 1}) == {"parsing": DISCARDED}
+    assert shelf.db.files.find_one({"_id": file}, {"_id": 0, "parsing": 1}) == {"parsing": f"error: {DISCARDED}"}
 
 
 def test_discarding_all_of_a_stream(outbox: Cli, shelf: Shelf) -> None:

@@ -16,7 +16,7 @@ def test_it_tells_what_it_does_and_the_second_time_that_there_is_nothing(bare: C
 
 def test_as_json(bare: Cli, database: str) -> None:
     assert "created collection outbox" in bare("init", "--json").json["done"]
-    assert bare("init", "--json").json == {"database": database, "done": []}
+    assert bare("init", "--json").json == {"database": database, "done": [], "warnings": []}
 
 
 def test_it_does_not_need_redis(bare: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,12 +104,12 @@ def test_what_another_run_did_meanwhile_is_not_done_again(
     """It was not there yet when this run looked for it."""
     known, lost = legacy(shelf, "queued", 2)
     shelf.put(State.PENDING, key=str(known))
-    spoken_of = Migration._spoken_of
+    silent = Migration._silent
 
-    async def earlier(migration: Migration, files: Any, session: Any = None) -> set[str]:
-        return await spoken_of(migration, files, session) if session else set()
+    async def earlier(migration: Migration, files: Any, session: Any = None) -> list[Any]:
+        return await silent(migration, files, session) if session else list(files)
 
-    monkeypatch.setattr(Migration, "_spoken_of", earlier)
+    monkeypatch.setattr(Migration, "_silent", earlier)
     assert outbox("migrate", "--json").json["migrated"] == 1
     assert messages(shelf) == Counter([str(known), str(lost)])
 

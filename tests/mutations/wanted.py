@@ -12,7 +12,7 @@ MUTATIONS = [
         "a reparse completes what was settled before it",
         "G5",
         "api/outbox_api/uploads/reparse.py",
-        "await complete_settled(database, outbox.streams, Subject(), [str(file_id) for file_id in file_ids], session)",
+        "await complete_settled(database, outbox.streams, FILES, file_ids, session)",
         "pass",
         f"{SETTLED}::test_files_that_are_parsed_again_right_before_a_loss_come_once",
     ),
@@ -20,7 +20,7 @@ MUTATIONS = [
         "a retry completes what was settled before it",
         "G5",
         "outbox/operations/dead.py",
-        'await complete_settled(database, streams, subject, [str(found.get("key"))], session)',
+        "await complete_settled(database, streams, subject.collection, ids, session)",
         "pass",
         f"{SETTLED}::test_a_retry_does_not_bring_back_an_older_message_of_its_file",
     ),
@@ -36,8 +36,8 @@ MUTATIONS = [
         "what was not committed yet was not settled",
         "G5",
         "outbox/protocol/settled.py",
-        'if m["key"] in keys and m["_id"] in retried and m.get("retried") == retried[m["_id"]]',
-        'if m["key"] in keys and m.get("retried") == retried.get(m["_id"])',
+        'if m["_id"] in left and m["_id"] in retried and m.get("retried") == retried[m["_id"]]',
+        'if m["_id"] in left and m.get("retried") == retried.get(m["_id"])',
         f"{SETTLED}::test_a_message_that_was_not_committed_yet_is_not_settled_by_what_was_before",
     ),
     Mutation(
@@ -51,11 +51,10 @@ MUTATIONS = [
     Mutation(
         "a subject that is not there settles nothing",
         "G5",
-        "outbox/protocol/settled.py",
-        '    return {ids[document["_id"]] async for document in found}\n',
-        '    there = {ids[document["_id"]] async for document in found}\n'
-        '    every = database[subject.collection].find({"_id": {"$in": list(ids)}}, {"_id": 1}, session=session)\n'
-        '    return there | set(keys) - {ids[document["_id"]] async for document in every}\n',
+        "outbox/message/subjects.py",
+        "    return left\n",
+        "    there = await that_are_there(read, subject, messages)\n"
+        '    return left | {m["_id"] for m in messages} - there\n',
         f"{SETTLED}::test_a_subject_that_is_not_there_says_nothing",
     ),
     Mutation(

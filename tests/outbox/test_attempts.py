@@ -64,7 +64,7 @@ async def test_a_take_over(words: Any, db: Database, shelf: Shelf) -> None:
 @pytest.mark.parametrize("words", WORDS)
 async def test_its_death(words: Any, db: Database, shelf: Shelf) -> None:
     id_ = await odd(shelf, State.PUBLISHED, words, entries={"first": "1-0", "last": "1-0"})
-    died = await attempts.die(db, FILES, Sent(id_, 1), Cause.FAILED, key="k", reason="$why", error="why")
+    died = await attempts.die(db, FILES, Sent(id_, 1), Cause.FAILED, message={"key": "k"}, reason="$why", error="why")
     assert died
     message = await shelf.get(id_)
     assert (message["state"], message["failed"], message["last_error"]) == ("dead", 1, "$why")

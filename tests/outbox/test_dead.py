@@ -85,7 +85,7 @@ async def test_a_discarded_message_is_gone_and_its_file_says_so(db: Database, st
     [id_] = await shelf.put(State.DEAD, key=key)
     await dead.discard(db, streams, id_)
     assert await shelf.messages.count_documents({}) == 0
-    assert await shelf.parsing(key) == DISCARDED
+    assert await shelf.parsing(key) == f"error: {DISCARDED}"
 
 
 @pytest.mark.parametrize("state", [State.SCHEDULED, State.PENDING, State.PUBLISHED])

@@ -13,12 +13,14 @@ from typing import Any
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from outbox.append import MAX_MESSAGE_BYTES, Draft, Outbox
+from outbox.message import subjects
 from outbox.message.schema import FILES, OUTBOX, Database, Document
 from outbox.operations import audit
 from outbox.protocol.settled import complete_settled
 from outbox.servers import transaction
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import FILE_STREAM, Priority, Streams, Subject
+from outbox.streams.identifiers import same
 from outbox_api.uploads import records as files
 from outbox_api.uploads.legacy import waiting_files
 
@@ -97,8 +99,7 @@ class Migration:
                 done = replace(done, migrated=done.migrated + await self._migrate(page, FALLBACK, priority, who))
             progress(looked := looked + len(page))
         async for page in self._pages(files.QUEUED):
-            spoken_of = await self._spoken_of(page)
-            silent = [file_id for file_id in page if str(file_id) not in spoken_of]
+            silent = await self._silent(page)
             lost = [file_id for file_id in silent if str(file_id) not in in_stream]
             done = replace(done, lost=done.lost + len(lost), in_stream=done.in_stream + len(silent) - len(lost))
             if lost and not dry_run:
@@ -118,11 +119,13 @@ class Migration:
         if page:
             yield page
 
-    async def _spoken_of(self, file_ids: Sequence[Any], session: AsyncClientSession | None = None) -> set[str]:
-        """The keys of those that a message speaks of, in whatever state."""
-        about = {"key": {"$in": [str(file_id) for file_id in file_ids]}, "stream": {"$in": self._family}}
-        found = self._database[OUTBOX].find(about, {"key": 1}, session=session)
-        return {message["key"] async for message in found}
+    async def _silent(self, file_ids: Sequence[Any], session: AsyncClientSession | None = None) -> list[Any]:
+        """Those that no message is about, in whatever state."""
+        about = {**subjects.about(file_ids), "stream": {"$in": self._family}}
+        found = await self._database[OUTBOX].find(about, subjects.NAMING, session=session).to_list()
+        subject = self._streams[FILE_STREAM].subject or Subject()
+        by_subject = subjects.by_subject(subject, found, file_ids)
+        return [file_id for file_id in file_ids if same(file_id) not in by_subject]
 
     async def _migrate(self, file_ids: Sequence[Any], parsing: str, priority: Priority, who: str) -> int:
         messages: dict[Any, Any] = {}
@@ -134,22 +137,21 @@ class Migration:
             still = self._database[FILES].find({"_id": {"$in": list(file_ids)}, "parsing": parsing}, session=session)
             records = await still.to_list()
             if parsing == files.QUEUED:
-                spoken_of = await self._spoken_of(file_ids, session)
-                records = [record for record in records if str(record["_id"]) not in spoken_of]
+                silent = set(map(same, await self._silent(file_ids, session)))
+                records = [record for record in records if same(record["_id"]) in silent]
             if not records:
                 return
-            await complete_settled(
-                self._database, self._streams, Subject(), [str(record["_id"]) for record in records], session
-            )
+            ids = [record["_id"] for record in records]
+            await complete_settled(self._database, self._streams, FILES, ids, session)
             await self._database[FILES].update_many(
-                {"_id": {"$in": [record["_id"] for record in records]}},
+                {"_id": {"$in": ids}},
                 {"$set": {"parsing": files.QUEUED}, "$inc": {"version": 1}, "$currentDate": {"updated_at": True}},
                 session=session,
             )
             # All at once, for there may be millions.
-            drafts = {record["_id"]: Draft(_fields(record), str(record["_id"])) for record in records}
-            await self._outbox.append_many(session, FILE_STREAM, drafts.values(), priority=priority)
-            messages.update({file_id: draft.id for file_id, draft in drafts.items()})
+            drafts = [Draft(_fields(record), **files.naming(record["_id"])) for record in records]
+            ids_of_messages = await self._outbox.append_many(session, FILE_STREAM, drafts, priority=priority)
+            messages.update(zip(ids, ids_of_messages, strict=True))
             await files.name_messages(session, self._database, messages)
             await audit.record(
                 self._database, who=who, action="migrate", count=len(messages), details={"from": parsing},

@@ -134,6 +134,11 @@ async def requeue(session: AsyncClientSession, database: Database, file_ids: Seq
     )
 
 
+def naming(file_id: Any) -> dict[str, Any]:
+    """How a message names the file: by its key. Files of before the outbox may have ids that are no ObjectId."""
+    return {"key": str(file_id)} if isinstance(file_id, ObjectId) else {"subject": file_id}
+
+
 async def name_messages(session: AsyncClientSession, database: Database, messages: Mapping[ObjectId, ObjectId]) -> None:
     """In the same transaction: the message that speaks of each file now, so that an older one is known as such."""
     names = [UpdateOne({"_id": file_id}, {"$set": {"message_id": messages[file_id]}}) for file_id in messages]

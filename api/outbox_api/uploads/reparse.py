@@ -12,7 +12,7 @@ from outbox.message.schema import FILES, Database
 from outbox.operations import audit
 from outbox.protocol.settled import complete_settled
 from outbox.servers import transaction
-from outbox.streams.declaration import FILE_STREAM, Priority, Subject
+from outbox.streams.declaration import FILE_STREAM, Priority
 from outbox_api.uploads import records as files
 
 MAX_TOLD = 100
@@ -43,14 +43,14 @@ async def reparse(
     messages: dict[ObjectId, ObjectId] = {}
 
     async def body(session: AsyncClientSession) -> None:
-        await complete_settled(database, outbox.streams, Subject(), [str(file_id) for file_id in file_ids], session)
+        await complete_settled(database, outbox.streams, FILES, file_ids, session)
         await files.requeue(session, database, file_ids)
         folders = await _folders(session, database, file_ids) if folder_id is None else {}
         drafts = []
         for file_id in file_ids:
             folder = folders.get(file_id) or "" if folder_id is None else folder_id
             fields = {"file_id": str(file_id), "reparse": "true", "folder_id": folder}
-            drafts.append(Draft(fields, str(file_id), headers))
+            drafts.append(Draft(fields, headers=headers, **files.naming(file_id)))
         ids = await outbox.append_many(session, FILE_STREAM, drafts, priority=priority)
         messages.update(zip(file_ids, ids, strict=True))
         await files.name_messages(session, database, messages)

@@ -32,6 +32,7 @@ CHECKS: dict[str, Check] = {
     "their streams are declared": backlog.undeclared,
     "no message is dead": backlog.dead,
     "leases and checkpoints agree": partitions.checkpoints,
+    "subjects are as declared": subjects.subjects_are_as_declared,
     "who waits has a message": subjects.subjects_wait_for_a_message,
     "messages are about something": subjects.messages_have_a_subject,
     "nobody waits for a dead message": subjects.dead_keep_nobody_waiting,

@@ -1,9 +1,8 @@
-"""Files and messages: each that waits has the other."""
+"""Subjects and messages: each that waits has the other."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Hashable, Sequence
 from typing import Any
 
 from bson import ObjectId
@@ -11,14 +10,16 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 
 from outbox.append import Outbox
-from outbox.message import transitions
+from outbox.message import subject_check, transitions
 from outbox.message.document import State
-from outbox.message.schema import FILES, OUTBOX, Document
-from outbox.message.subjects import key_of, subject_id
+from outbox.message.schema import OUTBOX, Document
+from outbox.message.subjects import NAMING, about, by_declaration, by_subject, collection_of, reader, that_wait
 from outbox.operations import audit, dead, replay
 from outbox.operations.verify.findings import KEPT, Finding, System, named, number
+from outbox.protocol.settled import without_subject
 from outbox.servers import transaction
 from outbox.streams.declaration import FILE_STREAM, Stream, Subject
+from outbox.streams.identifiers import same
 from outbox_api.uploads.reparse import MAX_TOLD, reparse
 
 PAGE = 500
@@ -28,38 +29,41 @@ _NOT_SENT = [State.PENDING.value, State.SCHEDULED.value]
 
 async def subjects_wait_for_a_message(system: System) -> list[Finding]:
     findings = []
-    for subject, streams in _by_subject(system).items():
-        untold: list[Any] = []
+    for subject, streams in by_declaration(system.streams).items():
+        nothing: list[Any] = []
         unsettled: list[Any] = []
-        waiting = {subject.field: subject.wanted, "updated_at": {"$not": {"$gte": system.settled}}}
-        async for page in _pages(system.database.application[subject.collection], waiting):
-            nothing, completed = await _without_open(system, [each["_id"] for each in page], streams)
-            # Read after the messages: a worker that completes one settles the file with it, or before.
-            still = await _still_wait(system, subject, (nothing | completed).values())
-            untold += [id_ for key, id_ in sorted(nothing.items()) if key in still]
-            unsettled += [id_ for key, id_ in sorted(completed.items()) if key in still]
-            if len(untold) >= KEPT or len(unsettled) >= KEPT:
+        waiting = {
+            subject.field: {"$in": subject.values},
+            **({"updated_at": {"$not": {"$gte": system.settled}}} if subject.field != "updated_at" else {}),
+        }
+        async for page in _pages(collection_of(system.database, subject), waiting):
+            without, completed = await _without_open(system, subject, [each["_id"] for each in page], streams)
+            # Read after the messages: a worker that completes one settles the subject with it, or before.
+            still = await _still_wait(system, subject, without + completed)
+            nothing += [id_ for id_ in without if same(id_) in still]
+            unsettled += [id_ for id_ in completed if same(id_) in still]
+            if len(nothing) >= KEPT or len(unsettled) >= KEPT:
                 break
-        if untold:
-            findings.append(_untold(system, subject, untold[:KEPT]))
+        if nothing:
+            findings.append(_without_message(system, subject, nothing[:KEPT]))
         if unsettled:
             ids = unsettled[:KEPT]
-            findings.append(_unsettled(system, subject, ids, await _last_messages(system, streams, ids)))
+            findings.append(_unsettled(system, subject, ids, await _last_messages(system, subject, streams, ids)))
     return findings
 
 
-def _untold(system: System, subject: Subject, ids: list[Any]) -> Finding:
+def _without_message(system: System, subject: Subject, ids: list[Any]) -> Finding:
     async def enqueue() -> int:
         outbox = Outbox(system.streams, database=system.database.name, prefix=system.database.place.prefix)
         for start in range(0, len(ids), 100):
             await reparse(system.database, outbox, ids[start : start + 100], who=audit.me())
         return len(ids)
 
-    files = subject.collection == FILES
+    files = subject.is_file
     return Finding(
         "file-without-message",
         f"{number(len(ids), f'document of {subject.collection} is', f'documents of {subject.collection} are')} "
-        f"{subject.wanted!r}, and no message tells of it",
+        f"{subject.shown}, and no message is about it",
         "no worker will ever hear of it: it was set by hand or by a program that does not append, or its message was "
         "deleted",
         f"outbox enqueue {ids[0]}" if files else "append a message for each, in the program that owns them",
@@ -67,14 +71,12 @@ def _untold(system: System, subject: Subject, ids: list[Any]) -> Finding:
     )  # fmt: skip
 
 
-async def _last_messages(system: System, streams: list[Stream], ids: list[Any]) -> list[ObjectId]:
+async def _last_messages(system: System, subject: Subject, streams: list[Stream], ids: list[Any]) -> list[ObjectId]:
     """Of each document, its last message: an older one would let the work be done once more."""
-    found = []
-    for id_ in ids:
-        query = {"key": str(id_), "stream": {"$in": [stream.name for stream in streams]}}
-        message = await system.database[OUTBOX].find_one(query, {"_id": 1}, sort=[("position", -1)])
-        found += [message["_id"]] if message else []
-    return found
+    query = {**about(ids), "stream": {"$in": [stream.name for stream in streams]}}
+    found = system.database[OUTBOX].find(query, NAMING).sort("position", -1)
+    messages = by_subject(subject, await found.to_list(), ids)
+    return [messages[same(id_)][0]["_id"] for id_ in ids if same(id_) in messages]
 
 
 def _unsettled(system: System, subject: Subject, ids: list[Any], last: list[ObjectId]) -> Finding:
@@ -84,10 +86,22 @@ def _unsettled(system: System, subject: Subject, ids: list[Any], last: list[Obje
     return Finding(
         "completed-but-waiting",
         f"{number(len(ids), f'document of {subject.collection} is', f'documents of {subject.collection} are')} "
-        f"{subject.wanted!r}, although its messages are completed",
+        f"{subject.shown}, although its messages are completed",
         "a worker completed the message and left the document as it was, or it was set back by hand: nothing will come",
         f"outbox replay --id {last[0] if last else 'MESSAGE'}", len(ids), named(ids), again,
     )  # fmt: skip
+
+
+async def subjects_are_as_declared(system: System) -> list[Finding]:
+    lines = await subject_check.differences(system.database, system.streams)
+    return [
+        Finding(
+            "subject", line,
+            "whether a message is still wanted cannot be seen: after a loss, all that is not completed comes again",
+            "correct the subject in OUTBOX_STREAMS, and start relays and workers again",
+        )
+        for line in lines
+    ]  # fmt: skip
 
 
 async def messages_have_a_subject(system: System) -> list[Finding]:
@@ -97,11 +111,17 @@ async def messages_have_a_subject(system: System) -> list[Finding]:
     for stream in system.streams.values():
         if stream.subject is None:
             continue
+        # What a key does not name may be there all the same. The check of declarations says so.
+        misread = (await subject_check.sample(system.database, stream.subject)).not_named(stream.subject)
+        certain = {"subject": {"$exists": True}} if misread else {}
         for states, found in ((_NOT_SENT, unsent), ([State.DEAD.value], buried)):
-            query = {"state": {"$in": states}, "stream": stream.name, "created_at": {"$not": {"$gte": system.settled}}}
-            async for page in _pages(system.database[OUTBOX], query, key=1):
-                there = await _there(system, stream.subject, [key_of(each) for each in page])
-                found += [each["_id"] for each in page if str(subject_id(key_of(each))) not in there]
+            query = {
+                "state": {"$in": states}, "stream": stream.name, "created_at": {"$not": {"$gte": system.settled}},
+                **certain,
+            }  # fmt: skip
+            async for page in _pages(system.database[OUTBOX], query, **NAMING):
+                missing = await without_subject(system.database, stream.subject, page)
+                found += [each["_id"] for each in page if each["_id"] in missing]
                 if len(found) >= KEPT:
                     break
     findings = []
@@ -160,11 +180,10 @@ async def dead_keep_nobody_waiting(system: System) -> list[Finding]:
         if stream.subject is None:
             continue
         query = {"state": State.DEAD.value, "stream": stream.name, "died_at": {"$not": {"$gte": system.settled}}}
-        async for page in _pages(system.database[OUTBOX], query, key=1):
-            still = await _still_wait(system, stream.subject, [subject_id(key_of(each)) for each in page])
-            suspects = [each["_id"] for each in page if str(subject_id(key_of(each))) in still]
+        async for page in _pages(system.database[OUTBOX], query, **NAMING):
+            suspects = await that_wait(reader(system.database, stream.subject), stream.subject, page)
             # Looked at again: it may just have been retried, and so its file was queued.
-            dead_still = {"_id": {"$in": suspects}, "state": State.DEAD.value}
+            dead_still = {"_id": {"$in": list(suspects)}, "state": State.DEAD.value}
             waiting += [each["_id"] async for each in system.database[OUTBOX].find(dead_still, {"_id": 1})]
             if len(waiting) >= KEPT:
                 break
@@ -178,14 +197,6 @@ async def dead_keep_nobody_waiting(system: System) -> list[Finding]:
             len(waiting), named(waiting),
         )
     ]  # fmt: skip
-
-
-def _by_subject(system: System) -> dict[Subject, list[Stream]]:
-    found: defaultdict[Subject, list[Stream]] = defaultdict(list)
-    for stream in system.streams.values():
-        if stream.subject:
-            found[stream.subject].append(stream)
-    return found
 
 
 async def _pages(
@@ -203,24 +214,18 @@ async def _pages(
 
 
 async def _without_open(
-    system: System, ids: Sequence[Any], streams: list[Stream]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Of these subjects, those without any message, and those whose messages are all completed; by their keys."""
-    by_key = {str(id_): id_ for id_ in ids}
-    states: defaultdict[str, set[str]] = defaultdict(set)
-    query = {"key": {"$in": list(by_key)}, "stream": {"$in": [stream.name for stream in streams]}}
-    async for message in system.database[OUTBOX].find(query, {"_id": 0, "key": 1, "state": 1}):
-        states[key_of(message)].add(str(message.get("state")))
-    nothing = {key: id_ for key, id_ in by_key.items() if key not in states}
-    completed = {key: id_ for key, id_ in by_key.items() if key in states and not states[key] & set(_OPEN)}
+    system: System, subject: Subject, ids: Sequence[Any], streams: list[Stream]
+) -> tuple[list[Any], list[Any]]:
+    """Of these subjects, those without any message, and those whose messages are all completed."""
+    query = {**about(ids), "stream": {"$in": [stream.name for stream in streams]}}
+    found = await system.database[OUTBOX].find(query, {**NAMING, "state": 1}).to_list()
+    messages = by_subject(subject, found, ids)
+    states = {name: {str(message.get("state")) for message in of_it} for name, of_it in messages.items()}
+    nothing = [id_ for id_ in ids if same(id_) not in states]
+    completed = [id_ for id_ in ids if same(id_) in states and not states[same(id_)] & set(_OPEN)]
     return nothing, completed
 
 
-async def _still_wait(system: System, subject: Subject, ids: Iterable[Any]) -> set[str]:
-    query = {"_id": {"$in": list(ids)}, subject.field: subject.wanted}
-    return {str(each["_id"]) async for each in system.database.application[subject.collection].find(query, {"_id": 1})}
-
-
-async def _there(system: System, subject: Subject, keys: Sequence[str]) -> set[str]:
-    query = {"_id": {"$in": [subject_id(key) for key in keys]}}
-    return {str(each["_id"]) async for each in system.database.application[subject.collection].find(query, {"_id": 1})}
+async def _still_wait(system: System, subject: Subject, ids: Sequence[Any]) -> set[Hashable]:
+    query = {"_id": {"$in": list(ids)}, subject.field: {"$in": subject.values}}
+    return {same(each["_id"]) for each in await reader(system.database, subject)(query)}
