@@ -37,6 +37,7 @@ from outbox.protocol.checkpoint import Script, Sent, new_tag, read_sent
 from outbox.servers.clock import server_time
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Stream, record_key
+from outbox.streams.entry_ids import EntryId
 
 PAGE = 1000
 HELD = 1000
@@ -119,16 +120,11 @@ async def unaccounted(database: Database, redis: AnyRedis, stream: Stream) -> in
             entries, published_at = message.get("entries"), message.get("published_at")
             if not entries or not is_ours(message) or not isinstance(published_at, datetime):
                 continue
-            last, first = _position(entries["last"]), _position(str(after))
+            last, first = EntryId.parse(entries["last"]), EntryId.parse(after)
             if published_at >= limit or last > first or (last == first and stands["length"]):
                 break
             count += 1
     return min(count, PAGE)
-
-
-def _position(entry: str) -> tuple[int, int]:
-    milliseconds, _, sequence = entry.partition("-")
-    return int(milliseconds), int(sequence)
 
 
 def _lost(flat: Sequence[str]) -> list[tuple[Sent, str, str]]:

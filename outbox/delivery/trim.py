@@ -20,6 +20,7 @@ from outbox.printable import printable, shell_word
 from outbox.protocol.checkpoint import Script
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Stream
+from outbox.streams.entry_ids import EntryId
 
 ABANDONED_SECONDS = 3600.0
 """A group that holds up trimming in silence for so long is told of."""
@@ -88,7 +89,7 @@ async def trim(database: Database, redis: AnyRedis, stream: Stream) -> Trimmed:
     if stream.subject is None:
         # First, so that nothing is trimmed that a recovery would take for lost.
         judged = await judge(database, redis, stream, before=others)
-        bound = _next(judged.up_to) if judged.up_to else ""
+        bound = str(EntryId.parse(judged.up_to).next()) if judged.up_to else ""
     removed = 0
     while stream.trim and bound and (more := (await _run(redis, stream, up_to=bound, at_most=AT_ONCE))[1]):
         removed += more
@@ -103,8 +104,3 @@ async def _run(
     found = zip(told[::3], told[1::3], told[2::3], strict=True)
     behind = tuple(Straggler(stream.name, group, silent / 1000, bool(ignored)) for group, silent, ignored in found)
     return bound, removed, others, behind
-
-
-def _next(entry: str) -> str:
-    milliseconds, _, sequence = entry.partition("-")
-    return f"{milliseconds}-{int(sequence) + 1}"

@@ -28,8 +28,7 @@ from outbox.protocol.settled import NEEDED, settled, without_subject
 from outbox.servers.clock import server_time
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Partition, Stream, Subject
-
-Position = tuple[int, int]
+from outbox.streams.entry_ids import NEVER, EntryId
 
 ACKNOWLEDGED = "its entry was acknowledged without a result"
 
@@ -44,7 +43,7 @@ class Vanished:
         self._messages = database[OUTBOX].with_options(codec_options=LENIENT)
         self._redis = redis
         self._entries = entries
-        self._removed_to: dict[Partition, Position] = {}
+        self._removed_to: dict[Partition, EntryId] = {}
 
     async def look(self, stream: Stream, partition: Partition) -> Found:
         delivered = await self._delivered(stream)
@@ -68,7 +67,7 @@ class Vanished:
             found += await self._examine(stream, stream.subject, due, delivered)
         return found
 
-    async def _due(self, stream: Stream, partition: Partition, delivered: Position) -> AsyncIterator[Document]:
+    async def _due(self, stream: Stream, partition: Partition, delivered: EntryId) -> AsyncIterator[Document]:
         """Messages that were published long ago, and whose batch the group has come to.
 
         By the number of the batch, which is the order of the stream: what comes in a later batch than one that is not
@@ -94,14 +93,14 @@ class Vanished:
         query = {"state": State.PUBLISHED.value, "stream": partition.stream, "partition": partition.number}
         return self._messages.find(query, _NEEDED, batch_size=PAGE).sort("batch").hint("published")
 
-    async def _removed(self, stream: Stream, partition: Partition, delivered: Position) -> Found:
+    async def _removed(self, stream: Stream, partition: Partition, delivered: EntryId) -> Found:
         """Messages whose entries were trimmed or deleted before the group was given them: they come again.
 
         Looked for when the stream tells that something ahead of the group is gone, once for each time it does.
         """
         stands: Document = await self._redis.xinfo_stream(stream.name)
         first = stands.get("recorded-first-entry-id") if stands["length"] else stands["last-generated-id"]
-        gone_to = max(_position(first or "0-0"), _position(stands.get("max-deleted-entry-id") or "0-0"))
+        gone_to = max(_known(first), _known(stands.get("max-deleted-entry-id")))
         if gone_to <= delivered or self._removed_to.get(partition) == gone_to:
             return Found()
         found = Found()
@@ -119,7 +118,7 @@ class Vanished:
         self._removed_to[partition] = gone_to
         return found
 
-    async def _never_given(self, stream: Stream, page: Sequence[Document], delivered: Position) -> list[Document]:
+    async def _never_given(self, stream: Stream, page: Sequence[Document], delivered: EntryId) -> list[Document]:
         """Of messages that may stand beyond `delivered`, those whose entries stood there and are gone.
 
         Of a batch that the group is in the midst of, it is known how many entries came after `delivered`, since their
@@ -133,14 +132,14 @@ class Vanished:
             if (ends := _ends(message)) and not _is_ahead(message, delivered):
                 begun[ends].append(message)
         for (first, last), missing in begun.items():
-            if _position(first)[0] == delivered[0] == _position(last)[0]:
-                there = [raws async for raws in self._entries.walk(stream, f"({delivered[0]}-{delivered[1]}", last)]
-                count = _position(last)[1] - delivered[1] - sum(map(len, there))
+            if EntryId.parse(first).milliseconds == delivered.milliseconds == EntryId.parse(last).milliseconds:
+                there = [raws async for raws in self._entries.walk(stream, f"({delivered}", last)]
+                count = EntryId.parse(last).number - delivered.number - sum(map(len, there))
                 missing.sort(key=lambda message: message["position"])  # the order of the batch
                 lost += missing[max(0, len(missing) - count) :]
         return lost
 
-    async def _between(self, partition: Partition, delivered: Position, last: Position) -> AsyncIterator[Document]:
+    async def _between(self, partition: Partition, delivered: EntryId, last: EntryId) -> AsyncIterator[Document]:
         beyond = _NONE
         async with self._published(partition) as cursor:
             async for message in cursor:
@@ -150,24 +149,24 @@ class Vanished:
                     return
                 if _is_ahead(message, last):
                     beyond = message.get("batch")
-                elif (ends := _ends(message)) and _position(ends[1]) > delivered:
+                elif (ends := _ends(message)) and EntryId.parse(ends[1]) > delivered:
                     yield message
 
-    async def _gone(self, stream: Stream, partition: Partition, delivered: Position) -> Found:
+    async def _gone(self, stream: Stream, partition: Partition, delivered: EntryId) -> Found:
         """Messages that the group was given, and whose entries are gone: done, as the stream's declaration says."""
         found = Found()
         async for page in _pages(self._due(stream, partition, delivered)):
             places = await self._places(stream, page)
             gone = defaultdict[tuple[str, str], list[Document]](list)
             for message in page:
-                if message["_id"] not in places and (ends := _ends(message)) and _position(ends[1]) <= delivered:
+                if message["_id"] not in places and (ends := _ends(message)) and EntryId.parse(ends[1]) <= delivered:
                     gone[ends].append(message)
             for ends, messages in gone.items():
                 if not await self._entries.any_held(stream, *ends):
                     found += await settle(self._database, messages)
         return found
 
-    async def _delivered(self, stream: Stream) -> Position | None:
+    async def _delivered(self, stream: Stream) -> EntryId | None:
         """How far the group has come. None: it is not there, which is for recovery to deal with."""
         try:
             groups: list[Document] = await self._redis.xinfo_groups(stream.name)
@@ -175,9 +174,11 @@ class Vanished:
             if not_there(error):
                 return None
             raise
-        return next((_position(group["last-delivered-id"]) for group in groups if group["name"] == stream.group), None)
+        return next(
+            (EntryId.parse(group["last-delivered-id"]) for group in groups if group["name"] == stream.group), None
+        )
 
-    async def _examine(self, stream: Stream, subject: Subject, due: Sequence[Document], delivered: Position) -> Found:
+    async def _examine(self, stream: Stream, subject: Subject, due: Sequence[Document], delivered: EntryId) -> Found:
         done = await settled(self._database, subject, due)
         found = await settle(self._database, [message for message in due if message["_id"] in done])
         stuck = await self._stuck(stream, [message for message in due if message["_id"] not in done], delivered)
@@ -198,11 +199,11 @@ class Vanished:
         return found
 
     async def _stuck(
-        self, stream: Stream, messages: Sequence[Document], delivered: Position
+        self, stream: Stream, messages: Sequence[Document], delivered: EntryId
     ) -> list[tuple[Document, str]]:
         """Of the messages, those whose entry is gone or was acknowledged, and which of the two."""
         places = await self._places(stream, messages)
-        read = [message for message in messages if _position(places.get(message["_id"], "0-0")) <= delivered]
+        read = [message for message in messages if _known(places.get(message["_id"])) <= delivered]
         there = [message for message in read if message["_id"] in places]
         held = await self._entries.are_held(stream, [places[message["_id"]] for message in there])
         acknowledged = [message for message, is_held in zip(there, held, strict=True) if not is_held]
@@ -266,15 +267,14 @@ def _ends(message: Document) -> tuple[str, str] | None:
     return (entries["first"], entries["last"]) if isinstance(entries, dict) else None
 
 
-def _is_ahead(message: Document, position: Position) -> bool:
+def _is_ahead(message: Document, position: EntryId) -> bool:
     """Whether its entry certainly comes after `position`."""
     ends = _ends(message)
-    return ends is not None and _position(ends[0]) > position
+    return ends is not None and EntryId.parse(ends[0]) > position
 
 
-def _position(id_: str) -> Position:
-    milliseconds, _, number = id_.partition("-")
-    return int(milliseconds), int(number)
+def _known(id_: str | None) -> EntryId:
+    return EntryId.parse(id_) if id_ else NEVER
 
 
 def not_there(error: ResponseError) -> bool:

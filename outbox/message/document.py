@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -15,6 +14,7 @@ from bson.errors import BSONError
 from outbox.errors import InvalidMessage
 from outbox.printable import printable
 from outbox.streams.declaration import Stream
+from outbox.streams.entry_ids import is_entry_id
 
 SCHEMA_VERSION = 1
 RESERVED = frozenset({"message_id", "attempt"})
@@ -219,11 +219,8 @@ def is_ours(document: Mapping[str, Any]) -> bool:
         return False
     entries = document.get("entries")
     return entries is None or (
-        isinstance(entries, dict) and all(_ENTRY.fullmatch(str(entries.get(name))) for name in ("first", "last"))
+        isinstance(entries, dict) and all(is_entry_id(entries.get(name)) for name in ("first", "last"))
     )
-
-
-_ENTRY = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
 
 
 def _check_key(key: object) -> str:

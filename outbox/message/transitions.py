@@ -7,7 +7,7 @@
     retry                     dead ─► pending                   replay     published, completed ─► pending
     discard                   dead ─► deleted                   prune      published, completed ─► deleted
 
-A new message is scheduled or pending, see message.new_document.
+A new message is scheduled or pending, see document.new_document.
 
 Each function returns the filter and the change of one update, which is a compare-and-set: a message that is no longer
 where it was is not matched, and stays as it is. The caller decides how to send it: for one message or many, in which

@@ -21,6 +21,7 @@ from outbox.protocol.settled import settled
 from outbox.servers.clock import server_time
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Stream, Streams
+from outbox.streams.entry_ids import EntryId
 
 REDIS_SECONDS = 2.0
 PAGE = 1000
@@ -183,7 +184,7 @@ async def _find_delivery(redis: AnyRedis, stream: Stream, message: Document) -> 
         return Delivery(known=True, searched=searched)
     groups: list[dict[str, Any]] = await redis.xinfo_groups(stream.name)
     last = next((str(group["last-delivered-id"]) for group in groups if group["name"] == stream.group), "0-0")
-    if _order(entry) > _order(last):
+    if EntryId.parse(entry) > EntryId.parse(last):
         return Delivery(known=True, entry=entry)
     held: Any = await redis.xpending_range(stream.name, stream.group, min=entry, max=entry, count=1)
     if not held:
@@ -221,11 +222,6 @@ async def _find_entry(redis: AnyRedis, stream: str, message: Document) -> tuple[
         if len(page) < PAGE:
             return latest, certain
         first = f"({page[-1][0]}"
-
-
-def _order(entry: str) -> tuple[int, int]:
-    time, _, number = entry.partition("-")
-    return int(time), int(number or 0)
 
 
 def _steps(message: Document, file: Document | None, stream: Stream | None) -> Iterator[Step]:

@@ -17,6 +17,7 @@ from outbox.errors import InvalidMessage
 from outbox.message.document import RESERVED, new_document
 from outbox.message.schema import OUTBOX, Database, Document
 from outbox.printable import printable
+from outbox.streams.entry_ids import EntryId
 
 log = structlog.get_logger(__name__)
 
@@ -61,6 +62,6 @@ def message_of(entry: Entry) -> Document:
 
 def _id(entry: Entry) -> ObjectId:
     """Always the same for one entry. It begins with a time, as the id of every message does."""
-    seconds = int(entry.id.partition("-")[0]) // 1000
+    seconds = EntryId.parse(entry.id).milliseconds // 1000
     digest = hashlib.sha256(f"{entry.stream.name} {entry.id} {sorted(entry.fields.items())}".encode()).digest()
     return ObjectId((seconds & 0xFFFFFFFF).to_bytes(4, "big") + digest[:8])

@@ -19,6 +19,7 @@ from outbox.protocol.checkpoint import Checkpoints, Fenced, Full, Gap, Published
 from outbox.protocol.fences import TokenTooLow
 from outbox.protocol.leases import Lease, LeaseLost, Leases, Progress
 from outbox.protocol.store import Store
+from outbox.streams.entry_ids import EntryId
 from outbox_relay.ahead import Ahead
 from outbox_relay.recovery import Reconciled, Recovery
 from outbox_relay.service import Next
@@ -241,4 +242,4 @@ def _latency(messages: Sequence[Message], published: Published) -> float | None:
     since = min((message.since for message in messages if message.since and not message.attempts), default=None)
     if since is None or published.repeated:
         return None
-    return max(0.0, int(published.first.partition("-")[0]) / 1000 - since.timestamp())
+    return max(0.0, EntryId.parse(published.first).milliseconds / 1000 - since.timestamp())

@@ -29,7 +29,7 @@ MUTATIONS = [
     ),
     Mutation(
         "keeping heeds fences", "G1", "outbox/message/transitions.py",
-        "{**where, **passable(token), **_published_until(at.attempts)}", "{**where, **_published_until(at.attempts)}",
+        "{**where, **passable(token), **_pending_before(at.attempts)}", "{**where, **_pending_before(at.attempts)}",
         f"{LATE}::test_an_owner_that_wakes_up_late_cannot_keep",
     ),
     Mutation(

@@ -13,4 +13,12 @@ MUTATIONS = [
         'return {"$ifNull": [f"${name}", 0]}',
         "tests/outbox/test_attempts.py::test_a_retry",
     ),
+    Mutation(
+        "only what Redis writes is the id of an entry",
+        "G1",
+        "outbox/streams/entry_ids.py",
+        "_WRITTEN.fullmatch(text)",
+        "_WRITTEN.match(text)",
+        "tests/outbox/test_entry_ids.py::test_what_is_no_id_is_refused",
+    ),
 ]

@@ -4,27 +4,19 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from outbox.message import transitions
+from tests.sources import modules
 
 ROOM = Path(transitions.__file__)
-BENCH = ROOM.parents[0] / "bench"
+BENCH = ROOM.parents[1] / "bench"
 """Measures what the servers do by themselves, with bare statements on databases of its own."""
 
 CHANGES = {"$set", "$setOnInsert", "$addFields", "$replaceWith", "$replaceRoot", "$unset", "$rename"}
 DELETIONS = {"delete_one", "delete_many", "find_one_and_delete"}
-
-
-def sources() -> Iterator[Path]:
-    for package in ("outbox", "relay", "api"):
-        spec = find_spec(package)
-        assert spec
-        assert spec.origin
-        yield from Path(spec.origin).parent.rglob("*.py")
 
 
 def writes_of_state(tree: ast.AST) -> list[int]:
@@ -88,8 +80,8 @@ def _names(expression: ast.AST) -> set[str]:
 def test_no_other_module_writes_the_state_of_a_message() -> None:
     written = {
         str(path): lines
-        for path in sources() if path != ROOM and BENCH not in path.parents
-        if (lines := writes_of_state(ast.parse(path.read_text())))
+        for path, tree in modules() if path != ROOM and BENCH not in path.parents
+        if (lines := writes_of_state(tree))
     }  # fmt: skip
     assert written == {}, "make it a function in transitions.py"
 
@@ -97,8 +89,8 @@ def test_no_other_module_writes_the_state_of_a_message() -> None:
 def test_no_other_module_deletes_messages_by_a_filter_of_its_own() -> None:
     deleted = {
         str(path): lines
-        for path in sources() if path != ROOM and BENCH not in path.parents
-        if (lines := deletions_of_messages(ast.parse(path.read_text())))
+        for path, tree in modules() if path != ROOM and BENCH not in path.parents
+        if (lines := deletions_of_messages(tree))
     }  # fmt: skip
     assert deleted == {}, "make its filter a function in transitions.py"
 

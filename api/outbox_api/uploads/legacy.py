@@ -9,6 +9,7 @@ from redis.exceptions import ResponseError
 
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Stream
+from outbox.streams.entry_ids import EntryId
 
 PAGE = 1000
 
@@ -32,7 +33,7 @@ async def waiting_files(redis: AnyRedis, stream: Stream) -> set[str]:
     waiting = {file async for _, file in _files(redis, stream, f"({reached}", "+")}
     hands = {entry async for entry in _in_hands(redis, stream)}
     if hands:
-        first = min(hands, key=_order)
+        first = min(hands, key=EntryId.parse)
         waiting |= {file async for entry, file in _files(redis, stream, first, reached) if entry in hands}
     return waiting
 
@@ -57,8 +58,3 @@ async def _in_hands(redis: AnyRedis, stream: Stream) -> AsyncIterator[str]:
         if len(page) < PAGE:
             return
         start = f"({page[-1]['message_id']}"
-
-
-def _order(entry: str) -> tuple[int, int]:
-    milliseconds, _, sequence = entry.partition("-")
-    return int(milliseconds), int(sequence)

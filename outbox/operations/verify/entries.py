@@ -22,6 +22,7 @@ from outbox.operations.replay import Selection, replay
 from outbox.operations.verify.findings import KEPT, Finding, System, named, number
 from outbox.protocol.settled import NEEDED, settled
 from outbox.streams.declaration import Stream
+from outbox.streams.entry_ids import NEVER, EntryId
 
 PAGE = 500
 SEARCHED = 20_000
@@ -30,15 +31,13 @@ CHUNK = 1000
 """Entries asked for at a time."""
 
 _FIELDS = {"batch": 1, "tag": 1, "attempts": 1, "entries": 1, **NEEDED}
-_NEVER = (0, 0)
-Position = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class _Group:
     """How far the stream's group is: what it was given last, None where there is no group."""
 
-    delivered: Position | None
+    delivered: EntryId | None
 
 
 @dataclass(slots=True)
@@ -194,10 +193,10 @@ async def _suspects(system: System, stream: Stream, group: _Group, page: list[Do
     return _Suspects(missing, acknowledged)
 
 
-async def _there(system: System, stream: Stream, page: list[Document]) -> dict[str, Position]:
+async def _there(system: System, stream: Stream, page: list[Document]) -> dict[str, EntryId]:
     """Where the messages stand in the stream, by id: the last entry of each."""
     sought = {str(message["_id"]) for message in page}
-    found: dict[str, Position] = {}
+    found: dict[str, EntryId] = {}
     ranges = dict.fromkeys((m["entries"]["first"], m["entries"]["last"]) for m in page if m.get("entries"))
     for first, last in ranges:
         await _look(system, stream, first, last, sought, found)
@@ -208,28 +207,28 @@ async def _there(system: System, stream: Stream, page: list[Document]) -> dict[s
 
 
 async def _look(
-    system: System, stream: Stream, first: str, last: str, sought: set[str], found: dict[str, Position]
+    system: System, stream: Stream, first: str, last: str, sought: set[str], found: dict[str, EntryId]
 ) -> None:
     redis: Any = system.redis
     while chunk := await redis.xrange(stream.name, first, last, count=CHUNK):
         for entry, fields in chunk:
             if (id_ := fields.get("message_id")) in sought:
-                found[id_] = max(_position(entry), found.get(id_, _NEVER))
+                found[id_] = max(EntryId.parse(entry), found.get(id_, NEVER))
         if len(chunk) < CHUNK:
             return
         first = f"({chunk[-1][0]}"
 
 
-async def _pending(system: System, stream: Stream, given: Iterable[Position]) -> set[Position]:
+async def _pending(system: System, stream: Stream, given: Iterable[EntryId]) -> set[EntryId]:
     """Of these entries and those between them, the ones that a worker has in hand."""
     given = sorted(given)
     if not given:
         return set()
     redis: Any = system.redis
-    found: set[Position] = set()
-    first, last = _text(given[0]), _text(given[-1])
+    found: set[EntryId] = set()
+    first, last = str(given[0]), str(given[-1])
     while chunk := await redis.xpending_range(stream.name, stream.group, min=first, max=last, count=CHUNK):
-        found |= {_position(each["message_id"]) for each in chunk}
+        found |= {EntryId.parse(each["message_id"]) for each in chunk}
         if len(chunk) < CHUNK:
             break
         first = f"({chunk[-1]['message_id']}"
@@ -243,7 +242,7 @@ async def _group(system: System, stream: Stream) -> _Group:
     except ResponseError:
         groups = []  # no stream, no group
     ours = next((group for group in groups if group["name"] == stream.group), None)
-    return _Group(_position(ours["last-delivered-id"]) if ours else None)
+    return _Group(EntryId.parse(ours["last-delivered-id"]) if ours else None)
 
 
 async def _still_wanted(system: System, stream: Stream, messages: list[Document]) -> set[ObjectId]:
@@ -256,14 +255,5 @@ async def _still_wanted(system: System, stream: Stream, messages: list[Document]
     return {each["_id"] for each in await _wanted(system, stream, found)}
 
 
-def _first(message: Document) -> Position:
-    return _position(message["entries"]["first"]) if message.get("entries") else _NEVER
-
-
-def _position(entry: str) -> Position:
-    milliseconds, _, sequence = entry.partition("-")
-    return int(milliseconds), int(sequence)
-
-
-def _text(position: Position) -> str:
-    return f"{position[0]}-{position[1]}"
+def _first(message: Document) -> EntryId:
+    return EntryId.parse(message["entries"]["first"]) if message.get("entries") else NEVER

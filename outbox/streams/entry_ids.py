@@ -1,0 +1,45 @@
+"""Ids of stream entries, such as "1700000000000-0": read and compared in one way."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+
+class EntryId(NamedTuple):
+    """The id of an entry, in the order of the stream."""
+
+    milliseconds: int
+    number: int
+
+    @classmethod
+    def parse(cls, text: object) -> EntryId:
+        """:raises ValueError: `text` is not an id as Redis writes them, in full."""
+        found = _WRITTEN.fullmatch(text) if isinstance(text, str) else None
+        if found is None or max(id_ := cls(int(found[1]), int(found[2]))) > _MOST:
+            raise ValueError(f"{text!r:.80} is not the id of a stream entry, such as 1700000000000-0")
+        return id_
+
+    def next(self) -> EntryId:
+        """The smallest id that is larger."""
+        return EntryId(self.milliseconds, self.number + 1) if self.number < _MOST else EntryId(self.milliseconds + 1, 0)
+
+    def __str__(self) -> str:
+        return f"{self.milliseconds}-{self.number}"
+
+
+NEVER = EntryId(0, 0)
+"""No entry has this id: it stands for the time before the first."""
+
+
+def is_entry_id(text: object) -> bool:
+    """Whether `text` is an id as Redis writes them."""
+    try:
+        EntryId.parse(text)
+    except ValueError:
+        return False
+    return True
+
+
+_WRITTEN = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
+_MOST = 2**64 - 1
