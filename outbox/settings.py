@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Mapping
 from contextlib import suppress
-from difflib import get_close_matches
 from ipaddress import ip_address
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
-from urllib.parse import quote
+from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import quote, unquote
 
 from bson import json_util
-from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from outbox.errors import SettingsError
+from outbox.family import Family as Family
+from outbox.family import load as load
 from outbox.servers.database import PREFIX, Place, check_prefix
 from outbox.streams.declaration import FILES, Priority, Retry, Stream, Streams, Subject
 
-ENV_FILE = ".env"
-S = TypeVar("S", bound="Family")
-
-
-class Family(BaseSettings):
-    """Settings that share a prefix. A name with that prefix which no field has is refused, not ignored.
-
-    A misspelt name that is silently ignored is the commonest way to run with settings one did not choose.
-    """
-
-    model_config = SettingsConfigDict(frozen=True, env_file=ENV_FILE, extra="ignore", validate_default=False)
-    prefix: ClassVar[str]
+DATABASE = "outbox"
 
 
 class SubjectSetting(BaseModel):
@@ -96,6 +81,7 @@ class StreamSetting(BaseModel):
 _FILES_SETTING = StreamSetting(
     name=FILES.name, group=FILES.group, partitions=FILES.partitions, subject=SubjectSetting(id_type="objectId")
 )
+_EXAMPLE = '[{"name": "exports", "group": "exporters"}]'
 
 
 class OutboxSettings(Family):
@@ -103,38 +89,53 @@ class OutboxSettings(Family):
 
     prefix: ClassVar[str] = "OUTBOX_"
 
-    mongodb_uri: SecretStr = SecretStr("mongodb://127.0.0.1:27017/?replicaSet=rs0")
-    mongodb_database: str = "outbox"
-    outbox_database: str | None = None
+    mongodb_uri: SecretStr = Field(
+        default=SecretStr("mongodb://127.0.0.1:27017/?replicaSet=rs0"),
+        examples=["mongodb://mongo:27017/outbox?replicaSet=rs0"],
+    )
+    mongodb_database: str = Field(default=DATABASE)
+    outbox_database: str | None = Field(default=None, examples=["orders_outbox"])
     outbox_prefix: str = PREFIX
-    redis_host: str = "127.0.0.1"
+    redis_host: str = Field(default="127.0.0.1", examples=["redis"])
     redis_port: int = Field(default=6379, ge=1, le=65535)
-    redis_password: SecretStr | None = None
-    redis_url: SecretStr | None = None
+    redis_username: str | None = Field(default=None, examples=["relay"])
+    redis_password: SecretStr | None = Field(default=None, examples=["secret"])
+    redis_db: int = Field(default=0, ge=0)
+    redis_tls: bool = Field(default=False, examples=["true"])
+    redis_url: SecretStr | None = Field(default=None, examples=["redis://redis:6379/0"])
 
-    outbox_streams: Annotated[list[StreamSetting], Field(min_length=1)] = [_FILES_SETTING]
+    outbox_streams: Annotated[list[StreamSetting], Field(min_length=1, examples=[_EXAMPLE])] = Field(
+        default=[_FILES_SETTING]
+    )
     outbox_max_message_bytes: int = Field(default=256 * 1024, ge=1024, le=8 * 1024 * 1024)
     outbox_retention_days: float = Field(default=7, gt=0)
     outbox_replay_rate: float = Field(default=2000, ge=0.1, le=1_000_000)
     outbox_log_format: Literal["auto", "json", "console"] = "auto"
     outbox_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    outbox_mongod: str | None = None
-    outbox_redis_server: str | None = None
+    outbox_mongod: str | None = Field(default=None, examples=["/usr/bin/mongod"])
+    outbox_redis_server: str | None = Field(default=None, examples=["/usr/bin/redis-server"])
 
     @field_validator("redis_host")
     @classmethod
     def _a_host_or_a_socket(cls, value: str) -> str:
         return redis_host(value)
 
-    @field_validator("redis_port", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _not_a_service_link(cls, value: object) -> object:
-        if isinstance(value, str) and "://" in value:
+    def _database_of_the_address(cls, values: Any) -> Any:
+        if isinstance(values, dict) and not values.get("mongodb_database"):
+            uri = values.get("mongodb_uri", "")
+            named = database_in(uri.get_secret_value() if isinstance(uri, SecretStr) else str(uri))
+            return values | {"mongodb_database": named or DATABASE}
+        return values
+
+    @model_validator(mode="after")
+    def _no_socket_with_tls(self) -> OutboxSettings:
+        if self.redis_tls and self.redis_url is None and self.redis_host.startswith("/"):
             raise ValueError(
-                f"{value!r} is what Kubernetes injects for a service named redis; "
-                "set REDIS_URL, or enableServiceLinks: false"
+                "REDIS_TLS: there is no TLS to a socket, and REDIS_HOST is one; for example REDIS_TLS=false"
             )
-        return value
+        return self
 
     @field_validator("outbox_prefix")
     @classmethod
@@ -156,11 +157,13 @@ class OutboxSettings(Family):
         if self.redis_url is not None:
             return self.redis_url.get_secret_value()
         password = self.redis_password.get_secret_value() if self.redis_password else ""
-        credentials = f":{quote(password, safe='')}@" if password else ""
+        user = quote(self.redis_username or "", safe="")
+        credentials = f"{user}:{quote(password, safe='')}@" if user or password else ""
         if self.redis_host.startswith("/"):
-            return f"unix://{credentials}{quote(self.redis_host)}?db=0"
+            return f"unix://{credentials}{quote(self.redis_host)}?db={self.redis_db}"
         host = f"[{quote(self.redis_host, safe=':')}]" if ":" in self.redis_host else self.redis_host
-        return f"redis://{credentials}{host}:{self.redis_port}/0"
+        scheme = "rediss" if self.redis_tls else "redis"
+        return f"{scheme}://{credentials}{host}:{self.redis_port}/{self.redis_db}"
 
     @property
     def redis_address(self) -> str:
@@ -169,6 +172,15 @@ class OutboxSettings(Family):
     @property
     def mongodb_address(self) -> str:
         return without_secret(self.mongodb_uri.get_secret_value())
+
+
+def database_in(uri: str) -> str | None:
+    """The database that the path of a MongoDB address names. Not one of the server's own: such a path says where the
+    user is known, and no transaction can write there.
+    """
+    place = uri.partition("://")[2].partition("?")[0].rpartition("@")[2]
+    named = unquote(place.partition("/")[2]).partition(".")[0]
+    return None if named in ("admin", "config", "local") else named or None
 
 
 def redis_host(value: str) -> str:
@@ -200,31 +212,3 @@ def without_secret(url: str) -> str:
     """
     scheme, mark, rest = url.partition("://")
     return scheme + mark + rest.rpartition("@")[2].partition("?")[0].rstrip("/")
-
-
-def load(settings: type[S], **overrides: Any) -> S:
-    """Read `settings` from the environment and `.env`; `overrides` go over both.
-
-    Raises SettingsError, which names every wrong value and every unknown name of the family with the nearest right one.
-    """
-    faults = _unknown_names(settings, {**dotenv_values(ENV_FILE), **os.environ})
-    try:
-        loaded = settings(**overrides)
-    except ValidationError as error:
-        # The input value is left out on purpose: it may be a secret.
-        faults += [f"{'.'.join(str(p) for p in e['loc']).upper()}: {e['msg']}" for e in error.errors()]
-    except ValueError as error:  # JSON that cannot be parsed
-        faults.append(str(error))
-    if faults:
-        raise SettingsError("; ".join(faults))
-    return loaded
-
-
-def _unknown_names(settings: type[Family], environment: Mapping[str, object]) -> list[str]:
-    known = [name.upper() for name in settings.model_fields]
-    unknown = [name for name in environment if name.upper().startswith(settings.prefix) and name.upper() not in known]
-    faults = []
-    for name in sorted(unknown):
-        near = get_close_matches(name.upper(), known, n=1, cutoff=0.0)
-        faults.append(f"{name} is not a setting; did you mean {near[0]}?")
-    return faults

@@ -32,7 +32,12 @@ ONE_SHOTS = {
 }
 LASTING = SERVICES.keys() - ONE_SHOTS
 PROGRAMS = {name for name, service in SERVICES.items() if "build" in service}
-FAMILIES: dict[str, type[Family]] = {f.prefix: f for f in (OutboxSettings, RelaySettings, ApiSettings)}
+FAMILIES: dict[str, type[Family]] = {"": OutboxSettings, "relay": RelaySettings, "api": ApiSettings}
+OWN = {
+    program: {name for setting in family.variables().values() for name in (setting.name, setting.old) if name}
+    for program, family in FAMILIES.items()
+}
+"""The variables of each program, by their new and old names."""
 
 
 def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
@@ -102,8 +107,8 @@ def test_programs_and_settings_exist() -> None:
             case _:
                 pytest.fail(f"{name} runs {entrypoint}")
         for variable in SERVICES[name]["environment"]:
-            for prefix, family in FAMILIES.items():
-                assert not variable.startswith(prefix) or variable.lower() in family.model_fields, variable
+            known = {one for settings in OWN.values() for one in settings}
+            assert variable in known or not variable.startswith(("OUTBOX_", "RELAY_", "API_")), variable
 
 
 NEVER_SHARED = {"METRICS_KEY", "MONGODB_ROOT_PASSWORD"}
@@ -113,16 +118,15 @@ NEVER_SHARED = {"METRICS_KEY", "MONGODB_ROOT_PASSWORD"}
 def test_a_program_is_given_its_own_settings_and_no_other_secrets() -> None:
     servers = {"MONGODB_URI", "MONGODB_DATABASE", "REDIS_URL"}
     elsewhere = {"OUTBOX_MONGOD", "OUTBOX_REDIS_SERVER"}  # programs of `outbox up`
-    own = {prefix: {name.upper() for name in family.model_fields} for prefix, family in FAMILIES.items()}
-    ours = {name for name in own["OUTBOX_"] if name.startswith("OUTBOX_")} - elsewhere
+    ours = {name for name in OWN[""] if name.startswith("OUTBOX_")} - elsewhere
     for name in PROGRAMS:
         service = SERVICES[name]
         assert "env_file" not in service, "all of .env, the passwords of others included"
-        given = {"api": own["API_"], "relay": own["RELAY_"]}.get(name.removesuffix("-2"), set())
+        given = OWN.get(name.removesuffix("-2"), set()) - {"API_KEYS", "API_LISTEN", "RELAY_LISTEN"}
         assert service["environment"].keys() == servers | ours | given, name
         # By its name alone: what .env says, and the program's default where it says nothing.
         fixed = {setting for setting, value in service["environment"].items() if value is not None}
-        assert fixed - servers <= {"API_HOST", "API_PORT", "API_KEYS", "RELAY_HOST", "RELAY_PORT"}
+        assert fixed - servers <= {"OUTBOX_API_LISTEN", "OUTBOX_API_KEYS", "OUTBOX_RELAY_LISTEN"}
     for name, service in SERVICES.items():
         if not name.startswith("mongo"):
             assert not NEVER_SHARED & set(service.get("environment", {})), name

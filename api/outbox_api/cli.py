@@ -30,7 +30,7 @@ from outbox.servers.connections import connect_mongo, connect_redis, open_databa
 from outbox.settings import OutboxSettings, load
 from outbox.web.http11 import Http
 from outbox.web.keys import refuse_open_door
-from outbox.web.listening import listen
+from outbox.web.listening import address, listen
 from outbox_api import metrics
 from outbox_api.app import create_app
 from outbox_api.settings import ApiSettings
@@ -50,30 +50,32 @@ def api(
     Without keys (`outbox key new`) it is open, and listens on this machine only.
 
     Starts with either server still down; /health/ready tells when uploads work. SIGTERM lets requests under way finish,
-    for API_STOP_SECONDS at most.
+    for OUTBOX_API_STOP_SECONDS at most.
 
     Examples:
 
         outbox api
 
-        API_KEYS='…' outbox api --host 0.0.0.0 --port 8080 --workers 4
+        OUTBOX_API_KEYS='…' outbox api --host 0.0.0.0 --port 8080 --workers 4
     """
-    overrides = {"api_host": host, "api_port": port, "api_workers": workers}
-    settings = load(ApiSettings, **{name: value for name, value in overrides.items() if value is not None})
-    refuse_open_door(settings.api_host, keys=bool(settings.keys), open_to_all=settings.api_open_to_all)
+    settings = load(ApiSettings, **({} if workers is None else {"api_workers": workers}))
+    place = address(settings.api_listen).at(host, port)
+    refuse_open_door(place.host, keys=bool(settings.keys), open_to_all=settings.api_open_to_all)
     outbox_settings = load(OutboxSettings)
     logs.configure(outbox_settings)
     if settings.api_session_secret is None:
         # Shared by the processes that are started from here.
-        os.environ["API_SESSION_SECRET"] = secrets.token_urlsafe(32)
+        os.environ["OUTBOX_API_SESSION_SECRET"] = secrets.token_urlsafe(32)
     # Uvicorn gives a signal back once it has stopped in order: that is an end like any other.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    hint = "is another program listening there? Choose another with --port, or set API_PORT"
+    hint = "is another program listening there? Choose another with --port, or set OUTBOX_API_LISTEN"
     # Held from here on: a port that was only found free could be taken before the server listens.
-    with listen(settings.api_host, settings.api_port, names=("API_HOST", "API_PORT"), hint=hint) as listener:
+    with listen(*place, name="OUTBOX_API_LISTEN", hint=hint) as listener:
+        # For the processes that are started from here, whatever was on the command line.
+        os.environ["OUTBOX_API_LISTEN"] = str(place)
         asyncio.run(_refuse_without_schema(settings, outbox_settings))
         port = listener.getsockname()[1]
-        log.info("listening", host=settings.api_host, port=port, workers=settings.api_workers)
+        log.info("listening", host=place.host, port=port, workers=settings.api_workers)
         _serve(settings, listener)
 
 
@@ -88,7 +90,7 @@ def _serve(settings: ApiSettings, listener: socket.socket) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # it would believe anybody on this machine: see API_TRUSTED_PROXIES
+        proxy_headers=False,  # it would believe anybody on this machine: see OUTBOX_API_TRUSTED_PROXIES
         timeout_graceful_shutdown=max(1, round(settings.api_stop_seconds)),
     )
     server = uvicorn.Server(config)
@@ -98,8 +100,7 @@ def _serve(settings: ApiSettings, listener: socket.socket) -> None:
         if not server.started:
             sys.exit(3)  # it has said why
         return
-    # The processes read the environment, whatever was on the command line.
-    os.environ["API_WORKERS"] = str(settings.api_workers)
+    os.environ["OUTBOX_API_WORKERS"] = str(settings.api_workers)
     with tempfile.TemporaryDirectory(prefix="outbox-api-metrics-") as os.environ[metrics.FOLDER]:
         Multiprocess(config, sockets=[listener]).run()
 
@@ -114,7 +115,8 @@ def application() -> FastAPI:
     if not (settings.keys or settings.api_open_to_all):
         # A page of another site can call this machine by a name of its own, and then read what it likes from an open
         # door: so only by our own names.
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*OWN_NAMES, settings.api_host], www_redirect=False)
+        names = [*OWN_NAMES, address(settings.api_listen).host]
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=names, www_redirect=False)
     return app
 
 

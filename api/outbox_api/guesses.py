@@ -1,6 +1,6 @@
 """Guesses: keys that are not known, counted by the address that they come from.
 
-The address is that of the connection, or, behind a proxy that `API_TRUSTED_PROXIES` names, the rightmost one in
+The address is that of the connection, or, behind a proxy that `OUTBOX_API_TRUSTED_PROXIES` names, the rightmost one in
 `X-Forwarded-For` that is not such a proxy's: what stands left of it, the client may have written itself.
 """
 

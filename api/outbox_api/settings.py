@@ -1,4 +1,4 @@
-"""The API's settings: `API_*`, each with a default that suits a laptop."""
+"""The API's settings: `OUTBOX_API_*`, each with a default that suits a laptop."""
 
 from __future__ import annotations
 
@@ -17,23 +17,31 @@ from outbox.web.keys import Keys
 class ApiSettings(Family):
     """How the API listens, what it accepts, and how long it waits."""
 
-    prefix: ClassVar[str] = "API_"
+    prefix: ClassVar[str] = "OUTBOX_API_"
+    old_names: ClassVar[bool] = True
 
-    api_host: str = Field(default="127.0.0.1", description="where to listen")
-    api_port: int = Field(default=8000, ge=0, le=65535, description="0 picks a free port")
+    api_listen: str = Field(
+        default="127.0.0.1:8000", description="where to listen, such as [::]:8000; port 0 picks a free one"
+    )
     api_workers: int = Field(default=1, ge=1, le=64, description="processes that share the port")
     api_keys: SecretStr | None = Field(
-        default=None, description="who may do what: lines of `outbox key new`, with spaces between"
+        default=None,
+        description="who may do what: lines of `outbox key new`, with spaces between",
+        examples=[f"me:read,operate:{'0' * 64}"],
     )
     api_open_to_all: bool = Field(default=False, description="listen beyond this machine without any key")
     api_trusted_proxies: str | None = Field(
         default=None,
         description="proxies before the API, which may say who asks: addresses or networks, with commas between",
+        examples=["10.0.0.0/8"],
     )
     api_rate_limit: str = Field(default="1000/second", description="requests of one key, in each process")
     api_session_hours: float = Field(default=12.0, gt=0, description="how long a login to the dashboard lasts")
     api_session_secret: SecretStr | None = Field(
-        default=None, min_length=32, description="signs sessions; none: a new one at each start, which ends them"
+        default=None,
+        min_length=32,
+        description="signs sessions; none: a new one at each start, which ends them",
+        examples=["of-32-random-letters-or-digits-or-more"],
     )
     api_max_upload_bytes: int = Field(default=2 * 1024**3, ge=1, description="the body of one upload, at most")
     api_max_files: int = Field(default=100, ge=1, le=1000, description="files in one upload, at most")
@@ -49,10 +57,10 @@ class ApiSettings(Family):
     api_probe_seconds: float = Field(default=2.0, gt=0, description="for the answer of a server in /health/ready")
     api_stop_seconds: float = Field(default=20.0, gt=0, description="from SIGTERM to leaving requests unfinished")
 
-    @field_validator("api_host")
+    @field_validator("api_listen")
     @classmethod
-    def _a_host(cls, value: str) -> str:
-        return listening.address(value)
+    def _a_place(cls, value: str) -> str:
+        return str(listening.address(value))
 
     @field_validator("api_keys")
     @classmethod
@@ -69,7 +77,7 @@ class ApiSettings(Family):
         try:
             limits.parse(value)
         except ValueError:
-            raise ValueError(f"{value!r} is not a rate, such as 1000/second or 50000/minute") from None
+            raise ValueError("is not a rate, such as 1000/second or 50000/minute") from None
         return value
 
     @field_validator("api_trusted_proxies")

@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from pymongo import AsyncMongoClient
 
 from outbox.embedded import Mongod, Process, RedisServer
+from outbox.environment import of_servers
 from outbox.errors import OutboxError
 from outbox.message import schema
 from outbox.message.schema import Database, Document
@@ -99,17 +100,16 @@ class Ground:
     @contextmanager
     def relay(self, **environment: object) -> Iterator[Process]:
         """A relay with default settings but for what `environment` says."""
-        with self.child("outbox", "relay", RELAY_PORT=0, **environment) as process:
+        with self.child("outbox", "relay", OUTBOX_RELAY_LISTEN="127.0.0.1:0", **environment) as process:
             yield process
 
     def _environment(self) -> dict[str, str]:
         streams = [setting.model_dump() for setting in self.settings.outbox_streams]
         return {
-            "MONGODB_URI": self.settings.mongodb_uri.get_secret_value(),
+            **of_servers(self.settings.mongodb_uri.get_secret_value(), self.settings.redis_dsn),
             "MONGODB_DATABASE": self.settings.mongodb_database,
             "OUTBOX_DATABASE": self.settings.place.database,
             "OUTBOX_PREFIX": self.settings.outbox_prefix,
-            "REDIS_URL": self.settings.redis_dsn,
             "OUTBOX_STREAMS": json.dumps(streams),
             "OUTBOX_LOG_FORMAT": "json",
         }

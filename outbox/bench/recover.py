@@ -23,7 +23,7 @@ async def measure(ground: Ground, extent: Extent, tell: Tell) -> list[Figure]:
     undisturbed = Limit("without outage", count / await drained(ground, count))
     figures = []
     await ground.clear()
-    with ground.relay(RELAY_VERIFY_SECONDS=extent.verify_seconds):
+    with ground.relay(OUTBOX_RELAY_VERIFY_SECONDS=extent.verify_seconds):
         await shared(ground)
         if ground.server is None:
             await fill(ground, count)
@@ -69,6 +69,8 @@ async def _loss(ground: Ground, extent: Extent, undisturbed: Limit) -> list[Figu
     await until_drained(ground, count)
     back = time.perf_counter() - lost
     return [
-        Figure("recover", "all lost: noticed", noticed, "s", (Limit("RELAY_VERIFY_SECONDS", extent.verify_seconds),)),
+        Figure(
+            "recover", "all lost: noticed", noticed, "s", (Limit("OUTBOX_RELAY_VERIFY_SECONDS", extent.verify_seconds),)
+        ),
         Figure("recover", f"all lost: {count:,} back", back, "s", (undisturbed,)),
     ]

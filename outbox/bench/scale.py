@@ -27,7 +27,7 @@ async def measure(ground: Ground, extent: Extent, tell: Tell) -> list[Figure]:
         rate = await _drained(ground, tell, f"{partitions} partitions", count, partitions=partitions)
         figures.append(_figure(f"partitions {partitions}", rate, bare))
     for size in extent.batch_sizes:
-        rate = await _drained(ground, tell, f"batches of {size}", count, RELAY_BATCH_SIZE=size)
+        rate = await _drained(ground, tell, f"batches of {size}", count, OUTBOX_RELAY_BATCH_SIZE=size)
         figures.append(_figure(f"batch size {size:,}", rate, bare))
     for relays in extent.relays:
         rate = await _drained(ground, tell, f"{relays} relays", count, partitions=8, relays=relays)

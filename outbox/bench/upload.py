@@ -35,8 +35,8 @@ async def measure(ground: Ground, extent: Extent, tell: Tell) -> list[Figure]:
     await schema.ensure(ground.database, Streams([FILES]))
     streams = json.dumps([StreamSetting(name=FILES.name, group=FILES.group, partitions=FILES.partitions).model_dump()])
     with (
-        ground.child("outbox", "api", API_PORT=0, OUTBOX_STREAMS=streams) as api,
-        ground.child("outbox.bench.without", API_PORT=0, OUTBOX_STREAMS=streams) as without,
+        ground.child("outbox", "api", OUTBOX_API_LISTEN="127.0.0.1:0", OUTBOX_STREAMS=streams) as api,
+        ground.child("outbox.bench.without", OUTBOX_API_LISTEN="127.0.0.1:0", OUTBOX_STREAMS=streams) as without,
     ):
         ports = [await _port(ground, api), await _port(ground, without)]
         done = [0.0, 0.0]

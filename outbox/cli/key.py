@@ -27,7 +27,7 @@ def new(
     scope: Annotated[list[Scope], typer.Option(help="What it may do; may be given several times.")],
     json: Annotated[bool, typer.Option("--json", help="Write JSON: the key and its line.")] = False,
 ) -> None:
-    """Make a key, show it this once, and show the line for API_KEYS, which holds only its hash.
+    """Make a key, show it this once, and show the line for OUTBOX_API_KEYS, which holds only its hash.
 
     `upload` may upload and reparse, `read` may look at everything, `operate` may retry, discard and replay. To replace
     a key, put the new line beside the old one, hand the new key out, and then take the old line away; each time, start
@@ -46,4 +46,4 @@ def new(
     write_line(secret)
     write_note("This is the key. It is shown this once: hand it to its holder, for Authorization: Bearer.")
     write_note("For the API, in its environment or .env, with a space after the keys that are there already:")
-    write_note(f"API_KEYS='{made.line}'")
+    write_note(f"OUTBOX_API_KEYS='{made.line}'")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import threading
 import time
@@ -16,21 +15,23 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import typer
-from dotenv import dotenv_values
 from rich.text import Text
 
+from outbox import environment
 from outbox.cli.terminal import Terminal
 from outbox.embedded import PortTaken, ports
 from outbox.embedded.stack import REDIS_PAUSE_SECONDS, Stack
 from outbox.embedded.supervisor import Supervisor
 from outbox.message import schema
 from outbox.servers.connections import connect_mongo, open_database
-from outbox.settings import ENV_FILE, OutboxSettings, load
+from outbox.settings import OutboxSettings, load
 from outbox.web.keys import refuse_open_door
 
 _TICK_SECONDS = 0.1
 _READY_SECONDS = 30.0
 _INTERRUPTED = 130
+_KEYS = {"OUTBOX_API_KEYS", "OUTBOX_API_KEYS_FILE", "API_KEYS"}
+_OPEN_TO_ALL = {"OUTBOX_API_OPEN_TO_ALL", "API_OPEN_TO_ALL"}
 
 
 def up(
@@ -55,9 +56,8 @@ def up(
     settings = load(OutboxSettings)
     if ports.is_taken(host, port):
         raise PortTaken("the API", host, port, remedy="choose another port with --port")
-    environment = {**dotenv_values(ENV_FILE), **os.environ}
-    keys, open_to_all = (bool(environment.get(name)) for name in ("API_KEYS", "API_OPEN_TO_ALL"))
-    refuse_open_door(host, keys=keys, open_to_all=open_to_all)
+    set_ = environment.read().keys()
+    refuse_open_door(host, keys=bool(set_ & _KEYS), open_to_all=bool(set_ & _OPEN_TO_ALL))
     terminal = Terminal()
     supervisor = Supervisor(terminal.tell)
     with _stop_on_signals() as stop:

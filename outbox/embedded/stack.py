@@ -7,15 +7,15 @@ import os
 import sys
 from pathlib import Path
 
-from dotenv import dotenv_values
 from pydantic import SecretStr
 
+from outbox import environment
 from outbox.embedded import ports
 from outbox.embedded.mongod import Mongod, fault_in
 from outbox.embedded.process import Process
 from outbox.embedded.redis import RedisServer
 from outbox.embedded.supervisor import Ward
-from outbox.settings import ENV_FILE, OutboxSettings
+from outbox.settings import OutboxSettings
 
 _LOCAL = "127.0.0.1"
 REDIS_PAUSE_SECONDS = 15.0
@@ -59,10 +59,10 @@ class Stack:
         """Once the servers run and the schema is set up: API last, so that nothing is taken in that nobody delivers,
         and stopped first. The relay has its own deadline for a stop, and keeps it with time to spare.
         """
-        environment = self._environment()
+        given = self._environment()
         self._remember()
         for process in (self.relay, self.worker, self.api):
-            process.env = environment
+            process.env = given
         return [Ward(self.relay, stop_seconds=60), Ward(self.worker), Ward(self.api, stop_seconds=30)]
 
     def connected(self) -> OutboxSettings:
@@ -76,11 +76,13 @@ class Stack:
         return Process(name, [sys.executable, "-P", "-m", module, *arguments], self.data_dir / f"{name}.log")
 
     def _environment(self) -> dict[str, str]:
-        own = {"MONGODB_URI": self.mongod.uri, "REDIS_URL": self.redis.url, "PYTHONUNBUFFERED": "1"}
+        own = {**environment.of_servers(self.mongod.uri, self.redis.url), "PYTHONUNBUFFERED": "1"}
+        # The address of these servers names no database, and the one that is set may.
+        own["MONGODB_DATABASE"] = self.settings.mongodb_database
         if self.settings.outbox_log_format == "auto":
             own["OUTBOX_LOG_FORMAT"] = "console"
-        if "RELAY_PORT" not in {**dotenv_values(ENV_FILE), **os.environ}:
-            own["RELAY_PORT"] = str(self._relay_port)
+        if not {"OUTBOX_RELAY_LISTEN", "RELAY_HOST", "RELAY_PORT"} & environment.read().keys():
+            own["OUTBOX_RELAY_LISTEN"] = f"{_LOCAL}:{self._relay_port}"
         return {**os.environ, **own}
 
     def _remembered(self) -> dict[str, int]:

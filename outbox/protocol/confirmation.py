@@ -46,12 +46,12 @@ class Confirm(StrEnum):
         """Raise unless `reply`, to that command, confirms."""
         if isinstance(reply, BaseException):
             if isinstance(reply, ResponseError) and not isinstance(reply, NoPermissionError) and "WAIT" in str(reply):
-                raise CannotConfirm(f"RELAY_CONFIRM={self}: {_REMEDY[self]}. The server says: {reply}")
+                raise CannotConfirm(f"OUTBOX_RELAY_CONFIRM={self}: {_REMEDY[self]}. The server says: {reply}")
             raise reply
         count = reply[0] if self is Confirm.AOF else reply
         if not count:
             raise Unconfirmed(
-                f"RELAY_CONFIRM={self}: {_NOT_YET[self]} in {CONFIRM_SECONDS:g} s. "
+                f"OUTBOX_RELAY_CONFIRM={self}: {_NOT_YET[self]} in {CONFIRM_SECONDS:g} s. "
                 "What was published stays unmarked until then, and is not published twice"
             )
 

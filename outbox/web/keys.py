@@ -45,7 +45,7 @@ class Key:
 
     @property
     def line(self) -> str:
-        """The key as `API_KEYS` has it."""
+        """The key as `OUTBOX_API_KEYS` has it."""
         return f"{self.name}:{','.join(scope for scope in Scope if scope in self.scopes)}:{self.digest}"
 
     @property
@@ -80,7 +80,7 @@ class Keys:
 
 
 def make(name: str, scopes: Iterable[Scope]) -> tuple[str, Key]:
-    """A new secret, and the key to it. Raises UsageError for a name or scopes that `API_KEYS` cannot hold."""
+    """A new secret, and the key to it. Raises UsageError for a name or scopes that `OUTBOX_API_KEYS` cannot hold."""
     wanted = frozenset(scopes)
     if not _NAME.fullmatch(name):
         raise UsageError(f"name {name!r:.80}: use 1 to 64 letters, digits and . _ -")
@@ -91,10 +91,10 @@ def make(name: str, scopes: Iterable[Scope]) -> tuple[str, Key]:
 
 
 def read(text: str) -> Keys:
-    """Keys as `API_KEYS` has them. Raises SettingsError, which tells what is wrong with which, and shows no digest."""
+    """Keys as `OUTBOX_API_KEYS` has them. Raises SettingsError, which says what is wrong where, without a digest."""
     keys = Keys(_read(number, word) for number, word in enumerate(text.split(), 1))
     if len({key.digest for key in keys}) < len(keys):
-        raise SettingsError("API_KEYS: two keys have the same hash; each has scopes of its own")
+        raise SettingsError("two keys have the same hash; each has scopes of its own")
     return keys
 
 
@@ -103,8 +103,8 @@ def refuse_open_door(host: str, *, keys: bool, open_to_all: bool) -> None:
     if not (keys or open_to_all or _is_loopback(host)):
         raise SettingsError(
             f"{host} is reached from other machines, and there is no key: anybody could read, and replay. "
-            "Make a key with `outbox key new`, and set API_KEYS. If something before the API asks who is there, "
-            "set API_OPEN_TO_ALL=true instead"
+            "Make a key with `outbox key new`, and set OUTBOX_API_KEYS. If something before the API asks who is there, "
+            "set OUTBOX_API_OPEN_TO_ALL=true instead"
         )
 
 
@@ -121,10 +121,10 @@ def _read(number: int, word: str) -> Key:
     name, _, rest = word.partition(":")
     scopes, _, digest = rest.partition(":")
     if not _NAME.fullmatch(name) or not _DIGEST.fullmatch(digest):
-        raise SettingsError(f"API_KEYS: number {number} is not {FORM}")
+        raise SettingsError(f"number {number} is not {FORM}")
     given = scopes.split(",")
     if wrong := [scope for scope in given if scope not in ALL]:
-        raise SettingsError(f"API_KEYS: {name}: {wrong[0]!r} is no scope; there are {', '.join(Scope)}")
+        raise SettingsError(f"{name}: {wrong[0]!r} is no scope; there are {', '.join(Scope)}")
     return Key(name, frozenset(map(Scope, given)), digest)
 
 

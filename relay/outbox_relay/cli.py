@@ -11,7 +11,7 @@ import uvloop
 from outbox import logs
 from outbox.cli.signals import on_signals
 from outbox.settings import OutboxSettings, load
-from outbox.web.listening import listen
+from outbox.web.listening import Address, address, listen
 from outbox_relay.daemon import Relay
 from outbox_relay.settings import RelaySettings
 
@@ -25,9 +25,9 @@ def relay(
 ) -> None:
     """Drain the outbox into Redis Streams, until stopped.
 
-    Run as many as you like: they share the partitions, and one that dies is replaced within RELAY_LEASE_SECONDS.
+    Run as many as you like: they share the partitions, and one that dies is replaced within OUTBOX_RELAY_LEASE_SECONDS.
     Starts with either server still down, and waits for it. SIGTERM finishes the batches in hand, gives the partitions
-    back and leaves, within RELAY_STOP_SECONDS; a second SIGTERM leaves at once. Either way nothing is lost.
+    back and leaves, within OUTBOX_RELAY_STOP_SECONDS; a second SIGTERM leaves at once. Either way nothing is lost.
 
     Examples:
 
@@ -37,19 +37,19 @@ def relay(
 
         outbox relay --once              from cron, or before a migration
     """
-    overrides = {"relay_host": host, "relay_port": port}
-    settings = load(RelaySettings, **{name: value for name, value in overrides.items() if value is not None})
+    settings = load(RelaySettings)
+    place = address(settings.relay_listen).at(host, port)
     outbox_settings = load(OutboxSettings)
     logs.configure(outbox_settings)
-    uvloop.run(_run(settings, outbox_settings, once))
+    uvloop.run(_run(settings, outbox_settings, place, once))
 
 
-async def _run(settings: RelaySettings, outbox_settings: OutboxSettings, once: bool) -> None:
-    daemon = Relay(settings, outbox_settings, listen=_listen(settings), until_empty=once)
+async def _run(settings: RelaySettings, outbox_settings: OutboxSettings, place: Address, once: bool) -> None:
+    daemon = Relay(settings, outbox_settings, listen=_listen(place), until_empty=once)
     on_signals(daemon.stop, seconds=settings.relay_stop_seconds, impatient="the next owner takes up what was in hand")
     await daemon.run()
 
 
-def _listen(settings: RelaySettings) -> socket.socket:
-    hint = "is another relay running here? Use --port 0, or set RELAY_PORT"
-    return listen(settings.relay_host, settings.relay_port, names=("RELAY_HOST", "RELAY_PORT"), hint=hint)
+def _listen(place: Address) -> socket.socket:
+    hint = "is another relay running here? Use --port 0, or set OUTBOX_RELAY_LISTEN"
+    return listen(*place, name="OUTBOX_RELAY_LISTEN", hint=hint)

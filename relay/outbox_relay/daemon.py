@@ -88,7 +88,7 @@ class Relay:
         """Drain until `stop`.
 
         :raises SchemaError: the database is not set up.
-        :raises SettingsError: Redis cannot confirm as RELAY_CONFIRM asks.
+        :raises SettingsError: Redis cannot confirm as OUTBOX_RELAY_CONFIRM asks.
         :raises Unreachable: only with `until_empty`; otherwise a server is waited for, for ever.
         """
         async with (

@@ -152,7 +152,7 @@ class Leaser:
         late = not self.trusted()
         if late and not self._late:
             log.warning(
-                "leases are renewed too late to be trusted: if this goes on, raise RELAY_LEASE_SECONDS",
+                "leases are renewed too late to be trusted: if this goes on, raise OUTBOX_RELAY_LEASE_SECONDS",
                 took_seconds=round(took, 1),
                 trusted_seconds=self._seconds * TRUST,
             )

@@ -1,4 +1,4 @@
-"""The relay's settings: `RELAY_*`, each with a default that suits one relay beside one MongoDB and one Redis."""
+"""The relay's settings: `OUTBOX_RELAY_*`, each with a default that suits one relay beside one MongoDB and one Redis."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from outbox.web import listening
 class RelaySettings(Family):
     """How one relay drains, holds its leases, and stops."""
 
-    prefix: ClassVar[str] = "RELAY_"
+    prefix: ClassVar[str] = "OUTBOX_RELAY_"
+    old_names: ClassVar[bool] = True
 
     relay_batch_size: int = Field(default=500, ge=1, le=5000, description="messages in one publish call, at most")
     relay_batch_bytes: int = Field(default=1024 * 1024, ge=1024, description="bytes in one publish call, about")
@@ -27,10 +28,12 @@ class RelaySettings(Family):
     relay_prune_seconds: float = Field(default=600.0, gt=0, description="how often old messages are deleted")
     relay_trim_seconds: float = Field(default=10.0, gt=0, description="how often acknowledged entries leave Redis")
     relay_abandoned_seconds: float = Field(default=3600.0, gt=0, description="after which a silent upload is removed")
-    relay_host: str = Field(default="127.0.0.1", description="where /healthz, /readyz and /metrics are served")
-    relay_port: int = Field(default=8001, ge=0, le=65535, description="0 picks a free port")
+    relay_listen: str = Field(
+        default="127.0.0.1:8001",
+        description="where /healthz, /readyz and /metrics are served, such as [::]:8001; port 0 picks a free one",
+    )
 
-    @field_validator("relay_host")
+    @field_validator("relay_listen")
     @classmethod
-    def _a_host(cls, value: str) -> str:
-        return listening.address(value)
+    def _a_place(cls, value: str) -> str:
+        return str(listening.address(value))

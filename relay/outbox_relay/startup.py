@@ -73,7 +73,7 @@ async def wait_for_schema(
 
 
 async def refuse_what_cannot_be_confirmed(redis: AnyRedis, confirm: Confirm) -> None:
-    """Raise SettingsError when Redis answers and will never confirm as RELAY_CONFIRM asks.
+    """Raise SettingsError when Redis answers and will never confirm as OUTBOX_RELAY_CONFIRM asks.
 
     Not when it does not answer: then it is waited for, and if it turns out to be too old, that is told then, loudly.
     """

@@ -136,7 +136,7 @@ async def test_who_has_no_key_is_refused_before_the_body_is_read(
     tmp_path: Path, outbox_settings: OutboxSettings, db: Database, route: str
 ) -> None:
     """The answer comes while the body is still awaited: only its head has been sent."""
-    with Api(tmp_path, outbox_settings, API_KEYS=KEYS) as api:
+    with Api(tmp_path, outbox_settings, OUTBOX_API_KEYS=KEYS) as api:
         reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
         head = f"{route} HTTP/1.1\r\nHost: api\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n"
         writer.write(head.encode())
@@ -174,7 +174,7 @@ def test_an_open_door_answers_to_its_own_names_only(
         for host in (f"127.0.0.1:{api.port}", f"localhost:{api.port}", "[::1]:80"):
             assert httpx.get(f"{api.url}/files", headers={"Host": host}).status_code == 200, host
         assert httpx.get(f"{api.url}/files", headers={"Host": f"evil.example:{api.port}"}).status_code == 400
-    with Api(tmp_path, outbox_settings, API_KEYS=KEYS) as api:
+    with Api(tmp_path, outbox_settings, OUTBOX_API_KEYS=KEYS) as api:
         headers = {"Host": "files.example", **bearer(Scope.READ)}
         assert httpx.get(f"{api.url}/files", headers=headers).status_code == 200
 
@@ -210,7 +210,7 @@ def test_the_network_is_not_let_in_without_a_key(tmp_path: Path, outbox_settings
     refused = Api(tmp_path, outbox_settings, "--host", "0.0.0.0")
     run = subprocess.run(refused.command, env=refused.env, capture_output=True, text=True, timeout=30, check=False)
     assert run.returncode == 2
-    assert "API_OPEN_TO_ALL=true" in run.stderr
-    for told in ({"API_OPEN_TO_ALL": "true"}, {"API_KEYS": KEYS}):
+    assert "OUTBOX_API_OPEN_TO_ALL=true" in run.stderr
+    for told in ({"OUTBOX_API_OPEN_TO_ALL": "true"}, {"OUTBOX_API_KEYS": KEYS}):
         with Api(tmp_path, outbox_settings, "--host", "0.0.0.0", **told) as api:
             assert api.running

@@ -36,7 +36,7 @@ def test_whom_nobody_trusts_cannot_say_where_it_comes_from(
 def test_behind_a_proxy_the_rightmost_address_that_is_not_its_own_counts(
     tmp_path: Path, outbox_settings: OutboxSettings, db: Database
 ) -> None:
-    with Api(tmp_path, outbox_settings, **PROCESS, API_TRUSTED_PROXIES="127.0.0.1, 10.0.0.0/8") as api:
+    with Api(tmp_path, outbox_settings, **PROCESS, OUTBOX_API_TRUSTED_PROXIES="127.0.0.1, 10.0.0.0/8") as api:
         statuses = [guess(api, n, f"{n}.2.3.4, 198.51.100.7:{2000 + n}, 10.0.0.{n}") for n in range(33)]
         assert statuses == [401] * 30 + [429] * 3
         assert guess(api, 0, "198.51.100.8") == 401  # another client has a share of its own
@@ -48,7 +48,7 @@ def test_behind_a_proxy_the_rightmost_address_that_is_not_its_own_counts(
 
 @pytest.mark.parametrize("proxies", ["*", "proxy.example", "10.0.0.0/33", "10.0.0.1/8"])
 def test_a_proxy_is_an_address_or_a_network(outbox_settings: OutboxSettings, proxies: str) -> None:
-    with pytest.raises(SettingsError, match="API_TRUSTED_PROXIES"):
+    with pytest.raises(SettingsError, match="OUTBOX_API_TRUSTED_PROXIES"):
         load(ApiSettings, api_trusted_proxies=proxies)
 
 

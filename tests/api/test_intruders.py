@@ -48,7 +48,7 @@ def apis(tmp_path: Path, outbox_settings: OutboxSettings, db: Database) -> Itera
     """An open door, and one with keys behind a proxy on this machine."""
     with (
         Api(tmp_path / "open", outbox_settings) as door,
-        Api(tmp_path / "locked", outbox_settings, **PROCESS, API_TRUSTED_PROXIES="127.0.0.0/8") as locked,
+        Api(tmp_path / "locked", outbox_settings, **PROCESS, OUTBOX_API_TRUSTED_PROXIES="127.0.0.0/8") as locked,
     ):
         yield [door, locked]
 

@@ -26,7 +26,7 @@ SECRET, KEY = keys.make("tests", ALL)
 
 @pytest.fixture
 def api(tmp_path: Path, outbox_settings: OutboxSettings, db: Database) -> Iterator[Api]:
-    with Api(tmp_path, outbox_settings, API_MAX_UPLOAD_BYTES="1000000", OUTBOX_LOG_FORMAT="json") as api:
+    with Api(tmp_path, outbox_settings, OUTBOX_API_MAX_UPLOAD_BYTES="1000000", OUTBOX_LOG_FORMAT="json") as api:
         yield api
 
 
@@ -37,7 +37,7 @@ def test_the_api_keeps_to_its_document(api: Api) -> None:
 
 def test_the_api_keeps_to_its_document_with_keys(tmp_path: Path, outbox_settings: OutboxSettings, db: Database) -> None:
     """The same behind keys; and what asks for a key answers neither without one nor to a wrong one."""
-    with Api(tmp_path, outbox_settings, API_KEYS=KEY.line, OUTBOX_LOG_FORMAT="json") as api:
+    with Api(tmp_path, outbox_settings, OUTBOX_API_KEYS=KEY.line, OUTBOX_LOG_FORMAT="json") as api:
         # The header goes with every request, also where schemathesis would like to see what happens without it.
         header = ("--header", f"Authorization: Bearer {SECRET}", "--exclude-checks", "missing_required_header")
         scan(api, "--max-examples", "10", *header)

@@ -35,7 +35,9 @@ AS_FORM = {"Content-Type": "multipart/form-data; boundary=b"}
 
 @pytest.fixture
 def api(tmp_path: Path, outbox_settings: OutboxSettings, db: Database) -> Iterator[Api]:
-    with Api(tmp_path, outbox_settings, API_MAX_UPLOAD_BYTES=str(350 * MEGABYTE), API_STOP_SECONDS="2") as api:
+    with Api(
+        tmp_path, outbox_settings, OUTBOX_API_MAX_UPLOAD_BYTES=str(350 * MEGABYTE), OUTBOX_API_STOP_SECONDS="2"
+    ) as api:
         yield api
 
 

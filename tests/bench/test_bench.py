@@ -68,9 +68,9 @@ async def test_says_what_cannot_be_measured_on_a_redis_of_the_user(mongodb_uri: 
 async def test_removes_what_it_made_when_a_child_fails(
     mongodb_uri: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RELAY_BATCH_SIZE", "none")
+    monkeypatch.setenv("OUTBOX_RELAY_BATCH_SIZE", "none")
     before = _names(mongodb_uri)
-    with pytest.raises(Exception, match="RELAY_BATCH_SIZE"):
+    with pytest.raises(Exception, match="OUTBOX_RELAY_BATCH_SIZE"):
         await _run(["drain"], mongodb_uri, redis_url)
     assert _names(mongodb_uri) == before
     with Redis.from_url(redis_url) as redis:

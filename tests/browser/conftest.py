@@ -88,7 +88,7 @@ def system(mongod: Mongod, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         asyncio.run(_set_up(settings))
         environment = {"MONGODB_URI": mongod.uri, "MONGODB_DATABASE": database, "REDIS_URL": redis.url}
         relay = stack.enter_context(a_relay(folder / "relay.log", environment))
-        api = stack.enter_context(Api(folder, settings, API_KEYS=f"{KEY.line} {READERS_KEY.line}"))
+        api = stack.enter_context(Api(folder, settings, OUTBOX_API_KEYS=f"{KEY.line} {READERS_KEY.line}"))
         client = stack.enter_context(mongod.client())
         relay.started()
         yield System(api.url, client[database], redis)

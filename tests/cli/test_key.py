@@ -9,7 +9,7 @@ def test_a_new_key_opens_what_its_line_says(cli: Cli) -> None:
     made = cli("key", "new", "--name", "alice", "--scope", "read", "--scope", "operate")
     assert made.code == 0
     secret = made.out.strip()
-    line = made.err.partition("API_KEYS='")[2].partition("'")[0]
+    line = made.err.partition("OUTBOX_API_KEYS='")[2].partition("'")[0]
     found = keys.read(line).find(secret)
     assert found
     assert found.name == "alice"
@@ -31,4 +31,4 @@ def test_wrong_names_and_scopes_are_usage_errors(cli: Cli) -> None:
 def test_up_does_not_open_the_door_to_the_network(cli: Cli) -> None:
     refused = cli("up", "--host", "0.0.0.0")
     assert refused.code == 2
-    assert "API_KEYS" in refused.err
+    assert "OUTBOX_API_KEYS" in refused.err

@@ -23,6 +23,14 @@ def test_help_names_every_command(cli: Cli) -> None:
     assert "Cannot be loaded" not in result.out
 
 
+def test_a_secret_that_cannot_be_read_is_a_wrong_use(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_PASSWORD_FILE", "/no/such/file")
+    for command in ("init", "status", "relay", "api", "worker --handler no:one"):
+        result = cli(*command.split())
+        assert result.code == 2
+        assert result.err == "error: REDIS_PASSWORD_FILE: /no/such/file cannot be read: No such file or directory\n"
+
+
 @pytest.mark.parametrize(
     "command",
     [

@@ -1,4 +1,4 @@
-"""RELAY_CONFIRM: a batch counts as published when a disk, or a replica, has it as well."""
+"""OUTBOX_RELAY_CONFIRM: a batch counts as published when a disk, or a replica, has it as well."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ async def test_a_batch_counts_when_it_is_on_the_disk(
         record_property("lacks", "WAITAOF (since 7.2): refused at the start")
         with as_a_process(scenario.folder / "relay.log", environment(scenario), relay_confirm="aof") as relay:
             assert await asyncio.to_thread(relay.wait, 20) == 2
-            assert "RELAY_CONFIRM=aof: this needs WAITAOF" in relay.output()
+            assert "OUTBOX_RELAY_CONFIRM=aof: this needs WAITAOF" in relay.output()
         return
     with with_replica.client() as client:
         client.config_set("appendfsync", "always")
@@ -196,7 +196,7 @@ async def test_a_server_without_append_only_file_is_refused_at_the_start(
         async with elsewhere(tmp_path, **settings) as scenario:
             with as_a_process(tmp_path / "relay.log", environment(scenario), relay_confirm="aof") as relay:
                 assert await asyncio.to_thread(relay.wait, 20) == 2
-            assert "RELAY_CONFIRM=aof" in relay.output()
+            assert "OUTBOX_RELAY_CONFIRM=aof" in relay.output()
             assert "appendonly yes" in relay.output()
             async with connect(server) as redis:
                 with pytest.raises(CannotConfirm):

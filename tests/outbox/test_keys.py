@@ -67,7 +67,7 @@ def test_this_machine_may_be_open(host: str) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "", "no.such.host.invalid"])
 def test_the_network_may_not_unless_told_in_words(host: str) -> None:
-    with pytest.raises(SettingsError, match=r"outbox key new.*API_KEYS.*API_OPEN_TO_ALL=true"):
+    with pytest.raises(SettingsError, match=r"outbox key new.*OUTBOX_API_KEYS.*OUTBOX_API_OPEN_TO_ALL=true"):
         keys.refuse_open_door(host, keys=False, open_to_all=False)
     keys.refuse_open_door(host, keys=True, open_to_all=False)
     keys.refuse_open_door(host, keys=False, open_to_all=True)

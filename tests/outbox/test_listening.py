@@ -8,11 +8,11 @@ import pytest
 
 from outbox import SettingsError
 from outbox.settings import Family, load
-from outbox.web.listening import listen
+from outbox.web.listening import address, listen
 from outbox_api.settings import ApiSettings
 from outbox_relay.settings import RelaySettings
 
-NAMES = ("RELAY_HOST", "RELAY_PORT")
+NAME = "OUTBOX_RELAY_LISTEN"
 
 
 def reached(listener: socket.socket, host: str) -> bool:
@@ -35,40 +35,73 @@ def reached(listener: socket.socket, host: str) -> bool:
     ],
 )
 def test_both_kinds_of_addresses(host: str, v4: bool, v6: bool) -> None:
-    with listen(host, 0, names=NAMES, hint="") as listener:
+    with listen(host, 0, name=NAME, hint="") as listener:
         assert (reached(listener, "127.0.0.1"), reached(listener, "::1")) == (v4, v6)
 
 
 @pytest.mark.parametrize(
     ("host", "why"),
     [
-        ("203.0.113.1", "RELAY_HOST must be an address of this machine"),
-        ("2001:db8::1", "RELAY_HOST must be an address of this machine"),
+        ("203.0.113.1", "OUTBOX_RELAY_LISTEN must have an address of this machine"),
+        ("2001:db8::1", "OUTBOX_RELAY_LISTEN must have an address of this machine"),
         ("no.such.name.invalid", "'no.such.name.invalid' is no name of this machine"),
     ],
 )
 def test_what_is_not_here_is_said_so(host: str, why: str) -> None:
     with pytest.raises(SettingsError, match=why):
-        listen(host, 0, names=NAMES, hint="is another relay running here?")
+        listen(host, 0, name=NAME, hint="is another relay running here?")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_a_taken_port_is_said_so(host: str) -> None:
-    with listen(host, 0, names=NAMES, hint="") as first:
+    with listen(host, 0, name=NAME, hint="") as first:
         with pytest.raises(SettingsError, match="is another relay running here"):
-            listen(host, first.getsockname()[1], names=NAMES, hint="is another relay running here?")
+            listen(host, first.getsockname()[1], name=NAME, hint="is another relay running here?")
 
 
 @pytest.mark.parametrize("settings", [ApiSettings, RelaySettings])
 @pytest.mark.parametrize(
-    "host", ["127.0.0.1:8000", "localhost:80", "http://localhost", "[::1]:80", "a b", "a,b", "u@h"]
+    "place",
+    [
+        "127.0.0.1",
+        "8001",
+        "http://localhost:80",
+        "::1:80",
+        "[::1]80",
+        "a b:80",
+        "a,b:80",
+        "h:65536",
+        "h:-1",
+        "h:٣",
+        "u@h:1",
+    ],
 )
-def test_more_than_a_host_is_refused_by_name(settings: type[Family], host: str) -> None:
-    name = f"{settings.prefix}HOST"
-    with pytest.raises(SettingsError, match=rf"{name}: .*such as 127\.0\.0\.1 or ::1"):
-        load(settings, **{name.lower(): host})
+def test_anything_but_a_host_and_a_port_is_refused_by_name(settings: type[Family], place: str) -> None:
+    name = f"{settings.prefix}LISTEN"
+    with pytest.raises(SettingsError, match=rf"{name}: .*such as 127\.0\.0\.1.*For example {name}=127\.0\.0\.1:8"):
+        load(settings, **{name.removeprefix("OUTBOX_").lower(): place})
 
 
-def test_brackets_are_no_part_of_a_host() -> None:
-    assert load(RelaySettings, relay_host="[::]").relay_host == "::"
-    assert load(ApiSettings, api_host="[::1]").api_host == "::1"
+@pytest.mark.parametrize(
+    ("place", "host", "port"),
+    [
+        ("[::]:1", "::", 1),
+        ("[::1]:0", "::1", 0),
+        ("localhost:80", "localhost", 80),
+        ("0.0.0.0:65535", "0.0.0.0", 65535),
+        (":5", "", 5),
+    ],
+)
+def test_a_host_and_a_port_are_one_setting(place: str, host: str, port: int) -> None:
+    told = load(RelaySettings, relay_listen=place).relay_listen
+    assert told == place
+    assert address(told) == (host, port)
+
+
+def test_the_command_line_goes_over_either_part() -> None:
+    place = address("[::]:8001")
+    assert str(place.at(None, 0)) == "[::]:0"
+    assert str(place.at("[::1]", None)) == "[::1]:8001"
+    assert place.at("127.0.0.1", 1) == ("127.0.0.1", 1)
+    with pytest.raises(SettingsError, match="--host is not a host alone"):
+        place.at("127.0.0.1:80", None)

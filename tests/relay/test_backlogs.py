@@ -38,7 +38,7 @@ class Place:
         declaration = {"name": NAME, "group": GROUP, **declared}
         self.environment = {
             "MONGODB_URI": mongodb_uri, "MONGODB_DATABASE": db.name, "REDIS_URL": redis_url,
-            "OUTBOX_STREAMS": json.dumps([declaration]), "RELAY_TRIM_SECONDS": "1",
+            "OUTBOX_STREAMS": json.dumps([declaration]), "OUTBOX_RELAY_TRIM_SECONDS": "1",
         }  # fmt: skip
         self.settings = load(
             OutboxSettings, mongodb_uri=mongodb_uri, mongodb_database=db.name, redis_url=redis_url,

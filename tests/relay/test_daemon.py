@@ -43,7 +43,8 @@ async def world(mongo: AsyncMongoClient[Document], database: str, redis: Redis) 
 @pytest.fixture
 def environment(mongodb_uri: str, database: str, redis_url: str) -> dict[str, str]:
     return {
-        "MONGODB_URI": mongodb_uri, "MONGODB_DATABASE": database, "REDIS_URL": redis_url, "RELAY_LEASE_SECONDS": "2",
+        "MONGODB_URI": mongodb_uri, "MONGODB_DATABASE": database, "REDIS_URL": redis_url,
+        "OUTBOX_RELAY_LEASE_SECONDS": "2",
     }  # fmt: skip
 
 
@@ -110,7 +111,7 @@ async def test_a_relay_paused_past_its_lease_notices_and_repeats_nothing(
 
 
 async def test_a_clean_stop_hands_over_at_once(world: World, environment: dict[str, str], tmp_path: Path) -> None:
-    environment |= {"RELAY_LEASE_SECONDS": "30"}
+    environment |= {"OUTBOX_RELAY_LEASE_SECONDS": "30"}
     with a_relay(tmp_path / "a.log", environment) as a:
         a.started()
         with a_relay(tmp_path / "b.log", environment) as b:
@@ -193,7 +194,7 @@ async def test_a_database_that_is_not_set_up_is_refused(environment: dict[str, s
 async def test_what_is_appended_is_published_within_moments(
     world: World, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    environment |= {"RELAY_POLL_SECONDS": "60"}  # by the change stream alone
+    environment |= {"OUTBOX_RELAY_POLL_SECONDS": "60"}  # by the change stream alone
     with a_relay(tmp_path / "relay.log", environment) as relay:
         relay.started()
         await world.append("f1")

@@ -27,7 +27,8 @@ from tests.waiting import eventually
 @pytest.fixture
 def environment(mongodb_uri: str, database: str, redis_url: str) -> dict[str, str]:
     return {
-        "MONGODB_URI": mongodb_uri, "MONGODB_DATABASE": database, "REDIS_URL": redis_url, "RELAY_LEASE_SECONDS": "2",
+        "MONGODB_URI": mongodb_uri, "MONGODB_DATABASE": database, "REDIS_URL": redis_url,
+        "OUTBOX_RELAY_LEASE_SECONDS": "2",
         "OUTBOX_STREAMS": json.dumps([STREAM_SETTING]),
     }  # fmt: skip
 

@@ -30,7 +30,8 @@ LONG_AGO = datetime.now(UTC) - timedelta(hours=1)
 @pytest.fixture
 def environment(mongodb_uri: str, database: str, redis_url: str) -> dict[str, str]:
     return {
-        "MONGODB_URI": mongodb_uri, "MONGODB_DATABASE": database, "REDIS_URL": redis_url, "RELAY_LEASE_SECONDS": "2",
+        "MONGODB_URI": mongodb_uri, "MONGODB_DATABASE": database, "REDIS_URL": redis_url,
+        "OUTBOX_RELAY_LEASE_SECONDS": "2",
         "OUTBOX_STREAMS": json.dumps([STREAM_SETTING]),
     }  # fmt: skip
 

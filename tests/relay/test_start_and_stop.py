@@ -120,7 +120,7 @@ async def test_a_process_that_hangs_in_its_stop_leaves_all_the_same(tmp_path: Pa
         "from outbox_relay.daemon import Relay; Relay.stop = lambda _: time.sleep(3600);"
         "from outbox.cli.program import main; main(['relay', '--port', '0'])"
     )
-    relay = Program(tmp_path / "relay.log", NOBODY | {"RELAY_STOP_SECONDS": "1"}, program)
+    relay = Program(tmp_path / "relay.log", NOBODY | {"OUTBOX_RELAY_STOP_SECONDS": "1"}, program)
     with running(relay):
         await eventually(lambda: relay.told("mongodb does not do as asked"), 30)
         relay.signal(signal.SIGTERM)

@@ -77,8 +77,8 @@ async def test_a_busy_system_raises_no_alarm(
 
     consumer = Consumer(settings, handle)
     with (
-        a_relay(tmp_path / "a.log", environment | {"RELAY_TRIM_SECONDS": "0.2"}) as a,
-        a_relay(tmp_path / "b.log", environment | {"RELAY_TRIM_SECONDS": "0.2"}),
+        a_relay(tmp_path / "a.log", environment | {"OUTBOX_RELAY_TRIM_SECONDS": "0.2"}) as a,
+        a_relay(tmp_path / "b.log", environment | {"OUTBOX_RELAY_TRIM_SECONDS": "0.2"}),
     ):
         await asyncio.to_thread(a.started)
         stop = asyncio.Event()

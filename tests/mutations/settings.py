@@ -1,0 +1,45 @@
+"""Protections of settings: what others have put into the environment, misspelt names, secrets in errors."""
+
+from __future__ import annotations
+
+from tests.mutations.mutation import Mutation
+
+_TESTS = "tests/outbox/test_environment.py::"
+
+MUTATIONS = [
+    Mutation(
+        "links of services are not read", "settings", "outbox/environment.py",
+        "if value and not _is_service_link(name, value)}", "if value}",
+        _TESTS + "test_no_service_of_kubernetes_sets_anything",
+    ),
+    Mutation(
+        "a new name goes over an old one", "settings", "outbox/environment.py",
+        "return variables.get(setting.name)\n", "return variables.get(setting.old or setting.name)\n",
+        _TESTS + "test_a_new_name_goes_over_the_old_one_which_may_be_somebody_elses",
+    ),
+    Mutation(
+        "a name that is nearly ours is refused", "settings", "outbox/environment.py",
+        "_NEAR = 0.75", "_NEAR = 1.0",
+        _TESTS + "test_a_name_that_is_nearly_ours_is_refused_with_the_right_one",
+    ),
+    Mutation(
+        "names of others are left alone", "settings", "outbox/environment.py",
+        "_NEAR = 0.75", "_NEAR = 0.0",
+        _TESTS + "test_names_of_others_are_left_alone",
+    ),
+    Mutation(
+        "a secret and its file are one too many", "settings", "outbox/environment.py",
+        "if setting.name in variables:", "if False:",
+        _TESTS + "test_a_secret_and_its_file_are_one_too_many",
+    ),
+    Mutation(
+        "no secret is shown", "settings", "outbox/family.py",
+        'was = "" if setting.secret or', "was = \"\" if",
+        _TESTS + "test_a_wrong_value_is_told_with_what_was_there_and_what_would_do",
+    ),
+    Mutation(
+        "a path of the server's own is no database", "settings", "outbox/settings.py",
+        'if named in ("admin", "config", "local") else', "if False else",
+        _TESTS + "test_the_database_in_the_address_counts",
+    ),
+]  # fmt: skip
