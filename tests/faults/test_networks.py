@@ -62,6 +62,7 @@ async def test_replies_of_mongodb_are_lost(scenario: Scenario, request_to_mongo:
     await scenario.stays_at_rest()
 
 
+@pytest.mark.timeout(300)
 async def test_connections_are_reset_at_random(scenario: Scenario, network: Proxy, dice: random.Random) -> None:
     async with scenario.relay(relay_batch_size=5):
         async with scenario.appending(keys=4):
