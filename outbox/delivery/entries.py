@@ -12,8 +12,7 @@ from typing import Any, cast
 
 from redis.asyncio import RedisCluster
 
-from outbox.protocol.checkpoint import Sent, read_sent
-from outbox.protocol.script import Script
+from outbox.protocol.checkpoint import Script, Sent, read_sent
 from outbox.servers.cluster import Command
 from outbox.servers.topology import AnyRedis, on_one_connection
 from outbox.streams.declaration import Stream

@@ -47,7 +47,7 @@ async def handle(message: Any, session: Any) -> None:
     database = session.client[DATABASE]
     await database.handled.insert_one({"message": message.id, "key": message.key}, session=session)
     if message.fields.get("filename") in ("broken", "retried") and message.attempt == 1:
-        raise import_module("outbox.worker").GiveUp("it cannot be read")
+        raise import_module("outbox.consumer").GiveUp("it cannot be read")
     if message.stream == FILES:
         change = {"$set": {"parsing": "parsed"}}
         await database.files.update_one({"_id": ObjectId(message.key)}, change, session=session)

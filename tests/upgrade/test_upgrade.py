@@ -134,6 +134,7 @@ def test_what_the_version_before_has_left_is_brought_over(place: Place) -> None:
         assert init.returncode == 0, init.stderr
     assert "nothing to do" in init.stdout
     assert place.foreign() == foreign
+    assert_old_programs_go_on(place)
     assert Counter(one["state"] for one in place.database.outbox.find()) == Counter(
         one["state"] for one in before.mongodb["outbox"]["documents"]
     )
@@ -198,6 +199,20 @@ def test_what_the_version_before_has_left_is_brought_over(place: Place) -> None:
         assert {one["_id"] for one in records} >= {one["_id"] for one in before.mongodb["outbox_audit"]["documents"]}
         verify(place)
         assert place.foreign() == foreign
+
+
+def assert_old_programs_go_on(place: Place) -> None:
+    """What the version before looks at, at its start and for its readiness, is as it was.
+
+    Otherwise its API, which goes on until it is replaced, would count as not ready from `outbox init` on.
+    """
+    options = {one["name"]: one["options"] for one in place.database.list_collections()}
+    for name, collection in place.before.mongodb.items():
+        assert options[name] == collection["options"], name
+        there = list(place.database[name].list_indexes())
+        assert [index for index in collection["indexes"] if index not in there] == [], name
+    partitions = {one["_id"] for one in place.database.outbox_partitions.find()}
+    assert partitions >= {one["_id"] for one in place.before.mongodb["outbox_partitions"]["documents"]}
 
 
 UPLOADS = {"half", "half removed"}
