@@ -12,7 +12,8 @@ from typing import Any, cast
 
 from redis.asyncio import RedisCluster
 
-from outbox.protocol.checkpoint import Script, Sent, read_sent
+from outbox.message.document import Sent
+from outbox.protocol.checkpoint import Script, read_sent
 from outbox.servers.cluster import Command
 from outbox.servers.topology import AnyRedis, on_one_connection
 from outbox.streams.declaration import Stream
@@ -153,3 +154,8 @@ def _entries(stream: Stream, raws: Sequence[Raw]) -> list[Entry]:
 
 def _sent(fields: dict[str, str]) -> Sent | None:
     return read_sent(fields.get("message_id", ""), fields.get("attempt", ""))
+
+
+def not_there(error: BaseException) -> bool:
+    """Whether the group, or the stream, is not there."""
+    return str(error).startswith("NOGROUP") or "no such key" in str(error)

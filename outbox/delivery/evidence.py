@@ -22,18 +22,15 @@ them first.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from bson import ObjectId
-
 from outbox.message import transitions
-from outbox.message.document import LENIENT, State, is_ours
+from outbox.message.document import LENIENT, Sent, State, by_attempt, is_ours
 from outbox.message.outcome import COUNTED, Found, put_back
 from outbox.message.schema import OUTBOX, Database, Document
-from outbox.protocol.checkpoint import Script, Sent, new_tag, read_sent
+from outbox.protocol.checkpoint import Script, new_tag, read_sent
 from outbox.servers.clock import server_time
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Stream, record_key
@@ -142,11 +139,8 @@ async def _put_back(database: Database, stream: Stream, sent: Sent, reason: str)
 
 
 async def _complete(database: Database, acknowledged: Sequence[Sent]) -> int:
-    by_attempt: defaultdict[int, list[ObjectId]] = defaultdict(list)
-    for sent in acknowledged:
-        by_attempt[sent.attempt].append(sent.id)
     completed = 0
-    for attempt, ids in by_attempt.items():
+    for attempt, ids in by_attempt(acknowledged).items():
         done = transitions.complete_acknowledged(ids, attempt)
         result = await database[OUTBOX].update_many(*done, hint="_id_")
         completed += result.modified_count

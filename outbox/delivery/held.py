@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from redis.exceptions import ResponseError
 
+from outbox.delivery.entries import not_there
 from outbox.message.schema import Document
 from outbox.printable import printable, shell_word
 from outbox.servers.topology import AnyRedis
@@ -74,7 +75,7 @@ async def collect(redis: AnyRedis, stream: Stream) -> tuple[Holding, ...]:
     try:
         groups: list[dict[str, Any]] = await redis.xinfo_groups(stream.name)
     except ResponseError as error:
-        if "no such key" in str(error):
+        if not_there(error):
             return ()
         raise
     busy = [str(group["name"]) for group in groups if group["pending"]]

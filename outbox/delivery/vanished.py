@@ -19,13 +19,13 @@ from bson import ObjectId
 from pymongo.asynchronous.cursor import AsyncCursor
 from redis.exceptions import ResponseError
 
-from outbox.delivery.entries import Entries
-from outbox.message.document import LENIENT, State, is_ours
+from outbox.delivery.entries import Entries, not_there
+from outbox.message.document import LENIENT, Sent, State, by_attempt, is_ours
 from outbox.message.outcome import COUNTED, Found, put_back, settle
 from outbox.message.schema import OUTBOX, Database, Document
-from outbox.protocol.checkpoint import Sent
 from outbox.protocol.settled import NEEDED, settled, without_subject
 from outbox.servers.clock import server_time
+from outbox.servers.paging import in_pages
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Partition, Stream, Subject
 from outbox.streams.entry_ids import NEVER, EntryId
@@ -53,7 +53,7 @@ class Vanished:
             found = await self._removed(stream, partition, delivered)
             return found + await self._gone(stream, partition, delivered) if stream.gone_is_done else found
         found, unknown = Found(), list[ObjectId]()
-        async for page in _pages(self._due(stream, partition, delivered)):
+        async for page in in_pages(self._due(stream, partition, delivered), PAGE):
             unknown += [message["_id"] for message in page if "entries" not in message]
             found += await self._examine(
                 stream, stream.subject, [message for message in page if "entries" in message], delivered
@@ -104,7 +104,7 @@ class Vanished:
         if gone_to <= delivered or self._removed_to.get(partition) == gone_to:
             return Found()
         found = Found()
-        async for page in _pages(self._between(partition, delivered, gone_to)):
+        async for page in in_pages(self._between(partition, delivered, gone_to), PAGE):
             lost = await self._never_given(stream, page, delivered)
             if await self._delivered(stream) != delivered:
                 return (
@@ -155,7 +155,7 @@ class Vanished:
     async def _gone(self, stream: Stream, partition: Partition, delivered: EntryId) -> Found:
         """Messages that the group was given, and whose entries are gone: done, as the stream's declaration says."""
         found = Found()
-        async for page in _pages(self._due(stream, partition, delivered)):
+        async for page in in_pages(self._due(stream, partition, delivered), PAGE):
             places = await self._places(stream, page)
             gone = defaultdict[tuple[str, str], list[Document]](list)
             for message in page:
@@ -230,11 +230,7 @@ async def locate(database: Database, entries: Entries, stream: Stream) -> int:
     """
     located = 0
     async for page in entries.walk(stream, "-", "+"):
-        by_attempt: defaultdict[int, list[ObjectId]] = defaultdict(list)
-        for entry in page:
-            if entry.sent:
-                by_attempt[entry.sent.attempt].append(entry.sent.id)
-        for attempt, ids in by_attempt.items():
+        for attempt, ids in by_attempt(entry.sent for entry in page if entry.sent).items():
             unknown = {"state": State.PUBLISHED.value, "attempts": attempt, "entries": {"$exists": False}}
             values = {"entries": {"first": page[0].id, "last": page[-1].id}}
             result = await database[OUTBOX].update_many({"_id": {"$in": ids}, **unknown}, {"$set": values})
@@ -244,17 +240,6 @@ async def locate(database: Database, entries: Entries, stream: Stream) -> int:
 
 _NEEDED = NEEDED | dict.fromkeys(("state", "published_at", "entries", "batch", "rescued", *COUNTED), 1)
 _NONE: Any = object()
-
-
-async def _pages(messages: AsyncIterator[Document]) -> AsyncIterator[list[Document]]:
-    page: list[Document] = []
-    async for message in messages:
-        page.append(message)
-        if len(page) == PAGE:
-            yield page
-            page = []
-    if page:
-        yield page
 
 
 def _sent(message: Document) -> Sent:
@@ -275,8 +260,3 @@ def _is_ahead(message: Document, position: EntryId) -> bool:
 
 def _known(id_: str | None) -> EntryId:
     return EntryId.parse(id_) if id_ else NEVER
-
-
-def not_there(error: ResponseError) -> bool:
-    """Whether the group, or the stream, is not there."""
-    return str(error).startswith("NOGROUP") or "no such key" in str(error)

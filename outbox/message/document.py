@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -46,6 +46,14 @@ class Sent(NamedTuple):
 
     id: ObjectId
     attempt: int
+
+
+def by_attempt(sent: Iterable[Sent]) -> dict[int, list[ObjectId]]:
+    """The messages of each attempt, for updates that set it: one for all with the same."""
+    ids: dict[int, list[ObjectId]] = {}
+    for message in sent:
+        ids.setdefault(message.attempt, []).append(message.id)
+    return ids
 
 
 def number(name: str) -> dict[str, Any]:

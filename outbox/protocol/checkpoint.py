@@ -15,8 +15,7 @@ from bson import ObjectId
 from redis.exceptions import NoScriptError
 
 from outbox.errors import LookAgain
-from outbox.message.document import MAX_ATTEMPTS, Message
-from outbox.message.document import Sent as Sent
+from outbox.message.document import MAX_ATTEMPTS, Message, Sent
 from outbox.protocol.confirmation import Confirm
 from outbox.protocol.leases import Progress
 from outbox.servers.topology import AnyRedis

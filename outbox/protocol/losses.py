@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,11 +11,11 @@ from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from outbox.message import transitions
-from outbox.message.document import LENIENT, State, is_ours
+from outbox.message.document import LENIENT, Sent, State, by_attempt, is_ours
 from outbox.message.schema import OUTBOX, Database, Document
 from outbox.message.transitions import Place
 from outbox.protocol import fences
-from outbox.protocol.checkpoint import Range, Sent
+from outbox.protocol.checkpoint import Range
 from outbox.protocol.leases import Held, Progress
 from outbox.protocol.settled import NEEDED, settled
 from outbox.streams.declaration import Partition, Streams
@@ -91,11 +90,8 @@ class Losses:
         A pending message that stands there under its next attempt was published and never marked, so it is marked now.
         Returns how many were kept.
         """
-        by_attempt: defaultdict[int, list[ObjectId]] = defaultdict(list)
-        for message in there:
-            by_attempt[message.attempt].append(message.id)
         kept, token = 0, held.lease.token
-        for attempt, ids in sorted(by_attempt.items()):
+        for attempt, ids in sorted(by_attempt(there).items()):
             here = {"_id": {"$in": ids}, **_in(held.lease.partition)}
             place = Place(at.batch, at.tag, entries._asdict(), attempt)
             with pymongo.timeout(fences.WRITE_SECONDS):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import pymongo
 from bson import ObjectId
@@ -16,12 +15,12 @@ from pymongo.read_concern import ReadConcern
 
 from outbox.errors import InvalidMessage
 from outbox.message import transitions
-from outbox.message.document import Message, State, read_document
+from outbox.message.document import Message, Sent, State, by_attempt, read_document
 from outbox.message.poison import RAW, Poison, bury, identity
 from outbox.message.schema import OUTBOX, Database
 from outbox.message.transitions import Place
 from outbox.protocol import fences
-from outbox.protocol.checkpoint import Range, Sent
+from outbox.protocol.checkpoint import Range
 from outbox.protocol.leases import Held, Lease
 from outbox.streams.declaration import Partition
 
@@ -83,12 +82,9 @@ class Store:
 
         :raises LookAgain: one still waits for this very attempt, and is not marked.
         """
-        by_attempt: defaultdict[int, list[Any]] = defaultdict(list)
-        for message in sent:
-            by_attempt[message.attempt].append(message.id)
         progress, token = held.progress, held.lease.token
         marked = 0
-        for attempt, ids in by_attempt.items():
+        for attempt, ids in by_attempt(sent).items():
             place = Place(progress.batch, progress.tag, entries._asdict(), attempt)
             with pymongo.timeout(fences.WRITE_SECONDS):
                 result = await self._messages.update_many(

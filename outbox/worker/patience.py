@@ -9,6 +9,7 @@ from typing import TypeVar
 import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_when_event_set, wait_random_exponential
 
+from outbox.delivery.entries import not_there
 from outbox.servers import causes
 from outbox.servers.outages import classify, server_of
 from outbox.servers.waiting import first
@@ -73,7 +74,7 @@ class Patience:
         if server in self._waits_for:
             return
         self._waits_for.add(server)
-        if str(error).startswith("NOGROUP") or "no such key" in str(error):
+        if not_there(error):
             log.info("waiting for a relay to make the stream and its group")
             return
         cause = causes.explain(error)

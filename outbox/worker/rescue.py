@@ -17,9 +17,9 @@ from bson import ObjectId
 from redis.exceptions import ResponseError
 
 from outbox.delivery import held
-from outbox.delivery.entries import Entries, Entry, Holder
+from outbox.delivery.entries import Entries, Entry, Holder, not_there
 from outbox.delivery.held import Holding
-from outbox.delivery.vanished import Vanished, not_there
+from outbox.delivery.vanished import Vanished
 from outbox.message.document import LENIENT, State, is_ours
 from outbox.message.outcome import COUNTED, Found, put_back, settle
 from outbox.message.schema import OUTBOX, Database, Document

@@ -28,7 +28,7 @@ from pymongo.database import Database as SyncDatabase
 from pymongo.errors import ConnectionFailure, InvalidOperation, PyMongoError
 
 from outbox import traces
-from outbox.protocol.checkpoint import Sent
+from outbox.message.document import Sent
 from outbox.servers.database import OUTBOX, Database, Document, Place, PlainDatabase
 from outbox.streams.declaration import Stream
 from outbox.worker.completion import TRANSACTION, Standing, Superseded, complete, complete_sync, look

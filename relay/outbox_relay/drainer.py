@@ -13,9 +13,9 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 
 from outbox import traces
 from outbox.errors import LookAgain
-from outbox.message.document import Message
+from outbox.message.document import Message, Sent
 from outbox.message.schema import Document
-from outbox.protocol.checkpoint import Checkpoints, Fenced, Full, Gap, Published, Range, Sent, new_tag
+from outbox.protocol.checkpoint import Checkpoints, Fenced, Full, Gap, Published, Range, new_tag
 from outbox.protocol.fences import TokenTooLow
 from outbox.protocol.leases import Lease, LeaseLost, Leases, Progress
 from outbox.protocol.store import Store

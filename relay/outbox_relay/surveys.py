@@ -15,7 +15,8 @@ from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from outbox.errors import LookAgain
-from outbox.protocol.checkpoint import Checkpoints, Fenced, Opened, Range, Sent
+from outbox.message.document import Sent
+from outbox.protocol.checkpoint import Checkpoints, Fenced, Opened, Range
 from outbox.protocol.leases import Lease
 from outbox.protocol.losses import Losses
 from outbox.streams.declaration import Partition

@@ -9,11 +9,10 @@ import pytest
 from bson import ObjectId
 
 from outbox.message import attempts
-from outbox.message.document import State
+from outbox.message.document import Sent, State
 from outbox.message.schema import Database
 from outbox.message.transitions import Cause
 from outbox.operations import dead, replay
-from outbox.protocol.checkpoint import Sent
 from outbox.streams.declaration import FILES, Streams
 from tests.outbox.shelf import Shelf
 

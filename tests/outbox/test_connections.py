@@ -16,9 +16,9 @@ from pymongo.read_preferences import Primary
 from outbox.embedded import RedisServer, ReplicaSet
 from outbox.errors import SettingsError
 from outbox.message import schema
+from outbox.message.document import Sent
 from outbox.message.schema import OUTBOX
 from outbox.message.transitions import standing
-from outbox.protocol.checkpoint import Sent
 from outbox.servers.connections import connect_mongo, connect_mongo_sync, connect_redis
 from outbox.servers.database import Database
 from outbox.servers.outages import Trouble, classify

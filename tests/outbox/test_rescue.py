@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from outbox.delivery.entries import OURS, Entries
+from outbox.message.document import Sent
 from outbox.message.outcome import Found
-from outbox.protocol.checkpoint import Sent
 from outbox.worker.completion import Standing, look
 from tests.outbox.ward import SOON, Ward
 from tests.relay.world import PARTITION

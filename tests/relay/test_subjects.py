@@ -20,11 +20,10 @@ from redis.asyncio import Redis
 from outbox import Stream, Subject
 from outbox.errors import InvalidMessage, SettingsError
 from outbox.message import attempts, subject_check, subjects
-from outbox.message.document import LENIENT
+from outbox.message.document import LENIENT, Sent
 from outbox.message.schema import OUTBOX, Document
 from outbox.message.transitions import Cause
 from outbox.operations import dead, replay
-from outbox.protocol.checkpoint import Sent
 from outbox.protocol.settled import settled
 from outbox.streams import identifiers
 from outbox.streams.identifiers import same

@@ -14,8 +14,8 @@ from bson.errors import InvalidDocument
 from pymongo.errors import AutoReconnect, NetworkTimeout, OperationFailure, PyMongoError, ServerSelectionTimeoutError
 
 from outbox.message import attempts
+from outbox.message.document import Sent
 from outbox.message.transitions import Cause
-from outbox.protocol.checkpoint import Sent
 from outbox.worker import GiveUp, Message, RetryAfter
 from tests.waiting import eventually
 from tests.worker.workshop import Workshop

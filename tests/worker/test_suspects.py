@@ -9,8 +9,8 @@ from typing import Any
 
 from outbox.delivery.entries import OURS
 from outbox.message import attempts
+from outbox.message.document import Sent
 from outbox.operations import dead
-from outbox.protocol.checkpoint import Sent
 from outbox.worker import Consumer, Message
 from outbox.worker.rescue import Rescue
 from tests.waiting import eventually, stays

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from redis.exceptions import ResponseError
 
+from outbox.delivery.entries import not_there
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Stream
 from outbox.streams.entry_ids import EntryId
@@ -22,7 +23,7 @@ async def waiting_files(redis: AnyRedis, stream: Stream) -> set[str]:
     try:
         groups: list[dict[str, Any]] = await redis.xinfo_groups(stream.name)
     except ResponseError as error:
-        if "no such key" in str(error):
+        if not_there(error):
             return set()
         raise
     group = next((group for group in groups if group["name"] == stream.group), None)

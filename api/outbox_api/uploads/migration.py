@@ -18,6 +18,7 @@ from outbox.message.schema import FILES, OUTBOX, Database, Document
 from outbox.operations import audit
 from outbox.protocol.settled import complete_settled
 from outbox.servers import transaction
+from outbox.servers.paging import in_pages
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import FILE_STREAM, Priority, Streams, Subject
 from outbox.streams.identifiers import same
@@ -109,15 +110,9 @@ class Migration:
 
     async def _pages(self, parsing: str) -> AsyncIterator[list[Any]]:
         """Ids of files in this status. One that changes meanwhile may be among them or not."""
-        page: list[Any] = []
         async with self._database[FILES].find({"parsing": parsing}, {"_id": 1}, batch_size=PAGE) as found:
-            async for record in found:
-                page.append(record["_id"])
-                if len(page) == PAGE:
-                    yield page
-                    page = []
-        if page:
-            yield page
+            async for page in in_pages(found, PAGE):
+                yield [record["_id"] for record in page]
 
     async def _silent(self, file_ids: Sequence[Any], session: AsyncClientSession | None = None) -> list[Any]:
         """Those that no message is about, in whatever state."""

@@ -18,6 +18,7 @@ from outbox.operations import audit, dead, replay
 from outbox.operations.verify.findings import KEPT, Finding, System, named, number
 from outbox.protocol.settled import without_subject
 from outbox.servers import transaction
+from outbox.servers.paging import in_pages
 from outbox.streams.declaration import FILE_STREAM, Stream, Subject
 from outbox.streams.identifiers import same
 from outbox_api.uploads.reparse import MAX_TOLD, reparse
@@ -199,18 +200,9 @@ async def dead_keep_nobody_waiting(system: System) -> list[Finding]:
     ]  # fmt: skip
 
 
-async def _pages(
-    collection: AsyncCollection[Document], query: Document, **fields: int
-) -> AsyncIterator[list[Document]]:
+def _pages(collection: AsyncCollection[Document], query: Document, **fields: int) -> AsyncIterator[list[Document]]:
     """All that match, in flat memory."""
-    page: list[Document] = []
-    async for document in collection.find(query, {"_id": 1, **fields}, batch_size=PAGE):
-        page.append(document)
-        if len(page) == PAGE:
-            yield page
-            page = []
-    if page:
-        yield page
+    return in_pages(collection.find(query, {"_id": 1, **fields}, batch_size=PAGE), PAGE)
 
 
 async def _without_open(
