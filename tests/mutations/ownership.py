@@ -13,9 +13,9 @@ MUTATIONS = [
         APART,
     ),
     Mutation(
-        "subjects are looked up in the application's database", "G5", "outbox/protocol/settled.py",
-        "found = database.application[subject.collection].find(_left",
-        "found = database.client['x'][subject.collection].find(_left",
+        "subjects are looked up in the application's database", "G5", "outbox/message/subjects.py",
+        "return database.application[subject.collection].with_options",
+        "return database.client['x'][subject.collection].with_options",
         APART,
     ),
     Mutation(
