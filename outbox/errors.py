@@ -18,6 +18,7 @@
     ├── UploadLost              the upload was taken for abandoned and removed: upload again
     ├── ContentsDamaged         stored contents are not what was uploaded
     ├── SettingsError           the environment is wrong: change it and start again
+    │   └── ForeignStream       a stream in Redis belongs to another outbox
     ├── SchemaError             the database is not set up: run `outbox init`
     ├── LookAgain               a partition is not what its owner believed: reconcile it again
     ├── CommitUnknown           the outcome of a commit could not be found out: ask again later
@@ -27,6 +28,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 
 class OutboxError(Exception):
@@ -111,6 +113,41 @@ class ContentsDamaged(OutboxError):
 
 class SettingsError(OutboxError):
     """A setting is missing, wrong, or unknown; the text names it and says what is expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """An outbox: its identity, which decides, and the name and the hosts of its database, for people."""
+
+    identity: str
+    database: str
+    hosts: str = ""
+
+    def __str__(self) -> str:
+        return f"outbox {self.identity} (database {self.database!r})"
+
+
+class ForeignStream(SettingsError):
+    """A stream in Redis belongs to another outbox. Nothing was published, acknowledged or changed there."""
+
+    def __init__(self, stream: str, ours: Owner, theirs: Owner) -> None:
+        self.stream = stream
+        self.ours = ours
+        self.theirs = theirs
+        where = [f"{owner.database!r} at {owner.hosts}" for owner in (theirs, ours) if owner.hosts]
+        self.hosts = "; ".join(where)
+        super().__init__(f"{self.what}{f' ({self.hosts})' if where else ''}. {self.do}")
+
+    @property
+    def what(self) -> str:
+        return f"stream {self.stream!r} in Redis belongs to {self.theirs}, and this is {self.ours}"
+
+    @property
+    def do(self) -> str:
+        return (
+            "Nothing is published or acknowledged there. Give this one another Redis; or, if the stream is to be this "
+            "one's, because its database was renamed or made anew, run: outbox init --adopt-streams"
+        )
 
 
 class SchemaError(OutboxError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pymongo
@@ -13,6 +14,7 @@ from pymongo.errors import PyMongoError
 from outbox.errors import SchemaError
 from outbox.operations import stats
 from outbox.operations.stats import Queue
+from outbox.protocol.ownership import own
 from outbox.servers import causes, eviction
 from outbox_api.state import State
 
@@ -82,6 +84,9 @@ class Lookout:
                 of_streams = known.warnings[len(eviction.warnings(known.eviction_policy)) :]
                 return Queue({}, True, None, glance.eviction_policy, (*glance.warnings, *of_streams))
             # It may only have closed a connection that was idle: the thorough look tells what is wrong.
-        self._queue = await stats.queue(self._state.redis, self._state.streams)
+        ours = None
+        with suppress(PyMongoError, SchemaError), pymongo.timeout(self._state.settings.api_probe_seconds):
+            ours = await own(self._state.database)
+        self._queue = await stats.queue(self._state.redis, self._state.streams, ours)
         self._queue_looked = time.monotonic()
         return self._queue

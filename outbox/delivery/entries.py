@@ -13,7 +13,8 @@ from typing import Any, cast
 from redis.asyncio import RedisCluster
 
 from outbox.message.document import Sent
-from outbox.protocol.checkpoint import Script, read_sent
+from outbox.protocol.checkpoint import read_sent
+from outbox.protocol.script import Script
 from outbox.servers.cluster import Command
 from outbox.servers.topology import AnyRedis, on_one_connection
 from outbox.streams.declaration import Stream

@@ -30,7 +30,9 @@ from outbox.message import transitions
 from outbox.message.document import LENIENT, Sent, State, by_attempt, is_ours
 from outbox.message.outcome import COUNTED, Found, put_back
 from outbox.message.schema import OUTBOX, Database, Document
-from outbox.protocol.checkpoint import Script, new_tag, read_sent
+from outbox.protocol.checkpoint import new_tag, read_sent
+from outbox.protocol.ownership import own, refuse
+from outbox.protocol.script import Script
 from outbox.servers.clock import server_time
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Stream, record_key
@@ -73,12 +75,15 @@ async def judge(database: Database, redis: AnyRedis, stream: Stream, *, before: 
     Any number of relays may do so at once. After a crash, the same is judged again, which changes nothing.
 
     :param before: the first entry that another group needs; nothing is completed from there on.
+    :raises ForeignStream: it belongs to another outbox.
     """
+    ours = await own(database)
     completed, found, reasons = 0, Found(), set[str]()
     keys = [stream.name, record_key(stream.name)]
     while True:
         word = new_tag()
-        reply = await _LOOK.run(redis, keys, [stream.group, PAGE, HELD, before, word])
+        reply = await _LOOK.run(redis, keys, [stream.group, PAGE, HELD, before, word, ours.identity])
+        refuse(stream.name, ours, reply)
         if not reply:
             return Judged(completed, found, "", tuple(sorted(reasons)))
         then, up_to, acknowledged, lost = reply

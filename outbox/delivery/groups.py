@@ -9,8 +9,8 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
+from outbox.delivery.depth import Depth, depth_of
 from outbox.delivery.entries import MARK
-from outbox.operations.stats import Depth, depth
 from outbox.printable import printable
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Streams
@@ -63,7 +63,9 @@ async def undelivered(redis: AnyRedis, streams: Streams) -> Mapping[str, int]:
     """
     try:
         async with asyncio.timeout(SECONDS):
-            found = await asyncio.gather(*(depth(redis, stream) for stream in streams.values()), return_exceptions=True)
+            found = await asyncio.gather(
+                *(depth_of(redis, stream) for stream in streams.values()), return_exceptions=True
+            )
     except TimeoutError:
         return {}
     depths = {name: one for name, one in zip(streams, found, strict=True) if isinstance(one, Depth)}

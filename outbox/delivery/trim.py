@@ -15,11 +15,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from outbox.delivery.evidence import Judged, judge
+from outbox.errors import Owner
 from outbox.message.schema import Database
 from outbox.printable import printable, shell_word
-from outbox.protocol.checkpoint import Script
+from outbox.protocol.ownership import own, refuse
+from outbox.protocol.script import Script
 from outbox.servers.topology import AnyRedis
-from outbox.streams.declaration import Stream
+from outbox.streams.declaration import Stream, record_key
 from outbox.streams.entry_ids import EntryId
 
 ABANDONED_SECONDS = 3600.0
@@ -81,8 +83,11 @@ async def trim(database: Database, redis: AnyRedis, stream: Stream) -> Trimmed:
 
     An entry that was given to nobody, or is in somebody's hands, stays, in whichever group; and while the stream's own
     group is not there, all of them. Only groups that are ignored lose what they have not read.
+
+    :raises ForeignStream: it belongs to another outbox.
     """
-    bound, _, others, behind = await _run(redis, stream, up_to="", at_most=0)
+    ours = await own(database)
+    bound, _, others, behind = await _run(redis, stream, up_to="", at_most=0, ours=ours)
     if not bound:
         return Trimmed()
     judged = Judged()
@@ -91,16 +96,20 @@ async def trim(database: Database, redis: AnyRedis, stream: Stream) -> Trimmed:
         judged = await judge(database, redis, stream, before=others)
         bound = str(EntryId.parse(judged.up_to).next()) if judged.up_to else ""
     removed = 0
-    while stream.trim and bound and (more := (await _run(redis, stream, up_to=bound, at_most=AT_ONCE))[1]):
+    while stream.trim and bound and (more := (await _run(redis, stream, up_to=bound, at_most=AT_ONCE, ours=ours))[1]):
         removed += more
     return Trimmed(removed, judged, behind if stream.trim else ())
 
 
 async def _run(
-    redis: AnyRedis, stream: Stream, *, up_to: str, at_most: int
+    redis: AnyRedis, stream: Stream, *, up_to: str, at_most: int, ours: Owner | None = None
 ) -> tuple[str, int, str, tuple[Straggler, ...]]:
     ignore = round((stream.ignore_groups_after_seconds or 0) * 1000)
-    bound, removed, others, told = await _TRIM.run(redis, [stream.name], [stream.group, up_to, ignore, at_most])
+    args: list[str | int] = [stream.group, up_to, ignore, at_most, ours.identity if ours else ""]
+    answer = await _TRIM.run(redis, [stream.name, record_key(stream.name)], args)
+    if ours:
+        refuse(stream.name, ours, answer)
+    bound, removed, others, told = answer
     found = zip(told[::3], told[1::3], told[2::3], strict=True)
     behind = tuple(Straggler(stream.name, group, silent / 1000, bool(ignored)) for group, silent, ignored in found)
     return bound, removed, others, behind

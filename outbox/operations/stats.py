@@ -10,44 +10,27 @@ from datetime import datetime
 from typing import Any
 
 import pymongo
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import NoPermissionError, RedisError
 
 from outbox.delivery import held, trim
+from outbox.delivery.depth import Depth, depth_of
 from outbox.delivery.evidence import unaccounted
 from outbox.delivery.held import Holding
+from outbox.errors import Owner
 from outbox.message.document import LENIENT, State
 from outbox.message.schema import OUTBOX, PARTITIONS, RELAYS, Database, Document
 from outbox.operations import recoveries
 from outbox.operations.messages import plain
 from outbox.operations.recoveries import Recovery
+from outbox.protocol.ownership import own, refused
 from outbox.servers import causes, eviction
 from outbox.servers.causes import Cause
 from outbox.servers.clock import server_time
 from outbox.servers.topology import AnyRedis
-from outbox.streams.declaration import Stream, Streams
+from outbox.streams.declaration import Streams
 
 MONGO_SECONDS = 5.0
 REDIS_SECONDS = 2.0
-LOOK_AHEAD = 1000
-"""How many undelivered entries are counted one by one where Redis itself has lost count."""
-
-
-@dataclass(frozen=True, slots=True)
-class Depth:
-    """A stream in numbers, each None when it is not known.
-
-    `length`: entries in the stream. `undelivered`: of those, the ones that no worker of the group has been given yet.
-    `unacknowledged`: given to a worker, and not acknowledged.
-    """
-
-    length: int | None = None
-    undelivered: int | None = None
-    unacknowledged: int | None = None
-
-    def as_json(self) -> Document:
-        return {
-            "length": self.length, "undelivered": self.undelivered, "unacknowledged": self.unacknowledged,
-        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +85,7 @@ async def collect(database: Database, redis: AnyRedis, streams: Streams) -> Stat
     The numbers are not of one moment: while messages flow, their sum may be off by what moved meanwhile.
     """
     readable = database.reading(LENIENT)
-    depths = await queue(redis, streams)
+    depths = await queue(redis, streams, await own(database))
     if depths.reachable:
         depths = replace(depths, warnings=(*depths.warnings, *await _unaccounted(readable, redis, streams)))
     with pymongo.timeout(MONGO_SECONDS):
@@ -158,9 +141,12 @@ async def _count(database: Database, state: State, limit: int = 0) -> int:
     return int(reply["n"])
 
 
-async def queue(redis: AnyRedis, streams: Streams) -> Queue:
-    """What Redis has of each declared stream. Never raises because of Redis."""
-    return await _or_cause(_queue(redis, streams), streams)
+async def queue(redis: AnyRedis, streams: Streams, ours: Owner | None = None) -> Queue:
+    """What Redis has of each declared stream. Never raises because of Redis.
+
+    :param ours: the outbox that the streams should belong to; None does not look.
+    """
+    return await _or_cause(_queue(redis, streams, ours), streams)
 
 
 async def glance(redis: AnyRedis) -> Queue:
@@ -185,8 +171,8 @@ async def _or_cause(asked: Awaitable[Queue], streams: Iterable[str]) -> Queue:
     return Queue({name: Depth() for name in streams}, reachable=False, cause=cause)
 
 
-async def _queue(redis: AnyRedis, streams: Streams) -> Queue:
-    found = await asyncio.gather(*(depth(redis, stream) for stream in streams.values()), return_exceptions=True)
+async def _queue(redis: AnyRedis, streams: Streams, ours: Owner | None) -> Queue:
+    found = await asyncio.gather(*(depth_of(redis, stream) for stream in streams.values()), return_exceptions=True)
     depths: dict[str, Depth] = {}
     failed: list[Cause] = []
     for stream, one in zip(streams, found, strict=True):
@@ -200,8 +186,25 @@ async def _queue(redis: AnyRedis, streams: Streams) -> Queue:
             case BaseException():
                 raise one
     policy = await eviction.policy(redis)
-    warnings = (*eviction.warnings(policy), *await _abandoned_groups(redis, streams))
+    foreign, unread = await _foreign(redis, streams, ours) if ours and not failed else ([], [])
+    failed += foreign
+    warnings = (*eviction.warnings(policy), *unread, *await _abandoned_groups(redis, streams))
     return Queue(depths, True, _worst(failed), policy, warnings, await _held(redis, streams))
+
+
+async def _foreign(redis: AnyRedis, streams: Streams, ours: Owner) -> tuple[list[Cause], list[str]]:
+    """Why streams of another outbox are left alone, and what is to be said where that cannot be read."""
+    try:
+        errors = await refused(redis, streams.values(), ours)
+    except NoPermissionError:
+        return [], [
+            "whose streams these are cannot be read from Redis: allow the command HMGET, as the README lists it"
+        ]
+    return [Cause(_capital(error.what), error.do, False, error.hosts) for error in errors], []
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _worst(failed: Sequence[Cause]) -> Cause | None:
@@ -234,23 +237,6 @@ async def _unaccounted(database: Database, redis: AnyRedis, streams: Streams) ->
                     "acknowledged them: `outbox verify` names them, and what to do"
                 )
     return found
-
-
-async def depth(redis: AnyRedis, stream: Stream) -> Depth:
-    length = await redis.xlen(stream.name)
-    try:
-        groups: list[dict[str, Any]] = await redis.xinfo_groups(stream.name)
-    except ResponseError:
-        groups = []  # the stream is not there yet, and so neither is its group
-    group = next((group for group in groups if group["name"] == stream.group), None)
-    if group is None:
-        return Depth(length, length, 0)
-    undelivered = group.get("lag")
-    if undelivered is None:
-        # Redis loses count when entries were deleted from the middle of a stream.
-        rest = await redis.xrange(stream.name, f"({group['last-delivered-id']}", "+", count=LOOK_AHEAD + 1) or []
-        undelivered = len(rest) if len(rest) <= LOOK_AHEAD else None
-    return Depth(length, undelivered, group["pending"])
 
 
 async def _oldest_pending(database: Database) -> datetime | None:

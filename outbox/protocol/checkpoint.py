@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from bson import ObjectId
-from redis.exceptions import NoScriptError
 
-from outbox.errors import LookAgain
+from outbox.errors import LookAgain, Owner
 from outbox.message.document import MAX_ATTEMPTS, Message, Sent
 from outbox.protocol.confirmation import Confirm
 from outbox.protocol.leases import Progress
+from outbox.protocol.ownership import refuse
+from outbox.protocol.script import Script
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Partition, Stream, Streams, checkpoint_key, record_key
 
@@ -72,24 +71,6 @@ class Full:
     """Refused: as much as is allowed waits in the stream for a worker already."""
 
 
-class Script:
-    """A Lua script, sent by its digest, and whole when the server does not know it (nothing was run then)."""
-
-    def __init__(self, name: str) -> None:
-        folder = files(__package__) / "lua"
-        self._text = (folder / "stream.lua").read_text() + (folder / f"{name}.lua").read_text()
-        self._digest = hashlib.sha1(self._text.encode(), usedforsecurity=False).hexdigest()
-
-    async def run(
-        self, redis: AnyRedis, keys: Sequence[str], args: Sequence[str | int], confirm: Confirm = Confirm.NONE
-    ) -> list[Any]:
-        operands = (len(keys), *keys, *args)
-        try:
-            return cast(list[Any], await confirm.run(redis, keys[0], ("EVALSHA", self._digest, *operands)))
-        except NoScriptError:
-            return cast(list[Any], await confirm.run(redis, keys[0], ("EVAL", self._text, *operands)))
-
-
 _OPEN, _PUBLISH, _SCAN, _STAMP = Script("open"), Script("publish"), Script("scan"), Script("stamp")
 _ROOM = Script("room")
 
@@ -101,17 +82,21 @@ SCAN_LEAST, SCAN_MOST, SCAN_BYTES = 100, 1000, 512 * 1024
 class Checkpoints:
     """The scripts of a partition. Each either takes effect as a whole or not at all.
 
+    Each raises ForeignStream, and does nothing, when the stream's record names another outbox than `ours`; the first
+    `open` of a stream that names nobody puts `ours` on record.
+
     A call that ends in a connection error or time-out may have taken effect, confirmed or not, or may do so later: open
     the checkpoint again to find out. Arriving after that, it is refused, unless the checkpoint is still just what it
     was made for.
     """
 
     def __init__(
-        self, redis: AnyRedis, streams: Streams, confirm: Confirm = Confirm.NONE, *, bounded: bool = True
+        self, redis: AnyRedis, streams: Streams, ours: Owner, confirm: Confirm = Confirm.NONE, *, bounded: bool = True
     ) -> None:
         """`bounded`: whether the streams' `max_undelivered` counts."""
         self._redis = redis
         self._streams = streams
+        self._ours = ours
         self._confirm = confirm
         self._bounded = bounded
 
@@ -126,7 +111,8 @@ class Checkpoints:
     async def _open(self, partition: Partition, token: int, confirm: Confirm) -> Opened | Fenced:
         stream, write = self._streams[partition.stream], int(confirm is not Confirm.NONE)
         args: list[str | int] = [token, stream.group, write, new_tag(), int(stream.subject is None)]
-        status, *rest = await _OPEN.run(self._redis, _keys(partition), args, confirm)
+        args += [self._ours.identity, self._ours.database, self._ours.hosts]
+        status, *rest = await self._run(_OPEN, partition, args, confirm)
         if status == "fenced":
             return Fenced(int(rest[0]) if re.fullmatch("[0-9]{1,15}", rest[0]) else 0)
         batch, tag, previous, messages, first, last, marker, other = rest
@@ -154,8 +140,8 @@ class Checkpoints:
         entries = json.dumps([message.entry() for message in messages], ensure_ascii=False, separators=(",", ":"))
         stream = self._streams[partition.stream]
         pressure: list[str | int] = [stream.group, self._most_before(stream, room)]
-        args: list[str | int] = [token, batch.batch, batch.tag, after, sent, entries, *pressure]
-        status, *rest = await _PUBLISH.run(self._redis, _keys(partition), args, self._confirm)
+        args: list[str | int] = [token, batch.batch, batch.tag, after, sent, entries, *pressure, self._ours.identity]
+        status, *rest = await self._run(_PUBLISH, partition, args, self._confirm)
         match status:
             case "published" | "repeated":
                 return Published(rest[0], rest[1], status == "repeated")
@@ -193,8 +179,8 @@ class Checkpoints:
         """
         start = "-"
         while True:
-            args: list[str | int] = [token, opened.at.tag, opened.marker, start, page]
-            status, *rest = await _SCAN.run(self._redis, _keys(partition), args)
+            args: list[str | int] = [token, opened.at.tag, opened.marker, start, page, self._ours.identity]
+            status, *rest = await self._run(_SCAN, partition, args)
             if status != "scanned":
                 raise LookAgain(f"{partition}: the checkpoint or the stream changed while the stream was searched")
             count, first, last, found, size = rest
@@ -210,10 +196,17 @@ class Checkpoints:
 
         Raises LookAgain when checkpoint or stream are not those that were `opened` any more.
         """
-        args: list[str | int] = [token, batch.batch, batch.tag, opened.at.tag, opened.marker]
-        status, *_ = await _STAMP.run(self._redis, _keys(partition), args)
+        args: list[str | int] = [token, batch.batch, batch.tag, opened.at.tag, opened.marker, self._ours.identity]
+        status, *_ = await self._run(_STAMP, partition, args)
         if status != "stamped":
             raise LookAgain(f"{partition}: the checkpoint or the stream changed during the recovery")
+
+    async def _run(
+        self, script: Script, partition: Partition, args: Sequence[str | int], confirm: Confirm = Confirm.NONE
+    ) -> list[Any]:
+        answer = await script.run(self._redis, _keys(partition), args, confirm)
+        refuse(partition.stream, self._ours, answer)
+        return answer
 
 
 def new_tag() -> str:

@@ -17,7 +17,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.collection import Collection as SyncCollection
 from pymongo.database import Database as SyncDatabase
 
-from outbox.errors import SettingsError
+from outbox.errors import Owner, SettingsError
 
 OUTBOX = "outbox"
 META = "outbox_meta"
@@ -91,6 +91,8 @@ class Database(AsyncDatabase[Document]):
         codec_options: CodecOptions[Document] | None = None,
     ) -> None:
         self.place = Place(place) if isinstance(place, str) else place
+        self.owner: Owner | None = None
+        """Its outbox, once it was asked for; see outbox.protocol.ownership."""
         super().__init__(client, self.place.database, codec_options)
 
     @property

@@ -17,6 +17,8 @@ from typing import Any
 import structlog
 
 from outbox.delivery.entries import OURS, Entries, Entry
+from outbox.errors import ForeignStream
+from outbox.protocol.ownership import Ownership
 from outbox.servers.connections import connect_mongo, connect_mongo_sync, connect_redis, open_database
 from outbox.servers.waiting import first
 from outbox.settings import OutboxSettings
@@ -26,10 +28,11 @@ from outbox.worker.claims import Claims
 from outbox.worker.failures import TooManyLeft
 from outbox.worker.hand import Hand
 from outbox.worker.handler import Handler
-from outbox.worker.lane import Lane, read_in_order
+from outbox.worker.lane import Lane, lanes_of, read_in_order
 from outbox.worker.patience import OutOfTime, Patience
 from outbox.worker.pulse import Pulse
-from outbox.worker.settlement import End, Settlement
+from outbox.worker.release import leave, release
+from outbox.worker.settlement import Settlement
 from outbox.worker.work import Work
 
 log = structlog.get_logger(__name__)
@@ -38,8 +41,6 @@ BLOCK_SECONDS = 1.0
 """How long one read waits for an entry, and so how late a stop is noticed."""
 ANSWER_SECONDS = 0.25
 """How long the others wait for one server's answer, in a cluster. A server that is away is waited for beside them."""
-LEAVE_SECONDS = 2.0
-"""For taking leave of the groups, which is only tidiness."""
 
 
 class Consumer:
@@ -102,7 +103,7 @@ class Consumer:
         self._hands: dict[tuple[Stream, str], Hand] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._free = asyncio.Event()
-        self._too_many_left = False
+        self._failure: TooManyLeft | ForeignStream | None = None
         self._looked = asyncio.Event()
         self._slots = asyncio.Semaphore(concurrency)
         self._unsettled = 0
@@ -125,14 +126,15 @@ class Consumer:
         """Work until `stop`, through outages of both servers.
 
         :raises TooManyLeft: as many handlers as it works on at a time did not end when their time was up.
+        :raises ForeignStream: a stream belongs to another outbox, whose entries are left as they are.
+        :raises SchemaError: the database has no outbox.
         """
         async with (
             connect_mongo(self._settings, connections=2 * self._concurrency) as client,
             connect_redis(self._settings) as redis,
         ):
             self._entries = Entries(redis, self.name)
-            lanes = [(stream,) for stream in self._streams] if self._entries.apart else [self._streams]
-            self._lanes = {stream: lane for lane in map(Lane, lanes) for stream in lane.streams}
+            self._lanes = lanes_of(self._streams, apart=self._entries.apart)
             self._claims = Claims(self._entries, self._hands, silent_seconds=self._silent_seconds)
             self._work = Work(
                 self._handler,
@@ -142,22 +144,24 @@ class Consumer:
                 threads=self._concurrency,
             )
             database = open_database(client, self._settings.place)
-            self._settlement = Settlement(database, self._work, self._patience, self._stop, self._late)
-            names = [stream.name for stream in self._streams]
-            log.info("worker started", consumer=self.name, streams=names, concurrency=self._concurrency)
+            streams = [stream.name for stream in self._streams]
+            log.info("worker started", consumer=self.name, streams=streams, concurrency=self._concurrency)
             try:
-                self._pulse.beat()
-                await self._pulse.ready()
-                await self._run()
+                with suppress(OutOfTime):
+                    checked = partial(Ownership.checked, database, redis, self._streams)
+                    self._ownership = await self._patience.wait(checked, self._stop)
+                    self._settlement = Settlement(
+                        database, self._work, self._patience, self._ownership, self._stop, self._late
+                    )
+                    self._pulse.beat()
+                    await self._pulse.ready()
+                    await self._run()
             finally:
                 self._pulse.close()
                 self._work.close()
             log.info("worker stopped", consumer=self.name)
-        if self._too_many_left:
-            raise TooManyLeft(
-                f"{self.left_handlers} handlers have not ended when their time was up: this process must be started "
-                "again to be rid of them; their messages have failed, see `outbox dead list` and the log"
-            )
+        if self._failure:
+            raise self._failure
 
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -179,18 +183,14 @@ class Consumer:
             self._late.set()  # what is in flight still, because a server is away, is found by its silence
             for beat in beating:
                 beat.cancel()
-        leaving = [asyncio.ensure_future(self._entries.leave(stream)) for stream in self._streams]
-        for task in (await asyncio.wait(leaving, timeout=LEAVE_SECONDS))[1]:
-            task.cancel()
-        await asyncio.gather(*leaving, return_exceptions=True)
+        await leave(self._entries, self._streams)
 
     async def _take(self, group: asyncio.TaskGroup) -> None:
         """One round: take what has been abandoned, then what is new, as far as there are hands free."""
         self._free.clear()
         self._looked.clear()
         if self.left_handlers >= self._concurrency:
-            self._too_many_left = True
-            self.stop()
+            self._fail(TooManyLeft(self.left_handlers))
             return
         if self._room <= 0 or any(hand.suspect is not None for hand in self._hands.values()):
             # A suspect is to be alone, and what was taken beside it would become suspect too if it kills.
@@ -279,14 +279,13 @@ class Consumer:
                     by_stream[stream].append(id_)
             for stream, ids in by_stream.items():
                 with suppress(OutOfTime):
-                    lost = await self._patience.wait(partial(self._entries.beat, stream, ids), self._late)
-                    for id_ in lost:
+                    for id_ in await self._patience.wait(partial(self._entries.beat, stream, ids), self._late):
                         if hand := self._hands.get((stream, id_)):
                             log.warning("entry lost to another consumer", stream=stream.name, entry=id_)
                             hand.abandon()
 
     async def _deal_with(self, entry: Entry, hand: Hand) -> None:
-        with suppress(OutOfTime):
+        try:
             try:
                 async with self._slots:
                     end = await self._patience.wait(partial(self._settlement.settle, entry, hand), self._late)
@@ -294,7 +293,12 @@ class Consumer:
                 self._unsettled -= 1
                 hand.suspect = None  # others may be taken again, though its acknowledgement may take long
                 self._free.set()
-            if end is not End.HELD:
-                remove = end is End.AGAIN
-                acknowledge = partial(self._entries.acknowledge, entry.stream, entry.id, remove=remove)
-                await self._patience.wait(acknowledge, self._late)
+            await self._patience.wait(partial(release, self._entries, self._ownership, entry, end), self._late)
+        except OutOfTime:
+            pass  # the consumer stops
+        except ForeignStream as error:  # since the start; its entries are left to its own workers
+            self._fail(error)
+
+    def _fail(self, error: TooManyLeft | ForeignStream) -> None:
+        self._failure = error
+        self.stop()

@@ -36,6 +36,12 @@ class Unsettled(OutboxError):
 class TooManyLeft(OutboxError):
     """So many handlers did not end at their time limit that the process must be started again to be rid of them."""
 
+    def __init__(self, left: int) -> None:
+        super().__init__(
+            f"{left} handlers have not ended when their time was up: this process must be started again to be rid of "
+            "them; their messages have failed, see `outbox dead list` and the log"
+        )
+
 
 class Failed(Exception):
     """A handler's exception, apart from those of the servers around it."""

@@ -27,6 +27,12 @@ class Lane:
     looking: asyncio.Task[Any] | None = None
 
 
+def lanes_of(streams: tuple[Stream, ...], *, apart: bool) -> dict[Stream, Lane]:
+    """Each stream's lane; `apart`: each is on a server of its own."""
+    lanes = [Lane((stream,)) for stream in streams] if apart else [Lane(streams)]
+    return {stream: lane for lane in lanes for stream in lane.streams}
+
+
 async def read_in_order(
     entries: Entries, streams: Sequence[Stream], count: int, *, block_seconds: float
 ) -> list[Entry]:

@@ -10,6 +10,7 @@ import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_when_event_set, wait_random_exponential
 
 from outbox.delivery.entries import not_there
+from outbox.errors import SchemaError, SettingsError
 from outbox.servers import causes
 from outbox.servers.outages import classify, server_of
 from outbox.servers.waiting import first
@@ -25,6 +26,9 @@ class OutOfTime(Exception):
     """The consumer stops, and a server has not come back."""
 
 
+_FINAL = (OutOfTime, SchemaError, SettingsError)
+
+
 class Patience:
     """What waits for which server, for all tasks of a consumer."""
 
@@ -32,7 +36,8 @@ class Patience:
         self._waits_for: set[str] = set()
 
     async def wait(self, work: Callable[[], Awaitable[T]], until: asyncio.Event) -> T:
-        """The result of `work`, repeated through outages. Raises OutOfTime when `until` is set during one.
+        """The result of `work`, repeated through outages. Raises OutOfTime when `until` is set during one, and what
+        only an operator can change: SchemaError and SettingsError.
 
         An error that is no server's is a defect of ours. It is logged as an error, and tried again as well: it must not
         end what all other messages need.
@@ -56,7 +61,7 @@ class Patience:
             await first(until, seconds=seconds)
 
         retrying = AsyncRetrying(
-            retry=retry_if_exception(lambda error: isinstance(error, Exception) and not isinstance(error, OutOfTime)),
+            retry=retry_if_exception(lambda error: isinstance(error, Exception) and not isinstance(error, _FINAL)),
             wait=wait_random_exponential(multiplier=0.1, max=BACKOFF_CAP_SECONDS),
             stop=stop_when_event_set(until),  # type: ignore[arg-type]  # only is_set() is called
             sleep=pause,

@@ -24,6 +24,7 @@ from outbox.message.document import LENIENT, State, is_ours
 from outbox.message.outcome import COUNTED, Found, put_back, settle
 from outbox.message.schema import OUTBOX, Database, Document
 from outbox.printable import printable
+from outbox.protocol.ownership import Ownership, own
 from outbox.protocol.settled import NEEDED, settled
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Partition, Stream
@@ -54,8 +55,12 @@ class Rescue:
         Ours give one for each entry that they work on, and for as long as one lives, what it holds is its own affair.
         Any other consumer gives none: it may read on, and have forgotten what it failed on, or what it held when it was
         started again. So of those, how long each entry has been idle decides.
+
+        :raises ForeignStream: the stream belongs to another outbox.
         """
         found = Found()
+        if not await (await self._ownership()).is_ours(stream):
+            return found  # no partition of it was opened yet
         try:
             holders = await self._entries.holders(stream)
         except ResponseError as error:
@@ -72,6 +77,9 @@ class Rescue:
     async def held(self, stream: Stream) -> tuple[Holding, ...]:
         """What is held beyond the limit in spite of rescues, in whichever group."""
         return await held.collect(self._redis, stream)
+
+    async def _ownership(self) -> Ownership:
+        return Ownership(self._redis, await own(self._database))
 
     async def _of(self, stream: Stream, holder: Holder) -> Found:
         found, last = Found(), None
@@ -125,6 +133,9 @@ class Rescue:
             standing, _ = await look(self._database, entry.sent)
             if standing in (Standing.UNMARKED, Standing.WANTED):
                 return found
+            if standing is Standing.UNKNOWN:
+                await (await self._ownership()).acknowledge_unknown(stream, entry.id)
+                return found
         elif (message.get("state"), message.get("attempts")) != (State.PUBLISHED.value, entry.sent.attempt):
             pass  # this attempt has an outcome
         elif message["_id"] in done:
@@ -135,7 +146,11 @@ class Rescue:
         return found
 
     async def vanished(self, stream: Stream, partition: Partition) -> Found:
-        """Published messages whose entry nobody will read or is working on, see outbox.delivery.vanished."""
+        """Published messages whose entry nobody will read or is working on, see outbox.delivery.vanished.
+
+        :raises ForeignStream: the stream belongs to another outbox.
+        """
+        await (await self._ownership()).is_ours(stream)
         return await self._vanished.look(stream, partition)
 
 

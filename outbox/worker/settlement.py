@@ -15,6 +15,7 @@ from outbox.errors import CommitUnknown
 from outbox.message import attempts
 from outbox.message.schema import Database, Document
 from outbox.message.transitions import Cause
+from outbox.protocol.ownership import Ownership
 from outbox.servers.waiting import first
 from outbox.worker.adoption import adopt
 from outbox.worker.completion import Standing, Superseded, look
@@ -38,17 +39,25 @@ class End(Enum):
     DONE = "acknowledge"
     AGAIN = "acknowledge and remove: its message, if it is still wanted, comes again in another entry"
     HELD = "leave: it is another consumer's by now, or must be looked at again"
+    UNKNOWN = "its message is not in the database: acknowledge and remove, unless it may be another outbox's"
 
 
 class Settlement:
     """Brings the messages of entries to an outcome, by calling the handler where that is still wanted."""
 
     def __init__(
-        self, database: Database, work: Work, patience: Patience, stop: asyncio.Event, late: asyncio.Event
+        self,
+        database: Database,
+        work: Work,
+        patience: Patience,
+        ownership: Ownership,
+        stop: asyncio.Event,
+        late: asyncio.Event,
     ) -> None:
         self._database = database
         self._work = work
         self._patience = patience
+        self._ownership = ownership
         self._stop = stop
         self._late = late
         self._isolation = Isolation()
@@ -56,9 +65,11 @@ class Settlement:
     async def settle(self, entry: Entry, hand: Hand) -> End:
         """Bring the entry's message to an outcome, or find that it has one. May be repeated after any error.
 
-        Raises what the servers raise, and OutOfTime.
+        Raises what the servers raise, OutOfTime, and ForeignStream.
         """
         if entry.sent is None:
+            if not await self._ownership.is_ours(entry.stream):
+                return End.UNKNOWN
             return End.AGAIN if await adopt(self._database, entry) else End.DONE
         told = log.bind(message=str(entry.sent.id), attempt=entry.sent.attempt, stream=entry.stream.name)
         while True:
@@ -69,8 +80,7 @@ class Settlement:
                     case Standing.SUPERSEDED, _:
                         return End.AGAIN
                     case Standing.UNKNOWN, _:
-                        told.warning("unknown message, acknowledged: it was pruned or discarded", entry=entry.id)
-                        return End.AGAIN
+                        return End.UNKNOWN
                     case _, document if hand.suspect is None and document.get("suspect") is not None:
                         hand.suspect = str(document["suspect"])  # and wait for its turn to be alone
                     case _, document:

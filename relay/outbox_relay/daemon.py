@@ -21,6 +21,7 @@ from outbox.protocol import changes
 from outbox.protocol.checkpoint import Checkpoints
 from outbox.protocol.leases import Lease, Leases
 from outbox.protocol.losses import Losses
+from outbox.protocol.ownership import own
 from outbox.protocol.store import Store
 from outbox.servers.connections import connect_mongo, connect_redis, open_database
 from outbox.servers.topology import AnyRedis
@@ -119,7 +120,8 @@ class Relay:
         settings, database = self._settings, open_database(client, self._outbox_settings.place)
         leases = Leases(database, self._streams, self._me, seconds=settings.relay_lease_seconds)
         # Whoever waits for the outbox to be empty does not wait for workers.
-        checkpoints = Checkpoints(redis, self._streams, settings.relay_confirm, bounded=not self._until_empty)
+        ours = await own(database)
+        checkpoints = Checkpoints(redis, self._streams, ours, settings.relay_confirm, bounded=not self._until_empty)
         recovery = Recovery(database, store, Losses(database, self._streams), checkpoints, leases)
 
         services = WeakSet[Service]()

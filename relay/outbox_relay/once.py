@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from outbox.errors import Unreachable
+from outbox.errors import SettingsError, Unreachable
 from outbox.protocol.store import Store
 from outbox_relay.outage import Outages
 from outbox_relay.service import Next
@@ -37,7 +37,10 @@ class UntilEmpty:
         self._well = time.monotonic()
 
     async def run_once(self) -> Looked:
-        """Raises Unreachable when a server is away for longer than is worth waiting."""
+        """Raises Unreachable when a server is away for longer than is worth waiting, and SettingsError when a stream
+        belongs to another outbox."""
+        if foreign := self._outages.foreign():
+            raise SettingsError(str(foreign[0]))  # which a service does not try again
         if troubled := self._outages.current():
             if time.monotonic() - self._well > PATIENCE_SECONDS:
                 raise Unreachable(

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
+from outbox.errors import ForeignStream
 from outbox.servers import causes
 from outbox.servers.outages import Trouble, classify, server_of
 from outbox.servers.waiting import first
@@ -164,10 +165,16 @@ class Outages:
     def __init__(self, probes: Mapping[str, Probe], waiting: Count, over: Over | None = None) -> None:
         self._outages = {server: Outage(server, probe, waiting, over) for server, probe in probes.items()}
         self._defects: set[str] = set()
+        self._foreign: dict[str, ForeignStream] = {}
 
     def hit(self, who: str, error: BaseException) -> None:
         """`who` cannot do its work because of `error`. One that is no server's is a defect of ours: told as an error,
-        once, and what makes the relay unready for as long as it lasts."""
+        once, and what makes the relay unready for as long as it lasts. So does a stream of another outbox."""
+        if isinstance(error, ForeignStream):
+            if error.stream not in {other.stream for other in self.foreign()}:
+                log.error("stream belongs to another outbox", stream=error.stream, reason=str(error))
+            self._foreign[who] = error
+            return
         if classify(error) is not None:
             self._outages[server_of(error)].hit(who, error)
             return
@@ -179,12 +186,16 @@ class Outages:
         if who in self._defects:
             self._defects.discard(who)
             log.warning("recovered from a defect", service=who)
+        error = self._foreign.pop(who, None)
+        if error and error.stream not in {other.stream for other in self.foreign()}:
+            log.warning("stream no longer belongs to another outbox", stream=error.stream)
         for outage in self._outages.values():
             await outage.well(who)
 
     def leave(self, who: str) -> None:
         """`who` ends: what it waited for is no longer its concern."""
         self._defects.discard(who)
+        self._foreign.pop(who, None)
         for outage in self._outages.values():
             outage.leave(who)
 
@@ -197,9 +208,13 @@ class Outages:
                 await first(quiet, outage.answers, seconds=PROBE_SECONDS)
 
     def current(self) -> list[str]:
-        """The servers that do not do as asked at present, and what fails by a defect."""
+        """The servers that do not do as asked at present, what fails by a defect, and streams of another outbox."""
         servers = [outage.server for outage in self._outages.values() if outage.current]
-        return servers + [f"a defect in: {who}" for who in sorted(self._defects)]
+        return servers + [f"a defect in: {who}" for who in sorted(self._defects)] + sorted(map(str, self.foreign()))
+
+    def foreign(self) -> list[ForeignStream]:
+        """An error for each stream that belongs to another outbox."""
+        return [*{str(error): error for error in self._foreign.values()}.values()]
 
     def seconds(self) -> dict[str, float]:
         """How long each server has been away since the start."""

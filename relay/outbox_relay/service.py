@@ -10,7 +10,7 @@ from typing import Protocol
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_when_event_set, wait_random_exponential
 
-from outbox.errors import OutboxError
+from outbox.errors import ForeignStream, OutboxError
 from outbox.servers.waiting import first
 from outbox_relay.outage import Outages
 
@@ -38,9 +38,10 @@ class Pass(Protocol):
 class Service:
     """Runs `run_once` again and again until it says END or the service is told to be quiet.
 
-    A pass that fails is repeated with exponential backoff and full jitter, for ever: because of a server, or by a
-    defect of ours, which is logged as an error, makes the relay unready, and leaves all other services at work. What is
-    raised on purpose, an OutboxError, leaves `run`. A pass is never cancelled: `quiet` lets it finish.
+    A pass that fails is repeated with exponential backoff and full jitter, for ever: because of a server, at a stream
+    of another outbox, or by a defect of ours. The last two are logged as errors, make the relay unready, and leave all
+    other services at work. Any other OutboxError, which is raised on purpose, leaves `run`. A pass is never cancelled:
+    `quiet` lets it finish.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Service:
         self._woken = asyncio.Event()
         self._quiet = asyncio.Event()
         self._retrying = AsyncRetrying(
-            retry=retry_if_exception(lambda error: isinstance(error, Exception) and not isinstance(error, OutboxError)),
+            retry=retry_if_exception(_is_tried_again),
             wait=wait_random_exponential(multiplier=0.1, max=BACKOFF_CAP_SECONDS),
             stop=stop_when_event_set(self._quiet),  # type: ignore[arg-type]  # only is_set() is called
             sleep=self._pause,
@@ -116,3 +117,7 @@ class Service:
 
     async def _pause(self, seconds: float) -> None:
         await self._outages.pause(self._quiet, seconds)
+
+
+def _is_tried_again(error: BaseException) -> bool:
+    return isinstance(error, ForeignStream) or (isinstance(error, Exception) and not isinstance(error, OutboxError))

@@ -13,6 +13,7 @@ from outbox.errors import SettingsError, Unreachable
 from outbox.message import schema
 from outbox.message.schema import Database
 from outbox.protocol.confirmation import CannotConfirm, Confirm
+from outbox.protocol.ownership import own
 from outbox.protocol.store import Store
 from outbox.servers.outages import classify
 from outbox.servers.topology import AnyRedis
@@ -62,6 +63,7 @@ async def wait_for_schema(
 
     async def check() -> Checked:
         await schema.check(database, streams)
+        await own(database)
         await Store(database).try_to_mark()
         return Checked()
 

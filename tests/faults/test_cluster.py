@@ -15,7 +15,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 
 from outbox.delivery.entries import Entries
-from outbox.protocol.checkpoint import Script
+from outbox.protocol.script import Script
 from outbox.servers.cluster import Cluster
 from outbox.servers.connections import connect_redis
 from outbox.servers.outages import Trouble, classify

@@ -217,7 +217,7 @@ async def test_a_relay_that_starts_before_redis_is_told_later(mongodb_uri: str, 
 
 
 def confirmed(world: World) -> None:
-    world.checkpoints = Checkpoints(world.redis, world.streams, Confirm.REPLICA)
+    world.checkpoints = Checkpoints(world.redis, world.streams, world.ours, Confirm.REPLICA)
 
 
 def environment(scenario: Elsewhere) -> dict[str, str]:

@@ -11,6 +11,7 @@ from bson import ObjectId
 from redis.asyncio import Redis
 
 from outbox.delivery import groups
+from outbox.delivery.depth import Depth
 from outbox.delivery.groups import Consumer, Group, Readers
 from outbox.message.document import State
 from outbox.message.schema import Database
@@ -19,7 +20,7 @@ from outbox.operations.diagnosis import Level
 from outbox.operations.downtime import Downtime
 from outbox.operations.samples import Queued, Sample
 from outbox.operations.search import Found, Wanted, search
-from outbox.operations.stats import Depth, Queue, Status
+from outbox.operations.stats import Queue, Status
 from outbox.servers.causes import Cause
 from outbox.streams.declaration import FILES, Streams
 from tests.outbox.shelf import Shelf

@@ -8,10 +8,10 @@ import pytest
 from redis.asyncio import Redis
 
 from outbox import State, Stream, Streams
+from outbox.delivery.depth import Depth
 from outbox.message import schema
 from outbox.message.schema import OUTBOX, PARTITIONS, Database
 from outbox.operations import recoveries, stats
-from outbox.operations.stats import Depth
 from outbox.protocol.leases import Leases
 from outbox.servers.clock import server_time
 from outbox.servers.connections import connect_redis
@@ -132,7 +132,7 @@ async def test_what_redis_has_lost_count_of_is_counted(
     [group] = await redis.xinfo_groups(FILE_STREAM)
     assert group["lag"] is None
     assert (await stats.queue(redis, streams)).streams[FILE_STREAM] == Depth(5, 4, 1)
-    monkeypatch.setattr(stats, "LOOK_AHEAD", 3)
+    monkeypatch.setattr("outbox.delivery.depth.LOOK_AHEAD", 3)
     assert (await stats.queue(redis, streams)).streams[FILE_STREAM] == Depth(5, None, 1)
 
 

@@ -11,12 +11,13 @@ from bson import ObjectId
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
-from outbox import Outbox
+from outbox import Outbox, errors
 from outbox.message import schema
 from outbox.message.schema import OUTBOX, PARTITIONS, Database, Document
 from outbox.protocol.checkpoint import Checkpoints
 from outbox.protocol.leases import Lease, Leases, Progress
 from outbox.protocol.losses import Losses
+from outbox.protocol.ownership import own
 from outbox.protocol.store import Store
 from outbox.servers.topology import AnyRedis
 from outbox.settings import load
@@ -57,15 +58,18 @@ class Owner:
 class World:
     """What a test sees and does."""
 
-    def __init__(self, client: AsyncMongoClient[Document], database: str, redis: AnyRedis, streams: Streams) -> None:
+    def __init__(
+        self, client: AsyncMongoClient[Document], database: str, redis: AnyRedis, streams: Streams, ours: errors.Owner
+    ) -> None:
         self.client = client
         self.database: Database = Database(client, database)
         self.redis = cast(Redis, redis)  # a cluster's client has the same commands
         self.streams = streams
+        self.ours = ours
         self.outbox = Outbox(streams, database=database)
         self.store = Store(self.database)
         self.losses = Losses(self.database, streams)
-        self.checkpoints = Checkpoints(redis, streams)
+        self.checkpoints = Checkpoints(redis, streams, ours)
         self._owners: list[Owner] = []
 
     async def owner(self, name: str = "a", *, seconds: float = 10, **settings: Any) -> Owner:
@@ -163,7 +167,7 @@ async def a_world(
 ) -> AsyncIterator[World]:
     declared = Streams(streams)
     await schema.ensure(Database(client, database), declared)
-    world = World(client, database, redis, declared)
+    world = World(client, database, redis, declared, await own(Database(client, database)))
     try:
         yield world
     finally:

@@ -215,7 +215,7 @@ async def test_a_message_that_is_gone_is_acknowledged(workshop: Workshop, parser
 async def test_an_entry_of_others_becomes_a_message_and_is_worked_on_once(workshop: Workshop, parser: Parser) -> None:
     await workshop.world.database.files.insert_one({"_id": "by hand", "parsing": "queued"})
     redis, stream = workshop.world.redis, workshop.stream
-    await redis.xgroup_create(stream.name, stream.group, "0", mkstream=True)
+    await workshop.owner.drain_all()  # makes the stream and its group
     fields: dict[Any, Any] = {"file_id": "by hand", "reparse": "true"}
     await redis.xadd(stream.name, fields)
     async with workshop.working(parser):

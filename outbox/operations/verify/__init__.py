@@ -22,6 +22,7 @@ __all__ = ["CHECKS", "NOTHING_MORE", "Check", "Finding", "System", "mend", "veri
 CHECKS: dict[str, Check] = {
     "MongoDB is a replica set": setup.replica_set,
     "collections, validator, indexes, partitions": setup.database,
+    "the streams belong to this outbox": setup.streams,
     "the oplog reaches back far enough": setup.oplog,
     "retention covers the backups": setup.retention,
     "Redis drops nothing when it is full": setup.redis_memory,
@@ -41,7 +42,7 @@ CHECKS: dict[str, Check] = {
     "somebody reads the streams": groups.groups,
 }
 
-NOTHING_MORE = frozenset({"replica-set", "schema"})
+NOTHING_MORE = frozenset({"replica-set", "schema", "foreign-stream"})
 """With one of these, other checks could not be made, or would only tell of it again."""
 
 

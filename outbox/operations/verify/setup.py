@@ -9,6 +9,7 @@ from pymongo.errors import OperationFailure
 from outbox.errors import SchemaError
 from outbox.message import schema
 from outbox.operations.verify.findings import Finding, System
+from outbox.protocol.ownership import own, refused
 from outbox.servers import eviction
 from outbox.servers.topology import primaries
 
@@ -47,6 +48,21 @@ async def database(system: System) -> list[Finding]:
             )
         ]  # fmt: skip
     return []
+
+
+async def streams(system: System) -> list[Finding]:
+    """Whose streams they are. What is in another outbox's is not judged."""
+    found = await refused(system.redis, system.streams.values(), await own(system.database))
+    return [
+        Finding(
+            "foreign-stream", f"{error.what}{f' ({error.hosts})' if error.hosts else ''}",
+            "nothing is published or acknowledged there, and messages for it wait in MongoDB: two outboxes would take "
+            "each other's entries for their own",
+            "give one of them another Redis; or, if this database has taken the other one's place, "
+            "outbox init --adopt-streams", examples=(error.stream,),
+        )
+        for error in found
+    ]  # fmt: skip
 
 
 async def oplog(system: System) -> list[Finding]:

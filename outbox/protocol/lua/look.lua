@@ -7,7 +7,9 @@
 -- ARGV[1] its own group   ARGV[2] entries in a page   ARGV[3] held entries that are remembered at most
 -- ARGV[4] count nothing as done from this entry on, which another group needs; '' for no such limit
 -- ARGV[5] a random word, by which settle.lua knows what was found here
+-- ARGV[6] the outbox's identity
 --
+-- {'foreign', identity, database, hosts} the stream belongs to that outbox
 -- {} no such group, or not the stream that it was; or {what is next 'nothing'|'settle'|'more', done, {message, attempt, …}, {message, attempt, why, who, …}}
 -- done: up to here, whatever is not held is counted as done, or was put back. Then the messages whose entries were
 -- acknowledged, and those whose entries were not. 'settle': this must be carried out before settle.lua is run, and 'more':
@@ -17,6 +19,8 @@
 -- ones that a consumer held, each with its name; `trusted`, see `watch`; and how often the server had been asked to
 -- acknowledge, and to set a group, with the id of its run: it counts from 0 after a start.
 
+local foreign = of_another(KEYS[2], ARGV[6])
+if foreign then return foreign end
 local page, most = tonumber(ARGV[2]), tonumber(ARGV[3])
 
 local own = nil

@@ -7,10 +7,15 @@
 --         with it; after a call that only read, it would confirm a batch that nobody else has.
 -- ARGV[4] a random word: the tag of a checkpoint, and the marker of a stream, that are not there yet
 -- ARGV[5] 1: the group's acknowledgements are watched, see look.lua
+-- ARGV[6] the outbox's identity   ARGV[7] its database   ARGV[8] its hosts: put on record where none is
 --
 -- {'opened', batch, tag, previous tag, messages, first entry, last entry, marker, other 0|1}
 -- {'fenced', the higher token}
+-- {'foreign', identity, database, hosts}   of the outbox that the stream belongs to
 -- other: the stream is not the one that the checkpoint was written for.
+
+local foreign = of_another(KEYS[3], ARGV[6])
+if foreign then return foreign end
 
 local names = {'token', 'batch', 'tag', 'previous', 'messages', 'first', 'last', 'marker', 'added'}
 local there, values = {}, redis.call('HMGET', KEYS[1], unpack(names))
@@ -46,6 +51,10 @@ if not marker then
   redis.call('HSET', KEYS[3], 'marker', marker, 'last', last, 'added', added)
 elseif redis.call('HGET', KEYS[3], 'last') ~= last then
   redis.call('HSET', KEYS[3], 'last', last, 'added', added)  -- others have added to it
+end
+if redis.call('HGET', KEYS[3], 'outbox') ~= ARGV[6] then
+  -- What was added up to here, by relays that put no name on record, may be another outbox's.
+  redis.call('HSET', KEYS[3], 'outbox', ARGV[6], 'database', ARGV[7], 'hosts', ARGV[8], 'since', last)
 end
 
 if not there.batch then

@@ -7,13 +7,17 @@
 -- ARGV[6] entries, as JSON: a list of lists of words (name, value, name, value, …). One argument, because thousands
 --         of them take client and server several times longer to write and read.
 -- ARGV[7] consumer group   ARGV[8] the most that it may have to be given still, before this batch; -1: no limit
+-- ARGV[9] the outbox's identity
 --
 -- {'published', first entry, last entry}
 -- {'repeated', first entry, last entry}   this very batch is there already: a retry after a lost reply
 -- {'fenced', token there or ''}           another owner has opened, or the checkpoint is gone
 -- {'full'}                                the group is behind by more than that: nothing was added
--- {'gap'}                                 it does not follow what is there, or the stream is another one
+-- {'foreign', identity, database, hosts}   the stream belongs to that outbox
+-- {'gap'}                                 it does not follow what is there, or the stream is another one, or names nobody
 
+local foreign = of_another(KEYS[3], ARGV[9])
+if foreign then return foreign end
 local there = redis.call('HMGET', KEYS[1], 'token', 'tag', 'marker', 'first', 'last')
 if there[1] ~= ARGV[1] then
   return {'fenced', there[1] or ''}
@@ -23,7 +27,7 @@ if there[2] == ARGV[3] then
   return {'repeated', there[4], there[5]}
 end
 local marker, last, added = recognize(KEYS[2], KEYS[3])
-if there[2] ~= ARGV[4] or not marker or there[3] ~= marker then
+if there[2] ~= ARGV[4] or not marker or there[3] ~= marker or redis.call('HGET', KEYS[3], 'outbox') ~= ARGV[9] then
   return {'gap'}
 end
 if ARGV[8] ~= '-1' and waits_for_more_than(tonumber(ARGV[8]), KEYS[2], ARGV[7]) then

@@ -3,9 +3,13 @@
 --
 -- KEYS[1] checkpoint   KEYS[2] stream         KEYS[3] the stream's record
 -- ARGV[1] token        ARGV[2] batch number   ARGV[3] tag   ARGV[4] tag of what was opened   ARGV[5] marker, likewise
+-- ARGV[6] the outbox's identity
 --
 -- {'stamped'}   or   {'gap'}: what was opened is not there any more
+-- {'foreign', identity, database, hosts}   the stream belongs to that outbox
 
+local foreign = of_another(KEYS[3], ARGV[6])
+if foreign then return foreign end
 local there = redis.call('HMGET', KEYS[1], 'token', 'tag')
 if there[1] ~= ARGV[1] or there[2] ~= ARGV[4] or recognize(KEYS[2], KEYS[3]) ~= ARGV[5] then
   return {'gap'}

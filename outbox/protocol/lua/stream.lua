@@ -92,6 +92,13 @@ local function recognize(stream, record)
   return same and known[1], last, added
 end
 
+-- What a script answers at a stream whose record names another outbox than `ours`; false at any other.
+local function of_another(record, ours)
+  local owner = redis.call('HMGET', record, 'outbox', 'database', 'hosts')
+  if not owner[1] or owner[1] == ours then return false end
+  return {'foreign', owner[1], owner[2] or '', owner[3] or ''}
+end
+
 -- Whether the group has still to be given more than `limit` entries. Cheap, however long the stream is.
 local function waits_for_more_than(limit, stream, group)
   if redis.call('XLEN', stream) <= limit then return false end

@@ -1,12 +1,14 @@
 -- Remove entries that every group has acknowledged. The look and the removal are one unit, so that a group which is
 -- created, or an entry which is claimed, in between loses nothing.
 --
--- KEYS[1] stream
+-- KEYS[1] stream   KEYS[2] the stream's record
 -- ARGV[1] its own group: without it, nothing is removed
 -- ARGV[2] remove nothing from this entry on; '' for no such limit
 -- ARGV[3] ignore other groups that have been silent for so many milliseconds; 0: none
 -- ARGV[4] about how many entries to remove at most; 0: only look
+-- ARGV[5] the outbox's identity; '' for whoever only looks
 --
+-- {'foreign', identity, database, hosts}   the stream belongs to that outbox
 -- {bound, removed, bound of the others, {name, silent for milliseconds, ignored 0|1, name, …}}
 -- bound: the first entry that is still needed, or '' when that is not known; of the others: '' when there are none. The
 -- list has the groups that are behind the own one, and so hold the trimming up.
@@ -34,6 +36,8 @@ local function silent(group, from)
   return math.max(milliseconds, 0)
 end
 
+local foreign = ARGV[5] ~= '' and of_another(KEYS[2], ARGV[5])
+if foreign then return foreign end
 if redis.call('EXISTS', KEYS[1]) == 0 then return {'', 0, '', {}} end
 local own, others = nil, {}
 for _, flat in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do

@@ -1,0 +1,50 @@
+"""Depth: how many entries a stream has, and how many of them wait for a worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from outbox.message.schema import Document
+from outbox.servers.topology import AnyRedis
+from outbox.streams.declaration import Stream
+
+LOOK_AHEAD = 1000
+"""How many undelivered entries are counted one by one where Redis itself has lost count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """A stream in numbers, each None when it is not known.
+
+    `length`: entries in the stream. `undelivered`: of those, the ones that no worker of the group has been given yet.
+    `unacknowledged`: given to a worker, and not acknowledged.
+    """
+
+    length: int | None = None
+    undelivered: int | None = None
+    unacknowledged: int | None = None
+
+    def as_json(self) -> Document:
+        return {
+            "length": self.length, "undelivered": self.undelivered, "unacknowledged": self.unacknowledged,
+        }  # fmt: skip
+
+
+async def depth_of(redis: AnyRedis, stream: Stream) -> Depth:
+    length = await redis.xlen(stream.name)
+    try:
+        groups: list[dict[str, Any]] = await redis.xinfo_groups(stream.name)
+    except ResponseError:
+        groups = []  # the stream is not there yet, and so neither is its group
+    group = next((group for group in groups if group["name"] == stream.group), None)
+    if group is None:
+        return Depth(length, length, 0)
+    undelivered = group.get("lag")
+    if undelivered is None:
+        # Redis loses count when entries were deleted from the middle of a stream.
+        rest = await redis.xrange(stream.name, f"({group['last-delivered-id']}", "+", count=LOOK_AHEAD + 1) or []
+        undelivered = len(rest) if len(rest) <= LOOK_AHEAD else None
+    return Depth(length, undelivered, group["pending"])

@@ -1,0 +1,119 @@
+"""Whose stream it is: the outbox that a stream's record in Redis names, and what happens at one of another outbox.
+
+The first relay that opens a partition of a stream which names nobody puts its outbox on record. From then on the
+scripts of every other outbox are refused (`of_another` in stream.lua): it publishes, trims, completes and acknowledges
+nothing there. Entries that were added before a stream named anybody may be another outbox's too, as relays of the
+version before put no name on record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Self
+
+from outbox.errors import ForeignStream, Owner
+from outbox.message import meta
+from outbox.printable import printable
+from outbox.protocol.script import Script
+from outbox.servers.database import PREFIX, Database
+from outbox.servers.topology import AnyRedis
+from outbox.streams.declaration import Stream, record_key
+
+UNKNOWN = "outbox-unknown"
+"""The consumer that gets entries whose message is not in this database, and which may be another outbox's. It reads
+nothing. The relay of the outbox that has the message publishes it again after the stream's `rescue_seconds`."""
+
+_ADOPT, _ACKNOWLEDGE = Script("adopt"), Script("acknowledge")
+
+
+async def own(database: Database) -> Owner:
+    """The outbox in `database`. Asked once of each object: it never changes.
+
+    :raises SchemaError: there is none; run `outbox init`.
+    """
+    if database.owner is None:
+        identity = await meta.identity(database)
+        hosts = ",".join(sorted(f"{host}:{port}" for host, port in database.client.nodes))
+        prefix = "" if database.place.prefix == PREFIX else f" prefix {database.place.prefix}"
+        database.owner = Owner(identity, f"{database.name}{prefix}", hosts)
+    return database.owner
+
+
+async def owner(redis: AnyRedis, stream: Stream) -> Owner | None:
+    """The outbox that the stream's record names. None: no relay of this version has opened the stream yet."""
+    commands: Any = redis
+    identity, database, hosts = await commands.hmget(record_key(stream.name), ["outbox", "database", "hosts"])
+    return read_owner(identity, database, hosts) if identity else None
+
+
+def read_owner(identity: str, database: str | None, hosts: str | None) -> Owner:
+    """What a record says, as it can be shown: anybody can write there."""
+    return Owner(printable(identity), printable(database or ""), printable(hosts or ""))
+
+
+class Ownership:
+    """What a program of the outbox `ours` asks about streams."""
+
+    def __init__(self, redis: AnyRedis, ours: Owner) -> None:
+        self._redis = redis
+        self._ours = ours
+
+    @classmethod
+    async def checked(cls, database: Database, redis: AnyRedis, streams: Iterable[Stream]) -> Self:
+        """For the outbox in `database`.
+
+        :raises ForeignStream: one of `streams` belongs to another outbox.
+        :raises SchemaError: the database has no outbox.
+        """
+        ownership = cls(redis, await own(database))
+        for stream in streams:
+            await ownership.is_ours(stream)
+        return ownership
+
+    async def is_ours(self, stream: Stream) -> bool:
+        """Whether the stream's record names this outbox. False: it names nobody.
+
+        :raises ForeignStream: it names another one.
+        """
+        found = await owner(self._redis, stream)
+        if found is not None and found.identity != self._ours.identity:
+            raise ForeignStream(stream.name, self._ours, found)
+        return found is not None
+
+    async def acknowledge_unknown(self, stream: Stream, entry: str, holder: str = "") -> bool:
+        """Acknowledge and remove an entry whose message is not in the database, if it can only have been this outbox's.
+
+        False: it may be another outbox's. Then it is left, and `holder`, if it holds the entry, hands it to the
+        consumer `UNKNOWN`.
+
+        :raises ForeignStream: the stream belongs to another outbox by now.
+        """
+        keys, args = [stream.name, record_key(stream.name)], [self._ours.identity, stream.group, entry, holder, UNKNOWN]
+        answer = await _ACKNOWLEDGE.run(self._redis, keys, args)
+        refuse(stream.name, self._ours, answer)
+        return bool(answer[0] == "acknowledged")
+
+    async def take_over(self, stream: Stream) -> Owner | None:
+        """Put this outbox on record for `stream`, which belonged to the one returned. None: it was nobody's or ours.
+
+        From here on that one is refused, and all that stands in the stream counts as this outbox's.
+        """
+        keys, args = [record_key(stream.name)], [self._ours.identity, self._ours.database, self._ours.hosts]
+        answer = await _ADOPT.run(self._redis, keys, args)
+        return read_owner(*answer) if answer else None
+
+
+def refuse(stream: str, ours: Owner, answer: Sequence[Any]) -> None:
+    """Raise ForeignStream when a script has answered that the stream belongs to another outbox."""
+    if answer and answer[0] == "foreign":
+        raise ForeignStream(stream, ours, read_owner(*answer[1:4]))
+
+
+async def refused(redis: AnyRedis, streams: Iterable[Stream], ours: Owner) -> list[ForeignStream]:
+    """The streams that belong to another outbox. Raises what Redis raises."""
+    found = []
+    for stream in streams:
+        other = await owner(redis, stream)
+        if other is not None and other.identity != ours.identity:
+            found.append(ForeignStream(stream.name, ours, other))
+    return found

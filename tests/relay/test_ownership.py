@@ -1,0 +1,348 @@
+"""Two outboxes meet at one stream in one Redis: it belongs to the first, and the second leaves all of it alone."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from pymongo import AsyncMongoClient
+from redis.asyncio import Redis
+
+from outbox.delivery.trim import trim
+from outbox.embedded import ports
+from outbox.errors import ForeignStream
+from outbox.message import meta
+from outbox.message.schema import Document
+from outbox.operations import stats
+from outbox.operations.verify import System, verify
+from outbox.protocol.checkpoint import Opened, new_tag
+from outbox.protocol.leases import Progress
+from outbox.protocol.ownership import UNKNOWN, Ownership, owner
+from outbox.settings import OutboxSettings, load
+from outbox.streams.declaration import record_key
+from outbox.worker import Consumer
+from outbox.worker.rescue import Rescue
+from outbox_relay.drainer import Outcome
+from tests.cli.conftest import Cli, bare, cli  # noqa: F401  # fixtures
+from tests.outbox.ward import SOON, Ward
+from tests.relay.processes import a_relay
+from tests.relay.test_start_and_stop import answers
+from tests.relay.world import PARTITION, STREAM, World, a_world
+from tests.waiting import eventually
+from tests.worker.processes import WorkerProcess, at_work, running
+
+RECORD = record_key(STREAM.name)
+BARE = replace(STREAM, subject=None)
+
+
+@pytest.fixture
+async def other(mongo: AsyncMongoClient[Document], redis: Redis) -> AsyncIterator[World]:
+    """Another outbox, in a database of its own, that declares the same stream in the same Redis."""
+    name = f"test_{uuid4().hex[:12]}"
+    async with a_world(mongo, name, redis) as made:
+        yield made
+    await mongo.drop_database(name)
+
+
+async def test_the_first_relay_to_open_a_stream_puts_its_outbox_on_record(world: World) -> None:
+    assert await owner(world.redis, STREAM) is None
+    await (await world.owner()).drain_all()
+    found = await owner(world.redis, STREAM)
+    assert found == world.ours
+    assert found.identity == await meta.identity(world.database)
+    assert found.database == world.database.name
+    assert re.fullmatch(r"127\.0\.0\.1:\d+", found.hosts)
+
+
+async def test_a_second_outbox_publishes_nothing_says_why_and_loses_nothing(world: World, other: World) -> None:
+    first, second = await world.owner(), await other.owner()
+    await world.append("a")
+    await first.drain_all()
+    before = await world.remember()
+    ids = await other.append("b", "c")
+
+    with pytest.raises(ForeignStream) as refused:
+        await second.drain()
+
+    for told in (world.ours.identity, other.ours.identity, world.database.name, other.database.name, "--adopt-streams"):
+        assert told in str(refused.value)
+    assert await world.remember() == before
+    assert await other.states() == dict.fromkeys(ids, "pending")
+    await world.append("d")
+    assert await first.drain_all() == 1
+
+
+Deed = Callable[[World], Awaitable[Any]]
+
+
+@pytest.mark.parametrize(
+    "deed",
+    [
+        lambda world: trim(world.database, world.redis, STREAM),
+        lambda world: trim(world.database, world.redis, BARE),
+        lambda world: Rescue(world.database, world.redis).abandoned(SOON),
+        lambda world: Rescue(world.database, world.redis).vanished(SOON, PARTITION),
+        lambda world: world.checkpoints.look(PARTITION, 10**6),
+    ],
+    ids=["trim", "judge", "rescue", "look for what vanished", "open under a higher token"],
+)
+async def test_nothing_of_another_outbox_is_changed(world: World, other: World, deed: Deed) -> None:
+    first = await world.owner()
+    await world.append("a", "b")
+    await first.drain_all()
+    [given, _] = await Ward(world, first).read()
+    await world.redis.xack(STREAM.name, STREAM.group, given)
+    before = await world.remember()
+    with pytest.raises(ForeignStream):
+        await deed(other)
+    assert await world.remember() == before
+
+
+@pytest.mark.parametrize("script", ["publish", "scan", "stamp"])
+async def test_whoever_opened_a_stream_before_it_was_taken_over_does_nothing_more(
+    world: World, other: World, script: str
+) -> None:
+    first = await world.owner()
+    await world.append("a")
+    await first.drain_all()
+    token, checkpoints = first.lease.token, world.checkpoints
+    opened = await checkpoints.open(PARTITION, token)
+    assert isinstance(opened, Opened)
+    await Ownership(other.redis, other.ours).take_over(STREAM)
+    before = await world.remember()
+    after = Progress(opened.at.batch + 1, new_tag())
+    deeds: dict[str, Callable[[], Awaitable[Any]]] = {
+        "publish": lambda: checkpoints.publish(PARTITION, token, after, [], after=opened.at.tag),
+        "scan": lambda: anext(aiter(checkpoints.scan(PARTITION, token, opened))),
+        "stamp": lambda: checkpoints.stamp(PARTITION, token, after, opened),
+    }
+    with pytest.raises(ForeignStream):
+        await deeds[script]()
+    assert await world.remember() == before
+
+
+async def test_a_stream_of_the_version_before_names_nobody_until_it_is_opened(world: World) -> None:
+    first = await world.owner()
+    await world.append("a")
+    await first.drain_all()
+    await _forget_whose(world.redis)
+    await world.append("b")
+    assert (await first.drain()).outcome is Outcome.REFUSED
+    assert await first.drain_all() == 1
+    assert await owner(world.redis, STREAM) == world.ours
+    ids = await world.published_ids()
+    assert len(ids) == len(set(ids)) == 2
+
+
+async def test_an_operator_takes_a_stream_over(
+    world: World,
+    other: World,
+    bare: Cli,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second = await world.owner(), await other.owner()
+    await world.append("a")
+    await first.drain_all()
+    await other.append("b")
+    monkeypatch.setenv("MONGODB_DATABASE", other.database.name)
+    monkeypatch.setenv("REDIS_URL", _url(world.redis))
+    monkeypatch.setenv("OUTBOX_STREAMS", '[{"name": "file_parsing_queue", "group": "file_parsers", "partitions": 1}]')
+
+    done = await asyncio.to_thread(bare, "init", "--adopt-streams", "--json")
+
+    assert done.json["done"] == [f"took over stream {STREAM.name} from {world.ours}"]
+    assert await other.database.outbox_audit.count_documents({"action": "adopt-stream"}) == 1
+    assert (await asyncio.to_thread(bare, "init", "--adopt-streams", "--json")).json["done"] == []
+    assert await second.drain_all() == 1
+    [waiting] = await world.append("c")
+    with pytest.raises(ForeignStream):
+        await first.drain()
+    assert (await world.states())[waiting] == "pending"
+    assert [entry["file_id"] for entry in await world.entries()] == ["a", "b"]
+
+
+# -- what is said
+
+
+async def test_status_verify_and_readiness_name_both(
+    world: World, other: World, mongodb_uri: str, redis_url: str, tmp_path: Path
+) -> None:
+    await (await world.owner()).drain_all()
+    await other.database.outbox_partitions.update_many({}, {"$set": {"owner": None}})
+    [waiting] = await other.append("b")
+    environment = _environment(other, mongodb_uri)
+    port = ports.pick("127.0.0.1")
+    with a_relay(tmp_path / "relay.log", environment, "--port", str(port)) as relay:
+        await eventually(lambda: relay.told("stream belongs to another outbox"), 20)
+        waiting_for = (await answers(port, "/readyz", 503))["waiting_for"]
+        assert any(_names_both(reason, world, other) for reason in waiting_for)
+        assert await answers(port, "/healthz", 200)
+        assert await asyncio.to_thread(relay.stop) == 0
+    assert relay.text().count("stream belongs to another outbox") == 1
+    assert not relay.told("Traceback")
+    assert await other.states() == {waiting: "pending"}
+    assert not await world.stream()
+    queue = await stats.queue(other.redis, other.streams, other.ours)
+    assert _names_both(str(queue.cause), world, other)
+    status = await stats.collect(other.database, other.redis, other.streams)
+    assert _names_both(str(status.as_json()["redis"]["error"]), world, other)
+    assert (await stats.collect(world.database, world.redis, world.streams)).queue.cause is None
+    system = System(other.database, other.redis, other.streams, datetime.now(UTC), timedelta(days=7))
+    findings = await verify(system)
+    assert [finding.check for finding in findings if _names_both(finding.what, world, other)] == ["foreign-stream"]
+
+
+async def test_a_relay_that_runs_once_ends(world: World, other: World, mongodb_uri: str, tmp_path: Path) -> None:
+    await (await world.owner()).drain_all()
+    await other.append("b")
+    with a_relay(tmp_path / "relay.log", _environment(other, mongodb_uri), "--once") as relay:
+        assert await asyncio.to_thread(relay.wait) == 2
+    assert _names_both(relay.text(), world, other)
+
+
+def _names_both(text: str, world: World, other: World) -> bool:
+    names = (world.ours.identity, other.ours.identity, world.database.name, other.database.name, STREAM.name)
+    return all(name in text for name in names)
+
+
+def _environment(world: World, mongodb_uri: str) -> dict[str, str]:
+    return {
+        "MONGODB_URI": mongodb_uri, "MONGODB_DATABASE": world.database.name, "REDIS_URL": _url(world.redis),
+        "OUTBOX_STREAMS": '[{"name": "file_parsing_queue", "group": "file_parsers", "partitions": 1, "subject": {}}]',
+    }  # fmt: skip
+
+
+def _url(redis: Redis) -> str:
+    address = redis.connection_pool.connection_kwargs
+    return f"redis://{address['host']}:{address['port']}/0"
+
+
+# -- workers
+
+
+def _settings(world: World, mongodb_uri: str) -> OutboxSettings:
+    return load(
+        OutboxSettings, mongodb_uri=mongodb_uri, mongodb_database=world.database.name, redis_url=_url(world.redis)
+    )
+
+
+async def _never(message: Any) -> None:
+    raise AssertionError(f"it was called with {message}")
+
+
+async def test_a_worker_of_another_outbox_is_refused_at_its_start(
+    world: World, other: World, mongodb_uri: str, tmp_path: Path
+) -> None:
+    first = await world.owner()
+    await world.append("a", "b")
+    await first.drain_all()
+    before = await world.remember()
+    worker = WorkerProcess(tmp_path / "worker.log", _environment(other, mongodb_uri), "effect")
+    with running(worker):
+        assert await asyncio.to_thread(worker.wait) == 2
+    assert _names_both(worker.text(), world, other)
+    assert await world.remember() == before
+
+
+async def test_what_may_be_anothers_in_a_stream_that_names_nobody_comes_back_to_it(
+    mongo: AsyncMongoClient[Document], database: str, redis: Redis, other: World, mongodb_uri: str
+) -> None:
+    async with a_world(mongo, database, redis, [SOON]) as world:
+        ward = Ward(world, await world.owner())
+        ids = await ward.publish("a", "b")
+        await _forget_whose(redis)  # as relays of the version before leave it
+
+        async def given_on() -> bool:
+            pending: Any = await redis.xpending(SOON.name, SOON.group)
+            return bool(pending["consumers"] == [{"name": UNKNOWN, "pending": 2}])
+
+        async with at_work(Consumer(_settings(other, mongodb_uri), _never)):
+            await eventually(given_on)
+        assert len(await world.stream()) == 2
+        await ward.owner.drainer.close()
+        await ward.owner.drain_all()  # opens it anew, as an upgraded relay does
+        assert await owner(redis, SOON) == world.ours
+        assert (await ward.abandoned()).rescued == 2
+        await ward.owner.drain_all()
+        assert await world.states() == dict.fromkeys(ids, "published")
+        assert await ward.held() == 0
+
+
+async def test_an_entry_of_others_in_a_stream_that_names_nobody_is_not_adopted(
+    world: World, other: World, mongodb_uri: str
+) -> None:
+    await (await world.owner()).drain_all()
+    await _forget_whose(world.redis)
+    await world.redis.xadd(STREAM.name, {"file_id": "legacy"})
+
+    async def given_on() -> bool:
+        pending: Any = await world.redis.xpending(STREAM.name, STREAM.group)
+        return bool(pending["consumers"] == [{"name": UNKNOWN, "pending": 1}])
+
+    async with at_work(Consumer(_settings(other, mongodb_uri), _never)):
+        await eventually(given_on)
+    assert await other.states() == {}
+    assert len(await world.stream()) == 1
+
+
+async def test_what_stood_in_a_stream_before_it_named_anybody_is_left_until_somebody_frees_it(world: World) -> None:
+    ward = Ward(world, await world.owner())
+    [before] = await ward.publish("a")
+    await _forget_whose(world.redis)
+    await ward.owner.drainer.close()
+    await ward.owner.drain_all()
+    [after] = await ward.publish("b")
+    await world.database.outbox.delete_many({})
+    entries = await ward.read()
+
+    async def one_left() -> bool:
+        await ward.rescue.abandoned(SOON)
+        return await ward.held() == 1
+
+    await eventually(one_left)
+    assert [id_ for id_, _ in await world.stream()] == entries[:1]
+    assert before != after
+
+
+async def test_a_worker_ends_when_its_stream_was_taken_over(world: World, other: World, mongodb_uri: str) -> None:
+    first, second = await world.owner(), await other.owner()
+    await first.drain_all()
+    consumer = Consumer(_settings(world, mongodb_uri), _never)
+    work = asyncio.create_task(consumer.run())
+
+    async def reads() -> bool:
+        return bool(await world.redis.xinfo_consumers(STREAM.name, STREAM.group))
+
+    await eventually(reads)
+    await Ownership(other.redis, other.ours).take_over(STREAM)
+    await other.append("b")
+    await second.drain_all()
+    with pytest.raises(ForeignStream):
+        await asyncio.wait_for(work, 30)
+    assert len(await world.stream()) == 1
+    pending: Any = await world.redis.xpending(STREAM.name, STREAM.group)
+    assert pending["consumers"] == [{"name": consumer.name, "pending": 1}]  # for the other's workers to take over
+
+
+async def test_what_was_discarded_is_acknowledged_in_a_stream_of_ones_own(world: World, mongodb_uri: str) -> None:
+    first = await world.owner()
+    await world.append("a")
+    await first.drain_all()
+    await world.database.outbox.delete_many({})
+
+    async def gone() -> bool:
+        return not await world.stream()
+
+    async with at_work(Consumer(_settings(world, mongodb_uri), _never)):
+        await eventually(gone)
+
+
+async def _forget_whose(redis: Redis) -> None:
+    await redis.hdel(RECORD, "outbox", "database", "hosts", "since")
