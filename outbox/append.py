@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 from bson import ObjectId
 from bson.codec_options import CodecOptions
@@ -30,6 +30,7 @@ class Absent(Enum):
 
 
 ABSENT = Absent.ABSENT
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,9 @@ class Outbox:
     ) -> Awaitable[ObjectId] | ObjectId:
         """Append a message to `stream`; returns its id. With an async session, await the answer.
 
+        A stream that is declared with further `groups` gets a message for each of them, in the same request. The id is
+        that of the stream's own group's; `append_each` returns all.
+
         The message exists if and only if the caller's transaction commits; then it enters the stream exactly once.
         Call this *after* the transaction's own write to the record that `key` names: that write makes two transactions
         on one key wait for each other, and so the order of messages of one key is the order of commits.
@@ -163,6 +167,40 @@ class Outbox:
         :param drafts: a list, tuple or the like, which can be read again when the transaction is run again.
         :raises UsageError: it can be read only once, as a generator can: the second run would append nothing.
         """
+        documents = self._documents(session, stream, drafts, priority)
+        return self._write(session, documents, [draft.id for draft in drafts])
+
+    @overload
+    def append_each(
+        self, session: AsyncClientSession, stream: str, draft: Draft, *, priority: str = Priority.NORMAL
+    ) -> Awaitable[dict[str, ObjectId]]: ...
+
+    @overload
+    def append_each(
+        self, session: ClientSession, stream: str, draft: Draft, *, priority: str = Priority.NORMAL
+    ) -> dict[str, ObjectId]: ...
+
+    def append_each(
+        self,
+        session: AsyncClientSession | ClientSession,
+        stream: str,
+        draft: Draft,
+        *,
+        priority: str = Priority.NORMAL,
+    ) -> Awaitable[dict[str, ObjectId]] | dict[str, ObjectId]:
+        """`append`, for whoever needs the id of each group's message: returns them by the group's name."""
+        documents = self._documents(session, stream, [draft], priority)
+        ids = {self.streams[document["stream"]].group: document["_id"] for document in documents}
+        return self._write(session, documents, ids)
+
+    def _documents(
+        self,
+        session: AsyncClientSession | ClientSession,
+        stream: str,
+        drafts: Collection[Draft],
+        priority: str,
+    ) -> list[dict[str, Any]]:
+        """A message for each draft and each of the stream's groups; the first group's has the draft's id."""
         if not session.in_transaction:
             raise NoTransaction(
                 "append needs an open transaction, so that the message and the record it speaks of are written "
@@ -170,14 +208,21 @@ class Outbox:
             )
         wanted, now = Priority.read(priority), datetime.now(UTC)
         options = session.client.codec_options
-        documents = [
-            self._document(stream, wanted, draft, *_key_and_subject(draft, options), now) for draft in _all_of(drafts)
+        first, *further = self.streams.fan_out(stream)
+        return [
+            self._document(name, wanted, one, *_key_and_subject(draft, options), now)
+            for draft in _all_of(drafts)
+            for name, one in [(first, draft), *((name, replace(draft, id=ObjectId())) for name in further)]
         ]
+
+    def _write(
+        self, session: AsyncClientSession | ClientSession, documents: list[dict[str, Any]], ids: T
+    ) -> Awaitable[T] | T:
         if isinstance(session, AsyncClientSession):
-            return self._insert(session, documents)
+            return self._insert(session, documents, ids)
         if documents:
             session.client[self._database][self._messages].insert_many(documents, session=session)
-        return [document["_id"] for document in documents]
+        return ids
 
     def _document(
         self,
@@ -204,11 +249,11 @@ class Outbox:
             _check_that_the_key_names_a_subject(serving, key)
         return document
 
-    async def _insert(self, session: AsyncClientSession, documents: list[dict[str, Any]]) -> list[ObjectId]:
+    async def _insert(self, session: AsyncClientSession, documents: list[dict[str, Any]], ids: T) -> T:
         client: AsyncMongoClient[dict[str, Any]] = session.client
         if documents:
             await client[self._database][self._messages].insert_many(documents, session=session)
-        return [document["_id"] for document in documents]
+        return ids
 
 
 def _key_and_subject(draft: Draft, options: CodecOptions[Any]) -> tuple[str, Mapping[str, Any] | None]:

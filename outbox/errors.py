@@ -6,7 +6,8 @@
     ├── UsageError              the call is wrong: change it
     │   ├── NoTransaction       append was given a session without an open transaction
     │   ├── UndeclaredStream    the stream is not among the declared ones
-    │   │   └── NoSuchPriority  it has no stream for messages of this priority
+    │   │   ├── NoSuchPriority  it has no stream for messages of this priority
+    │   │   └── UndeclaredGroup no stream is declared from which this group reads
     │   ├── InvalidMessage      a field, header, key or size is not acceptable
     │   ├── NoSuchMessage       no message has this id
     │   ├── NotDead             only a dead message can be retried or discarded
@@ -55,6 +56,10 @@ class UndeclaredStream(UsageError, KeyError):
 
 class NoSuchPriority(UndeclaredStream):
     """The stream has no such priority; the text says how to declare it."""
+
+
+class UndeclaredGroup(UndeclaredStream):
+    """The stream is not declared for this consumer group; the text says how to declare it."""
 
 
 class InvalidMessage(UsageError, ValueError):

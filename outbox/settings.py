@@ -48,6 +48,7 @@ class StreamSetting(BaseModel):
     model_config = ConfigDict(extra="forbid")
     name: str
     group: str
+    groups: list[str] = []
     partitions: int = Field(default=4, ge=1, le=256)
     subject: SubjectSetting | None = None
     retry: RetrySetting = RetrySetting()
@@ -59,6 +60,16 @@ class StreamSetting(BaseModel):
     ignore_groups_after_seconds: float | None = Field(default=None, ge=60)
     handler_seconds: float = Field(default=FILES.handler_seconds, ge=0, allow_inf_nan=False)
     gone_is_done: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_group_is_first(cls, values: Any) -> Any:
+        """`groups` alone, or `group` and further ones."""
+        groups = values.get("groups") if isinstance(values, dict) else None
+        if isinstance(groups, list | tuple) and groups:
+            first = values.get("group", groups[0])
+            return values | {"group": first, "groups": [group for group in dict.fromkeys(groups) if group != first]}
+        return values
 
     def declared(self) -> Stream:
         return Stream(
@@ -75,6 +86,7 @@ class StreamSetting(BaseModel):
             ignore_groups_after_seconds=self.ignore_groups_after_seconds,
             handler_seconds=self.handler_seconds,
             gone_is_done=self.gone_is_done,
+            groups=tuple(self.groups),
         )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from enum import StrEnum
 
-from outbox.errors import InvalidMessage, NoSuchPriority, SettingsError, UndeclaredStream
+from outbox.errors import InvalidMessage, NoSuchPriority, SettingsError, UndeclaredGroup, UndeclaredStream
 from outbox.streams.subject import Subject as Subject
 
 FILE_STREAM = "file_parsing_queue"
@@ -74,6 +74,10 @@ class Stream:
     A stream that was made so has its `priority`. Order is kept within a stream: what is urgent overtakes, also
     messages of its own key.
 
+    `groups` are further groups, each of which handles every message that is appended to `name`, as `group` does: with a
+    stream of its own, `name:GROUP`, alike in all else, and so with its own retries, dead letters and back-pressure. One
+    append writes a message for each. There is no subject then: the group that settled it first would do so for all.
+
     `shards` spreads it over so many streams, `name`, `name:1`, `name:2`, alike in all else, and so over the nodes of a
     cluster; a key always falls into the same one, its `shard`. Raising it moves keys, as with `partitions`.
 
@@ -100,6 +104,9 @@ class Stream:
     ignore_groups_after_seconds: float | None = None
     handler_seconds: float = 3600.0
     gone_is_done: bool = False
+    groups: tuple[str, ...] = ()
+    topic: str = ""
+    """Of a further group's stream: the declared stream that it is one of."""
 
     def __post_init__(self) -> None:
         if not self.name or not _NAME.fullmatch(self.name):
@@ -118,6 +125,16 @@ class Stream:
             raise SettingsError(f"stream {self.name!r}: shards must be 1 to 64, not {self.shards}")
         if self.shards > 1 and "{" in self.name:
             raise SettingsError(f"stream {self.name!r}: a hash tag keeps all shards on one node: name it without")
+        if len({self.group, *self.groups}) <= len(self.groups):
+            raise SettingsError(f"stream {self.name!r}: a group is named twice")
+        for group in self.groups:
+            if not re.fullmatch(r"[A-Za-z0-9_.-]+", group):
+                raise SettingsError(f"stream {self.name!r}: group {group!r}: use letters, digits and _ . -")
+        if self.groups and self.subject:
+            raise SettingsError(
+                f"stream {self.name!r}: with several groups it can have no subject, as the first group to settle it "
+                "would do so for all; declare it without"
+            )
         if self.max_undelivered < 0:
             raise SettingsError(f"stream {self.name!r}: max_undelivered must be 0 (no limit) or more")
 
@@ -128,11 +145,19 @@ class Stream:
         return name.removesuffix(f":{self.shard}") if self.shard else name
 
     def members(self) -> list[Stream]:
-        """Itself, and the streams of its other priorities and shards."""
+        """Itself, the streams of its further groups, and those of the other priorities and shards of each."""
+        of_groups = [
+            replace(self, name=f"{self.name}:{group}", group=group, groups=(), topic=self.name) for group in self.groups
+        ]
+        return [member for stream in (self, *of_groups) for member in stream._spread()]
+
+    def _spread(self) -> list[Stream]:
         every = [(shard, priority) for shard in range(self.shards) for priority in (Priority.NORMAL, *self.priorities)]
         return [
             self if (shard, priority) == (0, Priority.NORMAL) else
-            replace(self, name=_member(self.name, shard, priority), shard=shard, priority=priority, priorities=())
+            replace(
+                self, name=_member(self.name, shard, priority), shard=shard, priority=priority, priorities=(), groups=()
+            )
             for shard, priority in every
         ]  # fmt: skip
 
@@ -228,6 +253,27 @@ class Streams(Mapping[str, Stream]):
                 f'stream {stream.family!r} has no {priority} priority: add "priorities": ["{priority}"] to it in '
                 "OUTBOX_STREAMS, run `outbox init`, and start the relays again"
             ) from None
+
+    def fan_out(self, name: str) -> list[str]:
+        """The streams that a message appended to `name` enters: that one, and one for each of its further groups."""
+        family = self[self[name].family]
+        return [name, *(f"{family.name}:{group}{name.removeprefix(family.name)}" for group in family.groups)]
+
+    def of_group(self, name: str, group: str) -> Stream:
+        """The stream from which `group` reads what is appended to `name`.
+
+        Raises UndeclaredStream, and its kind UndeclaredGroup.
+        """
+        declared = [self[one] for one in self.fan_out(self[name].topic or name)]
+        for stream in declared:
+            if stream.group == group:
+                return stream
+        known = ", ".join(repr(stream.group) for stream in declared)
+        raise UndeclaredGroup(
+            f"group {group!r} is not declared for stream {name!r}, which is read by {known}: add it to the stream's "
+            f'"groups" in OUTBOX_STREAMS, such as "groups": ["{group}"], run `outbox init`, and start the relays and '
+            "whatever appends again"
+        )
 
     def family(self, name: str) -> list[Stream]:
         """The streams of all priorities and shards of `name`, the highest first; by a shard's name, only its own."""

@@ -1,0 +1,26 @@
+"""Mutations of what reaches several groups."""
+
+from __future__ import annotations
+
+from tests.mutations.mutation import Mutation
+
+TESTS = "tests/worker/test_groups.py"
+
+MUTATIONS = [
+    Mutation(
+        "an append writes a message for each group",
+        "G6",
+        "outbox/append.py",
+        "*((name, replace(draft, id=ObjectId())) for name in further)",
+        "",
+        f"{TESTS}::test_append_returns_the_id_of_the_first_group_and_append_each_those_of_all",
+    ),
+    Mutation(
+        "several groups have no subject",
+        "G6",
+        "outbox/streams/declaration.py",
+        "if self.groups and self.subject:",
+        "if False:",
+        f"{TESTS}::test_what_cannot_be_groups_is_refused",
+    ),
+]
