@@ -23,9 +23,11 @@ from outbox.errors import (
     UndeclaredStream,
     Unreachable,
     UsageError,
+    WrongDeclaration,
 )
 from outbox.message.document import Message, State
 from outbox.streams.declaration import Priority, Stream, Streams, Subject
+from outbox.streams.registry import register
 
 __all__ = [
     "CommitUnknown",
@@ -48,4 +50,6 @@ __all__ = [
     "UndeclaredStream",
     "Unreachable",
     "UsageError",
+    "WrongDeclaration",
+    "register",
 ]

@@ -10,14 +10,14 @@ from typing import Any, TypeVar, overload
 
 from bson import ObjectId
 from bson.codec_options import CodecOptions
-from pymongo import AsyncMongoClient
+from pymongo import AsyncMongoClient, MongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.client_session import ClientSession
 
 from outbox.errors import InvalidMessage, NoTransaction, UsageError
 from outbox.message.document import new_document
-from outbox.servers.database import OUTBOX, PREFIX, Place, collection_name
-from outbox.streams import identifiers
+from outbox.servers.database import OUTBOX, PREFIX, STREAMS, Database, Place, PlainDatabase, collection_name
+from outbox.streams import identifiers, registry
 from outbox.streams.declaration import Priority, Stream, Streams
 
 MAX_MESSAGE_BYTES = 256 * 1024
@@ -66,8 +66,31 @@ class Outbox:
         """
         self.streams = streams
         self._database = database
-        self._messages = collection_name(OUTBOX, Place(database, prefix).prefix)
+        self._place = Place(database, prefix)
+        self._messages = collection_name(OUTBOX, prefix)
         self._max_message_bytes = max_message_bytes
+
+    @overload
+    def check(self, client: AsyncMongoClient[dict[str, Any]]) -> Awaitable[None]: ...
+
+    @overload
+    def check(self, client: MongoClient[dict[str, Any]]) -> None: ...
+
+    def check(self, client: AsyncMongoClient[dict[str, Any]] | MongoClient[dict[str, Any]]) -> Awaitable[None] | None:
+        """Compare the streams with those that `outbox init` has registered; call it at the start of a program.
+
+        With an async client, await the answer.
+
+        :raises WrongDeclaration: a stream is declared otherwise than it is registered, or not registered at all. The
+            text names the property and both values. What is appended all the same might wait for ever, or out of order.
+        """
+        if isinstance(client, MongoClient):
+            registry.compare(self.streams, PlainDatabase(client, self._place)[STREAMS].find().to_list())
+            return None
+        return self._check(client)
+
+    async def _check(self, client: AsyncMongoClient[dict[str, Any]]) -> None:
+        registry.compare(self.streams, await Database(client, self._place)[STREAMS].find().to_list())
 
     @overload
     def append(

@@ -21,6 +21,7 @@
     ├── SettingsError           the environment is wrong: change it and start again
     │   └── ForeignStream       a stream in Redis belongs to another outbox
     ├── SchemaError             the database is not set up: run `outbox init`
+    │   └── WrongDeclaration    a stream is declared otherwise than it is registered: correct one of them
     ├── LookAgain               a partition is not what its owner believed: reconcile it again
     ├── CommitUnknown           the outcome of a commit could not be found out: ask again later
     └── Unreachable             a server does not answer: wait, or start it
@@ -157,6 +158,10 @@ class ForeignStream(SettingsError):
 
 class SchemaError(OutboxError):
     """Collections, validator or indexes are missing or differ: `outbox init` sets them up."""
+
+
+class WrongDeclaration(SchemaError):
+    """A stream is declared otherwise than it is registered in the database; the text names what differs."""
 
 
 class LookAgain(OutboxError):

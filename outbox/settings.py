@@ -164,6 +164,11 @@ class OutboxSettings(Family):
         return Streams(setting.declared() for setting in self.outbox_streams)
 
     @property
+    def declares(self) -> bool:
+        """Whether somebody has set OUTBOX_STREAMS: the default is no declaration that could be wrong."""
+        return "outbox_streams" in self.model_fields_set
+
+    @property
     def redis_dsn(self) -> str:
         """The URL to connect to, secret included: for the client only, never for a log."""
         if self.redis_url is not None:

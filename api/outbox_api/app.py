@@ -16,6 +16,7 @@ from outbox.append import Outbox
 from outbox.servers.connections import connect_mongo, connect_redis, open_database
 from outbox.settings import OutboxSettings
 from outbox.streams.declaration import FILE_STREAM
+from outbox.streams.registry import Registered
 from outbox_api import dashboard, documentation, files, health, messages, metrics, problems, queue, replays
 from outbox_api.access import Access
 from outbox_api.dashboard import Dashboard
@@ -47,9 +48,9 @@ def create_app(settings: ApiSettings, outbox_settings: OutboxSettings) -> FastAP
     """The application. It connects when it is started, and may be started before MongoDB and Redis are.
 
     Raises UndeclaredStream when there is no stream to queue files in. Started, it raises SchemaError when MongoDB is
-    there and not set up.
+    there and not set up, or WrongDeclaration when the settings contradict what is registered.
     """
-    streams = outbox_settings.streams
+    streams = Registered(outbox_settings.streams.declared())
     _ = streams[FILE_STREAM]
     access = Access(settings.keys, settings.api_rate_limit)
 
@@ -64,7 +65,7 @@ def create_app(settings: ApiSettings, outbox_settings: OutboxSettings) -> FastAP
                 streams, database=database.name, prefix=outbox_settings.outbox_prefix,
                 max_message_bytes=outbox_settings.outbox_max_message_bytes,
             )  # fmt: skip
-            gate = Gate(database, streams)
+            gate = Gate(database, streams, outbox_settings.declares)
             try:
                 with pymongo.timeout(settings.api_probe_seconds):
                     await gate.check()

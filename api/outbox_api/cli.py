@@ -25,15 +25,16 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from uvicorn.supervisors import Multiprocess
 
 from outbox import logs
-from outbox.message import schema
 from outbox.servers.connections import connect_mongo, connect_redis, open_database
 from outbox.settings import OutboxSettings, load
+from outbox.streams.registry import Registered
 from outbox.web.http11 import Http
 from outbox.web.keys import refuse_open_door
 from outbox.web.listening import address, listen
 from outbox_api import metrics
 from outbox_api.app import create_app
 from outbox_api.settings import ApiSettings
+from outbox_api.state import Gate
 
 log = structlog.get_logger(__name__)
 
@@ -121,11 +122,12 @@ def application() -> FastAPI:
 
 
 async def _refuse_without_schema(settings: ApiSettings, outbox_settings: OutboxSettings) -> None:
-    """Raise SchemaError now: once the server runs, it could only be told with a traceback."""
+    """Raise SchemaError or WrongDeclaration now: once the server runs, it could only be told with a traceback."""
     async with connect_mongo(outbox_settings) as mongo, connect_redis(outbox_settings):  # or that it cannot be made
         try:
             with pymongo.timeout(settings.api_probe_seconds):
-                await schema.check(open_database(mongo, outbox_settings.place), outbox_settings.streams)
+                database = open_database(mongo, outbox_settings.place)
+                await Gate(database, Registered(outbox_settings.streams.declared()), outbox_settings.declares).check()
         except PyMongoError:
             return  # it may come up later, and /health/ready tells
 

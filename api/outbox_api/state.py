@@ -14,7 +14,9 @@ from outbox.append import Outbox
 from outbox.message import schema
 from outbox.message.schema import Database, Document
 from outbox.servers.topology import AnyRedis
-from outbox.streams.declaration import Streams
+from outbox.streams import registry
+from outbox.streams.declaration import FILE_STREAM, Streams
+from outbox.streams.registry import Registered
 from outbox_api.access import Access
 from outbox_api.guesses import Guesses
 from outbox_api.settings import ApiSettings
@@ -22,17 +24,29 @@ from outbox_api.settings import ApiSettings
 
 @dataclass(slots=True)
 class Gate:
-    """Whether the schema has been found complete. Until then nothing may be written.
+    """Whether the schema and the registered streams have been found to be as they should. Until then nothing may be
+    written.
 
     Without it, an upload would create collections that `outbox init` has not set up, without validator and indexes.
     """
 
     database: Database
-    streams: Streams
+    streams: Registered
+    """Those of the settings, until the registered ones are read: then, and with each later check, those."""
+    explicit: bool
+    """Whether the settings declare streams, so that they could be wrong."""
     passed: bool = False
 
     async def check(self) -> None:
-        """Raises SchemaError, or what MongoDB raises."""
+        """Raises SchemaError, its kind WrongDeclaration, or what MongoDB raises."""
+        if self.passed:
+            registered = await registry.read(self.database)
+        else:
+            registered = await registry.agree(self.database, self.streams, explicit=self.explicit, needs=FILE_STREAM)
+            if self.explicit:
+                registry.warn(self.streams, registered)
+        if registered:
+            self.streams.take(registered)
         await schema.check(self.database, self.streams)
         self.passed = True
 

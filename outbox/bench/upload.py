@@ -14,7 +14,7 @@ from outbox.bench.result import Figure, Limit
 from outbox.bench.telling import Tell
 from outbox.embedded import Process
 from outbox.message import schema
-from outbox.settings import StreamSetting
+from outbox.settings import OutboxSettings
 from outbox.streams.declaration import FILES, Streams
 
 CLIENTS = 8
@@ -33,7 +33,8 @@ _HEADERS = {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"}
 async def measure(ground: Ground, extent: Extent, tell: Tell) -> list[Figure]:
     await ground.clear()
     await schema.ensure(ground.database, Streams([FILES]))
-    streams = json.dumps([StreamSetting(name=FILES.name, group=FILES.group, partitions=FILES.partitions).model_dump()])
+    declared = OutboxSettings.model_fields["outbox_streams"].get_default()
+    streams = json.dumps([one.model_dump(mode="json") for one in declared])
     with (
         ground.child("outbox", "api", OUTBOX_API_LISTEN="127.0.0.1:0", OUTBOX_STREAMS=streams) as api,
         ground.child("outbox.bench.without", OUTBOX_API_LISTEN="127.0.0.1:0", OUTBOX_STREAMS=streams) as without,

@@ -15,6 +15,7 @@ from outbox.errors import (
     SettingsError,
     Unreachable,
     UsageError,
+    WrongDeclaration,
 )
 
 FAILED, USAGE, UNREACHABLE = 1, 2, 3
@@ -48,7 +49,7 @@ def explain(error: BaseException) -> Failure | None:
             return Failure(UNREACHABLE, _sentences(str(error), _NEXT.get(error.server.lower(), "")))
         case NoSuchMessage() | NotDead() | NoSuchJob() | JobEnded() | FilesError():
             return Failure(FAILED, str(error))
-        case UsageError() | SettingsError():
+        case UsageError() | SettingsError() | WrongDeclaration():
             return Failure(USAGE, str(error))
         case CommitUnknown():
             return Failure(FAILED, _sentences(str(error), "Look with `outbox status`, and run the same command again."))

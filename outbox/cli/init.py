@@ -24,10 +24,14 @@ def init(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Write JSON: what was done.")] = False,
 ) -> None:
-    """Create collections, validator and indexes in MongoDB, or correct those that differ.
+    """Create collections, validator and indexes in MongoDB, or correct those that differ, and register the streams.
 
     Run it before the first start, and after each update. It never deletes data, and may be run again at any time, by
-    several at once. API and relay check at their start that it was done.
+    several at once. All programs check at their start that it was done.
+
+    The streams of OUTBOX_STREAMS are registered beside those of others, and relays drain them from then on. What is
+    registered counts: a declaration that contradicts it is refused, here and at the start of every program. See
+    `outbox streams --help` for what can be changed.
 
     A stream in Redis belongs to the outbox whose relay published there first, and all others leave it alone. When its
     database was renamed, or made anew, --adopt-streams gives it to this one. Stop the other one's relays and workers
@@ -41,7 +45,7 @@ def init(
 
         outbox init --adopt-streams
     """
-    database, done, warnings = run(partial(_init, adopt_streams=adopt_streams))
+    database, done, warnings = run(partial(_init, adopt_streams=adopt_streams), registers=True)
     if json:
         write_json({"database": database, "done": done, "warnings": warnings})
     for line in () if json else done:

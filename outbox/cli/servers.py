@@ -18,6 +18,7 @@ from outbox.servers.connections import connect_mongo, connect_redis, open_databa
 from outbox.servers.outages import Trouble, classify, server_of
 from outbox.servers.topology import AnyRedis
 from outbox.settings import OutboxSettings, load
+from outbox.streams import registry
 from outbox.streams.declaration import Streams
 
 T = TypeVar("T")
@@ -28,7 +29,7 @@ SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """Clients to the servers that the settings name. Neither is connected to before it is used."""
+    """Clients to the servers that the settings name, and the streams that are registered there."""
 
     settings: OutboxSettings
     streams: Streams
@@ -41,19 +42,26 @@ class Refused(OutboxError):
     """A server answers, and does not do what is asked."""
 
 
-def run(command: Callable[[Servers], Awaitable[T]]) -> T:
-    """Run `command` with clients and close them. A driver's error becomes Unreachable or Refused, without secrets."""
-    settings = load(OutboxSettings)
-    return asyncio.run(_run(command, settings, settings.streams))
+def run(command: Callable[[Servers], Awaitable[T]], *, registers: bool = False) -> T:
+    """Run `command` with clients and close them. A driver's error becomes Unreachable or Refused, without secrets.
+
+    :param registers: the command gets the streams as the settings declare them, and not as they are registered.
+    :raises WrongDeclaration: the settings contradict what is registered.
+    """
+    return asyncio.run(_run(command, load(OutboxSettings), registers))
 
 
-async def _run(command: Callable[[Servers], Awaitable[T]], settings: OutboxSettings, streams: Streams) -> T:
+async def _run(command: Callable[[Servers], Awaitable[T]], settings: OutboxSettings, registers: bool) -> T:
+    streams: Streams = settings.streams  # so that what is wrong in them is said first
     async with (
         connect_mongo(settings, server_selection_seconds=SECONDS) as mongo,
         connect_redis(settings, timeout_seconds=SECONDS) as redis,
     ):
         try:
-            return await command(Servers(settings, streams, mongo, open_database(mongo, settings.place), redis))
+            database = open_database(mongo, settings.place)
+            if not registers:
+                streams = await registry.agree(database, streams, explicit=settings.declares)
+            return await command(Servers(settings, streams, mongo, database, redis))
         except (PyMongoError, RedisError) as error:
             raise _without_driver(error, settings) from error
 

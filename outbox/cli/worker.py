@@ -71,12 +71,14 @@ def worker(
     """
     settings = load(OutboxSettings)
     logs.configure(settings)
-    streams = [one for name in dict.fromkeys(stream) for one in settings.streams.family(name)] if stream else None
+    if settings.declares:
+        for name in stream or ():
+            _ = settings.streams[name]
     found = load_handler(handler)
     uvloop.run(
         _run(
             Consumer(
-                settings, found, streams=streams, name=consumer, concurrency=concurrency, batch=batch,
+                settings, found, streams=stream, name=consumer, concurrency=concurrency, batch=batch,
                 silent_seconds=silent_seconds, stop_seconds=stop_seconds, handler_seconds=handler_seconds,
                 own_process=True,
             ),

@@ -61,14 +61,13 @@ async def undelivered(redis: AnyRedis, streams: Streams) -> Mapping[str, int]:
     """How many entries of each stream no worker of its group has been given yet. Never raises because of Redis:
     streams of which it is not known are left out.
     """
+    asked = list(streams.values())  # the registry may change meanwhile
     try:
         async with asyncio.timeout(SECONDS):
-            found = await asyncio.gather(
-                *(depth_of(redis, stream) for stream in streams.values()), return_exceptions=True
-            )
+            found = await asyncio.gather(*(depth_of(redis, stream) for stream in asked), return_exceptions=True)
     except TimeoutError:
         return {}
-    depths = {name: one for name, one in zip(streams, found, strict=True) if isinstance(one, Depth)}
+    depths = {stream.name: one for stream, one in zip(asked, found, strict=True) if isinstance(one, Depth)}
     return {name: one.undelivered for name, one in depths.items() if one.undelivered is not None}
 
 

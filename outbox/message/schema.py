@@ -29,15 +29,17 @@ from outbox.servers.database import (
     RECOVERIES,
     REFUSALS,
     RELAYS,
+    STREAMS,
     Database,
     Document,
 )
+from outbox.streams import registry
 from outbox.streams.declaration import Streams
 
 __all__ = [
     "AUDIT", "COLLECTIONS", "CONTENTS", "FILES", "IDEMPOTENCY", "JOBS", "LOGOUTS", "META", "OUTAGES", "OUTBOX",
-    "PARTITIONS", "RECOVERIES", "REFUSALS", "RELAYS", "VALIDATOR", "Collection", "Database", "Document", "check",
-    "ensure",
+    "PARTITIONS", "RECOVERIES", "REFUSALS", "RELAYS", "STREAMS", "VALIDATOR", "Collection", "Database", "Document",
+    "check", "ensure",
 ]  # fmt: skip
 
 _NAMESPACE_EXISTS = 48
@@ -119,6 +121,7 @@ COLLECTIONS = (
         VALIDATOR,
     ),
     Collection(META),
+    Collection(STREAMS),
     Collection(PARTITIONS, (_index("owner", ("owner", ASCENDING)),)),
     # A relay that died without a word is forgotten a minute after its time ran out.
     Collection(RELAYS, (_index("expiry", ("expires_at", ASCENDING), expireAfterSeconds=60),)),
@@ -159,6 +162,7 @@ async def ensure(database: Database, streams: Streams) -> list[str]:
     May be called any number of times, by any number of processes at once. Never drops a collection or a message;
     an index that differs is dropped and built again.
     """
+    await registry.refuse(database, streams)
     done: list[str] = []
     present = await _present(database)
     for collection in COLLECTIONS:
@@ -178,7 +182,7 @@ async def ensure(database: Database, streams: Streams) -> list[str]:
             done.append(f"set the validator of {collection.name}")
         done += await _ensure_indexes(database, collection)
     done += await meta.make(database)
-    done += await _ensure_partitions(database, streams)
+    done += await registry.register(database, streams)
     return done
 
 
@@ -242,22 +246,3 @@ async def _ensure_indexes(database: Database, collection: Collection) -> list[st
             raise
         return await _ensure_indexes(database, collection)  # another process corrects it too: look again
     return [f"built index {collection.name}.{index.document['name']}" for index in wanted]
-
-
-async def _ensure_partitions(database: Database, streams: Streams) -> list[str]:
-    """One lease document each. Created here, because the server's time cannot be used in an upsert."""
-    done = []
-    for partition in streams.partitions():
-        result = await database[PARTITIONS].update_one(
-            {"_id": str(partition)},
-            {
-                "$setOnInsert": {
-                    "stream": partition.stream, "number": partition.number,
-                    "owner": None, "token": 0, "expires_at": None, "batch": 0, "tag": "",
-                }
-            },
-            upsert=True,
-        )  # fmt: skip
-        if result.upserted_id is not None:
-            done.append(f"created partition {partition}")
-    return done

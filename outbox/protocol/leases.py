@@ -7,6 +7,7 @@ whose time is over changes nothing is what tokens and fences are for (outbox.pro
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -69,18 +70,22 @@ class Sign:
 class Overview:
     """What a relay sees when it looks around: its own leases, what is free, and who else is alive.
 
+    `partitions`: how many there are of each stream. `relays`: which streams each of them drains, by its name.
     `signs`: of the leases of others that have not run out, and of their owners, by name.
     """
 
     held: frozenset[Lease]
     free: tuple[Partition, ...]
-    partitions: int
-    relays: tuple[str, ...]
+    partitions: Mapping[str, int]
+    relays: Mapping[str, frozenset[str]]
     signs: Mapping[Partition | str, Sign]
 
 
 class Leases:
-    """The statements on leases and relays of one owner, whose name is new with each start of a relay."""
+    """The statements on leases and relays of one owner, whose name is new with each start of a relay.
+
+    It sees and takes all partitions of `streams`, which may change meanwhile, whatever their number.
+    """
 
     def __init__(self, database: Database, streams: Streams, owner: str, *, seconds: float) -> None:
         self._partitions = database[PARTITIONS]
@@ -89,43 +94,50 @@ class Leases:
         self._owner = owner
         self._milliseconds = int(seconds * 1000)
 
-    async def renew(self, about: Document) -> Overview:
-        """Prolong all that this owner holds, show that it is alive, and look around.
+    async def renew(self, about: Document, *, leaving: bool = False) -> Overview:
+        """Prolong all that this owner holds, show that it is alive and which streams it drains, and look around.
+
+        One that is `leaving` drains none any more, so that the others take each partition as soon as it is given back.
 
         Never takes back a lease that has passed to another owner. One that has merely expired is prolonged: nobody has
         asked for it.
         """
-        alive = [{"$set": {**about, "expires_at": self._expiry()}}]
+        drains = [] if leaving else list(self._streams)
+        alive = [{"$set": {**about, "streams": drains, "expires_at": self._expiry()}}]
         if not (await self._relays.update_one({"_id": self._owner}, alive)).matched_count:
             # An upsert could not use the server's time. A repeated insert, whose first reply was lost, finds itself.
             with suppress(DuplicateKeyError):
                 await self._relays.insert_one({"_id": self._owner, "expires_at": None})
             await self._relays.update_one({"_id": self._owner}, alive)
         await self._partitions.update_many({"owner": self._owner}, [{"$set": {"expires_at": self._expiry()}}])
-        return await self._overview()
+        return await self._overview(drains)
 
-    async def _overview(self) -> Overview:
-        held, free, partitions = set(), [], 0
+    async def _overview(self, drains: Iterable[str]) -> Overview:
+        held, free = set(), list[Partition]()
+        partitions, holds = Counter[str](), defaultdict[str, set[str]](set)
         signs: dict[Partition | str, Sign] = {}
         # Itself in any case: on a slow network, or after a pause, its own record may have run out since it was renewed.
-        relays = {self._owner}
+        relays: dict[str, Iterable[str] | None] = {self._owner: drains}
         and_relays = {"$unionWith": {"coll": self._relays.name, "pipeline": _ALIVE}}
         declared = {"$match": {"stream": {"$in": list(self._streams)}}}
         async for lease in await self._partitions.aggregate([declared, _SEEN, _EXPIRED, and_relays]):
             if "relay" in lease:
-                relays.add(lease["relay"])
                 if lease["relay"] != self._owner:
+                    relays[lease["relay"]] = lease.get("streams")
                     signs[lease["relay"]] = Sign(lease["relay"], 0, lease["expires_at"])
                 continue
             partition = Partition(lease["stream"], lease["number"])
-            partitions += 1
+            partitions[partition.stream] += 1
+            holds[lease["owner"]].add(partition.stream)
             if lease["owner"] == self._owner:
                 held.add(Lease(partition, self._owner, lease["token"]))
             elif lease["owner"] is None or lease["expired"]:
                 free.append(partition)
             else:
                 signs[partition] = Sign(lease["owner"], lease["token"], lease["expires_at"])
-        return Overview(frozenset(held), tuple(free), partitions, tuple(sorted(relays)), signs)
+        # A relay of the version before does not say what it drains: at least those of which it holds a partition.
+        known = {name: frozenset(holds[name] if streams is None else streams) for name, streams in relays.items()}
+        return Overview(frozenset(held), tuple(free), partitions, known, signs)
 
     async def acquire(self, partition: Partition, silent: Sign | None = None) -> Lease | None:
         """Take a free or expired partition under the next token. None: another relay was faster.
@@ -255,7 +267,7 @@ _EXPIRED: Document = {"$set": {"expired": {"$lte": ["$expires_at", "$$NOW"]}}}
 _ALIVE: list[Document] = [
     _EXPIRED,
     {"$match": {"expired": False}},
-    {"$project": {"_id": 0, "relay": "$_id", "expires_at": 1}},
+    {"$project": {"_id": 0, "relay": "$_id", "streams": 1, "expires_at": 1}},
 ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -114,9 +114,10 @@ class Store:
         """Make messages that cannot be sent dead, each with its reason; returns how many were pending still."""
         return await bury(self._messages, poison)
 
-    async def any_pending(self) -> bool:
-        """Whether a message waits to be published, in any stream."""
-        return await self._messages.find_one({"state": State.PENDING.value}, {"_id": 1}) is not None
+    async def any_pending(self, streams: Collection[str] | None = None) -> bool:
+        """Whether a message waits to be published, in any of `streams`; by default in any at all."""
+        where = {"state": State.PENDING.value} | ({} if streams is None else {"stream": {"$in": list(streams)}})
+        return await self._messages.find_one(where, {"_id": 1}) is not None
 
     async def count_pending(self) -> int:
         """How many messages wait to be published, in all streams; `COUNTED` at most: it is for a line in the log."""

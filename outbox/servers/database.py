@@ -21,6 +21,7 @@ from outbox.errors import Owner, SettingsError
 
 OUTBOX = "outbox"
 META = "outbox_meta"
+STREAMS = "outbox_streams"
 PARTITIONS = "outbox_partitions"
 RELAYS = "outbox_relays"
 RECOVERIES = "outbox_recoveries"

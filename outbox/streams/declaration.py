@@ -107,6 +107,7 @@ class Stream:
     groups: tuple[str, ...] = ()
     topic: str = ""
     """Of a further group's stream: the declared stream that it is one of."""
+    earlier_partitions: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.name or not _NAME.fullmatch(self.name):
@@ -164,6 +165,11 @@ class Stream:
     def shard_of(self, key: str) -> int:
         """The number of the shard of `key`: by bits of the CRC-32 that say nothing of its partition."""
         return (zlib.crc32(key.encode(errors="replace")) >> 16) % self.shards
+
+    @property
+    def numbers(self) -> range:
+        """The numbers of all its partitions, with those that only earlier appenders use."""
+        return range(max(self.partitions, *self.earlier_partitions, 0))
 
     def partition_of(self, key: str) -> int:
         """The number of the partition of `key`: CRC-32 (IEEE) of its UTF-8 bytes, modulo `partitions`."""
@@ -251,7 +257,7 @@ class Streams(Mapping[str, Stream]):
         except KeyError:
             raise NoSuchPriority(
                 f'stream {stream.family!r} has no {priority} priority: add "priorities": ["{priority}"] to it in '
-                "OUTBOX_STREAMS, run `outbox init`, and start the relays again"
+                "OUTBOX_STREAMS, run `outbox init`, and start this program again"
             ) from None
 
     def fan_out(self, name: str) -> list[str]:
@@ -283,8 +289,16 @@ class Streams(Mapping[str, Stream]):
         return sorted(members, key=lambda stream: order.index(stream.priority))
 
     def partitions(self) -> list[Partition]:
-        """Every partition of every declared stream."""
-        return [Partition(stream.name, n) for stream in self.values() for n in range(stream.partitions)]
+        """Every partition of every stream."""
+        return [Partition(stream.name, n) for stream in self.values() for n in stream.numbers]
+
+    def declared(self) -> list[Stream]:
+        """The streams as they were declared, without those of their further groups, other priorities and shards."""
+        return [stream for stream in self.values() if stream.name == stream.family and not stream.topic]
+
+    def families(self) -> dict[str, Stream]:
+        """The same by name."""
+        return {stream.name: stream for stream in self.declared()}
 
 
 FILES = Stream(FILE_STREAM, FILE_GROUP, partitions=4, subject=Subject(id_type="objectId"))

@@ -22,8 +22,7 @@ from outbox.protocol.ownership import Ownership
 from outbox.servers.connections import connect_mongo, connect_mongo_sync, connect_redis, open_database
 from outbox.servers.waiting import first
 from outbox.settings import OutboxSettings
-from outbox.streams.declaration import Priority, Stream
-from outbox.streams.priorities import Turns
+from outbox.streams.declaration import Stream
 from outbox.worker.claims import Claims
 from outbox.worker.failures import TooManyLeft
 from outbox.worker.hand import Hand
@@ -31,6 +30,7 @@ from outbox.worker.handler import Handler
 from outbox.worker.lane import Lane, lanes_of, read_in_order
 from outbox.worker.patience import OutOfTime, Patience
 from outbox.worker.pulse import Pulse
+from outbox.worker.reading import in_order, streams_to_read
 from outbox.worker.release import leave, release
 from outbox.worker.settlement import Settlement
 from outbox.worker.work import Work
@@ -57,7 +57,7 @@ class Consumer:
         settings: OutboxSettings,
         handler: Callable[..., Any] | Handler,
         *,
-        streams: Sequence[Stream] | None = None,
+        streams: Sequence[Stream | str] | None = None,
         order: Callable[[], Sequence[Stream]] | None = None,
         name: str | None = None,
         concurrency: int = 10,
@@ -71,7 +71,8 @@ class Consumer:
 
         :param handler: `handle(message, session)`, plain or async. With `handle(message)`, it is called at least once
             for each message, and the message is completed after it.
-        :param streams: those to read; by default all that the settings declare.
+        :param streams: those to read, or names, each with its priorities and shards; by default all that the settings
+            declare. As they are registered in the database, when it is reached.
         :param order: called before each read: the streams in the order to look; by default urgent ones mostly first.
         :param name: of this consumer in the group; by default a new one at each start.
         :param concurrency: how many messages are worked on at a time.
@@ -87,16 +88,16 @@ class Consumer:
         """
         self._settings = settings
         self._handler = handler if isinstance(handler, Handler) else Handler.of(handler)
-        chosen = settings.streams.values() if streams is None else dict.fromkeys(streams)
-        self._streams = tuple(sorted(chosen, key=lambda stream: list(Priority).index(stream.priority)))
-        self._order = order or Turns(self._streams).next
+        self._chosen = streams
+        self._streams: tuple[Stream, ...] = ()
+        self._given_order = order
         self.name = OURS + (name or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}").removeprefix(OURS)
         self._concurrency = concurrency
         self._batch = batch
         self._silent_seconds = silent_seconds
         self._stop_seconds = stop_seconds
         self._handler_seconds = handler_seconds
-        self._pulse = Pulse(settings, self._streams, self.name, silent_seconds, own_process)
+        self._own_process = own_process
         self._stop = asyncio.Event()
         self._late = asyncio.Event()
         self._patience = Patience()
@@ -127,12 +128,21 @@ class Consumer:
 
         :raises TooManyLeft: as many handlers as it works on at a time did not end when their time was up.
         :raises ForeignStream: a stream belongs to another outbox, whose entries are left as they are.
-        :raises SchemaError: the database has no outbox.
+        :raises SchemaError: the database has no outbox; its kind WrongDeclaration, when the settings, or `streams`, say
+            something else of a stream than is registered.
         """
         async with (
             connect_mongo(self._settings, connections=2 * self._concurrency) as client,
             connect_redis(self._settings) as redis,
         ):
+            database = open_database(client, self._settings.place)
+            look = partial(streams_to_read, database, self._settings, self._chosen)
+            with suppress(OutOfTime):
+                self._streams = await self._patience.wait(look, self._stop)
+            if not self._streams:
+                return
+            self._order = in_order(self._streams, self._given_order)
+            self._pulse = Pulse(self._settings, self._streams, self.name, self._silent_seconds, self._own_process)
             self._entries = Entries(redis, self.name)
             self._lanes = lanes_of(self._streams, apart=self._entries.apart)
             self._claims = Claims(self._entries, self._hands, silent_seconds=self._silent_seconds)
@@ -143,7 +153,6 @@ class Consumer:
                 partial(connect_mongo_sync, self._settings),
                 threads=self._concurrency,
             )
-            database = open_database(client, self._settings.place)
             streams = [stream.name for stream in self._streams]
             log.info("worker started", consumer=self.name, streams=streams, concurrency=self._concurrency)
             try:

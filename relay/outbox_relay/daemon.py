@@ -26,12 +26,14 @@ from outbox.protocol.store import Store
 from outbox.servers.connections import connect_mongo, connect_redis, open_database
 from outbox.servers.topology import AnyRedis
 from outbox.settings import OutboxSettings
+from outbox.streams.declaration import Streams
 from outbox.worker.rescue import Rescue
 from outbox_relay import advice as advising
 from outbox_relay import backlog, once, probes
 from outbox_relay.advice import Advice
 from outbox_relay.backlog import Backlog
 from outbox_relay.busy import Busy
+from outbox_relay.declarations import Declarations
 from outbox_relay.drainer import Drainer
 from outbox_relay.jobs import Jobs, add_all
 from outbox_relay.leaser import Leaser
@@ -49,8 +51,9 @@ from outbox_relay.wakeup import Hints, Sweep
 
 log = structlog.get_logger(__name__)
 
-BESIDE = 50
-"""Connections to MongoDB for all that is not a drainer: each of those needs one at a time."""
+CONNECTIONS = 10_000
+"""Connections to MongoDB at most: more than there can be statements at a time, of which each drainer has one. How many
+partitions there will be is not known when the client is made."""
 
 
 class Relay:
@@ -71,7 +74,6 @@ class Relay:
     ) -> None:
         self._settings = settings
         self._outbox_settings = outbox_settings
-        self._streams = outbox_settings.streams
         self._listen = listen
         self._until_empty = until_empty
         self._addresses = {"mongodb": outbox_settings.mongodb_address, "redis": outbox_settings.redis_address}
@@ -88,15 +90,17 @@ class Relay:
     async def run(self) -> None:
         """Drain until `stop`.
 
-        :raises SchemaError: the database is not set up.
-        :raises SettingsError: Redis cannot confirm as OUTBOX_RELAY_CONFIRM asks.
+        :raises SchemaError: the database is not set up; its kind WrongDeclaration, when OUTBOX_STREAMS contradicts it.
+        :raises SettingsError: OUTBOX_RELAY_STREAMS names a stream that is not registered, or Redis cannot confirm as
+            OUTBOX_RELAY_CONFIRM asks.
         :raises Unreachable: only with `until_empty`; otherwise a server is waited for, for ever.
         """
         async with (
-            connect_mongo(self._outbox_settings, connections=len(self._streams.partitions()) + BESIDE) as client,
+            connect_mongo(self._outbox_settings, connections=CONNECTIONS) as client,
             connect_redis(self._outbox_settings) as redis,
         ):
             database: Database = open_database(client, self._outbox_settings.place)
+            declarations = Declarations(database, self._outbox_settings, self._settings.drains)
             store = Store(database)
             ping: dict[str, Probe] = {"mongodb": partial(client.admin.command, "ping"), "redis": redis.ping}
             outages = Outages(ping, store.count_pending, partial(downtime.record, database))
@@ -105,24 +109,32 @@ class Relay:
             async def start() -> None:
                 patience = once.PATIENCE_SECONDS if self._until_empty else None
                 await wait_for_schema(
-                    database, self._streams, outages, address=self._addresses["mongodb"], patience=patience
+                    database, declarations, outages, address=self._addresses["mongodb"], patience=patience
                 )
                 await refuse_what_cannot_be_confirmed(redis, self._settings.relay_confirm)
 
             try:
                 async with self._probes(outages):
                     if await unless_stopped(self._stop, start()):
-                        await self._serve(client, redis, store, outages)
+                        await self._serve(client, redis, store, declarations, outages)
             finally:
                 outages.close()
 
-    async def _serve(self, client: AsyncMongoClient[Document], redis: AnyRedis, store: Store, outages: Outages) -> None:
+    async def _serve(
+        self,
+        client: AsyncMongoClient[Document],
+        redis: AnyRedis,
+        store: Store,
+        declarations: Declarations,
+        outages: Outages,
+    ) -> None:
         settings, database = self._settings, open_database(client, self._outbox_settings.place)
-        leases = Leases(database, self._streams, self._me, seconds=settings.relay_lease_seconds)
+        streams = declarations.streams
+        leases = Leases(database, streams, self._me, seconds=settings.relay_lease_seconds)
         # Whoever waits for the outbox to be empty does not wait for workers.
         ours = await own(database)
-        checkpoints = Checkpoints(redis, self._streams, ours, settings.relay_confirm, bounded=not self._until_empty)
-        recovery = Recovery(database, store, Losses(database, self._streams), checkpoints, leases)
+        checkpoints = Checkpoints(redis, streams, ours, settings.relay_confirm, bounded=not self._until_empty)
+        recovery = Recovery(database, store, Losses(database, streams), checkpoints, leases)
 
         services = WeakSet[Service]()
 
@@ -144,37 +156,38 @@ class Relay:
 
         busy = Busy()
         about: Document = {"host": socket.gethostname(), "pid": os.getpid()}
-        leaser = Leaser(leases, self._me, about, drain, seconds=settings.relay_lease_seconds)
+        leaser = Leaser(
+            leases, self._me, about, drain, seconds=settings.relay_lease_seconds, read_streams=declarations.read
+        )
         leasing = service("lease", leaser.run_once, settings.relay_lease_seconds / 3)
         messages = Hints(lambda: changes.pending_partitions(database), leaser.wake, busy)
         advice = Advice(redis)
         self._leaser, self._advice = leaser, advice
-        rescuer = Rescuer(self._streams, Rescue(database, redis), leaser.partitions)
+        rescuer = Rescuer(streams, Rescue(database, redis), leaser.partitions)
         relays = Hints(lambda: changes.relays(database), lambda _: leasing.wake(), busy)
         beside = [
             service("sweep", Sweep(store, leaser.wake, messages.working).run_once, settings.relay_poll_seconds),
             service("hints of messages", messages.run_once),
             service("hints of relays", relays.run_once),
             service("advice", advice.run_once, advising.LOOK_SECONDS),
-            service("backlog", Backlog(database, redis, self._streams).run_once, backlog.LOOK_SECONDS),
-            service("trim", Trimmer(database, redis, self._streams).run_once, settings.relay_trim_seconds),
-            service("rescue", rescuer.run_once, interval(self._streams)),
+            service("backlog", Backlog(database, redis, streams).run_once, backlog.LOOK_SECONDS),
+            service("trim", Trimmer(database, redis, streams).run_once, settings.relay_trim_seconds),
+            service("rescue", rescuer.run_once, interval(streams)),
         ]
         replays = Replays(database, self._me)
         replaying = service("replays", replays.run_once, REPLAYS_SECONDS)
         if self._until_empty:
-            beside.append(
-                service("until empty", once.UntilEmpty(store, outages, self._addresses, self.stop).run_once, 0.1)
-            )
+            until = once.UntilEmpty(store, streams, outages, self._addresses, self.stop)
+            beside.append(service("until empty", until.run_once, 0.1))
 
         async with (
             asyncio.TaskGroup() as group,
-            self._jobs(database),
+            self._jobs(database, streams),
         ):
             renewing = group.create_task(leasing.run(), name=leasing.name)
             working = group.create_task(_replay(replays, replaying), name=replaying.name)
             waking = [group.create_task(other.run(), name=other.name) for other in beside]
-            log.info("relay started", relay=self._me, streams=list(self._streams))
+            log.info("relay started", relay=self._me, streams=list(streams))
             try:
                 await self._stop.wait()
             except asyncio.CancelledError:
@@ -198,12 +211,12 @@ class Relay:
             log.info("relay stopped", relay=self._me)
 
     @asynccontextmanager
-    async def _jobs(self, database: Database) -> AsyncIterator[None]:
+    async def _jobs(self, database: Database, streams: Streams) -> AsyncIterator[None]:
         def failed(error: BaseException) -> None:
             log.error("a timed job failed by a defect, and is tried again at its next turn", exc_info=error)
 
         jobs = Jobs(failed)
-        add_all(jobs, database, self._streams, self._outbox_settings, self._settings)
+        add_all(jobs, database, streams, self._outbox_settings, self._settings)
         jobs.start()
         try:
             yield

@@ -12,7 +12,7 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from outbox import traces
-from outbox.errors import LookAgain
+from outbox.errors import LookAgain, UndeclaredStream
 from outbox.message.document import Message, Sent
 from outbox.message.schema import Document
 from outbox.protocol.checkpoint import Checkpoints, Fenced, Full, Gap, Published, Range, new_tag
@@ -106,7 +106,7 @@ class Drainer:
         """One batch, at most. Raises what the servers raise; the next pass then starts by reconciling."""
         try:
             return await self._pass()
-        except LeaseLost:
+        except (LeaseLost, UndeclaredStream):  # or the stream has been removed from the registry
             await self.close()
             return Drained(Outcome.LEASE_LOST)
         except TokenTooLow as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -14,6 +14,7 @@ from outbox.message.schema import Document
 from outbox.protocol.leases import Lease, Leases, Overview, Sign
 from outbox.streams.declaration import Partition
 from outbox_relay.service import Next, Service
+from outbox_relay.shares import Share, shares
 from outbox_relay.silence import Silence
 
 log = structlog.get_logger(__name__)
@@ -23,13 +24,6 @@ TRUST = 0.75
 
 TOGETHER = 20
 """How many partitions are acquired at a time."""
-
-
-def fair_share(relays: Sequence[str], me: str, partitions: int) -> int:
-    """How many of `partitions` are for `me`: the shares of all relays differ by one at most, and add up."""
-    rank = sorted(relays).index(me)
-    share, rest = divmod(partitions, len(relays))
-    return share + (rank < rest)
 
 
 @dataclass(slots=True)
@@ -73,12 +67,15 @@ class Leaser:
         start: Callable[[Lease], tuple[Service, asyncio.Task[None]]],
         *,
         seconds: float,
+        read_streams: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """`read_streams` is awaited before each renewal: who trusts its leases knows what was registered by then."""
         self._leases = leases
         self._me = me
         self._about = about
         self._start = start
         self._seconds = seconds
+        self._read_streams = read_streams
         self._trusted_until = 0.0
         self._silence = Silence[Partition | str, Sign](seconds)
         self._late = False
@@ -97,7 +94,9 @@ class Leaser:
 
     async def run_once(self) -> Leased:
         began = time.monotonic()
-        view = await self._leases.renew(self._about)
+        if self._read_streams:
+            await self._read_streams()
+        view = await self._leases.renew(self._about, leaving=self._leaving)
         # From before the request: the server's time runs from a moment that we cannot know, but that is later.
         self._trusted_until = began + self._seconds * TRUST
         self._tell_if_late(time.monotonic() - began)
@@ -107,12 +106,12 @@ class Leaser:
             self._start_what_is_held(view.held, {lease.partition for lease in given_back})
         # By our own monotonic clock: if the server's was set back, what the dead had would be theirs for as long.
         silent = self._silence.listen(view.signs)
-        relays = [relay for relay in view.relays if relay not in silent]
-        share = 0 if self._leaving else fair_share(relays, self._me, view.partitions)
-        self._quiet_beyond(share)
+        relays = {relay: drains for relay, drains in view.relays.items() if relay not in silent}
+        mine = shares(view.partitions, relays, self._me)
+        self._quiet_beyond(mine)
         free: dict[Partition, Sign | None] = dict.fromkeys(view.free)
         free |= {partition: view.signs[partition] for partition in silent if isinstance(partition, Partition)}
-        acquired = await self._acquire(free, share)
+        acquired = [lease for share in mine for lease in await self._acquire(free, share)]
         if acquired or lost or given_back:
             log.info(
                 "partitions changed hands",
@@ -179,16 +178,22 @@ class Leaser:
             if lease.partition not in self._holdings and lease.partition not in given_back:
                 self._hold(lease)
 
-    def _quiet_beyond(self, share: int) -> None:
-        for holding in self._keeping()[share:]:
-            holding.giving_back = True
-            holding.service.quiet()
+    def _quiet_beyond(self, mine: Sequence[Share]) -> None:
+        kept = {one.lease.partition for share in mine for one in self._keeping(share)[: share.partitions]}
+        for partition, holding in self._holdings.items():
+            if partition not in kept:
+                holding.giving_back = True
+                holding.service.quiet()
 
-    async def _acquire(self, free: Mapping[Partition, Sign | None], share: int) -> list[Lease]:
+    async def _acquire(self, free: Mapping[Partition, Sign | None], share: Share) -> list[Lease]:
         """Several at a time: one after the other, on a slow network, the first would not be renewed in time."""
         acquired: list[Lease] = []
-        left = iter(free.items())
-        while (room := share - len(self._keeping())) > 0 and (some := list(islice(left, min(room, TOGETHER)))):
+        left = iter([one for one in free.items() if one[0].stream in share.streams])
+
+        def room() -> int:
+            return min(TOGETHER, share.partitions - len(self._keeping(share)))
+
+        while some := list(islice(left, max(0, room()))):
             answers = await asyncio.gather(*(self._leases.acquire(*one) for one in some), return_exceptions=True)
             for lease in answers:
                 if isinstance(lease, Lease):
@@ -199,8 +204,9 @@ class Leaser:
                     raise answer
         return acquired
 
-    def _keeping(self) -> list[Holding]:
-        return [holding for holding in self._holdings.values() if not holding.giving_back]
+    def _keeping(self, share: Share) -> list[Holding]:
+        holdings = (each for each in self._holdings.values() if each.lease.partition.stream in share.streams)
+        return [holding for holding in holdings if not holding.giving_back]
 
     def _hold(self, lease: Lease) -> None:
         service, task = self._start(lease)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from outbox.errors import SettingsError, Unreachable
@@ -27,10 +27,19 @@ class Looked:
 
 
 class UntilEmpty:
-    """Calls `done` when nothing is pending any more, whichever relay drained it."""
+    """Calls `done` when nothing is pending any more in `streams`, whichever relay drained it."""
 
-    def __init__(self, store: Store, outages: Outages, addresses: Mapping[str, str], done: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        streams: Collection[str],
+        outages: Outages,
+        addresses: Mapping[str, str],
+        done: Callable[[], None],
+    ) -> None:
+        """:param streams: those that this relay drains."""
         self._store = store
+        self._streams = streams
         self._outages = outages
         self._addresses = addresses
         self._done = done
@@ -48,7 +57,7 @@ class UntilEmpty:
                 )
         else:
             self._well = time.monotonic()
-        empty = not await self._store.any_pending()
+        empty = not await self._store.any_pending(self._streams)
         if empty:
             self._done()
         return Looked(empty)

@@ -53,6 +53,8 @@ class Rescuer:
         failed: Exception | None = None
         by_stream: defaultdict[str, list[Partition]] = defaultdict(list)
         for partition in self._partitions():
+            if partition.stream not in self._streams:
+                continue  # removed from the registry just now
             by_stream[partition.stream].append(partition)
         for name, partitions in by_stream.items():
             stream = self._streams[name]

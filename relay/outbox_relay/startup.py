@@ -17,7 +17,7 @@ from outbox.protocol.ownership import own
 from outbox.protocol.store import Store
 from outbox.servers.outages import classify
 from outbox.servers.topology import AnyRedis
-from outbox.streams.declaration import Streams
+from outbox_relay.declarations import Declarations
 from outbox_relay.outage import Outages
 from outbox_relay.service import Next, Service
 
@@ -53,16 +53,18 @@ async def unless_stopped(stop: asyncio.Event, start: Coroutine[Any, Any, None]) 
 
 
 async def wait_for_schema(
-    database: Database, streams: Streams, outages: Outages, *, address: str, patience: float | None
+    database: Database, declarations: Declarations, outages: Outages, *, address: str, patience: float | None
 ) -> None:
-    """Return when MongoDB answers, the schema is as it should be and messages may be marked.
+    """Return when MongoDB answers, schema and streams are as they should be, and messages may be marked.
 
     :param patience: seconds until Unreachable is raised; None waits for ever.
-    :raises SchemaError: the database is not set up.
+    :raises SchemaError: the database is not set up; its kind WrongDeclaration, when OUTBOX_STREAMS contradicts it.
+    :raises SettingsError: OUTBOX_RELAY_STREAMS names a stream that is not registered.
     """
 
     async def check() -> Checked:
-        await schema.check(database, streams)
+        await declarations.check()
+        await schema.check(database, declarations.streams)
         await own(database)
         await Store(database).try_to_mark()
         return Checked()

@@ -43,15 +43,15 @@ class Trimmer:
 
     async def run_once(self) -> Round:
         """Raises what a server raises, after all streams have had their turn."""
+        streams = list(self._streams.values())  # as they are now: the registry may change meanwhile
         found = await asyncio.gather(
-            *(trim.trim(self._database, self._redis, stream) for stream in self._streams.values()),
-            return_exceptions=True,
+            *(trim.trim(self._database, self._redis, stream) for stream in streams), return_exceptions=True
         )
         trimmed = [one for one in found if isinstance(one, Trimmed)]
-        for stream, one in zip(self._streams, found, strict=True):
+        for stream, one in zip(streams, found, strict=True):
             if isinstance(one, Trimmed) and one.judged.reasons:
                 log.warning(
-                    "entries that nobody acknowledged are published again", stream=stream,
+                    "entries that nobody acknowledged are published again", stream=stream.name,
                     rescued=one.judged.found.rescued, dead=one.judged.found.dead, reasons=one.judged.reasons,
                 )  # fmt: skip
         abandoned = {

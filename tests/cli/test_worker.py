@@ -17,7 +17,10 @@ from tests.cli.conftest import Cli
     ],
     ids=["none", "form", "module", "not a function", "stream", "concurrency"],
 )
-def test_what_is_wrong_is_told_before_anything_is_connected_to(arguments: list[str], told: str, cli: Cli) -> None:
+def test_what_is_wrong_is_told_before_anything_is_connected_to(
+    arguments: list[str], told: str, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OUTBOX_STREAMS", '[{"name": "file_parsing_queue", "group": "file_parsers"}]')
     result = cli("worker", *arguments)
     assert result.code == 2
     assert told in result.err

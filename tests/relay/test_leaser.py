@@ -18,9 +18,10 @@ from outbox.message import schema
 from outbox.message.schema import PARTITIONS, RELAYS, Database, Document
 from outbox.protocol.leases import Lease, Leases
 from outbox.streams.declaration import Stream, Streams
-from outbox_relay.leaser import Leased, Leaser, fair_share
+from outbox_relay.leaser import Leased, Leaser
 from outbox_relay.outage import Outages
 from outbox_relay.service import Next, Service
+from outbox_relay.shares import fair_share
 
 STREAMS = Streams([Stream("a", "g", partitions=5), Stream("b", "g", partitions=2)])
 

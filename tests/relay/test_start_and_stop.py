@@ -108,8 +108,7 @@ async def test_a_worker_that_waits_for_its_servers_stops_at_once(nobody: str, tm
         environment = {"MONGODB_URI": nobody, "REDIS_URL": f"redis://{address}"}
         worker = WorkerProcess(tmp_path / "worker.log", environment, "effect")
         with running(worker):
-            await asyncio.to_thread(worker.started)
-            await eventually(lambda: worker.told("redis does not do as asked"), 30)
+            await eventually(lambda: worker.told("mongodb does not do as asked"), 30)
             worker.signal(signal.SIGTERM)
             assert await asyncio.to_thread(worker.wait, 2 * STOP_SECONDS) == 0
 

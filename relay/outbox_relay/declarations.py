@@ -1,0 +1,56 @@
+"""The streams that this relay drains, as they are registered: read at the start, and before each look at the leases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+
+from outbox.errors import SettingsError
+from outbox.message.schema import Database
+from outbox.settings import OutboxSettings
+from outbox.streams import registry
+from outbox.streams.registry import Registered
+
+log = structlog.get_logger(__name__)
+
+
+class Declarations:
+    """`streams` is one object that all parts of the relay share. It changes when the registry does."""
+
+    def __init__(self, database: Database, settings: OutboxSettings, only: Sequence[str]) -> None:
+        """:param only: names of the streams to drain; none: all."""
+        self._database = database
+        self._settings = settings
+        self._only = only
+        self.streams = Registered(settings.streams.declared())
+
+    async def check(self) -> None:
+        """At the start.
+
+        :raises WrongDeclaration: OUTBOX_STREAMS says something else of a stream than the registry.
+        :raises SettingsError: OUTBOX_RELAY_STREAMS names a stream that is not registered.
+        """
+        declared = self._settings.streams
+        registered = await registry.agree(self._database, declared, explicit=self._settings.declares)
+        if unknown := [name for name in self._only if name not in registered.families()]:
+            raise SettingsError(
+                f"OUTBOX_RELAY_STREAMS names {', '.join(unknown)}, which is not registered; registered are: "
+                f"{', '.join(registered.families())}. Correct it, or register the stream with `outbox init`"
+            )
+        if self._settings.declares:
+            registry.warn(declared, registered)
+        self.streams.take(self._mine(registered))
+
+    async def read(self) -> None:
+        """What has been registered, changed or removed since. Programs that run are not stopped by it."""
+        registered = await registry.read(self._database)
+        if registered is None:
+            return
+        mine = self._mine(registered)
+        if mine.revisions != self.streams.revisions:
+            log.info("registered streams changed", streams=list(mine.families()))
+            self.streams.take(mine)
+
+    def _mine(self, registered: Registered) -> Registered:
+        return registered.only(self._only) if self._only else registered
