@@ -22,7 +22,7 @@ MUTATIONS = [
         Mutation(
             f"{script}.lua looks whose stream it is",
             "G8",
-            f"outbox/lua/{script}.lua",
+            f"outbox/protocol/lua/{script}.lua",
             "if foreign then return foreign end",
             "",
             f"{_TAKEN}[{script}]",

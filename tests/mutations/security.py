@@ -21,7 +21,7 @@ MUTATIONS = [
     ),
     Mutation(
         "the API's Redis user only reads", "G5", "README.md",
-        "%R~file_parsing_queue* +xlen +xrange", "%R~file_parsing_queue* +@stream",
+        "outbox:stream +hmget +xlen +xrange", "outbox:stream +hmget +@stream",
         f"{RIGHTS}test_redis_refuses_the_rest[api]",
     ),
     Mutation(
