@@ -3,7 +3,7 @@
 Run by hand, with that version's own code and programs; nothing of today's is imported:
 
     git worktree add /tmp/before c090213
-    python3 -m venv /tmp/before/.venv && /tmp/before/.venv/bin/pip install '/tmp/before[embedded]'
+    python3 -m venv /tmp/before/.venv && /tmp/before/.venv/bin/pip install '/tmp/before[embedded]' httpx
     MONGODB_URI=... REDIS_URL=... /tmp/before/.venv/bin/python tests/upgrade/record.py tests/upgrade/before.json
 
 The two are servers that hold nothing yet: a replica set, and Redis 7.0 or later.
