@@ -20,6 +20,9 @@ from outbox.streams.declaration import FILES, Priority, Retry, Stream, Streams, 
 DATABASE = "outbox"
 
 
+_WITH_ZONES = json_util.JSONOptions(tz_aware=True)
+
+
 class SubjectSetting(BaseModel):
     """`wanted` and the values of `failure` may be of types that JSON has not, as `{"$oid": ...}` and `{"$date": ...}`:
     MongoDB's Extended JSON."""
@@ -32,7 +35,7 @@ class SubjectSetting(BaseModel):
     failure: dict[str, Any] | None = None
 
     def declared(self) -> Subject:
-        return Subject(**json_util.loads(json.dumps(self.model_dump())))
+        return Subject(**json_util.loads(json.dumps(self.model_dump()), json_options=_WITH_ZONES))
 
 
 class RetrySetting(BaseModel):
@@ -91,7 +94,7 @@ class StreamSetting(BaseModel):
 
 
 _FILES_SETTING = StreamSetting(
-    name=FILES.name, group=FILES.group, partitions=FILES.partitions, subject=SubjectSetting(id_type="objectId")
+    name=FILES.name, group=FILES.group, partitions=FILES.partitions, subject=SubjectSetting()
 )
 _EXAMPLE = '[{"name": "exports", "group": "exporters"}]'
 

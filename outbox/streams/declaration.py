@@ -301,4 +301,4 @@ class Streams(Mapping[str, Stream]):
         return {stream.name: stream for stream in self.declared()}
 
 
-FILES = Stream(FILE_STREAM, FILE_GROUP, partitions=4, subject=Subject(id_type="objectId"))
+FILES = Stream(FILE_STREAM, FILE_GROUP, partitions=4, subject=Subject())

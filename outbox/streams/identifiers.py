@@ -33,11 +33,9 @@ def checked(value: object, options: CodecOptions[Any] = DEFAULT_CODEC_OPTIONS) -
 
     :param options: of the client that stores the value; a native UUID becomes what that client makes of it.
     """
-    if options.uuid_representation == UuidRepresentation.UNSPECIFIED:
-        options = options.with_options(uuid_representation=UuidRepresentation.STANDARD)
     try:
-        stored = decode(encode({"id": value}, codec_options=options), codec_options=_OPTIONS)["id"]
-    except (BSONError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        stored = as_stored(value, options)
+    except ValueError as error:
         raise InvalidMessage(f"subject {value!r:.80} cannot be stored in MongoDB: {error}") from None
     if not acceptable(stored):
         raise InvalidMessage(
@@ -45,6 +43,16 @@ def checked(value: object, options: CodecOptions[Any] = DEFAULT_CODEC_OPTIONS) -
             "with a name that begins with $; pass the _id of the document that the message is about"
         )
     return stored
+
+
+def as_stored(value: object, options: CodecOptions[Any] = DEFAULT_CODEC_OPTIONS) -> Any:
+    """`value` as MongoDB gives it back. Raises ValueError when it cannot be stored."""
+    if options.uuid_representation == UuidRepresentation.UNSPECIFIED:
+        options = options.with_options(uuid_representation=UuidRepresentation.STANDARD)
+    try:
+        return decode(encode({"": value}, codec_options=options), codec_options=_OPTIONS)[""]
+    except (BSONError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise ValueError(str(error)) from error
 
 
 def acceptable(value: object) -> bool:

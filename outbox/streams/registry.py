@@ -26,7 +26,8 @@ OPERATIONAL = frozenset(
         "gone_is_done",
     }
 )  # fmt: skip
-"""Properties in which declarations may differ: the registered value is used, and `outbox init` sets it."""
+"""Properties in which declarations may differ: the registered value is used, and `outbox init` sets it. So may what a
+failure writes into the subject."""
 
 _OWN = frozenset({"name", "shard", "priority", "topic", "earlier_partitions"})
 """What no declaration says."""
@@ -232,6 +233,8 @@ def _contradictions(stream: Stream, registered: Streams, *, init: bool = False) 
 
 
 def _may_differ(name: str, stream: Stream, there: Stream, *, init: bool) -> bool:
+    if name.startswith("subject.failure"):
+        return True
     match name.partition(".")[0]:
         case "partitions":
             return stream.partitions in there.earlier_partitions

@@ -12,7 +12,7 @@ from bson import Regex
 
 from outbox.errors import SettingsError
 from outbox.printable import printable
-from outbox.streams.identifiers import TYPES
+from outbox.streams.identifiers import TYPES, as_stored
 
 ERROR = "{error}"
 MAX_ERROR = 500
@@ -27,8 +27,9 @@ class Subject:
     nothing of the outbox settle it by changing that field, and so still get exact recovery.
 
     `id_type` is how the `_id` of a message that was appended by its key alone is read from that key: `objectId`,
-    `string`, `int`, `uuid` and others, as `identifiers.TYPES` lists them. None: such a message is about the document
-    whose `_id` is the key as a string, or as an ObjectId.
+    `string`, `int`, `uuid` and others, as `identifiers.TYPES` lists them. None is `objectId` for the files of the files
+    application; for all others, such a message is about the document whose `_id` is the key as a string, or as an
+    ObjectId.
 
     `failure`, fields and their values, is what the subject gets when a message about it dies; in a text, `{error}`
     stands for the reason. None is `{field: "error: {error}"}` for the files of the files application, and nothing for
@@ -46,16 +47,20 @@ class Subject:
         where = f"subject {self.collection}.{self.field}"
         if not isinstance(self.collection, str) or not _is_collection(self.collection):
             raise SettingsError(f"{where}: {self.collection!r:.80} is no name of a collection, such as orders")
-        if isinstance(self.wanted, list | set | frozenset):
-            object.__setattr__(self, "wanted", tuple(self.wanted))
+        several = isinstance(self.wanted, list | tuple | set | frozenset)
+        wanted = [self._stored(where, value) for value in (self.wanted if several else [self.wanted])]
+        object.__setattr__(self, "wanted", tuple(wanted) if several else wanted[0])
         if not self.values or any(isinstance(value, _NO_SCALARS) for value in self.values):
             raise SettingsError(
                 f'{where}: wanted is {self.wanted!r:.80}; it is a value such as "queued", or a list of such values'
             )
+        if self.id_type is None and self.is_file:
+            object.__setattr__(self, "id_type", "objectId")
         if self.id_type is not None and self.id_type not in TYPES:
             raise SettingsError(f"{where}: id_type {self.id_type!r:.40} is unknown; use one of {', '.join(TYPES)}")
         if self.failure is None:
             object.__setattr__(self, "failure", {self.field: f"error: {ERROR}"} if self.is_file else {})
+        object.__setattr__(self, "failure", {name: self._stored(where, v) for name, v in self._failure.items()})
         for name in (self.field, *self._failure):
             if not isinstance(name, str) or not _is_field(name):
                 raise SettingsError(f"{where}: {name!r:.80} is no name of a field, such as status or status.parsing")
@@ -64,6 +69,14 @@ class Subject:
                 f"{where}: what a failure writes into it must differ from all other results, such as "
                 f'{{"{self.field}": "error: {ERROR}"}}'
             )
+
+    @staticmethod
+    def _stored(where: str, value: object) -> Any:
+        """As the registry gives it back, so that declarations can be compared."""
+        try:
+            return as_stored(value)
+        except ValueError as error:
+            raise SettingsError(f"{where}: {value!r:.80} cannot be stored in MongoDB: {error}") from None
 
     @property
     def is_file(self) -> bool:

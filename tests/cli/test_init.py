@@ -34,3 +34,12 @@ def test_a_mongod_without_transactions_is_told_what_it_lacks(
     assert result.code == 1
     assert "no replica set" in result.err
     assert "--replSet rs0" in result.err
+
+
+def test_a_subject_that_is_not_there_yet_is_named(bare: Cli, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = '{"collection": "orders", "field": "status", "wanted": ["new", 7, null]}'
+    monkeypatch.setenv("OUTBOX_STREAMS", f'[{{"name": "orders", "group": "workers", "subject": {subject}}}]')
+    line = f"stream orders: its subject's collection {database}.orders does not exist"
+    result = bare("init")
+    assert (result.code, f"warning: {line}" in result.out) == (0, True)
+    assert bare("init", "--json").json["warnings"][0].startswith(line)

@@ -6,6 +6,7 @@ from tests.mutations.mutation import Mutation
 
 SETTLED = "tests/relay/test_settled.py"
 HELD = "tests/outbox/test_held.py"
+SUBJECTS = "tests/relay/test_subjects.py"
 
 MUTATIONS = [
     Mutation(
@@ -112,5 +113,77 @@ MUTATIONS = [
         'or (message["_id"] in gone and acknowledged)',
         "",
         "tests/outbox/test_rescue.py::test_an_acknowledgement_settles_what_is_about_a_file_that_was_deleted",
+    ),
+    Mutation(
+        "a stored id goes before the key",
+        "G5",
+        "outbox/message/subjects.py",
+        '    if "subject" in message:\n        stored',
+        "    if False:\n        stored",
+        f"{SUBJECTS}::test_a_loss_brings_back_what_was_not_settled",
+    ),
+    Mutation(
+        "without a declared type, a key decides nothing while one of two documents waits",
+        "G5",
+        "outbox/message/subjects.py",
+        "    if unsure:\n",
+        "    if False:\n",
+        f"{SUBJECTS}::test_what_a_key_looks_like_decides_nothing",
+    ),
+    Mutation(
+        "a field that is not there says nothing",
+        "G5",
+        "outbox/message/subjects.py",
+        '{"$exists": True, "$nin": subject.values}',
+        '{"$nin": subject.values}',
+        f"{SUBJECTS}::test_a_field_that_is_not_there_says_nothing",
+    ),
+    Mutation(
+        "ids are compared as MongoDB compares them",
+        "G5",
+        "outbox/streams/identifiers.py",
+        '            return ("bool", value)\n',
+        "            return _same_number(int(value))\n",
+        f"{SUBJECTS}::test_the_text_of_an_id_is_the_same_for_ids_that_are_the_same",
+    ),
+    Mutation(
+        "an id that does more than compare is not asked for",
+        "G8",
+        "outbox/message/subjects.py",
+        ' and identifiers.acceptable(stored["id"])',
+        "",
+        f"{SUBJECTS}::test_what_is_stored_around_the_library_names_no_subject",
+    ),
+    Mutation(
+        "a failure writes nothing into documents of others",
+        "G8",
+        "outbox/streams/subject.py",
+        " if self.is_file else {})\n",
+        ")\n",
+        f"{SUBJECTS}::test_a_failure_writes_what_is_declared_and_nothing_else",
+    ),
+    Mutation(
+        "a validator of others does not keep a message from dying",
+        "G8",
+        "outbox/message/subjects.py",
+        "    except Refused as refused:\n",
+        "    except NotImplementedError as refused:\n",
+        f"{SUBJECTS}::test_a_validator_of_theirs_does_not_keep_a_message_from_dying",
+    ),
+    Mutation(
+        "a subject is looked at as it was, whatever its id",
+        "G5",
+        "outbox/protocol/settled.py",
+        "            codec_options=LENIENT,\n        )",
+        "        )",
+        f"{SUBJECTS}::test_newer_messages_do_not_bring_back_what_was_settled",
+    ),
+    Mutation(
+        "a message is not completed unsent because its key is misread",
+        "G1",
+        "outbox/operations/verify/subjects.py",
+        "if misread else {}",
+        "if False else {}",
+        f"{SUBJECTS}::test_a_message_is_not_completed_unsent_because_its_key_is_misread",
     ),
 ]

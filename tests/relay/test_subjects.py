@@ -5,29 +5,35 @@ On real servers. All types are in one test each, since they share nothing but th
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
-from bson import Binary, Code, Decimal128, Int64, MaxKey, MinKey, ObjectId, Timestamp
+from bson import Binary, Code, Decimal128, Int64, MaxKey, MinKey, ObjectId, Timestamp, decode, encode
 from bson.binary import UuidRepresentation
 from bson.datetime_ms import DatetimeMS
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
-from outbox import Stream, Subject
+from outbox import Stream, Streams, Subject
 from outbox.errors import InvalidMessage, SettingsError
 from outbox.message import attempts, subject_check, subjects
 from outbox.message.document import LENIENT, Sent
 from outbox.message.schema import OUTBOX, Document
 from outbox.message.transitions import Cause
 from outbox.operations import dead, replay
+from outbox.operations.verify import subjects as verify
+from outbox.operations.verify.findings import System
 from outbox.protocol.settled import settled
-from outbox.streams import identifiers
+from outbox.settings import OutboxSettings, load
+from outbox.streams import identifiers, registry
 from outbox.streams.identifiers import same
 from outbox.worker.rescue import Rescue
+from outbox_api.uploads.migration import Migration
+from outbox_api.uploads.reparse import reparse
 from tests.relay.world import PARTITION, STREAM, World, a_world, notice
 
 JOBS = Subject("odd jobs.of-2024", "status.parsing", wanted=["queued", 7])
@@ -274,6 +280,66 @@ async def test_a_declaration_that_is_not_true_to_what_is_there_is_named(world: W
     assert "are read as uuid" in (await lines(id_type="uuid"))[0]
 
 
+def a_system(world: World, streams: Streams) -> System:
+    """Some time later, through a client as the commands have it."""
+    database = world.database.reading(LENIENT)
+    return System(database, world.redis, streams, datetime.now(UTC) + timedelta(hours=1), timedelta(days=7))
+
+
+async def test_verify_names_what_waits_for_nothing(world: World) -> None:
+    """Documents without any message; and those that a handler has left waiting, which come again."""
+    owner = await world.owner(seconds=60)
+    first = await append(world, *SETTLED)
+    await world.database[OUTBOX].delete_many({"_id": {"$in": first}})
+    left = await append(world, *WANTED)
+    await owner.drain_all()
+    await world.database[OUTBOX].update_many({"_id": {"$in": left}}, {"$set": {"state": "completed"}})
+    await append(world, "under way")
+    system = a_system(world, world.streams)
+    nothing, unsettled = await verify.subjects_wait_for_a_message(system)
+    assert (nothing.check, nothing.count) == ("file-without-message", len(SETTLED))
+    assert (unsettled.check, unsettled.count) == ("completed-but-waiting", len(WANTED))
+    assert unsettled.repair
+    assert await unsettled.repair() == len(WANTED)
+    assert await in_state(world, "pending") >= set(left)
+    assert await verify.messages_have_a_subject(system) == []
+    await jobs(world).delete_many({})
+    [finding] = await verify.messages_have_a_subject(system)
+    assert (finding.check, finding.count) == ("message-without-file", len(left) + 1)
+
+
+async def test_a_message_is_not_completed_unsent_because_its_key_is_misread(world: World) -> None:
+    """Without a type, a key of digits is a text. The documents have numbers: that says nothing of the message."""
+    subject = Subject("orders", "status", "new")
+    stream = Stream(STREAM.name, STREAM.group, partitions=1, subject=subject)
+    await world.database.application.orders.insert_one({"_id": 1, "status": "new"})
+    async with world.client.start_session() as session, await session.start_transaction():
+        await world.outbox.append(session, STREAM.name, {"n": "1"}, key="1")
+    system = a_system(world, Streams([stream]))
+    assert await verify.messages_have_a_subject(system) == []
+    assert await verify.subjects_wait_for_a_message(system) == []
+    [finding] = await verify.subjects_are_as_declared(system)
+    assert 'declare "id_type"' in finding.what
+
+
+async def test_files_of_any_id_are_parsed_again(mongo: AsyncMongoClient[Document], database: str, redis: Redis) -> None:
+    """Those that were there before the outbox may have other ids than the API gives."""
+    ids: list[Any] = [ObjectId(HEX + "1"), HEX + "1", 7, "a text", Binary(b"x", 128)]
+    async with a_world(mongo, database, redis, [STREAM]) as world:
+        files = world.database.application.files
+        await files.insert_many([{"_id": id_, "parsing": "parsing start"} for id_ in ids])
+        assert (await Migration(world.database, world.redis, world.streams).run(who="test")).migrated == len(ids)
+        owner = await world.owner(seconds=60)
+        await owner.drain_all()
+        await files.update_many({}, {"$set": {"parsing": "parsed"}})
+        again = await reparse(world.database, world.outbox, ids[:3])
+        await owner.drain_all()
+        await world.redis.flushall()
+        await notice(owner)
+        assert sorted(await world.published_ids()) == sorted(map(str, again.values()))
+        assert (await Migration(world.database, world.redis, world.streams).run(who="test")).migrated == 0
+
+
 @pytest.mark.parametrize("wrong", [[1], {"$gt": ""}, {"$where": "x"}, 2**64, "\ud800", object()])
 async def test_what_no_document_has_as_its_id_is_refused(world: World, wrong: Any) -> None:
     async with world.client.start_session() as session, await session.start_transaction():
@@ -314,6 +380,26 @@ async def test_what_is_stored_around_the_library_names_no_subject(world: World) 
 def test_a_subject_that_cannot_be_is_refused(wrong: Any) -> None:
     with pytest.raises(SettingsError, match="subject "):
         Subject(**wrong)
+
+
+def test_a_declaration_is_the_same_when_it_was_registered() -> None:
+    wanted = [1, None, True, THEN, UUID(int=1), Decimal128("1.0"), ObjectId(HEX + "1"), b"x"]
+    subject = Subject("odd jobs", "a.b", wanted, "uuid", {"a.b": "failed: {error}", "at": THEN})
+    stream = Stream("jobs", "workers", subject=subject)
+    document = decode(encode({"_id": stream.name, **registry.dump(stream)}), codec_options=LENIENT)
+    assert registry.load(document) == stream
+    assert not list(registry._differing(registry.dump(registry.load(document)), registry.dump(stream)))
+
+
+def test_values_that_json_has_not_are_written_as_extended_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = {
+        "collection": "orders", "field": "at", "wanted": [None, False, 1.5, {"$date": "2024-02-29T12:30:15.123Z"}],
+        "failure": {"why": "{error}", "owner": {"$oid": HEX + "1"}}, "id_type": "int",
+    }  # fmt: skip
+    monkeypatch.setenv("OUTBOX_STREAMS", json.dumps([{"name": "a", "group": "g", "subject": subject}]))
+    assert load(OutboxSettings).streams["a"].subject == Subject(
+        "orders", "at", [None, False, 1.5, THEN], "int", {"why": "{error}", "owner": ObjectId(HEX + "1")}
+    )
 
 
 def test_the_text_of_an_id_is_the_same_for_ids_that_are_the_same() -> None:
