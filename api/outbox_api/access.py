@@ -92,7 +92,7 @@ class Requires:
             caller = access.caller(request.headers)
         except UnknownKey:
             await request.state.api.guesses.count("key", request)
-            log.warning("key_refused", address=address_of(request))
+            log.warning("key refused", address=address_of(request))
             raise
         if access.open:
             # Whoever browses the web on this machine must not lend the open door to the pages that they visit.
@@ -105,7 +105,7 @@ def admit(access: Access, caller: Caller, scope: Scope) -> None:
     """Let a caller with this scope pass. Raises NotAllowed or TooManyRequests."""
     access.count(caller)
     if scope not in caller.scopes:
-        log.warning("not_allowed", who=caller.name, scope=scope.value)
+        log.warning("not allowed", who=caller.name, scope=scope.value)
         raise NotAllowed(caller.name, scope)
 
 

@@ -70,7 +70,7 @@ def create_app(settings: ApiSettings, outbox_settings: OutboxSettings) -> FastAP
                 with pymongo.timeout(settings.api_probe_seconds):
                     await gate.check()
             except PyMongoError as error:
-                log.warning("mongodb_is_down", address=outbox_settings.mongodb_address, reason=str(error)[:200])
+                log.warning("mongodb unavailable", address=outbox_settings.mongodb_address, reason=str(error)[:200])
             state = State(
                 settings, access, streams, mongo, database, redis, outbox_settings.redis_address, outbox,
                 outbox_settings.outbox_replay_rate, Guesses(database), gate,

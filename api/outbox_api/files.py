@@ -166,7 +166,7 @@ async def reparse_files(request: Request, state: Current, wanted: ReparseRequest
             seconds=state.settings.api_commit_seconds,
         )
     _appended(request, len(queued))
-    log.info("queued_again", messages={str(file_id): str(queued[file_id]) for file_id in file_ids})
+    log.info("files queued again", messages={str(file_id): str(queued[file_id]) for file_id in file_ids})
     return ReparseView(files_id=[str(file_id) for file_id in file_ids], parsing=files.QUEUED)
 
 

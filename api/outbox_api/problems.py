@@ -125,7 +125,7 @@ def _response(request: Request, kind: Kind, detail: str, **more: Any) -> Respons
 async def _domain(request: Request, error: Exception) -> Response:
     kind = next((TABLE[cls] for cls in type(error).__mro__ if cls in TABLE), _DEFECT)
     if kind.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        log.warning("refused", path=request.url.path, error=type(error).__name__, reason=str(error))
+        log.warning("request refused", path=request.url.path, error=type(error).__name__, reason=str(error))
     more: dict[str, Any] = {}
     if isinstance(error, errors.Unreachable):
         return _response(request, kind, _unavailable(error.server))

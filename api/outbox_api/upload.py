@@ -213,7 +213,7 @@ class Upload:
             happened=lambda: files.happened(database, first, drafts[0].id),
             seconds=self._state.settings.api_commit_seconds,
         )
-        log.info("queued", file_ids=[draft.key for draft in drafts], folder_id=folder_id)
+        log.info("files queued", file_ids=[draft.key for draft in drafts], folder_id=folder_id)
         return answer
 
     async def _discard(self) -> None:
@@ -225,7 +225,7 @@ class Upload:
                 with pymongo.timeout(REMOVAL_SECONDS):
                     await files.abandon(self._state.database, file.id)
             except PyMongoError as error:
-                log.warning("left_for_the_relay", file_id=str(file.id), reason=str(error)[:200])
+                log.warning("abandoned upload left for later", file_id=str(file.id), reason=str(error)[:200])
                 return
 
 

@@ -246,7 +246,7 @@ async def run(
     try:
         return await transaction.run(database.client, partial(_with, body, True), happened=happened)
     except Refused as refused:
-        log.warning("subject cannot be changed, left as it is", collection=str(refused))
+        log.warning("subject change refused", collection=str(refused))
     return await transaction.run(database.client, partial(_with, body, False), happened=happened)
 
 

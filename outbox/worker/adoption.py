@@ -34,11 +34,11 @@ async def adopt(database: Database, entry: Entry) -> bool:
             await database[OUTBOX].insert_one(document)
     except (InvalidMessage, BSONError) as error:
         log.warning(
-            "an entry of others cannot be a message, acknowledged", stream=entry.stream.name, entry=entry.id,
+            "foreign entry acknowledged: not a valid message", stream=entry.stream.name, entry=entry.id,
             error=printable(str(error)),
         )  # fmt: skip
         return False
-    log.info("an entry of others is a message now", entry=entry.id, message=str(document["_id"]))
+    log.info("foreign entry adopted", entry=entry.id, message=str(document["_id"]))
     return True
 
 

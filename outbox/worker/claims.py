@@ -48,7 +48,7 @@ class Claims:
                 # Older than this process: held by one before it, of the same name.
                 idle = time.monotonic() - self._began if own else self._silent_seconds
                 if suspects := await self._free_of(stream, holder, idle, 1):
-                    log.warning("took over", stream=stream.name, entry=suspects[0].id, silent=holder.name)
+                    log.warning("entry taken over", stream=stream.name, entry=suspects[0].id, silent=holder.name)
                     return [replace(entry, suspect=printable(holder.name)) for entry in suspects]
                 if own:
                     found += await self._free_of(stream, holder, own_idle, room - len(found))

@@ -183,7 +183,7 @@ class Consumer:
                 for late in (await asyncio.wait(looking, timeout=BLOCK_SECONDS + ANSWER_SECONDS))[1]:
                     late.cancel()  # its server is away; what it may have given us is found by our silence
             if self._tasks:
-                log.info("worker stops", in_hand=len(self._tasks), seconds=self._stop_seconds)
+                log.info("worker stopping", in_flight=len(self._tasks), seconds=self._stop_seconds)
                 await asyncio.wait(self._tasks, timeout=self._stop_seconds)
             for hand in self._hands.values():
                 hand.abandon()

@@ -48,7 +48,7 @@ class Patience:
             error = state.outcome.exception() if state.outcome else None
             if error and classify(error) is None:
                 if state.attempt_number == 1:
-                    log.error("failed by a defect, and is tried again", exc_info=error)
+                    log.error("failed unexpectedly, retrying", exc_info=error)
             elif error:
                 troubled.add(server_of(error))
                 self._tell(error)
@@ -71,7 +71,7 @@ class Patience:
         result: T = await retrying(work)
         for server in troubled & self._waits_for:
             self._waits_for.discard(server)
-            log.info(f"{server} is back")
+            log.info(f"{server} available again")
         return result
 
     def _tell(self, error: BaseException) -> None:
@@ -80,11 +80,11 @@ class Patience:
             return
         self._waits_for.add(server)
         if not_there(error):
-            log.info("waiting for a relay to make the stream and its group")
+            log.info("waiting for the stream and its group")
             return
         cause = causes.explain(error)
         tell = log.warning if cause.passes else log.error
         tell(
-            f"{server} does not do as asked: waiting for it",
+            f"{server} unavailable",
             cause=str(cause), error=f"{type(error).__name__}: {causes.detail(error)}",
         )  # fmt: skip

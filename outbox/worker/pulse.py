@@ -116,7 +116,9 @@ class Pulse:
             os.set_blocking(self._process.stdout.fileno(), False)
         except OSError as error:
             if not self._warned:
-                log.warning("no second process for signs of life: a handler must let others run", error=str(error))
+                log.warning(
+                    "heartbeat process unavailable", advice="a handler must let other tasks run", error=str(error)
+                )
             self._warned = True
         self._unsent = deque(self._in_flight.values())
 

@@ -108,7 +108,7 @@ class Work:
             try:
                 await self._in_thread(hand, self._plainly(stream, message, hand))
             except Asynchronous:
-                log.info("the handler returned an awaitable: it is called as an async one from here on")
+                log.info("handler returned an awaitable, calling it as async")
                 self._plain = False
             else:
                 await self._complete_after(stream, message)

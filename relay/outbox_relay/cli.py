@@ -26,7 +26,7 @@ def relay(
     """Drain the outbox into Redis Streams, until stopped.
 
     Run as many as you like: they share the partitions, and one that dies is replaced within OUTBOX_RELAY_LEASE_SECONDS.
-    Starts with either server still down, and waits for it. SIGTERM finishes the batches in hand, gives the partitions
+    Starts with either server still down, and waits for it. SIGTERM finishes the current batches, gives the partitions
     back and leaves, within OUTBOX_RELAY_STOP_SECONDS; a second SIGTERM leaves at once. Either way nothing is lost.
 
     Examples:
@@ -46,7 +46,7 @@ def relay(
 
 async def _run(settings: RelaySettings, outbox_settings: OutboxSettings, place: Address, once: bool) -> None:
     daemon = Relay(settings, outbox_settings, listen=_listen(place), until_empty=once)
-    on_signals(daemon.stop, seconds=settings.relay_stop_seconds, impatient="the next owner takes up what was in hand")
+    on_signals(daemon.stop, seconds=settings.relay_stop_seconds, impatient="the next owner takes up what was in flight")
     await daemon.run()
 
 

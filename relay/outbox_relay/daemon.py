@@ -84,7 +84,7 @@ class Relay:
         self._advice: Advice | None = None
 
     def stop(self) -> None:
-        """Take nothing new, finish the batches in hand, give the partitions back, then leave."""
+        """Take nothing new, finish the current batches, give the partitions back, then leave."""
         self._stop.set()
 
     async def run(self) -> None:
@@ -196,15 +196,15 @@ class Relay:
                 for one in services:
                     one.quiet()
                 raise
-            log.info("relay stops", relay=self._me, seconds=settings.relay_stop_seconds)
+            log.info("relay stopping", relay=self._me, seconds=settings.relay_stop_seconds)
             for other, task in zip(beside, waking, strict=True):
-                other.quiet()  # the driver may swallow a cancellation; then the pass in hand is the last
+                other.quiet()  # the driver may swallow a cancellation; then the current pass is the last
                 task.cancel()  # they read, or do what can be done again
             replaying.quiet()
             leaser.leave()
             leasing.wake()
             if (await asyncio.wait([renewing, working], timeout=settings.relay_stop_seconds))[1]:
-                log.error("not finished in time: the next owner takes up what was in hand")
+                log.error("relay stop timed out", advice="nothing is lost: the next owner takes up what was in flight")
                 renewing.cancel()
                 working.cancel()
                 leaser.abandon()
@@ -213,7 +213,7 @@ class Relay:
     @asynccontextmanager
     async def _jobs(self, database: Database, streams: Streams) -> AsyncIterator[None]:
         def failed(error: BaseException) -> None:
-            log.error("a timed job failed by a defect, and is tried again at its next turn", exc_info=error)
+            log.error("timed job failed unexpectedly", exc_info=error)
 
         jobs = Jobs(failed)
         add_all(jobs, database, streams, self._outbox_settings, self._settings)

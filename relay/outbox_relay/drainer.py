@@ -111,10 +111,10 @@ class Drainer:
             return Drained(Outcome.LEASE_LOST)
         except TokenTooLow as error:
             self._above = error.above
-            log.warning("lease goes on under a higher token", partition=str(self.lease.partition), reason=str(error))
+            log.warning("lease token raised", partition=str(self.lease.partition), reason=str(error))
             return await self._refused()
         except LookAgain as error:
-            log.info("partition is looked at again", partition=str(self.lease.partition), reason=str(error))
+            log.info("partition reopened", partition=str(self.lease.partition), reason=str(error))
             return await self._refused()
         except BaseException:
             await self.close()
@@ -191,7 +191,7 @@ class Drainer:
         buried = await self._store.bury(fetched.poison)
         if buried:
             reasons = sorted({poison.reason[:200] for poison in fetched.poison})[:3]
-            log.error("messages cannot be sent, and are dead", partition=str(self.lease.partition), reasons=reasons)
+            log.error("messages marked dead", partition=str(self.lease.partition), reasons=reasons)
         self._ahead.add(fetched.messages)
         self._more = fetched.more
         return buried
@@ -213,7 +213,7 @@ class Drainer:
             room=self._batch_size,
         )
         if isinstance(answer, Published):
-            # The lease first: so no message ever carries a batch above its lease's, and one comparison tells a loss.
+            # The lease first: so no message ever carries a batch above its lease's, and one comparison shows a loss.
             ids = [message.id for message in batch]
             held = await self._leases.hold(self.lease, session, reached, after=progress, intent=ids)
             sent = [Sent(message.id, message.attempts + 1) for message in batch]

@@ -52,16 +52,16 @@ class Jobs:
         try:
             count = await job()
         except asyncio.CancelledError:
-            return  # the relay stops; the scheduler would tell of it with a traceback
-        except Exception as error:  # noqa: BLE001  # every one is told to somebody
+            return  # the relay stops; the scheduler would log it with a traceback
+        except Exception as error:  # noqa: BLE001  # every one is given to somebody
             if classify(error) is None:
                 self._fail(error)
             else:
-                # The leaser meets the same trouble, and tells of it.
-                log.debug(f"{name}: not this time", error=f"{type(error).__name__}: {error}")
+                # The leaser meets the same trouble, and logs it.
+                log.debug("timed job postponed", job=name, error=f"{type(error).__name__}: {error}")
             return
         if count:
-            log.info(name, count=count)
+            log.info("timed job done", job=name, count=count)
 
     def start(self) -> None:
         # While a server is away, it would say every second that the turn before has not ended.

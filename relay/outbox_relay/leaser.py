@@ -99,7 +99,7 @@ class Leaser:
         view = await self._leases.renew(self._about, leaving=self._leaving)
         # From before the request: the server's time runs from a moment that we cannot know, but that is later.
         self._trusted_until = began + self._seconds * TRUST
-        self._tell_if_late(time.monotonic() - began)
+        self._log_if_late(time.monotonic() - began)
         lost = self._leave_what_is_not_held(view)
         given_back = await self._give_back_what_is_finished()
         if not self._leaving:
@@ -114,7 +114,7 @@ class Leaser:
         acquired = [lease for share in mine for lease in await self._acquire(free, share)]
         if acquired or lost or given_back:
             log.info(
-                "partitions changed hands",
+                "partitions reassigned",
                 held=len(self._holdings),
                 acquired=_names(acquired),
                 lost=_names(lost),
@@ -134,7 +134,7 @@ class Leaser:
         self._leaving = True
 
     def abandon(self) -> None:
-        """Cancel all drainers, wherever they are; as after a crash, the next owner takes up what was in hand."""
+        """Cancel all drainers, wherever they are; as after a crash, the next owner takes up what was in flight."""
         for holding in self._holdings.values():
             holding.task.cancel()
 
@@ -146,12 +146,13 @@ class Leaser:
     def held(self) -> int:
         return len(self._holdings)
 
-    def _tell_if_late(self, took: float) -> None:
+    def _log_if_late(self, took: float) -> None:
         """Once when it begins: until it ends nothing is published."""
         late = not self.trusted()
         if late and not self._late:
             log.warning(
-                "leases are renewed too late to be trusted: if this goes on, raise OUTBOX_RELAY_LEASE_SECONDS",
+                "lease renewal too slow",
+                advice="nothing is published meanwhile; if this goes on, raise OUTBOX_RELAY_LEASE_SECONDS",
                 took_seconds=round(took, 1),
                 trusted_seconds=self._seconds * TRUST,
             )

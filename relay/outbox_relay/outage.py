@@ -1,6 +1,6 @@
-"""Outages: told once when they begin and once when they end, and watched in between. Defects are told here as well.
+"""Outages: logged once when they begin and once when they end, and watched in between. Defects are logged here as well.
 
-Many partitions meet the same outage. Each backs off by itself; what is shared is the telling, and one probe that looks
+Many partitions meet the same outage. Each backs off by itself; what is shared is the logging, and one probe that looks
 more often than anybody retries, so that work goes on within a fraction of a second of a server's return.
 """
 
@@ -29,11 +29,11 @@ COUNT_SECONDS = 0.1
 Probe = Callable[[], Awaitable[object]]
 Count = Callable[[], Awaitable[int]]
 Over = Callable[[str, float, int | None], Awaitable[None]]
-"""Told when a server's outage is over, how many seconds it lasted, and how many messages waited, if that is known."""
+"""Called when a server's outage is over, how many seconds it lasted, and how many messages waited, if that is known."""
 
 
 class Outage:
-    """One server's outage: who is hit by it, since when, and what waits for its end."""
+    """One server's outage: who is affected, since when, and what waits for its end."""
 
     def __init__(self, server: str, probe: Probe, waiting: Count, over: Over | None = None) -> None:
         self.server = server
@@ -43,46 +43,46 @@ class Outage:
         self.total_seconds = 0.0
         self._probe = probe
         self._waiting = waiting
-        self._hit: set[str] = set()
+        self._affected: set[str] = set()
         self._defect = False
         self._since = 0.0
         self._waited: int | None = None
-        self._told: Trouble | None = None
+        self._logged: Trouble | None = None
         self._watch: asyncio.Task[None] | None = None
         self._counting: asyncio.Task[None] | None = None
 
     @property
     def current(self) -> bool:
-        return bool(self._hit)
+        return bool(self._affected)
 
-    def hit(self, who: str, error: BaseException) -> None:
+    def failed(self, who: str, error: BaseException) -> None:
         """`who` cannot do its work because of `error`."""
-        if not self._hit:
-            self._since, self._waited, self._told = time.monotonic(), None, None
-        self._tell(error)
-        self._hit.add(who)
+        if not self._affected:
+            self._since, self._waited, self._logged = time.monotonic(), None, None
+        self._log(error)
+        self._affected.add(who)
         if self._watch is None or self._watch.done():
             self.answers.clear()
             self._watch = asyncio.create_task(self._until_it_answers(), name=f"probe of {self.server}")
 
-    async def well(self, who: str) -> None:
+    async def recovered(self, who: str) -> None:
         """`who` has done its work, so the outage is over for it, and over when it is for all."""
-        if who not in self._hit:
+        if who not in self._affected:
             return
-        self._hit.discard(who)
-        if not self._hit:
+        self._affected.discard(who)
+        if not self._affected:
             seconds = time.monotonic() - self._since
             self.total_seconds += seconds
             self.close()
-            log.warning(f"{self.server} is back", after_seconds=round(seconds, 1), messages_waited=self._waited)
+            log.warning(f"{self.server} available again", after_seconds=round(seconds, 1), messages_waited=self._waited)
             if self._over:
                 await self._over(self.server, seconds, self._waited)
 
     def leave(self, who: str) -> None:
         """`who` ends, and does not know whether the outage is over."""
-        if who in self._hit:
-            self._hit.discard(who)
-            if not self._hit:
+        if who in self._affected:
+            self._affected.discard(who)
+            if not self._affected:
                 self.total_seconds += time.monotonic() - self._since
                 self.close()
 
@@ -96,16 +96,16 @@ class Outage:
             if task:
                 task.cancel()
 
-    def _tell(self, error: BaseException) -> None:
+    def _log(self, error: BaseException) -> None:
         """Once when it begins, and once more when it turns out that it will not pass by itself."""
         cause = causes.explain(error)
         trouble = classify(error) if cause.passes else Trouble.MISCONFIGURED
-        if self._told is Trouble.MISCONFIGURED or self._told is trouble:
+        if self._logged is Trouble.MISCONFIGURED or self._logged is trouble:
             return
-        self._told = trouble
-        tell = log.error if trouble is Trouble.MISCONFIGURED else log.warning
-        tell(
-            f"{self.server} does not do as asked: waiting for it",
+        self._logged = trouble
+        write = log.error if trouble is Trouble.MISCONFIGURED else log.warning
+        write(
+            f"{self.server} unavailable",
             cause=str(cause), error=f"{type(error).__name__}: {causes.detail(error)}",
         )  # fmt: skip
 
@@ -138,10 +138,10 @@ class Outage:
         if classify(error) is None:
             # Not raised: nobody would look any more, and all that wait for the server would wait for ever.
             if not self._defect:
-                log.error(f"the probe of {self.server} fails by a defect, and goes on", exc_info=error)
+                log.error(f"{self.server} probe failed unexpectedly", exc_info=error)
             self._defect = True
         elif server_of(error) == self.server:
-            self._tell(error)
+            self._log(error)
 
     async def _count(self) -> None:
         """Counted before anybody goes on, so that it is what waited and not what is left. The most of several counts:
@@ -153,7 +153,7 @@ class Outage:
                 self._waited = max(self._waited or 0, await self._waiting())
             except Exception as error:
                 if classify(error) is None:
-                    log.exception("what waits cannot be counted, by a defect")
+                    log.exception("pending count failed unexpectedly")
 
         self._counting = asyncio.create_task(count(), name="count of what waits")
         await asyncio.wait([self._counting], timeout=COUNT_SECONDS)
@@ -167,8 +167,8 @@ class Outages:
         self._defects: set[str] = set()
         self._foreign: dict[str, ForeignStream] = {}
 
-    def hit(self, who: str, error: BaseException) -> None:
-        """`who` cannot do its work because of `error`. One that is no server's is a defect of ours: told as an error,
+    def failed(self, who: str, error: BaseException) -> None:
+        """`who` cannot do its work because of `error`. One that is no server's is a defect of ours: logged as an error,
         once, and what makes the relay unready for as long as it lasts. So does a stream of another outbox."""
         if isinstance(error, ForeignStream):
             if error.stream not in {other.stream for other in self.foreign()}:
@@ -176,21 +176,21 @@ class Outages:
             self._foreign[who] = error
             return
         if classify(error) is not None:
-            self._outages[server_of(error)].hit(who, error)
+            self._outages[server_of(error)].failed(who, error)
             return
         if who not in self._defects:
-            log.error("failed by a defect, and is tried again", service=who, exc_info=error)
+            log.error("failed unexpectedly, retrying", service=who, exc_info=error)
         self._defects.add(who)
 
-    async def well(self, who: str) -> None:
+    async def recovered(self, who: str) -> None:
         if who in self._defects:
             self._defects.discard(who)
-            log.warning("recovered from a defect", service=who)
+            log.warning("recovered from an unexpected failure", service=who)
         error = self._foreign.pop(who, None)
         if error and error.stream not in {other.stream for other in self.foreign()}:
             log.warning("stream no longer belongs to another outbox", stream=error.stream)
         for outage in self._outages.values():
-            await outage.well(who)
+            await outage.recovered(who)
 
     def leave(self, who: str) -> None:
         """`who` ends: what it waited for is no longer its concern."""

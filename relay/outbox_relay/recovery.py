@@ -32,7 +32,7 @@ class Verdict(Enum):
     TAIL_LOST = "tail lost"
     """Redis is behind, in the same history: what came after its last batch is lost."""
     OTHER_HISTORY = "other history"
-    """Redis does not continue what MongoDB knows, or the stream is another one: only the stream tells what is there."""
+    """Redis does not continue what MongoDB knows, or the stream is another one: only the stream shows what is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,11 @@ class Recovery:
         if isinstance(opened, Fenced):
             # The lease is ours by MongoDB's word, and Redis has seen a higher token: MongoDB was restored from an older
             # copy. The lease takes a token above Redis's, and the partition is opened anew under that one.
-            log.error("redis knows a newer lease: was mongodb restored?", partition=str(lease.partition))
+            log.error(
+                "redis has a newer lease token",
+                advice="was MongoDB restored from a backup?",
+                partition=str(lease.partition),
+            )
             raise TokenTooLow(f"{lease.partition}: redis knows token {opened.token}", opened.token)
         known = held.progress
         verdict = await self._judge(lease, known, opened, session)
@@ -133,7 +137,7 @@ class Recovery:
         counts = {"recovered": result.recovered, "settled": result.settled, "kept": result.kept}
         await recoveries.record(self._database, lease.partition, owner=lease.owner, verdict=verdict, **counts)
         log.error(
-            "redis has lost data, and what is wanted of it is pending again",
+            "redis data loss recovered",
             partition=str(lease.partition),
             verdict=verdict,
             **counts,

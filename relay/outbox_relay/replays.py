@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 LOOK_SECONDS = 3.0
 """How often to look for a job that somebody asked for."""
 NAP_SECONDS = 0.5
-"""The longest that a pass waits for its turn, so that it can be told to be quiet in between."""
+"""The longest that a pass waits for its turn, so that `quiet` takes effect in between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Replayed:
 
 
 class Replays:
-    """Works on one job after the other. Each relay has one in hand, at most, and no two relays the same."""
+    """Works on one job after the other. Each relay works on one, at most, and no two relays the same."""
 
     def __init__(self, database: Database, owner: str) -> None:
         self._database = database
@@ -55,18 +55,18 @@ class Replays:
             return Replayed(False)
         after = await jobs.step(self._database, job, self._owner, limit=self._pace.page)
         if after is None:
-            log.info("replay is not ours any more: cancelled, or taken over", job=str(job.id))
+            log.info("replay cancelled or taken over", job=str(job.id))
             return Replayed(True)
         replayed = after.replayed - job.replayed
         self._pace.spent(replayed)
         if after.phase is Phase.DONE:
-            log.info("replay is done", job=str(job.id), selected=after.selected, replayed=after.replayed)
+            log.info("replay finished", job=str(job.id), selected=after.selected, replayed=after.replayed)
         else:
             self._job = after
         return Replayed(True, replayed)
 
     async def leave(self) -> None:
-        """Give back the job in hand, so that another relay goes on with it at once."""
+        """Give back the current job, so that another relay goes on with it at once."""
         self._job = None
         await jobs.release(self._database, self._owner)
 
@@ -74,5 +74,5 @@ class Replays:
         job = await jobs.claim(self._database, self._owner)
         if job:
             self._pace = Pace(job.rate)
-            log.info("replay begins", job=str(job.id), who=job.who, selected=job.selected, replayed=job.replayed)
+            log.info("replay started", job=str(job.id), who=job.who, selected=job.selected, replayed=job.replayed)
         return job

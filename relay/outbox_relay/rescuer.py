@@ -70,7 +70,7 @@ class Rescuer:
                 failed = error
         self._name(holdings)
         if found.rescued or found.dead:
-            log.warning("rescued from workers that are gone", rescued=found.rescued, dead=found.dead)
+            log.warning("stuck messages rescued", rescued=found.rescued, dead=found.dead)
         if failed:
             raise failed
         counts = dict.fromkeys((holding.stream for holding in holdings), 0)
@@ -82,7 +82,7 @@ class Rescuer:
         """Once for each consumer, until it holds nothing for long any more."""
         holders = {(holding.stream, holding.group, holding.consumer): holding for holding in holdings}
         for which in holders.keys() - self._named:
-            log.warning("entries are held for long", reason=str(holders[which]), command=holders[which].command)
+            log.warning("entries held too long", reason=str(holders[which]), command=holders[which].command)
         self._named = set(holders)
 
 

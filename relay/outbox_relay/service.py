@@ -36,7 +36,7 @@ class Pass(Protocol):
 
 
 class Service:
-    """Runs `run_once` again and again until it says END or the service is told to be quiet.
+    """Runs `run_once` again and again until it says END or `quiet` is called.
 
     A pass that fails is repeated with exponential backoff and full jitter, for ever: because of a server, at a stream
     of another outbox, or by a defect of ours. The last two are logged as errors, make the relay unready, and leave all
@@ -65,7 +65,7 @@ class Service:
             wait=wait_random_exponential(multiplier=0.1, max=BACKOFF_CAP_SECONDS),
             stop=stop_when_event_set(self._quiet),  # type: ignore[arg-type]  # only is_set() is called
             sleep=self._pause,
-            before_sleep=self._hit,
+            before_sleep=self._failed,
             retry_error_callback=lambda _: Next.END,
         )
 
@@ -74,7 +74,7 @@ class Service:
         self._woken.set()
 
     def quiet(self) -> None:
-        """Finish the pass in hand and end. May be called any number of times."""
+        """Finish the current pass and end. May be called any number of times."""
         self._quiet.set()
         self._woken.set()
 
@@ -105,15 +105,15 @@ class Service:
 
     async def _pass(self) -> Next:
         result = await self._run_once()
-        await self._outages.well(self.name)
+        await self._outages.recovered(self.name)
         if self._observe:
             self._observe(result)
         return result.next
 
-    def _hit(self, state: RetryCallState) -> None:
+    def _failed(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         if error:
-            self._outages.hit(self.name, error)
+            self._outages.failed(self.name, error)
 
     async def _pause(self, seconds: float) -> None:
         await self._outages.pause(self._quiet, seconds)

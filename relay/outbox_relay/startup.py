@@ -79,13 +79,13 @@ async def wait_for_schema(
 async def refuse_what_cannot_be_confirmed(redis: AnyRedis, confirm: Confirm) -> None:
     """Raise SettingsError when Redis answers and will never confirm as OUTBOX_RELAY_CONFIRM asks.
 
-    Not when it does not answer: then it is waited for, and if it turns out to be too old, that is told then, loudly.
+    Not when it does not answer: then it is waited for, and if it turns out to be too old, an error is logged then.
     """
     try:
         await confirm.probe(redis)
     except CannotConfirm as error:
         raise SettingsError(str(error)) from error
     except Exception as error:
-        # Whoever drains meets what is a server's as well, and tells it.
+        # Whoever drains meets a server's errors as well, and logs them.
         if classify(error) is None:
-            log.exception("cannot find out whether redis confirms as asked, by a defect")
+            log.exception("confirmation check failed unexpectedly")

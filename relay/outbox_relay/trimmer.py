@@ -1,4 +1,4 @@
-"""Trim the streams, and tell of groups that keep entries from going."""
+"""Trim the streams, and log which groups keep entries from going."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Trimmer:
         self._database = database
         self._redis = redis
         self._streams = streams
-        self._told: set[tuple[str, str, bool]] = set()
+        self._logged: set[tuple[str, str, bool]] = set()
 
     async def run_once(self) -> Round:
         """Raises what a server raises, after all streams have had their turn."""
@@ -51,7 +51,7 @@ class Trimmer:
         for stream, one in zip(streams, found, strict=True):
             if isinstance(one, Trimmed) and one.judged.reasons:
                 log.warning(
-                    "entries that nobody acknowledged are published again", stream=stream.name,
+                    "unacknowledged entries published again", stream=stream.name,
                     rescued=one.judged.found.rescued, dead=one.judged.found.dead, reasons=one.judged.reasons,
                 )  # fmt: skip
         abandoned = {
@@ -60,9 +60,9 @@ class Trimmer:
             for straggler in one.stragglers
             if straggler.abandoned
         }
-        for which in abandoned.keys() - self._told:
-            log.warning("a group holds up trimming", reason=str(abandoned[which]))
-        self._told = set(abandoned)
+        for which in abandoned.keys() - self._logged:
+            log.warning("trimming blocked by a group", reason=str(abandoned[which]))
+        self._logged = set(abandoned)
         for one in found:
             if isinstance(one, BaseException):
                 raise one

@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 REST_SECONDS = 1.0
 HINTED_SECONDS = 5.0
-"""How long a change stream may be silent for no reason before what it should have told is found."""
+"""How long a change stream may be silent for no reason before what it should have shown is found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,36 +41,36 @@ class Hinted:
 
 
 class Hints(Generic[T]):
-    """Passes on what a change stream tells; opens it again after an error.
+    """Passes on what a change stream shows; opens it again after an error.
 
     A server's trouble is not raised: the relay does all its work without hints, only later, and should not be called
     unready when, say, it may not open change streams.
 
-    While the relay is `busy` the stream is closed, and a look everywhere is told once a second: the server would wake
-    for, and look at, every message that is marked meanwhile, which takes a third of what it does for a drain.
+    While the relay is `busy` the stream is closed, and a look everywhere is asked for once a second: the server would
+    wake for, and look at, every message that is marked meanwhile, which takes a third of what it does for a drain.
     """
 
     def __init__(
         self,
         open_changes: Callable[[], AsyncIterator[T]],
-        tell: Callable[[T | None], None],
+        notify: Callable[[T | None], None],
         busy: Busy | None = None,
     ) -> None:
         self._open_changes = open_changes
-        self._tell = tell
+        self._notify = notify
         self._busy = busy or Busy()
         self._changes: AsyncIterator[T] | None = None
-        self._told = False
+        self._logged = False
 
     def working(self) -> bool:
-        """Whether a change stream is open, so that what happens is told as far as anybody knows."""
+        """Whether a change stream is open, so that what happens is noticed as far as anybody knows."""
         return self._changes is not None
 
     async def run_once(self) -> Hinted:
-        """Wait for one hint and pass it on. None is told for "anywhere"."""
+        """Wait for one hint and pass it on. None stands for "anywhere"."""
         if not self._busy.over.is_set():
             await first(self._busy.over, seconds=REST_SECONDS)
-            self._tell(None)
+            self._notify(None)
             return Hinted(True)
         if self._changes is None:
             self._changes = self._open_changes()
@@ -88,12 +88,12 @@ class Hints(Generic[T]):
             trouble = classify(error)
             if trouble is None:
                 raise
-            if trouble is Trouble.MISCONFIGURED and not self._told:
-                log.warning("no change stream: polling alone", error=f"{type(error).__name__}: {error}")
-                self._told = True
+            if trouble is Trouble.MISCONFIGURED and not self._logged:
+                log.warning("no change stream, polling", error=f"{type(error).__name__}: {error}")
+                self._logged = True
             return Hinted(False)
-        self._told = False
-        self._tell(hint)
+        self._logged = False
+        self._notify(hint)
         return Hinted(True)
 
     async def _first(self, changes: AsyncIterator[T]) -> asyncio.Future[T]:
@@ -116,7 +116,7 @@ class Hints(Generic[T]):
 
 
 def _look_at(hint: asyncio.Future[T]) -> None:
-    """Nobody waits for a hint that was cancelled; what became of it would be told as an error that nobody looked at."""
+    """Nobody waits for a hint that was cancelled; asyncio would log what became of it as an error never retrieved."""
     if not hint.cancelled():
         hint.exception()
 
@@ -135,7 +135,7 @@ class Swept:
 class Sweep:
     """Looks whether anything is pending at all, with one cheap query for all partitions, and wakes the drainers.
 
-    With hints seldom: then it only finds what they should have told. Without them it is all there is.
+    With hints seldom: then it only finds what they should have shown. Without them it is all there is.
     """
 
     def __init__(self, store: Store, wake: Callable[[], None], hinted: Callable[[], bool] = lambda: False) -> None:

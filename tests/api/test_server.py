@@ -177,7 +177,7 @@ def test_workers_share_the_port(tmp_path: Path, outbox_settings: OutboxSettings,
             assert httpx.post(f"{api.url}/files", **upload).status_code == 201  # type: ignore[arg-type]
         assert api.stop() == 0
         lines = [json.loads(line) for line in api.output().splitlines()]
-    assert sum(line["event"] == "queued" for line in lines) == 8
+    assert sum(line["event"] == "files queued" for line in lines) == 8
 
 
 def test_metrics_are_those_of_all_processes(tmp_path: Path, outbox_settings: OutboxSettings, db: Database) -> None:

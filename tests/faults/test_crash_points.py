@@ -93,7 +93,7 @@ async def test_a_clock_that_is_ahead_takes_over_nothing_too_early(scenario: Scen
             await eventually(lambda: early.held == 2, 2 * LONG, what="it holds its share")
             owners = await scenario.owners()
             assert sum(owners[partition] != owner for partition, owner in before.items()) == 2
-            assert scenario.told("partitions changed hands")
+            assert scenario.told("partitions reassigned")
             assert not scenario.lost_leases()
     await scenario.append_many(10)
     async with scenario.relay():

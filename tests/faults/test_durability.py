@@ -86,7 +86,7 @@ async def test_what_no_replica_has_is_not_marked_until_one_has_it(
         await scenario.comes_to_rest()
         replica.pause()
         await scenario.append_many(10)
-        await eventually(lambda: scenario.told("redis does not do as asked", "warning"))
+        await eventually(lambda: scenario.told("redis unavailable", "warning"))
         assert [name for name, count in (await states(scenario)).items() if count] == ["published", "pending"]
         replica.resume()
         await scenario.comes_to_rest()
@@ -210,9 +210,9 @@ async def test_a_relay_that_starts_before_redis_is_told_later(mongodb_uri: str, 
         settings = {"mongodb_uri": mongodb_uri, "mongodb_database": database, "redis_url": server.url}
         async with elsewhere(tmp_path, **settings) as scenario, scenario.relay(relay_confirm="aof"):
             [message] = await scenario.append("f1")
-            await eventually(lambda: scenario.told("redis does not do as asked", "warning"))
+            await eventually(lambda: scenario.told("redis unavailable", "warning"))
             server.start()
-            await eventually(lambda: scenario.told("redis does not do as asked", "error"), 15)
+            await eventually(lambda: scenario.told("redis unavailable", "error"), 15)
             assert (await states(scenario))["pending"] == 1, message
 
 

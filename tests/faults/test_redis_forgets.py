@@ -30,7 +30,7 @@ async def test_everything_is_flushed(scenario: Scenario) -> None:
         await something_is_published(scenario)
         await scenario.lose("FLUSHALL")
         await scenario.comes_to_rest(NOTICED)
-        assert scenario.told("redis has lost data", "error")
+        assert scenario.told("redis data loss recovered", "error")
         assert [group["name"] for group in await scenario.groups()] == [FILES.group]
     await scenario.stays_at_rest()
 

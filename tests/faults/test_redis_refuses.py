@@ -168,11 +168,11 @@ async def waits(scenario: Scenario, fault: Fault, level: str, told: str = "") ->
         await scenario.comes_to_rest()
         async with fault(scenario):
             waiting = await scenario.append_many(10)
-            await eventually(lambda: scenario.told("redis does not do as asked", level), what=f"{level} is told")
-            assert told in scenario.error_told("redis does not do as asked", level)
+            await eventually(lambda: scenario.told("redis unavailable", level), what=f"{level} is told")
+            assert told in scenario.error_told("redis unavailable", level)
             await nothing_counts_as_done(scenario, waiting)
         await scenario.comes_to_rest()
-        await eventually(lambda: scenario.told("redis is back"))
+        await eventually(lambda: scenario.told("redis available again"))
     await scenario.stays_at_rest()
 
 
@@ -245,7 +245,7 @@ async def test_a_redis_that_is_loading(scenario: Scenario) -> None:
 async def test_a_cluster_without_slots(scenario: Scenario) -> None:
     async with scenario.relay():
         waiting = await scenario.append_many(10)
-        await eventually(lambda: scenario.told("redis does not do as asked"))
+        await eventually(lambda: scenario.told("redis unavailable"))
         assert "ClusterDownError" in scenario.everything_told()
         await nothing_counts_as_done(scenario, waiting)
         await scenario.do("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
@@ -260,7 +260,7 @@ async def test_a_redis_that_halts(scenario: Scenario) -> None:
         await scenario.comes_to_rest()
         scenario.redis.pause()
         waiting = await scenario.append_many(10)
-        await eventually(lambda: scenario.told("redis does not do as asked"))
+        await eventually(lambda: scenario.told("redis unavailable"))
         await nothing_counts_as_done(scenario, waiting)
         scenario.redis.resume()
         await scenario.comes_to_rest()

@@ -130,15 +130,15 @@ async def test_redis_killed_with_a_thousand_waiting(
         await everything_published(world, 100)
         redis_server.kill()
         during = await append_many(world, 1000)
-        await eventually(lambda: relay.told("redis does not do as asked"), 15)
+        await eventually(lambda: relay.told("redis unavailable"), 15)
         redis_server.start()
         started = time.monotonic()
         await everything_published(world, 1100, 10)
         assert time.monotonic() - started < 10
-        await eventually(lambda: relay.told("redis is back"), 5)
-    [back] = [line for line in _logs(relay) if line["event"] == "redis is back"]
+        await eventually(lambda: relay.told("redis available again"), 5)
+    [back] = [line for line in _logs(relay) if line["event"] == "redis available again"]
     assert back["messages_waited"] == 1000
-    assert len([line for line in _logs(relay) if line["event"].startswith("redis does not")]) == 1
+    assert len([line for line in _logs(relay) if line["event"].startswith("redis unavailable")]) == 1
     await once_each_and_in_order(world, {key: before.get(key, []) + during.get(key, []) for key in {*before, *during}})
 
 
@@ -156,9 +156,9 @@ async def test_starts_before_its_servers_and_waits_for_them(tmp_path: Path) -> N
                 mongod.stop()
                 redis_server.stop()
                 with a_relay(tmp_path / "relay.log", environment) as relay:
-                    await eventually(lambda: relay.told("mongodb does not do as asked"), 30)
+                    await eventually(lambda: relay.told("mongodb unavailable"), 30)
                     mongod.start()
-                    await eventually(lambda: relay.told("redis does not do as asked"), 30)
+                    await eventually(lambda: relay.told("redis unavailable"), 30)
                     redis_server.start()
                     await eventually(lambda: redis.xlen(STREAM.name), 20)
 
@@ -178,7 +178,7 @@ async def test_a_second_signal_leaves_at_once(
         mongod.pause()  # so that nothing in hand can be finished
         try:
             relay.signal(signal.SIGTERM)
-            await eventually(lambda: relay.told("relay stops"), 10)
+            await eventually(lambda: relay.told("relay stopping"), 10)
             relay.signal(signal.SIGTERM)
             assert await asyncio.to_thread(relay.wait, 10) == 1
         finally:

@@ -27,7 +27,7 @@ async def test_everything_is_lost(world: World) -> None:
         assert await notice(owner) == 3
     assert await world.published_ids() == ids
     assert [entry["attempt"] for entry in await world.entries()] == ["1", "1", "1"]  # no outage spends any
-    [told] = [line for line in logs if "lost" in line["event"]]
+    [told] = [line for line in logs if "data loss" in line["event"]]
     assert (told["recovered"], told["settled"], told["kept"]) == (3, 0, 0)
     [recorded] = await recoveries.latest(world.database)
     assert (recorded.partition, recorded.recovered, recorded.settled, recorded.kept) == (PARTITION, 3, 0, 0)

@@ -133,7 +133,7 @@ async def test_two_relays_share_the_jobs_and_a_stopped_one_gives_its_back(
         assert await asyncio.to_thread(a.stop) == 0
         # Long before the half minute that a dead one's would take.
         await eventually(lambda: _has_none(world), 15, what="the job is given back")
-        assert b.told("replay begins")
+        assert b.told("replay started")
 
 
 async def _has_none(world: World) -> bool:

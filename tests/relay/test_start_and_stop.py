@@ -85,7 +85,7 @@ async def test_a_relay_that_waits_for_mongodb_says_so_and_stops_at_once(
         assert (await answers(port, "/readyz", 503))["waiting_for"] == ["mongodb"]
         relay.signal(number)
         assert await asyncio.to_thread(relay.wait, STOP_SECONDS) == 0
-    assert not relay.told("mongodb is back")
+    assert not relay.told("mongodb available again")
     assert not relay.told("Traceback")
 
 
@@ -95,12 +95,12 @@ async def test_a_relay_that_backs_off_says_what_it_waits_for_and_stops_at_once(
     port = ports.pick("127.0.0.1")
     environment = {"MONGODB_URI": nobody, "REDIS_URL": redis_url}
     with a_relay(tmp_path / "relay.log", environment, "--port", str(port)) as relay:
-        await eventually(lambda: relay.told("mongodb does not do as asked"), 30)
+        await eventually(lambda: relay.told("mongodb unavailable"), 30)
         await answers(port, "/healthz", 200)
         assert (await answers(port, "/readyz", 503))["waiting_for"] == ["mongodb"]
         relay.signal(signal.SIGTERM)
         assert await asyncio.to_thread(relay.wait, STOP_SECONDS) == 0
-    assert not relay.told("mongodb is back")
+    assert not relay.told("mongodb available again")
 
 
 async def test_a_worker_that_waits_for_its_servers_stops_at_once(nobody: str, tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ async def test_a_worker_that_waits_for_its_servers_stops_at_once(nobody: str, tm
         environment = {"MONGODB_URI": nobody, "REDIS_URL": f"redis://{address}"}
         worker = WorkerProcess(tmp_path / "worker.log", environment, "effect")
         with running(worker):
-            await eventually(lambda: worker.told("mongodb does not do as asked"), 30)
+            await eventually(lambda: worker.told("mongodb unavailable"), 30)
             worker.signal(signal.SIGTERM)
             assert await asyncio.to_thread(worker.wait, 2 * STOP_SECONDS) == 0
 
@@ -121,7 +121,7 @@ async def test_a_process_that_hangs_in_its_stop_leaves_all_the_same(tmp_path: Pa
     )
     relay = Program(tmp_path / "relay.log", NOBODY | {"OUTBOX_RELAY_STOP_SECONDS": "1"}, program)
     with running(relay):
-        await eventually(lambda: relay.told("mongodb does not do as asked"), 30)
+        await eventually(lambda: relay.told("mongodb unavailable"), 30)
         relay.signal(signal.SIGTERM)
         assert await asyncio.to_thread(relay.wait, STOP_SECONDS) == 1
         assert relay.told("not stopped in time")

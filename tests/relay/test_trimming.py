@@ -144,7 +144,7 @@ async def test_an_abandoned_group_is_told_of_once_and_ignored_when_that_is_decla
     with capture_logs() as logs:
         assert [(await trimmer.run_once()).abandoned for _ in range(3)] == [1, 1, 1]
     (told,) = logs
-    assert (told["log_level"], told["event"]) == ("warning", "a group holds up trimming")
+    assert (told["log_level"], told["event"]) == ("warning", "trimming blocked by a group")
     assert "'audit' of stream 'file_parsing_queue'" in told["reason"]
     assert await left(world) == ids
     (warning,) = (await stats.queue(world.redis, world.streams)).warnings

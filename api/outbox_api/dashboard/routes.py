@@ -80,7 +80,7 @@ class Page(APIRoute):
                 if classify(error) is None:
                     raise
                 cause = causes.explain(error)
-                log.warning("server_unavailable", path=request.url.path, cause=str(cause))
+                log.warning("server unavailable", path=request.url.path, cause=str(cause))
                 return _failure(request, cause.what, f"{cause.do} Then try again.", 503)
 
         return handle_page
@@ -245,14 +245,14 @@ async def login(request: Request, state: Current) -> Response:
     await state.guesses.count("login", request)
     key = state.access.keys.find(fields.get("key", "").strip())
     if key is None:
-        log.warning("login_refused", address=address_of(request))
+        log.warning("login refused", address=address_of(request))
         refused = "This key is not known here. Is it complete?"
         return page("login.html", status=401, next=fields.get("next", PATH), refused=refused, **_about(request))
     wanted = fields.get("next", PATH)
     # Only to ourselves: an address of another host, however it is spelt, is not followed.
     answer = RedirectResponse(wanted if wanted == PATH or wanted.startswith(f"{PATH}/") else PATH, 303)
     request.state.dashboard.sessions.open(request, answer, key)
-    log.info("logged_in", who=key.name)
+    log.info("logged in", who=key.name)
     return answer
 
 

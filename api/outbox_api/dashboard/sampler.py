@@ -141,7 +141,7 @@ class Sampler:
                 async with self._looking:
                     await self._look()
             except Exception:
-                log.exception("sampling_failed")
+                log.exception("sampling failed")
             took = time.monotonic() - began
             self._wanted.clear()
             pause = max(WATCHED_SECONDS if self._watchers else ALONE_SECONDS, took / SHARE) - took
