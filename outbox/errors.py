@@ -21,7 +21,8 @@
     ├── SettingsError           the environment is wrong: change it and start again
     │   └── ForeignStream       a stream in Redis belongs to another outbox
     ├── SchemaError             the database is not set up: run `outbox init`
-    │   └── WrongDeclaration    a stream is declared otherwise than it is registered: correct one of them
+    │   ├── WrongDeclaration    a stream is declared otherwise than it is registered: correct one of them
+    │   └── NotOurs             what has a name that is needed is somebody else's: choose another one
     ├── LookAgain               a partition is not what its owner believed: reconcile it again
     ├── CommitUnknown           the outcome of a commit could not be found out: ask again later
     └── Unreachable             a server does not answer: wait, or start it
@@ -162,6 +163,10 @@ class SchemaError(OutboxError):
 
 class WrongDeclaration(SchemaError):
     """A stream is declared otherwise than it is registered in the database; the text names what differs."""
+
+
+class NotOurs(SchemaError):
+    """Somebody else's collection, index or validator has a name that the outbox needs. Nothing was changed."""
 
 
 class LookAgain(OutboxError):

@@ -22,6 +22,7 @@ from outbox.message import schema
 from outbox.servers.database import Database
 from outbox.settings import Family, OutboxSettings, StreamSetting, load
 from outbox_api.app import create_app
+from outbox_api.collections import FILES_APPLICATION
 from outbox_api.settings import ApiSettings
 from outbox_relay.settings import RelaySettings
 from tests.documents import README, ROOT, code, plain, section, tables
@@ -117,7 +118,7 @@ async def test_examples_append(
     number: int, mongodb_uri: str, database: str, mongo: AsyncMongoClient[dict[str, Any]]
 ) -> None:
     example = code(section("Use it from your code"), "python")[number]
-    await schema.ensure(Database(mongo, database), load(OutboxSettings).streams)
+    await schema.ensure(Database(mongo, database), load(OutboxSettings).streams, FILES_APPLICATION)
     await mongo[database].files.insert_one({"parsing": "error: too hot", "folder_id": "demo"})
     environment = {**os.environ, "MONGODB_URI": mongodb_uri, "MONGODB_DATABASE": database}
     subprocess.run([sys.executable, "-W", "error", "-c", example], env=environment, cwd=ROOT, check=True, timeout=30)

@@ -18,6 +18,7 @@ from outbox.streams import registry
 from outbox.streams.declaration import FILE_STREAM, Streams
 from outbox.streams.registry import Registered
 from outbox_api.access import Access
+from outbox_api.collections import FILES_APPLICATION
 from outbox_api.guesses import Guesses
 from outbox_api.settings import ApiSettings
 
@@ -47,7 +48,7 @@ class Gate:
                 registry.warn(self.streams, registered)
         if registered:
             self.streams.take(registered)
-        await schema.check(self.database, self.streams)
+        await schema.check(self.database, self.streams, FILES_APPLICATION)
         self.passed = True
 
     async def require(self) -> None:

@@ -14,6 +14,7 @@ from outbox.bench.result import Figure, Limit
 from outbox.bench.telling import Tell
 from outbox.embedded import Process
 from outbox.message import schema
+from outbox.operations import applications
 from outbox.settings import OutboxSettings
 from outbox.streams.declaration import FILES, Streams
 
@@ -32,7 +33,7 @@ _HEADERS = {"Content-Type": f"multipart/form-data; boundary={_BOUNDARY}"}
 
 async def measure(ground: Ground, extent: Extent, tell: Tell) -> list[Figure]:
     await ground.clear()
-    await schema.ensure(ground.database, Streams([FILES]))
+    await schema.ensure(ground.database, Streams([FILES]), applications.files())
     declared = OutboxSettings.model_fields["outbox_streams"].get_default()
     streams = json.dumps([one.model_dump(mode="json") for one in declared])
     with (

@@ -11,6 +11,7 @@ from outbox.errors import (
     NoSuchJob,
     NoSuchMessage,
     NotDead,
+    NotOurs,
     OutboxError,
     SettingsError,
     Unreachable,
@@ -49,7 +50,7 @@ def explain(error: BaseException) -> Failure | None:
             return Failure(UNREACHABLE, _sentences(str(error), _NEXT.get(error.server.lower(), "")))
         case NoSuchMessage() | NotDead() | NoSuchJob() | JobEnded() | FilesError():
             return Failure(FAILED, str(error))
-        case UsageError() | SettingsError() | WrongDeclaration():
+        case UsageError() | SettingsError() | WrongDeclaration() | NotOurs():
             return Failure(USAGE, str(error))
         case CommitUnknown():
             return Failure(FAILED, _sentences(str(error), "Look with `outbox status`, and run the same command again."))

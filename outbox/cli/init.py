@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated
 
 import typer
@@ -10,11 +9,16 @@ import typer
 from outbox.cli.output import write_json, write_line
 from outbox.cli.servers import Refused, Servers, run
 from outbox.message import schema, subject_check
-from outbox.operations import audit
+from outbox.operations import applications, audit
 from outbox.protocol.ownership import Ownership, own
 
 
 def init(
+    files: Annotated[bool, typer.Option("--files", help="Set up the files application (the API) as well.")] = False,
+    adopt_collection: Annotated[
+        list[str], typer.Option(help="With --files: take over this collection of the system before. Repeatable.")
+    ] = [],  # noqa: B006  # Typer does not change it
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and change nothing.")] = False,
     adopt_streams: Annotated[
         bool,
         typer.Option(
@@ -24,10 +28,15 @@ def init(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Write JSON: what was done.")] = False,
 ) -> None:
-    """Create collections, validator and indexes in MongoDB, or correct those that differ, and register the streams.
+    """Create the collections, validator and indexes that are missing in MongoDB, and register the streams.
 
-    Run it before the first start, and after each update. It never deletes data, and may be run again at any time, by
-    several at once. All programs check at their start that it was done.
+    Run it before the first start, and after each update; any number of times,
+    by several at once. All programs check at their start that it was done.
+
+    It changes only what it has made. A collection of somebody else that has a
+    name which is needed is refused, before anything is changed: choose another
+    OUTBOX_PREFIX or OUTBOX_DATABASE. Where the files application was set up
+    once, later runs see to it without --files.
 
     The streams of OUTBOX_STREAMS are registered beside those of others, and relays drain them from then on. What is
     registered counts: a declaration that contradicts it is refused, here and at the start of every program. See
@@ -41,31 +50,45 @@ def init(
 
         outbox init
 
-        MONGODB_DATABASE=staging outbox init
+        outbox init --files
+
+        outbox init --files --adopt-collection files
+
+        OUTBOX_PREFIX=orders_outbox outbox init --dry-run
 
         outbox init --adopt-streams
     """
-    database, done, warnings = run(partial(_init, adopt_streams=adopt_streams), registers=True)
+
+    async def command(servers: Servers) -> tuple[str, list[str], list[str]]:
+        done, warnings = await _init(servers, files, adopt_collection, dry_run=dry_run, adopt_streams=adopt_streams)
+        return servers.database.name, done, warnings
+
+    database, done, warnings = run(command, registers=True)
     if json:
-        write_json({"database": database, "done": done, "warnings": warnings})
-    for line in () if json else done:
-        write_line(line)
-    for line in () if json else warnings:
+        planned = {"planned": done} if dry_run else {}
+        write_json({"database": database, "done": [] if dry_run else done, "warnings": warnings} | planned)
+        return
+    for line in done:
+        write_line(f"would have {line}" if dry_run else line)
+    for line in warnings:
         write_line(f"warning: {line}")
-    if not json:
-        write_line(f"database {database} is set up" + ("" if done else "; there was nothing to do"))
+    nothing = "" if done else "; there is nothing to do" if dry_run else "; there was nothing to do"
+    write_line(f"database {database}{': nothing was changed' if dry_run else ' is set up'}{nothing}")
 
 
-async def _init(servers: Servers, *, adopt_streams: bool) -> tuple[str, list[str], list[str]]:
+async def _init(
+    servers: Servers, files: bool, adopt: list[str], *, dry_run: bool, adopt_streams: bool
+) -> tuple[list[str], list[str]]:
     hello = await servers.database.command("hello")
     if "setName" not in hello and hello.get("msg") != "isdbgrid":
         raise Refused(
             f"MongoDB at {servers.settings.mongodb_address} is no replica set, and without one it has no transactions. "
             "Start it with --replSet rs0 and run rs.initiate() once; one member is enough"
         )
-    done = await schema.ensure(servers.database, servers.streams)
-    done += await _adopt(servers) if adopt_streams else []
-    return servers.database.name, done, await subject_check.differences(servers.database, servers.streams)
+    parts = [applications.files()] if files else await applications.set_up_here(servers.database)
+    done = await schema.ensure(servers.database, servers.streams, *parts, adopt=adopt, dry_run=dry_run)
+    done += await _adopt(servers) if adopt_streams and not dry_run else []
+    return done, await subject_check.differences(servers.database, servers.streams)
 
 
 async def _adopt(servers: Servers) -> list[str]:

@@ -23,6 +23,7 @@ from outbox.embedded import PortTaken, ports
 from outbox.embedded.stack import REDIS_PAUSE_SECONDS, Stack
 from outbox.embedded.supervisor import Supervisor
 from outbox.message import schema
+from outbox.operations import applications
 from outbox.servers.connections import connect_mongo, open_database
 from outbox.settings import OutboxSettings, load
 from outbox.web.keys import refuse_open_door
@@ -96,7 +97,7 @@ def _run(stack: Stack, supervisor: Supervisor, terminal: Terminal, stop: threadi
 
 async def _set_up(settings: OutboxSettings) -> None:
     async with connect_mongo(settings) as client:
-        await schema.ensure(open_database(client, settings.place), settings.streams)
+        await schema.ensure(open_database(client, settings.place), settings.streams, applications.files())
 
 
 def _answers(url: str) -> bool:

@@ -13,7 +13,7 @@ from outbox.cli.failures import Unfinished
 from outbox.cli.output import checking, write_json, write_line
 from outbox.cli.servers import Servers, run
 from outbox.message import schema
-from outbox.operations import audit
+from outbox.operations import applications, audit
 from outbox.operations import verify as verifying
 from outbox.operations.verify import CHECKS, Finding, System
 from outbox.servers.clock import server_time
@@ -72,7 +72,8 @@ def verify(
             return findings, {}
         if any(finding.check == "schema" for finding in findings):
             # First, since the audit is a part of it.
-            await schema.ensure(servers.database, servers.streams)
+            parts = await applications.set_up_here(servers.database)
+            await schema.ensure(servers.database, servers.streams, *parts)
         return findings, await verifying.mend(system, findings, who=audit.me())
 
     findings, repaired = run(command)

@@ -1,16 +1,25 @@
-"""What an outbox is known by: one document with its identity and the version of its schema, made by `outbox init`."""
+"""What an outbox is known by: its identity, the version of its schema, and the collections that are its own.
+
+They are in one document, made by `outbox init`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from uuid import uuid4
 
 from pymongo.errors import DuplicateKeyError
+from pymongo.read_concern import ReadConcern
 
 from outbox.errors import SchemaError
 from outbox.servers.database import META, Database
 
 VERSION = 2
-"""The version of the schema that this release makes. The version before it had no meta document, and counts as 1."""
+"""The version of the schema that this release makes. Programs of the version before and after work with it, too.
+Version 1 had no meta document."""
 
 _ID = "outbox"
 
@@ -26,19 +35,62 @@ async def identity(database: Database) -> str:
     return str(found["identity"])
 
 
-async def is_made(database: Database) -> bool:
-    """Whether the outbox has an identity."""
-    return await database[META].find_one({"_id": _ID}, {"_id": 1}) is not None
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the meta document says. Without one: no identity, and nothing is ours."""
+
+    identity: str | None = None
+    schema: int = VERSION
+    collections: frozenset[str] = frozenset()
 
 
-async def make(database: Database) -> list[str]:
-    """Give the outbox its identity unless it has one; returns a line for each thing done.
+async def known(database: Database) -> Known:
+    """What is known of the outbox, as new as what a listing of the collections shows."""
+    meta = database[META].with_options(read_concern=ReadConcern("local"))
+    found = await meta.find_one({"_id": _ID}) or {}
+    identity, schema, claimed = (found.get(name) for name in ("identity", "schema", "collections"))
+    return Known(
+        identity if isinstance(identity, str) else None,
+        schema if isinstance(schema, int) else VERSION,
+        frozenset(map(str, claimed)) if isinstance(claimed, list) else frozenset(),
+    )
 
-    May be called by any number of processes at once: all find the same identity afterwards.
+
+def refuse_far(database: Database, schema: int) -> None:
+    """Raise SchemaError when a database was set up by a version that is more than one from this one."""
+    if schema > VERSION + 1:
+        raise SchemaError(
+            f"database {database.name!r} has version {schema} of the schema, and this program knows {VERSION}: they do "
+            "not work side by side. Nothing was changed. Install the version that the database was set up with"
+        )
+    if schema < VERSION - 1:
+        raise SchemaError(
+            f"database {database.name!r} has version {schema} of the schema, and this program makes {VERSION}: install "
+            f"the release with version {schema + 1} first, run its outbox init, and start its programs"
+        )
+
+
+Step = tuple[str, Callable[[], Awaitable[object]]]
+"""What it does, in a line, if that is worth one; and what does it."""
+
+
+def steps(database: Database, there: Known, claims: Collection[str]) -> list[Step]:
+    """What gives the outbox its identity and makes these collections its own; nothing when it has both.
+
+    May be carried out by any number of processes at once: all find the same identity afterwards.
     """
-    new = {"identity": uuid4().hex, "schema": VERSION}
-    try:
-        result = await database[META].update_one({"_id": _ID}, {"$setOnInsert": new}, upsert=True)
-    except DuplicateKeyError:  # another process was faster
+    if there.identity and there.schema == VERSION and there.collections >= set(claims):
         return []
-    return [] if result.upserted_id is None else [f"made the identity {new['identity']}"]
+    return [("" if there.identity else "made the identity of the outbox", partial(_make, database, claims))]
+
+
+async def _make(database: Database, claims: Collection[str]) -> None:
+    change = {
+        "$setOnInsert": {"identity": uuid4().hex},
+        "$max": {"schema": VERSION},
+        "$addToSet": {"collections": {"$each": sorted(claims)}},
+    }
+    with suppress(DuplicateKeyError):  # another process was faster
+        await database[META].update_one({"_id": _ID}, change, upsert=True)
+        return
+    await database[META].update_one({"_id": _ID}, change)

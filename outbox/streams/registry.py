@@ -89,7 +89,7 @@ async def agree(database: Database, declared: Streams, *, explicit: bool = True,
     return registered
 
 
-async def register(database: Database, streams: Streams | Iterable[Stream]) -> list[str]:
+async def register(database: Database, streams: Streams | Iterable[Stream], *, dry_run: bool = False) -> list[str]:
     """Register `streams` beside those that are registered, each with a lease for each of its partitions.
 
     Returns a line for each thing done, none when all was so already. Streams of others stay as they are. May be called
@@ -98,6 +98,7 @@ async def register(database: Database, streams: Streams | Iterable[Stream]) -> l
     Operational properties (`OPERATIONAL`) of a registered stream are set as declared here, and further priorities and
     groups are added.
 
+    :param dry_run: change nothing; the lines say what would have been done.
     :raises WrongDeclaration: a registered stream has another group, subject, number of partitions or of shards, or has
         priorities or groups that are not declared. Nothing is changed.
     :raises SettingsError: a name is taken, by a shard or priority of another stream.
@@ -106,9 +107,12 @@ async def register(database: Database, streams: Streams | Iterable[Stream]) -> l
     await refuse(database, declared)
     done: list[str] = []
     for stream in declared.declared():
-        done += await _register(database, stream)
+        done += await _register(database, stream, dry_run=dry_run)
     registered = await read(database)
-    return done + await ensure_partitions(database, registered or declared)
+    known = registered.families() if registered else {}
+    more = [stream for stream in declared.declared() if stream.name not in known]
+    every = Streams([*registered.declared(), *more]) if registered else declared
+    return done + await ensure_partitions(database, every, dry_run=dry_run)
 
 
 async def refuse(database: Database, declared: Streams) -> None:
@@ -141,8 +145,11 @@ def warn(declared: Streams, registered: Streams) -> None:
                 )  # fmt: skip
 
 
-async def ensure_partitions(database: Database, streams: Streams) -> list[str]:
+async def ensure_partitions(database: Database, streams: Streams, *, dry_run: bool = False) -> list[str]:
     """One lease document each. Created here, because the server's time cannot be used in an upsert."""
+    if dry_run:
+        there = {str(document["_id"]) async for document in database[PARTITIONS].find({}, {"_id": 1})}
+        return [f"created partition {partition}" for partition in streams.partitions() if str(partition) not in there]
     done = []
     for partition in streams.partitions():
         result = await database[PARTITIONS].update_one(
@@ -191,13 +198,14 @@ def _understood(documents: list[Document]) -> Registered | None:
     return Registered(map(load, documents), {one["_id"]: one["revision"] for one in documents})
 
 
-async def _register(database: Database, stream: Stream) -> list[str]:
+async def _register(database: Database, stream: Stream, *, dry_run: bool) -> list[str]:
     values = dump(stream)
     while True:
         there = await database[STREAMS].find_one({"_id": stream.name})
         if there is None:
             try:
-                await database[STREAMS].insert_one({"_id": stream.name, "revision": 1, **values})
+                if not dry_run:
+                    await database[STREAMS].insert_one({"_id": stream.name, "revision": 1, **values})
             except DuplicateKeyError:
                 continue  # another process was faster
             return [f"registered stream {stream.name}"]
@@ -209,15 +217,16 @@ async def _register(database: Database, stream: Stream) -> list[str]:
             for name, here, other in _differing(values, dump(registered))
             if name != "partitions"  # one that it had before
         ]
-        if not changed:
-            return []
+        lines = [f"stream {stream.name}: {name} is {here!r} now, and was {other!r}" for name, here, other in changed]
+        if dry_run or not changed:
+            return lines
         update = {
             "$set": {top: values[top] for top in {name.partition(".")[0] for name, _, _ in changed}},
             "$inc": {"revision": 1},
         }
         result = await database[STREAMS].update_one({"_id": stream.name, "revision": there["revision"]}, update)
         if result.modified_count:
-            return [f"stream {stream.name}: {name} is {here!r} now, and was {other!r}" for name, here, other in changed]
+            return lines
 
 
 def _contradictions(stream: Stream, registered: Streams, *, init: bool = False) -> list[str]:

@@ -18,6 +18,7 @@ from outbox.message.schema import Database
 from outbox.servers.connections import connect_mongo
 from outbox.settings import OutboxSettings, load
 from outbox_api.app import create_app
+from outbox_api.collections import FILES_APPLICATION
 from outbox_api.settings import ApiSettings
 from tests.api.connecting import Server, environment, free_port, probed
 from tests.api.serving import Api
@@ -41,8 +42,8 @@ def not_set_up(outbox_settings: OutboxSettings, database: str) -> OutboxSettings
 async def db(mongo: AsyncMongoClient[dict[str, Any]], outbox_settings: OutboxSettings) -> Database:
     """The application's database, set up and empty. One for all tests: to set one up takes longer than most of them."""
     db = Database(mongo, outbox_settings.mongodb_database)
-    await schema.ensure(db, outbox_settings.streams)
-    for collection in schema.COLLECTIONS:
+    await schema.ensure(db, outbox_settings.streams, FILES_APPLICATION)
+    for collection in (*schema.COLLECTIONS, *FILES_APPLICATION.collections):
         if collection.name not in (schema.PARTITIONS, schema.META):
             await db[collection.name].delete_many({})
     return db
@@ -77,7 +78,7 @@ async def api(db: Database, serve: Serve) -> httpx.AsyncClient:
 
 async def _set_up(settings: OutboxSettings) -> None:
     async with connect_mongo(settings) as client:
-        await schema.ensure(Database(client, settings.mongodb_database), settings.streams)
+        await schema.ensure(Database(client, settings.mongodb_database), settings.streams, FILES_APPLICATION)
 
 
 @pytest.fixture(scope="module")

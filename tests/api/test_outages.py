@@ -19,6 +19,7 @@ from outbox.servers import causes
 from outbox.servers.connections import connect_mongo
 from outbox.settings import OutboxSettings, load
 from outbox_api.app import create_app
+from outbox_api.collections import FILES_APPLICATION
 from outbox_api.settings import ApiSettings
 from tests.api.conftest import Serve
 from tests.waiting import eventually
@@ -208,7 +209,7 @@ async def test_it_starts_before_mongodb_and_waits_for_the_schema(
     async with connect_mongo(not_set_up) as client:
         db = Database(client, not_set_up.mongodb_database)
         assert await db.list_collection_names() == []
-        await schema.ensure(db, not_set_up.streams)
+        await schema.ensure(db, not_set_up.streams, FILES_APPLICATION)
     await eventually(lambda: _named(api, '"mongodb":"ok"'))
     assert (await api.post("/files", **UPLOAD)).status_code == 201
 

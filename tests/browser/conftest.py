@@ -26,6 +26,7 @@ from outbox.settings import OutboxSettings, load
 from outbox.streams.declaration import FILES
 from outbox.web import keys
 from outbox.web.keys import Scope
+from outbox_api.collections import FILES_APPLICATION
 from tests.api.serving import Api
 from tests.outbox.shelf import a_document
 from tests.relay.processes import a_relay
@@ -97,7 +98,7 @@ def system(mongod: Mongod, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 async def _set_up(settings: OutboxSettings) -> None:
     async with connect_mongo(settings) as client:
-        await schema.ensure(open_database(client, settings.mongodb_database), settings.streams)
+        await schema.ensure(open_database(client, settings.mongodb_database), settings.streams, FILES_APPLICATION)
 
 
 @pytest.fixture(scope="package")

@@ -52,7 +52,7 @@ PAGES = [
 @pytest.fixture
 def settings(bare: Cli, monkeypatch: pytest.MonkeyPatch) -> OutboxSettings:
     monkeypatch.setenv("OUTBOX_STREAMS", json.dumps([STREAM]))
-    assert bare("init").code == 0
+    assert bare("init", "--files").code == 0
     return load(OutboxSettings)
 
 

@@ -20,6 +20,7 @@ from outbox.message.schema import Document
 from outbox.servers.connections import connect_mongo, connect_redis
 from outbox.servers.database import Database
 from outbox.settings import OutboxSettings, load
+from outbox_api.collections import FILES_APPLICATION
 from tests.faults.history import Appended
 from tests.faults.judge import judge
 from tests.faults.scenario import Scenario
@@ -91,6 +92,6 @@ async def elsewhere(folder: Path, **settings: Any) -> AsyncIterator[Elsewhere]:
     loaded = load(OutboxSettings, **settings)
     async with connect_mongo(loaded, server_selection_seconds=30) as client:
         database = Database(client, loaded.mongodb_database)
-        await schema.ensure(database, loaded.streams)
+        await schema.ensure(database, loaded.streams, FILES_APPLICATION)
         with capture_logs() as logs:
             yield Elsewhere(client, loaded, folder, logs)

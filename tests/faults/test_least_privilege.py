@@ -23,6 +23,7 @@ from outbox.servers.database import Database
 from outbox.settings import OutboxSettings, load
 from outbox.worker import Consumer
 from outbox_api.app import create_app
+from outbox_api.collections import FILES_APPLICATION
 from outbox_api.settings import ApiSettings
 from tests.faults.elsewhere import Elsewhere, elsewhere
 from tests.faults.history import Appended, Lost, Settled
@@ -179,7 +180,7 @@ async def test_an_operator_sets_up_looks_and_replays(scenario: Elsewhere, as_: A
         settings = as_("operator")
         async with connect_mongo(settings) as client, connect_redis(settings) as redis:
             database = Database(client, DATABASE)
-            assert await schema.ensure(database, settings.streams) == []
+            assert await schema.ensure(database, settings.streams, FILES_APPLICATION) == []
             status = await stats.collect(database, redis, settings.streams)
             assert status.queue.cause is None, status.queue.cause
             assert status.queue.reachable
@@ -218,7 +219,7 @@ OTHER = {"_id": 0}
 
 @pytest.mark.parametrize("user", MUST_NOT_WRITE)
 async def test_mongodb_refuses_the_rest(scenario: Elsewhere, as_: As, user: str) -> None:
-    known = {collection.name for collection in COLLECTIONS}
+    known = {collection.name for collection in (*COLLECTIONS, *FILES_APPLICATION.collections)}
     async with connect_mongo(as_(user)) as client:
         database, others = client[DATABASE], client["another"]
         refused: list[Callable[[], Any]] = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutations.mutation import Mutation
 
 APART = "tests/faults/test_neighbours.py::test_an_outbox_in_a_database_of_its_own"
+OWNED = "tests/outbox/test_ownership.py"
 
 MUTATIONS = [
     Mutation(
@@ -22,5 +23,35 @@ MUTATIONS = [
         "an identity is made once", "G8", "outbox/message/meta.py",
         '{"$setOnInsert": new}', '{"$set": new}',
         "tests/outbox/test_meta.py::test_the_identity_is_made_once",
+    ),
+    Mutation(
+        "somebody else's collection is refused", "G8", "outbox/message/installation.py",
+        "    if foreign:\n", "    if False:\n",
+        f"{OWNED}::test_a_collection_of_somebody_else_is_refused_by_name_and_nothing_is_changed",
+    ),
+    Mutation(
+        "an index that somebody has changed is not dropped", "G8", "outbox/message/installation.py",
+        "    _refuse_what_differs(database, there)\n", "",
+        f"{OWNED}::test_an_index_that_somebody_has_changed_is_refused",
+    ),
+    Mutation(
+        "a dry run changes nothing", "G8", "outbox/message/installation.py",
+        "for _, do in () if dry_run else steps:", "for _, do in steps:",
+        f"{OWNED}::test_a_dry_run_says_what_would_be_done_and_changes_nothing",
+    ),
+    Mutation(
+        "only what version 1 can have made is taken over", "G8", "outbox/message/installation.py",
+        "return self.collection.since == 1 and bool(ours) and valid and not self.what_differs()", "return True",
+        f"{OWNED}::test_a_collection_of_somebody_else_beside_version_1_is_refused",
+    ),
+    Mutation(
+        "another prefix takes over nothing", "G8", "outbox/message/installation.py",
+        "return alone and any(", "return any(",
+        f"{OWNED}::test_two_outboxes_in_one_database_do_not_touch_each_other",
+    ),
+    Mutation(
+        "versions of the schema that are far apart do not meet", "G8", "outbox/message/meta.py",
+        "if schema > VERSION + 1:", "if False:",
+        f"{OWNED}::test_programs_one_version_of_the_schema_apart_work_side_by_side",
     ),
 ]  # fmt: skip

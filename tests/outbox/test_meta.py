@@ -7,7 +7,7 @@ from pymongo import AsyncMongoClient
 
 from outbox import SchemaError, Streams
 from outbox.message import meta, schema
-from outbox.servers.database import META, Database, Document
+from outbox.servers.database import META, STREAMS, Database, Document
 
 
 async def test_the_identity_is_made_once(db: Database, streams: Streams) -> None:
@@ -46,6 +46,7 @@ async def test_a_database_without_an_outbox_has_none(mongo: AsyncMongoClient[Doc
 
 async def test_a_database_of_the_version_before_needs_init(db: Database, streams: Streams) -> None:
     await db[META].drop()
+    await db[STREAMS].drop()
     with pytest.raises(SchemaError, match="outbox_meta is missing"):
         await schema.check(db, streams)
     await schema.ensure(db, streams)

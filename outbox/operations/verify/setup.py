@@ -8,6 +8,7 @@ from pymongo.errors import OperationFailure
 
 from outbox.errors import SchemaError
 from outbox.message import schema
+from outbox.operations import applications
 from outbox.operations.verify.findings import Finding, System
 from outbox.protocol.ownership import own, refused
 from outbox.servers import eviction
@@ -31,14 +32,15 @@ async def replica_set(system: System) -> list[Finding]:
 
 
 async def database(system: System) -> list[Finding]:
+    parts = await applications.set_up_here(system.database)
     try:
-        await schema.check(system.database, system.streams)
+        await schema.check(system.database, system.streams, *parts)
     except SchemaError as error:
 
         async def ensure() -> int:
-            return len(await schema.ensure(system.database, system.streams))
+            return len(await schema.ensure(system.database, system.streams, *parts))
 
-        what = str(error).removesuffix(". Run: outbox init")
+        what = str(error).partition(". Run: outbox init")[0]
         return [
             Finding(
                 "schema", what,
