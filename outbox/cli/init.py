@@ -11,6 +11,7 @@ from outbox.cli.servers import Refused, Servers, run
 from outbox.message import schema, subject_check
 from outbox.operations import applications, audit
 from outbox.protocol.ownership import Ownership, own
+from outbox.streams import registry
 
 
 def init(
@@ -86,9 +87,12 @@ async def _init(
             "Start it with --replSet rs0 and run rs.initiate() once; one member is enough"
         )
     parts = [applications.files()] if files else await applications.set_up_here(servers.database)
-    done = await schema.ensure(servers.database, servers.streams, *parts, adopt=adopt, dry_run=dry_run)
+    # Who declares nothing, and has no files application, registers nothing beside the streams of others.
+    silent = not (servers.settings.declares or parts)
+    streams = (await registry.read(servers.database) if silent else None) or servers.streams
+    done = await schema.ensure(servers.database, streams, *parts, adopt=adopt, dry_run=dry_run)
     done += await _adopt(servers) if adopt_streams and not dry_run else []
-    return done, await subject_check.differences(servers.database, servers.streams)
+    return done, await subject_check.differences(servers.database, streams)
 
 
 async def _adopt(servers: Servers) -> list[str]:

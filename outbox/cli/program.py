@@ -26,6 +26,7 @@ OWN = [
         "status": "status:status",
         "replay": "replay:replay",
         "jobs": "jobs:app",
+        "streams": "streams:app",
         "audit": "audit:audit",
         "verify": "verify:verify",
         "dead": "dead:app",

@@ -90,20 +90,21 @@ class Leases:
     def __init__(self, database: Database, streams: Streams, owner: str, *, seconds: float) -> None:
         self._partitions = database[PARTITIONS]
         self._relays = database[RELAYS]
-        self._streams = streams
+        self.streams = streams
         self._owner = owner
         self._milliseconds = int(seconds * 1000)
 
     async def renew(self, about: Document, *, leaving: bool = False) -> Overview:
-        """Prolong all that this owner holds, show that it is alive and which streams it drains, and look around.
+        """Prolong all that this owner holds, show that it is alive and what it knows of the streams, and look around.
 
         One that is `leaving` drains none any more, so that the others take each partition as soon as it is given back.
 
         Never takes back a lease that has passed to another owner. One that has merely expired is prolonged: nobody has
         asked for it.
         """
-        drains = [] if leaving else list(self._streams)
-        alive = [{"$set": {**about, "streams": drains, "expires_at": self._expiry()}}]
+        drains = [] if leaving else list(self.streams)
+        revisions = [{"stream": name, "revision": number} for name, number in self.streams.revisions.items()]
+        alive = [{"$set": {**about, "streams": drains, "revisions": revisions, "expires_at": self._expiry()}}]
         if not (await self._relays.update_one({"_id": self._owner}, alive)).matched_count:
             # An upsert could not use the server's time. A repeated insert, whose first reply was lost, finds itself.
             with suppress(DuplicateKeyError):
@@ -119,7 +120,7 @@ class Leases:
         # Itself in any case: on a slow network, or after a pause, its own record may have run out since it was renewed.
         relays: dict[str, Iterable[str] | None] = {self._owner: drains}
         and_relays = {"$unionWith": {"coll": self._relays.name, "pipeline": _ALIVE}}
-        declared = {"$match": {"stream": {"$in": list(self._streams)}}}
+        declared = {"$match": {"stream": {"$in": list(self.streams)}}}
         async for lease in await self._partitions.aggregate([declared, _SEEN, _EXPIRED, and_relays]):
             if "relay" in lease:
                 if lease["relay"] != self._owner:

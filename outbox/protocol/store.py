@@ -22,6 +22,7 @@ from outbox.message.transitions import Place
 from outbox.protocol import fences
 from outbox.protocol.checkpoint import Range
 from outbox.protocol.leases import Held, Lease
+from outbox.protocol.turns import Turn, may_go
 from outbox.streams.declaration import Partition
 
 COUNTED = 1_000_000
@@ -29,11 +30,15 @@ COUNTED = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """Pending messages by position, those that cannot be sent apart. `more`: a limit was reached."""
+    """Pending messages by position, those that cannot be sent apart. `more`: a limit was reached.
+
+    `waits`: those that follow wait for messages of their keys in other partitions.
+    """
 
     messages: tuple[Message, ...]
     poison: tuple[Poison, ...]
     more: bool
+    waits: bool = False
 
 
 class Store:
@@ -49,13 +54,24 @@ class Store:
         raw = cast(AsyncCollection[RawBSONDocument], database[OUTBOX])
         self._snapshots = raw.with_options(codec_options=RAW, read_concern=ReadConcern("snapshot"))
 
-    async def fetch(self, partition: Partition, session: AsyncClientSession, *, limit: int, max_bytes: int) -> Fetched:
+    async def fetch(
+        self,
+        partition: Partition,
+        session: AsyncClientSession,
+        *,
+        limit: int,
+        max_bytes: int,
+        beside: Collection[int] = (),
+    ) -> Fetched:
         """Up to `limit` pending messages, or about `max_bytes` of them, by position, as one majority snapshot.
 
         A scan that is not one snapshot can see the second of two transactions and miss the first, which would then be
         published after it.
+
+        :param beside: numbers of all partitions of the stream, if messages of one key may be in several of them.
         """
         messages: list[Message] = []
+        turns: list[Turn] = []
         poison: list[Poison] = []
         size = 0
         pending = {"stream": partition.stream, "partition": partition.number, "state": State.PENDING.value}
@@ -65,12 +81,17 @@ class Store:
                 size += len(document.raw)
                 try:
                     messages.append(read_document(bytes(document.raw)))
+                    if beside:
+                        turns.append((messages[-1].key, document["position"]))
                 except InvalidMessage as error:
                     poison.append(Poison(identity(bytes(document.raw)), str(error)))
                 if size >= max_bytes:
                     break
         more = size >= max_bytes or len(messages) + len(poison) >= limit
-        return Fetched(tuple(messages), tuple(poison), more)
+        if not beside:
+            return Fetched(tuple(messages), tuple(poison), more)
+        going = await may_go(self._messages, partition, beside, turns, session)
+        return Fetched(tuple(messages[:going]), tuple(poison), more, waits=going < len(messages))
 
     async def mark(self, held: Held, session: AsyncClientSession, sent: Iterable[Sent], entries: Range) -> int:
         """Record that the batch which the lease has reached is in the stream; returns how many messages were marked.

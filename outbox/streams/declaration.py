@@ -61,8 +61,8 @@ class Partition:
 class Stream:
     """A declared Redis stream.
 
-    `partitions` bounds how many batches can be on their way at once. Raising it moves some keys to another partition:
-    let the backlog become empty first, or those keys may be delivered out of order once.
+    `partitions` bounds how many batches can be on their way at once. A registered number is changed by
+    `outbox streams change`, which keeps the order of each key.
 
     `rescue_seconds`: what a worker has held for so long without a sign of life for it, or has no entry any more, is
     published again; 0 is never. Longer than the longest work of workers other than ours, which give none.
@@ -221,6 +221,8 @@ class Streams(Mapping[str, Stream]):
     """
 
     def __init__(self, streams: Iterable[Stream]) -> None:
+        self.revisions: Mapping[str, int] = {}
+        """Of the registered streams, by name, as they were read."""
         declared = [one for stream in streams for one in stream.members()]
         self._streams = {stream.name: stream for stream in declared}
         if len(self._streams) < len(declared):

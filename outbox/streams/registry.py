@@ -29,17 +29,19 @@ OPERATIONAL = frozenset(
 """Properties in which declarations may differ: the registered value is used, and `outbox init` sets it. So may what a
 failure writes into the subject."""
 
+_SET_BY_INIT = OPERATIONAL | {"priorities", "groups"}
+_FAILURE = "subject.failure"
 _OWN = frozenset({"name", "shard", "priority", "topic", "earlier_partitions"})
 """What no declaration says."""
 _STREAM = TypeAdapter(Stream)
 
 
 class Registered(Streams):
-    """The registered streams, as they were last read; and which revision of each."""
+    """The registered streams, as they were last read."""
 
     def __init__(self, streams: Iterable[Stream], revisions: Mapping[str, int] | None = None) -> None:
         super().__init__(streams)
-        self.revisions = dict(revisions or {})
+        self.revisions = revisions or {}
 
     def take(self, other: Registered) -> None:
         """Become what was read later, for all who hold this object."""
@@ -215,18 +217,26 @@ async def _register(database: Database, stream: Stream, *, dry_run: bool) -> lis
         changed = [
             (name, here, other)
             for name, here, other in _differing(values, dump(registered))
-            if name != "partitions"  # one that it had before
+            if name.partition(".")[0] in _SET_BY_INIT or name.startswith(_FAILURE)
         ]
         lines = [f"stream {stream.name}: {name} is {here!r} now, and was {other!r}" for name, here, other in changed]
         if dry_run or not changed:
             return lines
         update = {
-            "$set": {top: values[top] for top in {name.partition(".")[0] for name, _, _ in changed}},
+            "$set": dict(_of(values, name) for name, _, _ in changed),
             "$inc": {"revision": 1},
         }
         result = await database[STREAMS].update_one({"_id": stream.name, "revision": there["revision"]}, update)
         if result.modified_count:
             return lines
+
+
+def _of(values: Document, name: str) -> tuple[str, Any]:
+    """What is set in the registry for the property `name` to be as in `values`."""
+    if name.startswith(_FAILURE):
+        return _FAILURE, values["subject"]["failure"]
+    top = name.partition(".")[0]
+    return top, values[top]
 
 
 def _contradictions(stream: Stream, registered: Streams, *, init: bool = False) -> list[str]:
@@ -242,9 +252,11 @@ def _contradictions(stream: Stream, registered: Streams, *, init: bool = False) 
 
 
 def _may_differ(name: str, stream: Stream, there: Stream, *, init: bool) -> bool:
-    if name.startswith("subject.failure"):
+    if name.startswith(_FAILURE):
         return True
     match name.partition(".")[0]:
+        case "subject" if name == "subject.id_type":
+            return stream.subject is not None and stream.subject.id_type is None  # left out
         case "partitions":
             return stream.partitions in there.earlier_partitions
         case "priorities" | "groups" as top:

@@ -37,6 +37,8 @@ class Outcome(Enum):
     """Redis would not take the batch, or something else is not as it was: what is there must be looked at first."""
     FULL = "full"
     """As much as is allowed waits in the stream for a worker: the rest waits in MongoDB."""
+    BLOCKED = "blocked"
+    """All that is pending waits for earlier messages of its keys, which are in other partitions."""
     LEASE_LOST = "lease lost"
 
 
@@ -61,7 +63,7 @@ class Drained:
                 return Next.AGAIN
             case Outcome.EMPTY:
                 return Next.WAIT
-            case Outcome.FULL:
+            case Outcome.FULL | Outcome.BLOCKED:
                 return Next.PAUSE
             case Outcome.LEASE_LOST:
                 return Next.END
@@ -101,6 +103,7 @@ class Drainer:
         self._verified = 0.0
         self._ahead = Ahead(self._batch_size, settings.relay_batch_bytes)
         self._more = False
+        self._blocked = False
 
     async def run_once(self) -> Drained:
         """One batch, at most. Raises what the servers raise; the next pass then starts by reconciling."""
@@ -148,6 +151,8 @@ class Drainer:
         buried, looked = 0, not self._ahead
         if looked:
             buried = await self._fetch(self._session)
+            if self._blocked:
+                return Drained(Outcome.BLOCKED, buried=buried, held_back=held_back, reconciled=reconciled)
         latency = None
         if batch := self._ahead.take():
             answer = await self._publish(batch, self._session, self._progress)
@@ -181,9 +186,11 @@ class Drainer:
 
     async def _fetch(self, session: AsyncClientSession) -> int:
         """Fetch what is pending; returns how many were made dead, as they cannot be sent."""
+        stream = self._leases.streams[self.lease.partition.stream]
         fetched = await self._store.fetch(
-            self.lease.partition, session, limit=self._ahead.wanted, max_bytes=self._ahead.max_bytes
-        )
+            self.lease.partition, session, limit=self._ahead.wanted, max_bytes=self._ahead.max_bytes,
+            beside=stream.numbers if stream.earlier_partitions else (),
+        )  # fmt: skip
         if fetched.messages:
             # By MongoDB's word, not by a clock's: who slept, and was superseded, may have fetched the later one of two
             # messages while the next owner has the earlier one in flight.
@@ -193,7 +200,7 @@ class Drainer:
             reasons = sorted({poison.reason[:200] for poison in fetched.poison})[:3]
             log.error("messages marked dead", partition=str(self.lease.partition), reasons=reasons)
         self._ahead.add(fetched.messages)
-        self._more = fetched.more
+        self._more, self._blocked = fetched.more or fetched.waits, fetched.waits and not fetched.messages
         return buried
 
     async def _publish(

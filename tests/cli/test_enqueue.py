@@ -54,7 +54,8 @@ def test_a_priority(outbox: Cli, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) 
     assert refused.code == 2
     assert 'add "priorities": ["high"]' in refused.err
     monkeypatch.setenv(
-        "OUTBOX_STREAMS", '[{"name": "file_parsing_queue", "group": "file_parsers", "priorities": ["high"]}]'
+        "OUTBOX_STREAMS",
+        '[{"name": "file_parsing_queue", "group": "file_parsers", "subject": {}, "priorities": ["high"]}]',
     )
     assert outbox("init").code == 0
     assert outbox("enqueue", file, "--priority", "high").code == 0

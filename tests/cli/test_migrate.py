@@ -117,7 +117,7 @@ def test_what_another_run_did_meanwhile_is_not_done_again(
 def test_an_old_backlog_can_be_of_low_priority(outbox: Cli, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     legacy(shelf, "parsing start", 1)
     assert outbox("migrate", "--priority", "low").code == 2
-    declared = f'[{{"name": "{STREAM}", "group": "{GROUP}", "priorities": ["low"]}}]'
+    declared = f'[{{"name": "{STREAM}", "group": "{GROUP}", "subject": {{}}, "priorities": ["low"]}}]'
     monkeypatch.setenv("OUTBOX_STREAMS", declared)
     outbox("init")
     assert outbox("migrate", "--priority", "low").code == 0

@@ -51,7 +51,7 @@ class Owner:
         while True:
             drained = await self.drain()
             published += drained.published
-            if drained.outcome in (Outcome.EMPTY, Outcome.FULL, Outcome.LEASE_LOST):
+            if drained.outcome in (Outcome.EMPTY, Outcome.FULL, Outcome.BLOCKED, Outcome.LEASE_LOST):
                 return published
 
 

@@ -45,6 +45,8 @@ def test_entries_that_are_gone_and_that_nobody_is_known_to_have_acknowledged(
 ) -> None:
     """Of a stream without a subject. The status says so, too."""
     monkeypatch.setenv("OUTBOX_STREAMS", json.dumps([{"name": FILE_STREAM, "group": FILE_GROUP}]))
+    shelf.db.outbox_streams.delete_many({})
+    assert healthy("init").code == 0
     shelf.db.files.delete_many({})
     gone, _ = published(shelf, redis, 2)
     [[_, entries]] = redis.xreadgroup(FILE_GROUP, "w", {FILE_STREAM: ">"})

@@ -10,7 +10,7 @@ import pytest
 from bson import Timestamp
 
 from outbox.message.document import State
-from outbox.streams.declaration import FILE_GROUP, FILE_STREAM
+from outbox.streams.declaration import FILE_STREAM
 from tests.cli.conftest import Cli, Shelf
 from tests.cli.verify.findings import (
     CHECKPOINT,
@@ -89,14 +89,15 @@ def test_strays(healthy: Cli, shelf: Shelf) -> None:
     assert shelf.states(id_) == ["dead"]
 
 
-def test_a_partition_that_is_declared_no_more(healthy: Cli, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = shelf.put_file("queued")
-    shelf.put(State.PENDING, key=str(file), partition=7)
-    stream = {"name": FILE_STREAM, "group": FILE_GROUP, "subject": {}}
+def test_a_partition_whose_stream_is_registered_no_more(
+    healthy: Cli, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patch:
-        patch.setenv("OUTBOX_STREAMS", json.dumps([stream | {"partitions": 8}]))
+        patch.setenv("OUTBOX_STREAMS", json.dumps([{"name": "exports", "group": "exporters", "partitions": 8}]))
         assert healthy("init").code == 0
-        assert found(healthy) == []
+    shelf.put(State.PENDING, stream="exports", partition=7)
+    assert found(healthy) == []
+    shelf.db.outbox_streams.delete_one({"_id": "exports"})
     only(healthy, "undeclared")
 
 

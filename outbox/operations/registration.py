@@ -1,0 +1,162 @@
+"""Registration: change or remove what is registered of a stream, while programs run."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from outbox.errors import OutboxError, WrongDeclaration
+from outbox.message.document import State
+from outbox.operations import audit
+from outbox.servers.database import OUTBOX, PARTITIONS, RELAYS, STREAMS, Database, Document
+from outbox.streams import registry
+from outbox.streams.declaration import Stream, Streams
+
+LOOK_SECONDS = 0.2
+NOTICE_SECONDS = 60.0
+"""How long relays may take to notice a change: each reads the registry three times in the time of its leases."""
+UNDONE = (State.SCHEDULED, State.PENDING, State.PUBLISHED, State.DEAD)
+
+
+class NotNow(OutboxError):
+    """What is asked cannot be done while things are as they are. Nothing was changed; the text says what to do."""
+
+
+async def change_partitions(database: Database, name: str, partitions: int, *, seconds: float = NOTICE_SECONDS) -> bool:
+    """Give a stream another number of partitions, while messages wait, relays drain and programs append.
+
+    Messages of one key keep their order, also those that running programs go on appending under the earlier number:
+    from before the change on, relays let each message wait for earlier ones of its key in other partitions. May be
+    called again after a failure. Returns whether there was anything to do.
+
+    :raises WrongDeclaration: no stream of that name is registered. SettingsError: the number cannot be.
+    :raises NotNow: a relay is too old, or has not noticed within `seconds`. Then nobody uses the new number.
+    """
+    document, before = await _find(database, name)
+    after = replace(before, partitions=partitions)
+    if partitions == before.partitions:
+        return False
+    numbers = sorted({*before.earlier_partitions, before.partitions, after.partitions})
+    if numbers != sorted(before.earlier_partitions):
+        await _refuse_old_relays(database, name)
+        document = await _update(database, document, {"earlier_partitions": numbers})
+        before = registry.load(document)
+    await registry.ensure_partitions(database, Streams([before]))
+    await _noticed(database, name, document["revision"], seconds)
+    await _update(database, document, {"partitions": partitions})
+    await audit.record(
+        database, who=audit.me(), action="change-stream",
+        details={"stream": name, "partitions": partitions, "from": before.partitions},
+    )  # fmt: skip
+    return True
+
+
+async def change_as_declared(database: Database, stream: Stream) -> bool:
+    """Give a registered stream the group, groups, subject, shards and priorities that `stream` has.
+
+    Programs that append or complete under the earlier declaration must have been stopped. Returns whether there was
+    anything to do.
+
+    :raises WrongDeclaration: it is not registered, or would have fewer shards, or another number of partitions.
+    :raises NotNow: messages of it are not done.
+    """
+    document, before = await _find(database, stream.name)
+    if stream.shards < before.shards:
+        raise WrongDeclaration(
+            f"stream {stream.name!r}: shards cannot become fewer ({before.shards} are registered): declare a new "
+            f"stream, and remove this one with `outbox streams remove {stream.name}` when it is empty"
+        )
+    if stream.partitions not in (before.partitions, *before.earlier_partitions):
+        raise WrongDeclaration(
+            f"stream {stream.name!r}: change the number of partitions first, with "
+            f"`outbox streams change {stream.name} --partitions {stream.partitions}`"
+        )
+    after = registry.dump(replace(stream, partitions=before.partitions))
+    if after == registry.dump(before):
+        return False
+    await _refuse_undone(database, before, (State.SCHEDULED, State.PENDING, State.PUBLISHED), "changed")
+    await _update(database, document, after)
+    if registered := await registry.read(database):
+        await registry.ensure_partitions(database, registered)
+    await audit.record(database, who=audit.me(), action="change-stream", details={"stream": stream.name})
+    return True
+
+
+async def remove(database: Database, name: str) -> None:
+    """Take a stream off the registry, with its leases. What is in Redis is left.
+
+    :raises WrongDeclaration: it is not registered. NotNow: messages of it are not done.
+    """
+    document, stream = await _find(database, name)
+    await _refuse_undone(database, stream, UNDONE, "removed")
+    result = await database[STREAMS].delete_one({"_id": name, "revision": document["revision"]})
+    if not result.deleted_count:
+        raise NotNow(f"stream {name!r} was changed at the same moment: run the same command again")
+    await database[PARTITIONS].delete_many({"stream": {"$in": [member.name for member in stream.members()]}})
+    await audit.record(database, who=audit.me(), action="remove-stream", details={"stream": name})
+
+
+async def _find(database: Database, name: str) -> tuple[Document, Stream]:
+    registered = await registry.read(database)
+    document = await database[STREAMS].find_one({"_id": name})
+    if document is None or registered is None:
+        raise WrongDeclaration(
+            registry.unregistered(name, registered) if registered else "no stream is registered. Run: outbox init"
+        )
+    return document, registry.load(document)
+
+
+async def _update(database: Database, document: Document, values: Document) -> Document:
+    result = await database[STREAMS].update_one(
+        {"_id": document["_id"], "revision": document["revision"]}, {"$set": values, "$inc": {"revision": 1}}
+    )
+    if not result.modified_count:
+        raise NotNow(f"stream {document['_id']!r} was changed at the same moment: run the same command again")
+    return {**document, **values, "revision": document["revision"] + 1}
+
+
+async def _refuse_undone(database: Database, stream: Stream, states: Sequence[State], what: str) -> None:
+    names = [member.name for member in stream.members()]
+    counts = {}
+    for state in states:
+        query = {"state": state.value, "stream": {"$in": names}}
+        if count := await database[OUTBOX].count_documents(query, limit=100_000):
+            counts[state] = count
+    if counts:
+        found = ", ".join(f"{count} {state.value}" for state, count in counts.items())
+        raise NotNow(
+            f"stream {stream.name!r} cannot be {what} while messages of it are not done: {found}. Stop the programs "
+            "that append to it, wait until relays and workers have done the rest (`outbox status`), retry or discard "
+            "what is dead (`outbox dead list`), and run the same command again"
+        )
+
+
+async def _alive(database: Database) -> list[Document]:
+    return await database[RELAYS].find({"$expr": {"$gt": ["$expires_at", "$$NOW"]}}).to_list()
+
+
+async def _refuse_old_relays(database: Database, name: str) -> None:
+    if old := [str(relay["_id"]) for relay in await _alive(database) if "revisions" not in relay]:
+        raise NotNow(
+            f"the number of partitions of stream {name!r} cannot be changed while relays of an earlier version run, as "
+            f"they would not keep the order of messages: upgrade {', '.join(old)} first"
+        )
+
+
+async def _noticed(database: Database, name: str, revision: int, seconds: float) -> None:
+    """Wait until every relay that drains the stream, or has drained it, knows this revision."""
+    deadline = time.monotonic() + seconds
+    while behind := [str(relay["_id"]) for relay in await _alive(database) if _is_behind(relay, name, revision)]:
+        if time.monotonic() > deadline:
+            raise NotNow(
+                f"the number of partitions of stream {name!r} is not changed yet: for {seconds:g} s relays "
+                f"{', '.join(behind)} have not noticed that it will be. See what keeps them, and run the command again"
+            )
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+def _is_behind(relay: Document, name: str, revision: int) -> bool:
+    known = {one["stream"]: one["revision"] for one in relay.get("revisions", [])}
+    return bool(known.get(name, revision if "revisions" in relay else 0) < revision)

@@ -1,0 +1,45 @@
+"""Protections of what is registered of the streams."""
+
+from __future__ import annotations
+
+from tests.mutations.mutation import Mutation
+
+CLI, RELAY = "tests/cli/test_declarations.py", "tests/relay/test_declarations.py"
+
+MUTATIONS = [
+    Mutation(
+        "a declaration is compared with what is registered", "G1", "outbox/streams/registry.py",
+        "faults = differences(declared, registered) if explicit else []", "faults: list[str] = []",
+        f"{CLI}::test_every_program_refuses_a_declaration_that_contradicts_what_is_registered",
+    ),
+    Mutation(
+        "init compares before it changes anything", "G8", "outbox/message/schema.py",
+        "await registry.refuse(database, streams)", "pass",
+        f"{CLI}::test_init_refuses_a_declaration_that_contradicts_what_is_registered",
+    ),
+    Mutation(
+        "the fair share counts only relays that drain the stream", "G1", "relay/outbox_relay/shares.py",
+        "for relay, drains in relays.items() if stream in drains)", "for relay, drains in relays.items())",
+        f"{RELAY}::test_every_partition_is_in_the_share_of_a_relay_that_drains_its_stream",
+    ),
+    Mutation(
+        "a relay notices what is registered later", "G1", "relay/outbox_relay/leaser.py",
+        "await self._read_streams()", "pass",
+        f"{RELAY}::test_a_stream_that_is_registered_later_is_drained_without_a_restart",
+    ),
+    Mutation(
+        "a message waits for earlier ones of its key in other partitions", "G3", "outbox/protocol/turns.py",
+        "if key in earliest and earliest[key] < position:", "if False:",
+        f"{RELAY}::test_a_message_waits_for_earlier_ones_of_its_key_in_another_partition",
+    ),
+    Mutation(
+        "a new number of partitions waits for every relay", "G3", "outbox/operations/registration.py",
+        'await _noticed(database, name, document["revision"], seconds)', "pass",
+        f"{RELAY}::test_partitions_are_not_changed_before_every_relay_has_noticed",
+    ),
+    Mutation(
+        "a stream is removed only when nothing waits in it", "G1", "outbox/operations/registration.py",
+        'await _refuse_undone(database, stream, UNDONE, "removed")', "pass",
+        f"{CLI}::test_a_stream_is_removed_by_command_when_nothing_waits_in_it",
+    ),
+]  # fmt: skip

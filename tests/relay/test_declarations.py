@@ -1,0 +1,255 @@
+"""Relays that drain different streams; streams that are registered, changed and removed while relays run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pymongo import AsyncMongoClient
+from redis.asyncio import Redis
+
+from outbox import Outbox, Streams, register
+from outbox.message.schema import OUTBOX, PARTITIONS, RELAYS, STREAMS, Database, Document
+from outbox.operations import registration
+from outbox.operations.registration import NotNow
+from outbox.protocol.store import Store
+from outbox.settings import OutboxSettings, load
+from outbox.streams.declaration import Partition, Stream
+from outbox_relay.shares import shares
+from tests.faults.relays import in_this_process
+from tests.relay.world import World, a_world
+from tests.waiting import eventually
+
+LEASE_SECONDS = 4.0
+ORDERS, INVOICES = Stream("orders", "shop", partitions=4), Stream("invoices", "accounts", partitions=4)
+NAMES = ("orders", "invoices", "exports")
+
+
+@given(
+    st.dictionaries(st.sampled_from(NAMES), st.integers(1, 20), min_size=1),
+    st.dictionaries(st.text(min_size=1), st.frozensets(st.sampled_from(NAMES)), min_size=1, max_size=6),
+)
+def test_every_partition_is_in_the_share_of_a_relay_that_drains_its_stream(
+    partitions: dict[str, int], relays: dict[str, frozenset[str]]
+) -> None:
+    drained = {stream for drains in relays.values() for stream in drains} & partitions.keys()
+    mine = {relay: shares(partitions, relays, relay) for relay in relays}
+    assert sum(each.partitions for one in mine.values() for each in one) == sum(partitions[name] for name in drained)
+    for relay, own in mine.items():
+        assert all(each.streams <= relays[relay] for each in own)
+
+
+@pytest.fixture
+async def world(mongo: AsyncMongoClient[Document], database: str, redis: Redis) -> AsyncIterator[World]:
+    async with a_world(mongo, database, redis, [ORDERS]) as made:
+        await register(made.database, [INVOICES])  # as another service does
+        yield made
+
+
+@pytest.fixture
+def settings(mongodb_uri: str, database: str, redis_url: str) -> OutboxSettings:
+    return load(OutboxSettings, mongodb_uri=mongodb_uri, mongodb_database=database, redis_url=redis_url)
+
+
+async def owners(database: Database) -> dict[str, str | None]:
+    return {one["_id"]: one["owner"] async for one in database[PARTITIONS].find()}
+
+
+async def all_owned(database: Database, *, by: int) -> bool:
+    found = set((await owners(database)).values())
+    return None not in found and len(found) == by
+
+
+class Watch:
+    """Looks at the leases again and again: for how long was a partition seen without an owner, at least?"""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._since: dict[str, float] = {}
+        self.longest = 0.0
+
+    async def run(self) -> None:
+        without: list[Document] = [
+            {"$match": {"$or": [{"owner": None}, {"$expr": {"$lte": ["$expires_at", "$$NOW"]}}]}},
+            {"$set": {"now": "$$NOW"}},
+        ]
+        while True:
+            found = await (await self._database[PARTITIONS].aggregate(without)).to_list()
+            now = {f"{one['_id']} {one['token']}": one["now"].timestamp() for one in found}
+            self._since = {which: self._since.get(which, at) for which, at in now.items()}
+            self.longest = max([self.longest, *(at - self._since[which] for which, at in now.items())])
+            await asyncio.sleep(0.05)
+
+
+class Load:
+    """Appends to one stream, some keys, until it is stopped; remembers the order of each key."""
+
+    def __init__(self, world: World, outbox: Outbox, stream: str, keys: list[str]) -> None:
+        self._world, self._outbox, self._stream, self._keys = world, outbox, stream, keys
+        self.stopped = asyncio.Event()
+        self.committed: defaultdict[str, list[str]] = defaultdict(list)
+
+    async def run(self) -> None:
+        while not self.stopped.is_set():
+            for key in self._keys:
+                self.committed[key].append(str(await append(self._world, self._outbox, self._stream, key)))
+            await asyncio.sleep(0.01)
+
+
+async def append(world: World, outbox: Outbox, stream: str, key: str) -> Any:
+    async def body(session: Any) -> Any:
+        await world.database.application.records.update_one(
+            {"_id": key}, {"$inc": {"n": 1}}, upsert=True, session=session
+        )
+        return await outbox.append(session, stream, {"k": key}, key=key)
+
+    async with world.client.start_session() as session:
+        return await session.with_transaction(body)
+
+
+async def entered(redis: Redis, stream: str) -> dict[str, list[str]]:
+    """The messages of each key, in the order of their entries."""
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    entries: Any = await redis.xrange(stream)
+    for _, fields in entries:
+        found[fields["k"]].append(fields["message_id"])
+    return dict(found)
+
+
+async def none_pending(world: World) -> bool:
+    return await world.database[OUTBOX].find_one({"state": "pending"}) is None
+
+
+async def test_a_relay_with_other_streams_joins_and_leaves_under_load(world: World, settings: OutboxSettings) -> None:
+    both = Outbox(Streams([ORDERS, INVOICES]), database=world.database.name)
+    loads = [Load(world, both, name, [f"{name}-{n}" for n in range(8)]) for name in ("orders", "invoices")]
+    watch = Watch(world.database)
+    async with in_this_process(settings, relay_lease_seconds=LEASE_SECONDS):
+        await eventually(lambda: all_owned(world.database, by=1), 20, what="one relay has all")
+        running = [asyncio.create_task(load.run()) for load in loads]
+        watching = asyncio.create_task(watch.run())
+        for _ in range(2):
+            async with in_this_process(settings, relay_lease_seconds=LEASE_SECONDS, relay_streams="invoices"):
+                await eventually(lambda: all_owned(world.database, by=2), 20, what="both have their share")
+                assert len({owner for id_, owner in (await owners(world.database)).items() if "orders" in id_}) == 1
+                documents = await world.database[RELAYS].find().to_list()
+                assert sorted(sorted(one["streams"]) for one in documents) == [["invoices"], ["invoices", "orders"]]
+            await eventually(lambda: all_owned(world.database, by=1), 20, what="the first one has all again")
+        watching.cancel()
+        for load in loads:
+            load.stopped.set()
+        await asyncio.gather(*running)
+        await eventually(lambda: none_pending(world), 30, what="all published")
+    assert watch.longest <= LEASE_SECONDS
+    for load, name in zip(loads, ("orders", "invoices"), strict=True):
+        assert await entered(world.redis, name) == load.committed
+
+
+async def test_a_stream_that_is_registered_later_is_drained_without_a_restart(
+    world: World, settings: OutboxSettings
+) -> None:
+    async with in_this_process(settings):
+        await eventually(lambda: all_owned(world.database, by=1), 20, what="one relay has all")
+        exports = Stream("exports", "exporters", partitions=2)
+        assert await register(world.database, [exports])
+        outbox = Outbox(Streams([exports]), database=world.database.name)
+        id_ = str(await append(world, outbox, "exports", "k"))
+        await eventually(lambda: world.redis.xlen("exports"), 20, what="it is published")
+        assert await entered(world.redis, "exports") == {"k": [id_]}
+        await eventually(lambda: none_pending(world), 10)
+        await world.database[OUTBOX].delete_many({})
+        await registration.remove(world.database, "exports")
+        await eventually(lambda: all_owned(world.database, by=1), 20)
+    assert not [id_ for id_ in await owners(world.database) if "exports" in id_]
+
+
+async def test_a_message_waits_for_earlier_ones_of_its_key_in_another_partition(world: World) -> None:
+    few, many = (Streams([Stream("orders", "shop", partitions=number)]) for number in (4, 7))
+    key = next(key for key in map(str, range(99)) if _number(few, key) != _number(many, key))
+    old, new = (Outbox(streams, database=world.database.name) for streams in (few, many))
+    first = await append(world, old, "orders", key)
+    second = await append(world, new, "orders", key)
+    third = await append(world, old, "orders", key)
+    store, beside = Store(world.database), range(7)
+
+    async def fetched(streams: Streams) -> tuple[list[Any], bool]:
+        async with world.client.start_session(causal_consistency=True) as session:
+            partition = Partition("orders", _number(streams, key))
+            found = await store.fetch(partition, session, limit=10, max_bytes=10**6, beside=beside)
+            return [message.id for message in found.messages], found.waits
+
+    assert await fetched(many) == ([], True)
+    assert await fetched(few) == ([first], True)
+    await world.database[OUTBOX].update_one({"_id": first}, {"$set": {"state": "published"}})
+    assert await fetched(many) == ([second], False)
+    assert await fetched(few) == ([], True)
+    await world.database[OUTBOX].update_one({"_id": second}, {"$set": {"state": "published"}})
+    assert await fetched(few) == ([third], False)
+
+
+def _number(streams: Streams, key: str) -> int:
+    return streams["orders"].partition_of(key)
+
+
+async def test_partitions_are_changed_while_programs_with_both_numbers_append(
+    world: World, settings: OutboxSettings
+) -> None:
+    """A key has a writer of each kind, by turns, as behind a load balancer during a roll-out."""
+    committed: defaultdict[str, list[str]] = defaultdict(list)
+    old = Outbox(Streams([ORDERS]), database=world.database.name)
+
+    async def write(key: str, *outboxes: Outbox) -> None:
+        for number in range(60):
+            outbox = outboxes[number % len(outboxes)]
+            committed[key].append(str(await append(world, outbox, "orders", key)))
+
+    keys = [f"key-{n}" for n in range(10)]
+    async with in_this_process(settings), in_this_process(settings):
+        await eventually(lambda: all_owned(world.database, by=2), 20, what="both have their share")
+        before = [asyncio.create_task(write(key, old)) for key in keys]
+        await registration.change_partitions(world.database, "orders", 7)
+        await asyncio.gather(*before)
+        new = Outbox(Streams([Stream("orders", "shop", partitions=7)]), database=world.database.name)
+        await new.check(world.client)
+        await old.check(world.client)  # an earlier number is no wrong declaration
+        await asyncio.gather(*(write(key, old, new) for key in keys))
+        await eventually(lambda: none_pending(world), 30, what="all published")
+    assert await entered(world.redis, "orders") == committed
+    assert len([id_ for id_ in await owners(world.database) if "orders" in id_]) == 7
+
+
+async def test_partitions_are_not_changed_while_a_relay_of_the_version_before_runs(world: World) -> None:
+    await world.database[RELAYS].insert_one({"_id": "old"})
+    await world.database[RELAYS].update_one({}, [{"$set": {"expires_at": {"$add": ["$$NOW", 60_000]}}}])
+    before = await world.database[STREAMS].find().to_list()
+    with pytest.raises(NotNow, match="upgrade old first"):
+        await registration.change_partitions(world.database, "orders", 7)
+    assert await world.database[STREAMS].find().to_list() == before
+
+
+async def test_partitions_are_not_changed_before_every_relay_has_noticed(world: World) -> None:
+    known = [{"stream": "orders", "revision": 1}]
+    await world.database[RELAYS].insert_one({"_id": "slow", "streams": ["orders"], "revisions": known})
+    await world.database[RELAYS].update_one({}, [{"$set": {"expires_at": {"$add": ["$$NOW", 60_000]}}}])
+    with pytest.raises(NotNow, match="slow have not noticed"):
+        await registration.change_partitions(world.database, "orders", 7, seconds=0)
+    [orders] = await world.database[STREAMS].find({"_id": "orders"}).to_list()
+    assert orders["partitions"] == 4
+    await world.database[RELAYS].update_one({}, {"$set": {"revisions.0.revision": orders["revision"]}})
+    assert await registration.change_partitions(world.database, "orders", 7, seconds=0)
+
+
+async def test_what_is_not_done_keeps_a_stream_as_it_is(world: World) -> None:
+    await append(world, world.outbox, "orders", "k")
+    with pytest.raises(NotNow, match="1 pending"):
+        await registration.remove(world.database, "orders")
+    with pytest.raises(NotNow, match="1 pending"):
+        await registration.change_as_declared(world.database, Stream("orders", "others", shards=2))
+    await world.database[OUTBOX].delete_many({})
+    assert await registration.change_as_declared(world.database, Stream("orders", "others", shards=2))
+    assert "orders:1/3" in await owners(world.database)
