@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
-import typer
-
 from outbox.errors import UsageError
 from outbox.servers.clock import in_range
 
@@ -18,12 +16,8 @@ FORMS = "2h, 30m, 1d, 1d12h (ago), now, 2026-01-31, 2026-01-31T14:00 (UTC), 2026
 
 
 def read(text: str) -> datetime:
-    """The moment that `text` means now, aware, in UTC. Raises BadParameter, which says what can be typed."""
-    moment = read_at(text, datetime.now(UTC))
-    try:
-        return in_range(moment)
-    except UsageError as error:
-        raise typer.BadParameter(str(error)) from None
+    """The moment that `text` means now, aware, in UTC. Raises UsageError, which says what can be typed."""
+    return in_range(read_at(text, datetime.now(UTC)))
 
 
 def read_at(text: str, now: datetime) -> datetime:
@@ -37,7 +31,7 @@ def read_at(text: str, now: datetime) -> datetime:
         moment = datetime.fromisoformat(wanted)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise typer.BadParameter(f"{text!r} is not a time; it can be: {FORMS}") from None
+        raise UsageError(f"{text!r} is not a time; it can be: {FORMS}") from None
 
 
 def show(moment: datetime | None) -> str:

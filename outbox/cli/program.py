@@ -10,8 +10,9 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from outbox.cli.extras import MissingExtra, missing
 from outbox.cli.failures import BrokenCommand, explain
-from outbox.errors import UsageError
+from outbox.errors import OutboxError, UsageError
 from outbox.printable import printable
 
 GROUP = "outbox.commands"
@@ -56,16 +57,26 @@ class Commands(TyperGroup):
 def _load(point: EntryPoint) -> Any:
     try:
         target = point.load()
+    except ImportError as error:
+        needed = missing(error, point.name) if point in OWN or point.value.startswith("outbox_") else None
+        return _refusing(point, needed or _defect(point, error))
     except Exception as error:  # noqa: BLE001 -- whatever a package does when it is imported, told when it is used
-        return _broken(point, error)
+        return _refusing(point, _defect(point, error))
     return _command(target, point.name)
 
 
-def _broken(point: EntryPoint, error: Exception) -> Any:
-    def broken() -> None:
-        raise BrokenCommand(f"`outbox {point.name}` ({point.value}) cannot be loaded: {type(error).__name__}: {error}")
+def _defect(point: EntryPoint, error: Exception) -> OutboxError:
+    return BrokenCommand(f"`outbox {point.name}` ({point.value}) cannot be loaded: {type(error).__name__}: {error}")
 
-    broken.__doc__ = "Cannot be loaded; run it to see why."
+
+def _refusing(point: EntryPoint, reason: OutboxError) -> Any:
+    """In the place of a command that cannot be loaded: says why when it is run."""
+
+    def broken() -> None:
+        raise reason
+
+    needs = isinstance(reason, MissingExtra)
+    broken.__doc__ = "Not installed; run it to see what it needs." if needs else "Cannot be loaded; run it to see why."
     return _command(broken, point.name, ignore_unknown_options=True, allow_extra_args=True)
 
 

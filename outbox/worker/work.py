@@ -27,7 +27,6 @@ from pymongo.client_session import ClientSession
 from pymongo.database import Database as SyncDatabase
 from pymongo.errors import ConnectionFailure, InvalidOperation, PyMongoError
 
-from outbox import traces
 from outbox.message.document import Sent
 from outbox.servers.database import OUTBOX, Database, Document, Place, PlainDatabase
 from outbox.streams.declaration import Stream
@@ -36,6 +35,7 @@ from outbox.worker.failures import Failed, Unsettled
 from outbox.worker.hand import Abandoned, Hand
 from outbox.worker.handler import Handler
 from outbox.worker.message import Message
+from outbox.worker.spans import handling
 
 log = structlog.get_logger(__name__)
 
@@ -100,7 +100,7 @@ class Work:
                 raise Superseded  # that was the conflict
 
     async def _once(self, stream: Stream, message: Message, hand: Hand) -> None:
-        with traces.handling(stream.name, message.headers, str(message.id), message.attempt):
+        with handling(stream.name, message.headers, str(message.id), message.attempt):
             await self._handle(stream, message, hand)
 
     async def _handle(self, stream: Stream, message: Message, hand: Hand) -> None:

@@ -3,11 +3,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outbox import moments
+from outbox import UsageError, moments
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -42,7 +41,7 @@ def test_what_can_be_typed(text: str, moment: datetime) -> None:
     "text", ["", "yesterday", "2", "h", "-2h", "2x", "2026-13-01", "2026-02-30", "9999999999w", "2h3"]
 )
 def test_what_is_no_time_is_refused_with_what_can_be_typed(text: str) -> None:
-    with pytest.raises(typer.BadParameter, match=r"2h, 30m, 1d.*2026-01-31"):
+    with pytest.raises(UsageError, match=r"2h, 30m, 1d.*2026-01-31"):
         moments.read_at(text, NOW)
 
 
@@ -50,7 +49,7 @@ def test_what_is_no_time_is_refused_with_what_can_be_typed(text: str) -> None:
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
         assert moments.read_at(text, NOW).tzinfo is UTC
-    except typer.BadParameter:
+    except UsageError:
         return
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-import typer
 from bson import ObjectId
 
 from outbox import moments
@@ -55,10 +54,7 @@ def selection(fields: Fields, streams: Streams) -> Selection | None:
 
 def moment(text: str) -> datetime:
     """A moment as it stands in a hidden field. Raises UsageError."""
-    try:
-        return moments.read(text)
-    except typer.BadParameter as error:
-        raise UsageError(str(error)) from None
+    return moments.read(text)
 
 
 def _moment(name: str, fields: Fields) -> datetime | None:
