@@ -27,6 +27,7 @@ from outbox_api.heads import Heads
 from outbox_api.readiness import Lookout
 from outbox_api.settings import ApiSettings
 from outbox_api.state import Gate, State
+from outbox_api.uploads.abandoned import removed
 
 log = structlog.get_logger(__name__)
 
@@ -75,7 +76,7 @@ def create_app(settings: ApiSettings, outbox_settings: OutboxSettings) -> FastAP
                 settings, access, streams, mongo, database, redis, outbox_settings.redis_address, outbox,
                 outbox_settings.outbox_replay_rate, Guesses(database), gate,
             )  # fmt: skip
-            async with dashboard.opened(state) as board:
+            async with removed(database, settings.api_abandoned_seconds), dashboard.opened(state) as board:
                 yield Lifespan(api=state, dashboard=board, lookout=Lookout(state))
 
     app = Documented(

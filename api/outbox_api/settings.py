@@ -50,6 +50,9 @@ class ApiSettings(Family):
         default=60.0, gt=0, description="a body of which no byte comes for so long is refused"
     )
     api_touch_seconds: float = Field(default=30.0, gt=0, description="how often an upload under way shows life")
+    api_abandoned_seconds: float = Field(
+        default=3600.0, gt=0, description="after which an upload that shows no life is removed"
+    )
     api_commit_seconds: float = Field(
         default=20.0, gt=0, description="for a transaction, and again for its lost outcome"
     )

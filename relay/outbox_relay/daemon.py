@@ -24,6 +24,7 @@ from outbox.protocol.losses import Losses
 from outbox.protocol.ownership import own
 from outbox.protocol.store import Store
 from outbox.servers.connections import connect_mongo, connect_redis, open_database
+from outbox.servers.timed_jobs import Jobs
 from outbox.servers.topology import AnyRedis
 from outbox.settings import OutboxSettings
 from outbox.streams.declaration import Streams
@@ -35,7 +36,7 @@ from outbox_relay.backlog import Backlog
 from outbox_relay.busy import Busy
 from outbox_relay.declarations import Declarations
 from outbox_relay.drainer import Drainer
-from outbox_relay.jobs import Jobs, add_all
+from outbox_relay.jobs import add_all
 from outbox_relay.leaser import Leaser
 from outbox_relay.metrics import Metrics
 from outbox_relay.outage import Outages, Probe

@@ -12,10 +12,10 @@ import structlog
 
 from outbox.message.schema import Document
 from outbox.protocol.leases import Lease, Leases, Overview, Sign
+from outbox.servers.silence import Silence
 from outbox.streams.declaration import Partition
 from outbox_relay.service import Next, Service
 from outbox_relay.shares import Share, shares
-from outbox_relay.silence import Silence
 
 log = structlog.get_logger(__name__)
 

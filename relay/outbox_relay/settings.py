@@ -29,7 +29,9 @@ class RelaySettings(Family):
     relay_stage_seconds: float = Field(default=1.0, gt=0, description="how often scheduled messages are looked at")
     relay_prune_seconds: float = Field(default=600.0, gt=0, description="how often old messages are deleted")
     relay_trim_seconds: float = Field(default=10.0, gt=0, description="how often acknowledged entries leave Redis")
-    relay_abandoned_seconds: float = Field(default=3600.0, gt=0, description="after which a silent upload is removed")
+    relay_abandoned_seconds: float = Field(
+        default=3600.0, gt=0, description="without effect: `OUTBOX_API_ABANDONED_SECONDS`"
+    )
     relay_listen: str = Field(
         default="127.0.0.1:8001",
         description="where /healthz, /readyz and /metrics are served, such as [::]:8001; port 0 picks a free one",

@@ -73,7 +73,7 @@ MUTATIONS = [
         f"{LEASER}::test_a_dead_relay_is_replaced_although_the_servers_clock_was_set_back",
     ),
     Mutation(
-        "a new sign of life ends the silence", "G4", "relay/outbox_relay/silence.py",
+        "a new sign of life ends the silence", "G4", "outbox/servers/silence.py",
         "if key in signs and seen[0] == signs[key]", "if key in signs",
         f"{LEASER}::test_a_relay_that_renews_its_leases_keeps_them_whatever_the_servers_clock_does",
     ),
@@ -83,8 +83,9 @@ MUTATIONS = [
         f"{LEASER}::test_a_token_that_its_owner_has_raised_is_no_lost_lease",
     ),
     Mutation(
-        "an upload is removed only when it is silent by this machine's clock too", "G8", "relay/outbox_relay/jobs.py",
+        "an upload is removed only when it is silent by this machine's clock too", "G8",
+        "api/outbox_api/uploads/abandoned.py",
         "older_than=self._abandoned, silent=silent)", "older_than=self._abandoned)",
-        "tests/relay/test_jobs.py::test_an_upload_that_is_under_way_outlives_a_clock_that_is_set_forward",
+        "tests/api/test_abandoned.py::test_an_upload_that_is_under_way_outlives_a_clock_that_is_set_forward",
     ),
 ]  # fmt: skip

@@ -54,4 +54,9 @@ MUTATIONS = [
         "if schema > VERSION + 1:", "if False:",
         f"{OWNED}::test_programs_one_version_of_the_schema_apart_work_side_by_side",
     ),
+    Mutation(
+        "only what the API has begun is removed", "G8", "api/outbox_api/uploads/records.py",
+        'find({"parsing": ABANDONED, **BEGUN_HERE}, {"_id": 1})', 'find({"parsing": ABANDONED}, {"_id": 1})',
+        "tests/api/test_abandoned.py::test_only_what_the_api_has_begun_is_removed",
+    ),
 ]  # fmt: skip

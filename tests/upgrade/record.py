@@ -228,6 +228,7 @@ def record(recording: Recording) -> None:
             {
                 "_id": ObjectId(),
                 "filename": "half removed",
+                **dict.fromkeys(("folder_id", "message_id", "sha256", "size")),
                 "parsing": "abandoned",
                 "version": 0,
                 "updated_at": long_ago,

@@ -28,6 +28,16 @@ FAILED = "error"
 
 MAX_PAGE = 500
 
+MARK: Document = {"begun_by": "outbox api"}
+BEGUN_HERE: Document = {
+    "$or": [
+        MARK,
+        # As the version before began them, without the mark.
+        {"version": 0, **{name: {"$type": "null"} for name in ("size", "sha256", "folder_id", "message_id")}},
+    ]
+}
+"""Matches uploads that the API has begun. What others keep in `files`, whatever they call it, is never removed."""
+
 
 @dataclass(frozen=True, slots=True)
 class File:
@@ -60,7 +70,7 @@ async def begin(database: Database, file_id: ObjectId, filename: str, content_ty
         {
             "$setOnInsert": {
                 "filename": filename, "folder_id": None, "content_type": content_type,
-                "size": None, "sha256": None, "parsing": UPLOADING, "version": 0, "message_id": None,
+                "size": None, "sha256": None, "parsing": UPLOADING, "version": 0, "message_id": None, **MARK,
             },
             # The server's clock, by which the upload is judged abandoned.
             "$currentDate": {"created_at": True, "updated_at": True},
@@ -204,13 +214,13 @@ async def abandon(database: Database, file_id: ObjectId) -> bool:
 
 
 async def signs_of_life(database: Database) -> dict[Any, object]:
-    """When each upload that is under way has last shown one, by the server's clock."""
-    under_way = database[FILES].find({"parsing": UPLOADING}, {"updated_at": 1})
+    """When each upload of the API that is under way has last shown one, by the server's clock."""
+    under_way = database[FILES].find({"parsing": UPLOADING, **BEGUN_HERE}, {"updated_at": 1})
     return {document["_id"]: document.get("updated_at") async for document in under_way}
 
 
 async def remove_abandoned(database: Database, *, older_than: timedelta, silent: Collection[Any] | None = None) -> int:
-    """Remove uploads that have shown no sign of life for so long, by the server's clock; returns how many.
+    """Remove uploads of the API that have shown no sign of life for so long, by the server's clock; returns how many.
 
     :param silent: of these only. That clock may have been set forward, and everything that is under way look old.
 
@@ -222,9 +232,9 @@ async def remove_abandoned(database: Database, *, older_than: timedelta, silent:
     if silent is not None:
         old["_id"] = {"$in": list(silent)}
     # Judged and marked in one statement, so that an upload which shows life at this very moment is left alone.
-    await database[FILES].update_many({"parsing": UPLOADING, **old}, {"$set": {"parsing": ABANDONED}})
+    await database[FILES].update_many({"parsing": UPLOADING, **BEGUN_HERE, **old}, {"$set": {"parsing": ABANDONED}})
     removed = 0
-    async for document in database[FILES].find({"parsing": ABANDONED}, {"_id": 1}):
+    async for document in database[FILES].find({"parsing": ABANDONED, **BEGUN_HERE}, {"_id": 1}):
         removed += await abandon(database, document["_id"])
     return removed
 
