@@ -37,12 +37,14 @@ def test_a_mongod_without_transactions_is_told_what_it_lacks(
 
 
 def test_a_subject_that_is_not_there_yet_is_named(bare: Cli, database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    subject = '{"collection": "orders", "field": "status", "wanted": ["new", 7, null]}'
+    subject = '{"collection": "orders", "field": "status", "wanted": ["new", {"$date": 0}, null]}'
     monkeypatch.setenv("OUTBOX_STREAMS", f'[{{"name": "orders", "group": "workers", "subject": {subject}}}]')
     line = f"stream orders: its subject's collection {database}.orders does not exist"
     result = bare("init")
     assert (result.code, f"warning: {line}" in result.out) == (0, True)
     assert bare("init", "--json").json["warnings"][0].startswith(line)
+    [stream] = bare("streams", "list", "--json").json["streams"]
+    assert stream["subject"]["wanted"] == ["new", "1970-01-01T00:00:00.000Z", None]
 
 
 def test_the_files_application_is_set_up_when_asked_for_and_then_kept(bare: Cli, mongod: Mongod, database: str) -> None:

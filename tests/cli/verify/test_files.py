@@ -18,7 +18,7 @@ def test_nothing_is_found_where_all_is_well(healthy: Cli, shelf: Shelf, redis: A
     published(shelf, redis, 3)
     redis.xreadgroup(FILE_GROUP, "w", {FILE_STREAM: ">"}, count=2)  # undelivered and in hand: both are under way
     result = healthy("verify")
-    assert (result.code, result.out) == (0, "19 checks, and everything is as it should be\n")
+    assert (result.code, result.out) == (0, "20 checks, and everything is as it should be\n")
     assert healthy("verify", "--json").json == {"findings": []}
 
 
