@@ -152,8 +152,8 @@ class ForeignStream(SettingsError):
     @property
     def do(self) -> str:
         return (
-            "Nothing is published or acknowledged there. Give this one another Redis; or, if the stream is to be this "
-            "one's, because its database was renamed or made anew, run: outbox init --adopt-streams"
+            "Nothing is published or acknowledged there. Give this one keys of its own by OUTBOX_REDIS_PREFIX, or "
+            "another Redis; or, if its database has taken the other one's place, run: outbox init --adopt-streams"
         )
 
 

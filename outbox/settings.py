@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from contextlib import suppress
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import quote, unquote
@@ -16,6 +17,7 @@ from outbox.family import Family as Family
 from outbox.family import load as load
 from outbox.servers.database import PREFIX, Place, check_prefix
 from outbox.streams.declaration import FILES, Priority, Retry, Stream, Streams, Subject
+from outbox.streams.keys import check_key_prefix
 
 DATABASE = "outbox"
 
@@ -119,6 +121,7 @@ class OutboxSettings(Family):
     redis_tls: bool = Field(default=False, examples=["true"])
     redis_url: SecretStr | None = Field(default=None, examples=["redis://redis:6379/0"])
 
+    outbox_redis_prefix: str = Field(default="", examples=["staging:"])
     outbox_streams: Annotated[list[StreamSetting], Field(min_length=1, examples=[_EXAMPLE])] = Field(
         default=[_FILES_SETTING]
     )
@@ -152,6 +155,11 @@ class OutboxSettings(Family):
             )
         return self
 
+    @field_validator("outbox_redis_prefix")
+    @classmethod
+    def _begins_keys(cls, value: str) -> str:
+        return check_key_prefix(value)
+
     @field_validator("outbox_prefix")
     @classmethod
     def _begins_names(cls, value: str) -> str:
@@ -164,7 +172,7 @@ class OutboxSettings(Family):
 
     @property
     def streams(self) -> Streams:
-        return Streams(setting.declared() for setting in self.outbox_streams)
+        return Streams(replace(setting.declared(), prefix=self.outbox_redis_prefix) for setting in self.outbox_streams)
 
     @property
     def declares(self) -> bool:

@@ -75,7 +75,7 @@ async def until_drained(ground: Ground, entries: int) -> None:
 async def lengths(ground: Ground) -> AsyncIterator[int]:
     """The stream's length, again and again."""
     while True:
-        yield int(await ground.redis.xlen(ground.stream.name))
+        yield int(await ground.redis.xlen(ground.stream.key))
         await ground.look_again()
 
 

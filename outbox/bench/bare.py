@@ -25,7 +25,10 @@ async def carry(settings: OutboxSettings) -> None:
             sys.stdout.flush()
             async for change in changes:
                 message = change["fullDocument"]
-                await redis.xadd(message["stream"], {**message["fields"], "message_id": str(message["_id"])})
+                await redis.xadd(
+                    settings.outbox_redis_prefix + message["stream"],
+                    {**message["fields"], "message_id": str(message["_id"])},
+                )
 
 
 if __name__ == "__main__":

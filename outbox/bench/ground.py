@@ -25,7 +25,8 @@ from outbox.message.schema import Database, Document
 from outbox.servers.connections import connect_mongo, connect_redis
 from outbox.servers.topology import AnyRedis
 from outbox.settings import OutboxSettings, StreamSetting
-from outbox.streams.declaration import Stream, record_key
+from outbox.streams.declaration import Stream
+from outbox.streams.keys import record_key
 
 CACHE_GIGABYTES = 1.0
 LOOK_SECONDS = 0.005
@@ -64,7 +65,7 @@ class Ground:
         """Take from Redis all that it knows of this bench, as a FLUSHALL would, and leave the rest alone."""
         numbers = range(self.stream.partitions)
         checkpoints = (self.stream.checkpoint_key(number) for number in numbers)
-        await self.redis.delete(self.stream.name, record_key(self.stream.name), *checkpoints)
+        await self.redis.delete(self.stream.key, record_key(self.stream.key), *checkpoints)
 
     async def remove(self) -> None:
         """Drop the database, and delete the keys."""

@@ -78,7 +78,7 @@ class _Consumer:
     async def consume(self) -> None:
         last = "0"
         while not self._closed:
-            found = await self._ground.redis.xread({self._ground.stream.name: last}, block=_BLOCK_MILLISECONDS)
+            found = await self._ground.redis.xread({self._ground.stream.key: last}, block=_BLOCK_MILLISECONDS)
             now = time.perf_counter()
             for entry, fields in cast(list[Any], found)[0][1] if found else ():
                 self.seconds.append(now - self._begun.pop(fields["message_id"]))

@@ -42,7 +42,7 @@ async def bare_xadd(ground: Ground, count: int) -> float:
     for batch in pages_of(list(range(count)), BATCH):
         async with ground.redis.pipeline(transaction=False) as pipe:
             for _ in batch:
-                pipe.xadd(ground.stream.name, fields)  # type: ignore[arg-type]
+                pipe.xadd(ground.stream.key, fields)  # type: ignore[arg-type]
             await pipe.execute()
     return count / (time.perf_counter() - started)
 
@@ -55,6 +55,6 @@ async def naive_relay(ground: Ground, count: int) -> float:
     for _ in range(count):
         message = await messages.find_one(pending, hint="pending")
         assert message is not None, "the backlog is larger than what is taken from it"
-        await ground.redis.xadd(ground.stream.name, {**message["fields"], "message_id": str(message["_id"])})
+        await ground.redis.xadd(ground.stream.key, {**message["fields"], "message_id": str(message["_id"])})
         await messages.update_one({"_id": message["_id"]}, {"$set": {"state": State.PUBLISHED.value}})
     return count / (time.perf_counter() - started)

@@ -28,7 +28,7 @@ async def drained(ground: Ground, count: int, *, relays: int = 1, **environment:
     The bench holds all partitions until the relays run, so that their start is not counted. Then each takes its share.
     """
     partitions = ground.database[PARTITIONS]
-    entries = count + await ground.redis.xlen(ground.stream.name)
+    entries = count + await ground.redis.xlen(ground.stream.key)
     later = datetime.now(UTC) + timedelta(days=1)
     await partitions.update_many({}, {"$set": {"owner": _BENCH, "expires_at": later}})
     with ExitStack() as stack:

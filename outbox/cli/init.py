@@ -98,7 +98,8 @@ async def _init(
 async def _adopt(servers: Servers) -> list[str]:
     """May be repeated: a stream that is taken over already is left as it is."""
     ownership, done = Ownership(servers.redis, await own(servers.database)), []
-    for stream in servers.streams.values():
+    streams = await registry.read(servers.database) or servers.streams
+    for stream in streams.values():
         if former := await ownership.take_over(stream):
             await audit.record(
                 servers.database, who=audit.me(), action="adopt-stream", count=1,

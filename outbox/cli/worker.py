@@ -25,6 +25,9 @@ def worker(
         list[str] | None,
         typer.Option(help="Read this one, in all its priorities; may be given several times. By default all."),
     ] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Read as this group, where a stream is declared with several.")
+    ] = None,
     concurrency: Annotated[int, typer.Option(min=1, max=1000, help="Messages worked on at a time.")] = 10,
     consumer: Annotated[
         str | None, typer.Option(help="Its name in the group. By default a new one at each start.")
@@ -78,7 +81,7 @@ def worker(
     uvloop.run(
         _run(
             Consumer(
-                settings, found, streams=stream, name=consumer, concurrency=concurrency, batch=batch,
+                settings, found, streams=stream, group=group, name=consumer, concurrency=concurrency, batch=batch,
                 silent_seconds=silent_seconds, stop_seconds=stop_seconds, handler_seconds=handler_seconds,
                 own_process=True,
             ),

@@ -34,9 +34,9 @@ class Depth:
 
 
 async def depth_of(redis: AnyRedis, stream: Stream) -> Depth:
-    length = await redis.xlen(stream.name)
+    length = await redis.xlen(stream.key)
     try:
-        groups: list[dict[str, Any]] = await redis.xinfo_groups(stream.name)
+        groups: list[dict[str, Any]] = await redis.xinfo_groups(stream.key)
     except ResponseError:
         groups = []  # the stream is not there yet, and so neither is its group
     group = next((group for group in groups if group["name"] == stream.group), None)
@@ -45,6 +45,6 @@ async def depth_of(redis: AnyRedis, stream: Stream) -> Depth:
     undelivered = group.get("lag")
     if undelivered is None:
         # Redis loses count when entries were deleted from the middle of a stream.
-        rest = await redis.xrange(stream.name, f"({group['last-delivered-id']}", "+", count=LOOK_AHEAD + 1) or []
+        rest = await redis.xrange(stream.key, f"({group['last-delivered-id']}", "+", count=LOOK_AHEAD + 1) or []
         undelivered = len(rest) if len(rest) <= LOOK_AHEAD else None
     return Depth(length, undelivered, group["pending"])

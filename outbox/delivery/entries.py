@@ -73,16 +73,16 @@ class Entries:
 
         When the reply is lost, the entries are held by this consumer, which does not know of them: see `claim`.
         """
-        names: dict[Any, Any] = {stream.name: ">" for stream in streams}
+        keys: dict[Any, Any] = {stream.key: ">" for stream in streams}
         block = int(block_seconds * 1000) or None
-        reply = await self._redis.xreadgroup(streams[0].group, self.consumer, names, count=count, block=block)
+        reply = await self._redis.xreadgroup(streams[0].group, self.consumer, keys, count=count, block=block)
         found = cast("list[tuple[str, list[Raw]]]", reply or [])
-        by_name = {stream.name: stream for stream in streams}
-        return [entry for name, raws in found for entry in _entries(by_name[name], raws)]
+        by_key = {stream.key: stream for stream in streams}
+        return [entry for name, raws in found for entry in _entries(by_key[name], raws)]
 
     async def holders(self, stream: Stream) -> list[Holder]:
         """The group's consumers, this one among them if it has ever read; the mark of the group is none."""
-        found: list[dict[str, Any]] = await self._redis.xinfo_consumers(stream.name, stream.group)
+        found: list[dict[str, Any]] = await self._redis.xinfo_consumers(stream.key, stream.group)
         return [Holder(str(c["name"]), int(c["pending"]), c["idle"] / 1000) for c in found if c["name"] != MARK]
 
     async def held(
@@ -91,7 +91,7 @@ class Entries:
         """The ids of a page of entries that `holder` has held for so long without a sign of life, the oldest first."""
         start, idle = f"({after}" if after else "-", int(idle_seconds * 1000) or None
         found = await self._redis.xpending_range(
-            stream.name, stream.group, min=start, max="+", count=count, consumername=holder, idle=idle
+            stream.key, stream.group, min=start, max="+", count=count, consumername=holder, idle=idle
         )
         return [str(one["message_id"]) for one in cast(list[dict[str, Any]], found)]
 
@@ -100,21 +100,21 @@ class Entries:
         if not ids:
             return []
         idle = int(idle_seconds * 1000)
-        raws = await self._redis.xclaim(stream.name, stream.group, self.consumer, idle, [*ids])
+        raws = await self._redis.xclaim(stream.key, stream.group, self.consumer, idle, [*ids])
         return _entries(stream, cast(list[Raw], raws))
 
     async def look(self, stream: Stream, ids: Sequence[str]) -> list[Entry | None]:
         """The entries under these ids, whoever holds them; None for one that was deleted."""
-        found = await self._together(stream, [("XRANGE", stream.name, id_, id_) for id_ in ids])
+        found = await self._together(stream, [("XRANGE", stream.key, id_, id_) for id_ in ids])
         return [next(iter(_entries(stream, raws)), None) for raws in found]
 
     async def are_held(self, stream: Stream, ids: Sequence[str]) -> list[bool]:
         """Of each entry, whether it is in some consumer's hands."""
-        asked: list[Command] = [("XPENDING", stream.name, stream.group, id_, id_, 1) for id_ in ids]
+        asked: list[Command] = [("XPENDING", stream.key, stream.group, id_, id_, 1) for id_ in ids]
         return [bool(one) for one in await self._together(stream, asked, parse_detail=True)]
 
     async def _together(self, stream: Stream, commands: Sequence[Command], **options: Any) -> list[Any]:
-        replies = await on_one_connection(self._redis, stream.name, commands, **options) if commands else []
+        replies = await on_one_connection(self._redis, stream.key, commands, **options) if commands else []
         for reply in replies:
             if isinstance(reply, Exception):
                 raise reply
@@ -122,12 +122,12 @@ class Entries:
 
     async def any_held(self, stream: Stream, first: str, last: str) -> bool:
         """Whether some consumer holds an entry from `first` to `last`, be it deleted."""
-        return bool(await self._redis.xpending_range(stream.name, stream.group, min=first, max=last, count=1))
+        return bool(await self._redis.xpending_range(stream.key, stream.group, min=first, max=last, count=1))
 
     async def walk(self, stream: Stream, first: str, last: str) -> AsyncIterator[list[Entry]]:
         """The entries from `first` to `last`, in pages."""
         while True:
-            raws = cast(list[Raw], await self._redis.xrange(stream.name, min=first, max=last, count=WALK_PAGE))
+            raws = cast(list[Raw], await self._redis.xrange(stream.key, min=first, max=last, count=WALK_PAGE))
             yield _entries(stream, raws)
             if len(raws) < WALK_PAGE:
                 return
@@ -135,17 +135,17 @@ class Entries:
 
     async def beat(self, stream: Stream, ids: Collection[str]) -> set[str]:
         """Give a sign of life for entries in hand. Returns those that are this consumer's no longer."""
-        return set(await _BEAT.run(self._redis, [stream.name], [stream.group, self.consumer, *ids]))
+        return set(await _BEAT.run(self._redis, [stream.key], [stream.group, self.consumer, *ids]))
 
     async def acknowledge(self, stream: Stream, id_: str, *, remove: bool = False) -> None:
         """The entry is dealt with; with `remove`, it is deleted too, since its message comes again. May be repeated."""
-        await self._redis.xack(stream.name, stream.group, id_)
+        await self._redis.xack(stream.key, stream.group, id_)
         if remove:
-            await self._redis.xdel(stream.name, id_)
+            await self._redis.xdel(stream.key, id_)
 
     async def leave(self, stream: Stream, consumer: str | None = None) -> bool:
         """Take this consumer, or another one, off the group's list, unless it holds entries."""
-        reply: Any = await _LEAVE.run(self._redis, [stream.name], [stream.group, consumer or self.consumer])
+        reply: Any = await _LEAVE.run(self._redis, [stream.key], [stream.group, consumer or self.consumer])
         return bool(reply)
 
 

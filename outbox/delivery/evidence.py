@@ -35,8 +35,9 @@ from outbox.protocol.ownership import own, refuse
 from outbox.protocol.script import Script
 from outbox.servers.clock import server_time
 from outbox.servers.topology import AnyRedis
-from outbox.streams.declaration import Stream, record_key
+from outbox.streams.declaration import Stream
 from outbox.streams.entry_ids import EntryId
+from outbox.streams.keys import record_key
 
 PAGE = 1000
 HELD = 1000
@@ -79,11 +80,11 @@ async def judge(database: Database, redis: AnyRedis, stream: Stream, *, before: 
     """
     ours = await own(database)
     completed, found, reasons = 0, Found(), set[str]()
-    keys = [stream.name, record_key(stream.name)]
+    keys = [stream.key, record_key(stream.key)]
     while True:
         word = new_tag()
         reply = await _LOOK.run(redis, keys, [stream.group, PAGE, HELD, before, word, ours.identity])
-        refuse(stream.name, ours, reply)
+        refuse(stream.key, ours, reply)
         if not reply:
             return Judged(completed, found, "", tuple(sorted(reasons)))
         then, up_to, acknowledged, lost = reply
@@ -111,7 +112,7 @@ async def unaccounted(database: Database, redis: AnyRedis, stream: Stream) -> in
     """
     if stream.subject is not None:
         return 0
-    stands: Document = await redis.xinfo_stream(stream.name)
+    stands: Document = await redis.xinfo_stream(stream.key)
     after = stands.get("recorded-first-entry-id") if stands["length"] else stands["last-generated-id"]
     limit = await server_time(database) - timedelta(seconds=UNACCOUNTED_SECONDS)
     count = 0

@@ -53,7 +53,7 @@ class Readers:
 
 async def collect(redis: AnyRedis, streams: Streams) -> Mapping[str, Readers]:
     """What reads each declared stream. Never raises because of Redis: of what does not answer, nothing is known."""
-    found = await asyncio.gather(*(_readers(redis, name, streams[name].group) for name in streams))
+    found = await asyncio.gather(*(_readers(redis, stream.key, stream.group) for stream in streams.values()))
     return dict(zip(streams, found, strict=True))
 
 

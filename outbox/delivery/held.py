@@ -40,11 +40,13 @@ class Holding:
     first: str
     idle_seconds: float
     own: bool
+    key: str = ""
+    """Of the stream in Redis."""
 
     @property
     def command(self) -> str:
         """What frees the oldest of them. In the stream's own group, it gives them to another consumer to work on."""
-        where = f"{self.stream} {shell_word(self.group)}"
+        where = f"{self.key or self.stream} {shell_word(self.group)}"
         if self.own:
             return f"redis-cli XAUTOCLAIM {where} ANOTHER_CONSUMER {int(self.idle_seconds * 1000)} {self.first}"
         return f"redis-cli XACK {where} {self.first}"
@@ -73,7 +75,7 @@ def limit(stream: Stream, group: str) -> float:
 async def collect(redis: AnyRedis, stream: Stream) -> tuple[Holding, ...]:
     """What is held beyond the limit in each group of `stream`, the longest first."""
     try:
-        groups: list[dict[str, Any]] = await redis.xinfo_groups(stream.name)
+        groups: list[dict[str, Any]] = await redis.xinfo_groups(stream.key)
     except ResponseError as error:
         if not_there(error):
             return ()
@@ -85,14 +87,14 @@ async def collect(redis: AnyRedis, stream: Stream) -> tuple[Holding, ...]:
 
 async def _group(redis: AnyRedis, stream: Stream, group: str) -> Iterable[Holding]:
     idle = int(limit(stream, group) * 1000)
-    page = await redis.xpending_range(stream.name, group, min="-", max="+", count=LOOKED_AT, idle=idle)
+    page = await redis.xpending_range(stream.key, group, min="-", max="+", count=LOOKED_AT, idle=idle)
     by_consumer: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for entry in cast(list[dict[str, Any]], page):
         by_consumer[str(entry["consumer"])].append(entry)
     return [
         Holding(
             stream.name, group, consumer, len(entries), str(entries[0]["message_id"]),
-            max(int(entry["time_since_delivered"]) for entry in entries) / 1000, group == stream.group,
+            max(int(entry["time_since_delivered"]) for entry in entries) / 1000, group == stream.group, stream.key,
         )
         for consumer, entries in by_consumer.items()
     ]  # fmt: skip

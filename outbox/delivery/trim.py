@@ -21,8 +21,9 @@ from outbox.printable import printable, shell_word
 from outbox.protocol.ownership import own, refuse
 from outbox.protocol.script import Script
 from outbox.servers.topology import AnyRedis
-from outbox.streams.declaration import Stream, record_key
+from outbox.streams.declaration import Stream
 from outbox.streams.entry_ids import EntryId
+from outbox.streams.keys import record_key
 
 ABANDONED_SECONDS = 3600.0
 """A group that holds up trimming in silence for so long is told of."""
@@ -44,6 +45,8 @@ class Straggler:
     group: str
     silent_seconds: float
     ignored: bool
+    key: str = ""
+    """Of the stream in Redis."""
 
     @property
     def abandoned(self) -> bool:
@@ -55,7 +58,7 @@ class Straggler:
             return f"{which}, and is ignored (ignore_groups_after_seconds): entries that it has not read are trimmed"
         return (
             f"{which}, so that no entry can be trimmed and Redis fills up. Start its consumers; or, if nobody needs "
-            f"it, redis-cli XGROUP DESTROY {self.stream} {shell_word(self.group)}; or declare "
+            f"it, redis-cli XGROUP DESTROY {self.key or self.stream} {shell_word(self.group)}; or declare "
             "ignore_groups_after_seconds"
         )
 
@@ -106,10 +109,12 @@ async def _run(
 ) -> tuple[str, int, str, tuple[Straggler, ...]]:
     ignore = round((stream.ignore_groups_after_seconds or 0) * 1000)
     args: list[str | int] = [stream.group, up_to, ignore, at_most, ours.identity if ours else ""]
-    answer = await _TRIM.run(redis, [stream.name, record_key(stream.name)], args)
+    answer = await _TRIM.run(redis, [stream.key, record_key(stream.key)], args)
     if ours:
-        refuse(stream.name, ours, answer)
+        refuse(stream.key, ours, answer)
     bound, removed, others, told = answer
     found = zip(told[::3], told[1::3], told[2::3], strict=True)
-    behind = tuple(Straggler(stream.name, group, silent / 1000, bool(ignored)) for group, silent, ignored in found)
+    behind = tuple(
+        Straggler(stream.name, group, silent / 1000, bool(ignored), stream.key) for group, silent, ignored in found
+    )
     return bound, removed, others, behind

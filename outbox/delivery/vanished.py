@@ -98,7 +98,7 @@ class Vanished:
 
         Looked for when the stream tells that something ahead of the group is gone, once for each time it does.
         """
-        stands: Document = await self._redis.xinfo_stream(stream.name)
+        stands: Document = await self._redis.xinfo_stream(stream.key)
         first = stands.get("recorded-first-entry-id") if stands["length"] else stands["last-generated-id"]
         gone_to = max(_known(first), _known(stands.get("max-deleted-entry-id")))
         if gone_to <= delivered or self._removed_to.get(partition) == gone_to:
@@ -169,7 +169,7 @@ class Vanished:
     async def _delivered(self, stream: Stream) -> EntryId | None:
         """How far the group has come. None: it is not there, which is for recovery to deal with."""
         try:
-            groups: list[Document] = await self._redis.xinfo_groups(stream.name)
+            groups: list[Document] = await self._redis.xinfo_groups(stream.key)
         except ResponseError as error:
             if not_there(error):
                 return None

@@ -179,14 +179,14 @@ async def _delivery(redis: AnyRedis, stream: Stream | None, message: Document) -
 
 
 async def _find_delivery(redis: AnyRedis, stream: Stream, message: Document) -> Delivery:
-    entry, searched = await _find_entry(redis, stream.name, message)
+    entry, searched = await _find_entry(redis, stream.key, message)
     if entry is None:
         return Delivery(known=True, searched=searched)
-    groups: list[dict[str, Any]] = await redis.xinfo_groups(stream.name)
+    groups: list[dict[str, Any]] = await redis.xinfo_groups(stream.key)
     last = next((str(group["last-delivered-id"]) for group in groups if group["name"] == stream.group), "0-0")
     if EntryId.parse(entry) > EntryId.parse(last):
         return Delivery(known=True, entry=entry)
-    held: Any = await redis.xpending_range(stream.name, stream.group, min=entry, max=entry, count=1)
+    held: Any = await redis.xpending_range(stream.key, stream.group, min=entry, max=entry, count=1)
     if not held:
         return Delivery(known=True, entry=entry, delivered=True)
     return Delivery(

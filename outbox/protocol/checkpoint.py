@@ -18,7 +18,8 @@ from outbox.protocol.leases import Progress
 from outbox.protocol.ownership import refuse
 from outbox.protocol.script import Script
 from outbox.servers.topology import AnyRedis
-from outbox.streams.declaration import Partition, Stream, Streams, checkpoint_key, record_key
+from outbox.streams.declaration import Partition, Stream, Streams
+from outbox.streams.keys import record_key
 
 
 class Range(NamedTuple):
@@ -160,7 +161,7 @@ class Checkpoints:
         """Whether the stream's `max_undelivered` leaves room for so many messages."""
         stream = self._streams[partition.stream]
         most = self._most_before(stream, room)
-        return most < 0 or bool((await _ROOM.run(self._redis, [stream.name], [stream.group, most]))[0])
+        return most < 0 or bool((await _ROOM.run(self._redis, [stream.key], [stream.group, most]))[0])
 
     def _most_before(self, stream: Stream, room: int) -> int:
         return stream.most_before(room) if self._bounded else -1
@@ -204,18 +205,16 @@ class Checkpoints:
     async def _run(
         self, script: Script, partition: Partition, args: Sequence[str | int], confirm: Confirm = Confirm.NONE
     ) -> list[Any]:
-        answer = await script.run(self._redis, _keys(partition), args, confirm)
-        refuse(partition.stream, self._ours, answer)
+        stream = self._streams[partition.stream]
+        keys = [stream.checkpoint_key(partition.number), stream.key, record_key(stream.key)]
+        answer = await script.run(self._redis, keys, args, confirm)
+        refuse(stream.key, self._ours, answer)
         return answer
 
 
 def new_tag() -> str:
     """A word that nobody has drawn before."""
     return secrets.token_hex(8)
-
-
-def _keys(partition: Partition) -> list[str]:
-    return [checkpoint_key(partition.stream, partition.number), partition.stream, record_key(partition.stream)]
 
 
 def _read_messages(text: str) -> tuple[Sent, ...]:

@@ -17,7 +17,8 @@ from outbox.printable import printable
 from outbox.protocol.script import Script
 from outbox.servers.database import PREFIX, Database
 from outbox.servers.topology import AnyRedis
-from outbox.streams.declaration import Stream, record_key
+from outbox.streams.declaration import Stream
+from outbox.streams.keys import record_key
 
 UNKNOWN = "outbox-unknown"
 """The consumer that gets entries whose message is not in this database, and which may be another outbox's. It reads
@@ -42,7 +43,7 @@ async def own(database: Database) -> Owner:
 async def owner(redis: AnyRedis, stream: Stream) -> Owner | None:
     """The outbox that the stream's record names. None: no relay of this version has opened the stream yet."""
     commands: Any = redis
-    identity, database, hosts = await commands.hmget(record_key(stream.name), ["outbox", "database", "hosts"])
+    identity, database, hosts = await commands.hmget(record_key(stream.key), ["outbox", "database", "hosts"])
     return read_owner(identity, database, hosts) if identity else None
 
 
@@ -77,7 +78,7 @@ class Ownership:
         """
         found = await owner(self._redis, stream)
         if found is not None and found.identity != self._ours.identity:
-            raise ForeignStream(stream.name, self._ours, found)
+            raise ForeignStream(stream.key, self._ours, found)
         return found is not None
 
     async def acknowledge_unknown(self, stream: Stream, entry: str, holder: str = "") -> bool:
@@ -88,9 +89,9 @@ class Ownership:
 
         :raises ForeignStream: the stream belongs to another outbox by now.
         """
-        keys, args = [stream.name, record_key(stream.name)], [self._ours.identity, stream.group, entry, holder, UNKNOWN]
+        keys, args = [stream.key, record_key(stream.key)], [self._ours.identity, stream.group, entry, holder, UNKNOWN]
         answer = await _ACKNOWLEDGE.run(self._redis, keys, args)
-        refuse(stream.name, self._ours, answer)
+        refuse(stream.key, self._ours, answer)
         return bool(answer[0] == "acknowledged")
 
     async def take_over(self, stream: Stream) -> Owner | None:
@@ -98,7 +99,7 @@ class Ownership:
 
         From here on that one is refused, and all that stands in the stream counts as this outbox's.
         """
-        keys, args = [record_key(stream.name)], [self._ours.identity, self._ours.database, self._ours.hosts]
+        keys, args = [record_key(stream.key)], [self._ours.identity, self._ours.database, self._ours.hosts]
         answer = await _ADOPT.run(self._redis, keys, args)
         return read_owner(*answer) if answer else None
 
@@ -115,5 +116,5 @@ async def refused(redis: AnyRedis, streams: Iterable[Stream], ours: Owner) -> li
     for stream in streams:
         other = await owner(redis, stream)
         if other is not None and other.identity != ours.identity:
-            found.append(ForeignStream(stream.name, ours, other))
+            found.append(ForeignStream(stream.key, ours, other))
     return found

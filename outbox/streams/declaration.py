@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 
 from outbox.errors import InvalidMessage, NoSuchPriority, SettingsError, UndeclaredGroup, UndeclaredStream
+from outbox.streams.keys import checkpoint_key
 from outbox.streams.subject import Subject as Subject
 
 FILE_STREAM = "file_parsing_queue"
@@ -85,6 +86,8 @@ class Stream:
     entries that every group has acknowledged. A group other than `group` that has done nothing for
     `ignore_groups_after_seconds`, and so holds them all up, is left out of that; None waits for it for ever.
 
+    `prefix` begins its key in Redis.
+
     `gone_is_done`, of a stream without a subject: what the group was given, and is neither held nor in the stream any
     more, counts as done after `rescue_seconds`. For workers that delete what they have acknowledged.
     """
@@ -105,8 +108,9 @@ class Stream:
     handler_seconds: float = 3600.0
     gone_is_done: bool = False
     groups: tuple[str, ...] = ()
+    prefix: str = ""
     topic: str = ""
-    """Of a further group's stream: the declared stream that it is one of."""
+    """Of a further group's stream: the one that was declared."""
     earlier_partitions: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -138,6 +142,11 @@ class Stream:
             )
         if self.max_undelivered < 0:
             raise SettingsError(f"stream {self.name!r}: max_undelivered must be 0 (no limit) or more")
+
+    @property
+    def key(self) -> str:
+        """The Redis key of the stream. `name` is what this outbox calls it, in MongoDB and to people."""
+        return self.prefix + self.name
 
     @property
     def family(self) -> str:
@@ -190,28 +199,12 @@ class Stream:
         return max(0, self.max_undelivered - room) if self.max_undelivered else -1
 
     def checkpoint_key(self, number: int) -> str:
-        """The Redis key of a partition's checkpoint, in the same cluster slot as the stream.
-
-        A stream without a hash tag becomes the tag, so that its own name stays as existing workers know it.
-        """
-        return checkpoint_key(self.name, number)
+        """The Redis key of a partition's checkpoint."""
+        return checkpoint_key(self.key, number)
 
 
 def _member(family: str, shard: int, priority: Priority) -> str:
     return family + (f":{shard}" if shard else "") + (f":{priority}" if priority is not Priority.NORMAL else "")
-
-
-def checkpoint_key(stream: str, number: int) -> str:
-    return f"{_tagged(stream)}:outbox:{number}"
-
-
-def record_key(stream: str) -> str:
-    """The Redis key of what all partitions of a stream know of it together, in the same cluster slot."""
-    return f"{_tagged(stream)}:outbox:stream"
-
-
-def _tagged(stream: str) -> str:
-    return stream if "{" in stream else f"{{{stream}}}"
 
 
 class Streams(Mapping[str, Stream]):
@@ -289,6 +282,11 @@ class Streams(Mapping[str, Stream]):
         kin = (stream for stream in self.values() if stream.family == chosen.family)
         members = (stream for stream in kin if not chosen.shard or stream.shard == chosen.shard)
         return sorted(members, key=lambda stream: order.index(stream.priority))
+
+    @property
+    def prefix(self) -> str:
+        """How the keys of all of them begin in Redis."""
+        return next(iter(self.values())).prefix
 
     def partitions(self) -> list[Partition]:
         """Every partition of every stream."""

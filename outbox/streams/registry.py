@@ -84,6 +84,7 @@ async def agree(database: Database, declared: Streams, *, explicit: bool = True,
     if registered is None:
         return Registered(declared.declared())
     faults = differences(declared, registered) if explicit else []
+    faults += _other_prefix(declared, registered, explicit=explicit)
     if needs and needs not in registered and not faults:
         faults = [unregistered(needs, registered)]
     if faults:
@@ -110,6 +111,9 @@ async def register(database: Database, streams: Streams | Iterable[Stream], *, d
     done: list[str] = []
     for stream in declared.declared():
         done += await _register(database, stream, dry_run=dry_run)
+    if declared.prefix and not dry_run:  # of all, as one program has one prefix for all of them
+        others = {"prefix": {"$ne": declared.prefix}}
+        await database[STREAMS].update_many(others, {"$set": {"prefix": declared.prefix}, "$inc": {"revision": 1}})
     registered = await read(database)
     known = registered.families() if registered else {}
     more = [stream for stream in declared.declared() if stream.name not in known]
@@ -124,6 +128,8 @@ async def refuse(database: Database, declared: Streams) -> None:
         return
     new = [stream for stream in declared.declared() if stream.name not in registered.families()]
     if faults := [fault for stream in declared.declared() for fault in _contradictions(stream, registered, init=True)]:
+        raise WrongDeclaration("; ".join(faults))
+    if registered.prefix and (faults := _other_prefix(declared, registered)):
         raise WrongDeclaration("; ".join(faults))
     Streams([*registered.declared(), *new])
 
@@ -264,7 +270,16 @@ def _may_differ(name: str, stream: Stream, there: Stream, *, init: bool) -> bool
             here, known = set(getattr(stream, top)), set(getattr(there, top))
             return known <= here if init else here <= known
         case top:
-            return top in OPERATIONAL
+            return top in OPERATIONAL or top == "prefix"  # which is one for all, see _other_prefix
+
+
+def _other_prefix(declared: Streams, registered: Streams, *, explicit: bool = True) -> list[str]:
+    """What is wrong with the prefix of keys in Redis. `outbox init` can add it, and nothing changes it after that."""
+    here, there = declared.prefix, registered.prefix
+    if here == there or not (here or explicit):
+        return []
+    add = "" if there else "; or run `outbox init` with it: what is not done is published again under the new keys"
+    return [f"OUTBOX_REDIS_PREFIX is {here!r} here, and {there!r} is registered: set it to that{add}"]
 
 
 def _advice(name: str, stream: Stream, there: Stream) -> str:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import secrets
 import socket
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -33,6 +31,7 @@ from outbox.worker.pulse import Pulse
 from outbox.worker.reading import in_order, streams_to_read
 from outbox.worker.release import leave, release
 from outbox.worker.settlement import Settlement
+from outbox.worker.signs import Signs
 from outbox.worker.work import Work
 
 log = structlog.get_logger(__name__)
@@ -58,6 +57,7 @@ class Consumer:
         handler: Callable[..., Any] | Handler,
         *,
         streams: Sequence[Stream | str] | None = None,
+        group: str | None = None,
         order: Callable[[], Sequence[Stream]] | None = None,
         name: str | None = None,
         concurrency: int = 10,
@@ -73,6 +73,7 @@ class Consumer:
             for each message, and the message is completed after it.
         :param streams: those to read, or names, each with its priorities and shards; by default all that the settings
             declare. As they are registered in the database, when it is reached.
+        :param group: of the streams' groups, the one to read as; needed where a stream is declared with several.
         :param order: called before each read: the streams in the order to look; by default urgent ones mostly first.
         :param name: of this consumer in the group; by default a new one at each start.
         :param concurrency: how many messages are worked on at a time.
@@ -88,7 +89,7 @@ class Consumer:
         """
         self._settings = settings
         self._handler = handler if isinstance(handler, Handler) else Handler.of(handler)
-        self._chosen = streams
+        self._chosen, self._group = streams, group
         self._streams: tuple[Stream, ...] = ()
         self._given_order = order
         self.name = OURS + (name or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}").removeprefix(OURS)
@@ -130,13 +131,14 @@ class Consumer:
         :raises ForeignStream: a stream belongs to another outbox, whose entries are left as they are.
         :raises SchemaError: the database has no outbox; its kind WrongDeclaration, when the settings, or `streams`, say
             something else of a stream than is registered.
+        :raises UndeclaredGroup: a stream is not declared for the group.
         """
         async with (
             connect_mongo(self._settings, connections=2 * self._concurrency) as client,
             connect_redis(self._settings) as redis,
         ):
             database = open_database(client, self._settings.place)
-            look = partial(streams_to_read, database, self._settings, self._chosen)
+            look = partial(streams_to_read, database, self._settings, self._chosen, self._group)
             with suppress(OutOfTime):
                 self._streams = await self._patience.wait(look, self._stop)
             if not self._streams:
@@ -175,7 +177,8 @@ class Consumer:
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
             lanes = dict.fromkeys(self._lanes.values())
-            beating = [group.create_task(self._beat(lane), name="signs of life") for lane in lanes]
+            signs = Signs(self._entries, self._pulse, self._patience, self._hands, self._late, self._silent_seconds)
+            beating = [group.create_task(signs.give(lane), name="signs of life") for lane in lanes]
             with suppress(OutOfTime):
                 while not self._stop.is_set():
                     await self._patience.wait(partial(self._take, group), self._stop)
@@ -276,22 +279,6 @@ class Consumer:
         self._hands.pop(key, None)
         self._pulse.end(*key)
         self._free.set()
-
-    async def _beat(self, lane: Lane) -> None:
-        """Give signs of life for what is in hand, and let go of what has been taken over."""
-        while not self._late.is_set():  # a driver may swallow the cancellation that should end it
-            await asyncio.sleep(self._silent_seconds / 3 * random.uniform(0.8, 1.0))
-            self._pulse.beat()
-            by_stream: defaultdict[Stream, list[str]] = defaultdict(list)
-            for stream, id_ in self._hands:
-                if stream in lane.streams:
-                    by_stream[stream].append(id_)
-            for stream, ids in by_stream.items():
-                with suppress(OutOfTime):
-                    for id_ in await self._patience.wait(partial(self._entries.beat, stream, ids), self._late):
-                        if hand := self._hands.get((stream, id_)):
-                            log.warning("entry lost to another consumer", stream=stream.name, entry=id_)
-                            hand.abandon()
 
     async def _deal_with(self, entry: Entry, hand: Hand) -> None:
         try:

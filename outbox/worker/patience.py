@@ -10,7 +10,7 @@ import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_when_event_set, wait_random_exponential
 
 from outbox.delivery.entries import not_there
-from outbox.errors import SchemaError, SettingsError
+from outbox.errors import SchemaError, SettingsError, UndeclaredStream
 from outbox.servers import causes
 from outbox.servers.outages import classify, server_of
 from outbox.servers.waiting import first
@@ -26,7 +26,7 @@ class OutOfTime(Exception):
     """The consumer stops, and a server has not come back."""
 
 
-_FINAL = (OutOfTime, SchemaError, SettingsError)
+_FINAL = (OutOfTime, SchemaError, SettingsError, UndeclaredStream)
 
 
 class Patience:
@@ -37,7 +37,7 @@ class Patience:
 
     async def wait(self, work: Callable[[], Awaitable[T]], until: asyncio.Event) -> T:
         """The result of `work`, repeated through outages. Raises OutOfTime when `until` is set during one, and what
-        only an operator can change: SchemaError and SettingsError.
+        only an operator can change: SchemaError, SettingsError and UndeclaredStream.
 
         An error that is no server's is a defect of ours. It is logged as an error, and tried again as well: it must not
         end what all other messages need.

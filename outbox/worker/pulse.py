@@ -55,7 +55,7 @@ class Pulse:
             "consumer": consumer,
             "silent_seconds": silent_seconds,
             "own_process": own_process,
-            "streams": [(stream.name, stream.group) for stream in streams],
+            "streams": [(stream.key, stream.group) for stream in streams],
             # Through the pipe, since it holds secrets. Pickled, since it is our own object.
             "settings": base64.b64encode(pickle.dumps(values)).decode(),
         }

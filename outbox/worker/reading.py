@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from outbox.errors import WrongDeclaration
+from outbox.errors import UndeclaredGroup, WrongDeclaration
 from outbox.message.schema import Database
 from outbox.settings import OutboxSettings
 from outbox.streams import registry
@@ -13,16 +13,20 @@ from outbox.streams.priorities import Turns
 
 
 async def streams_to_read(
-    database: Database, settings: OutboxSettings, chosen: Sequence[Stream | str] | None
+    database: Database, settings: OutboxSettings, chosen: Sequence[Stream | str] | None, group: str | None = None
 ) -> tuple[Stream, ...]:
-    """The highest priority first. Raises WrongDeclaration.
+    """The highest priority first.
 
     :param chosen: streams, and names of streams that are read with all their priorities and shards; by default all
         that the settings declare.
+    :param group: read these streams as this group of theirs does; by default, as their own.
+    :raises WrongDeclaration: what is declared, here or by `chosen`, is not what is registered.
+    :raises UndeclaredGroup: a stream is not declared for the group; or for several, and none is given.
     """
     registered = await registry.agree(database, settings.streams, explicit=settings.declares)
     if chosen is None:
-        chosen = list(settings.streams.families())
+        chosen = _all_of(group, settings.streams, registered)
+    chosen = [_as_group(group, one, registered) for one in chosen]
     given = [one for one in chosen if isinstance(one, Stream) and one.name == one.family]
     if given and (faults := registry.differences(Streams(given), registered)):
         raise WrongDeclaration("; ".join(faults))
@@ -35,6 +39,30 @@ async def streams_to_read(
     if settings.declares:
         registry.warn(settings.streams, registered)
     return tuple(sorted(dict.fromkeys(found), key=lambda stream: list(Priority).index(stream.priority)))
+
+
+def _all_of(group: str | None, declared: Streams, registered: Streams) -> list[str]:
+    """The names of the declared streams, those that `group` reads."""
+    names = [name for name in declared.families() if name in registered]
+    if group is None:
+        for name in names:
+            if registered[name].groups:
+                known = ", ".join([registered[name].group, *registered[name].groups])
+                raise UndeclaredGroup(f"stream {name!r} is read by several groups, {known}: say which with --group")
+        return list(declared.families())
+    read = [name for name in names if group in (registered[name].group, *registered[name].groups)]
+    return read or [registered.of_group(name, group).name for name in names[:1]]
+
+
+def _as_group(group: str | None, chosen: Stream | str, registered: Streams) -> Stream | str:
+    """What is chosen, as `group` or the group that it names reads it."""
+    if isinstance(chosen, Stream):
+        there = registered.get(chosen.name)
+        wanted = group or chosen.group
+        return registered.of_group(chosen.name, wanted) if there and there.group != wanted else chosen
+    if group is None or chosen not in registered:
+        return chosen
+    return registered.of_group(chosen, group).name
 
 
 def in_order(

@@ -166,13 +166,15 @@ class Outages:
         self._outages = {server: Outage(server, probe, waiting, over) for server, probe in probes.items()}
         self._defects: set[str] = set()
         self._foreign: dict[str, ForeignStream] = {}
+        self._named: set[str] = set()
 
     def failed(self, who: str, error: BaseException) -> None:
         """`who` cannot do its work because of `error`. One that is no server's is a defect of ours: logged as an error,
         once, and what makes the relay unready for as long as it lasts. So does a stream of another outbox."""
         if isinstance(error, ForeignStream):
-            if error.stream not in {other.stream for other in self.foreign()}:
+            if error.stream not in self._named:
                 log.error("stream belongs to another outbox", stream=error.stream, reason=str(error))
+            self._named.add(error.stream)
             self._foreign[who] = error
             return
         if classify(error) is not None:
@@ -188,6 +190,7 @@ class Outages:
             log.warning("recovered from an unexpected failure", service=who)
         error = self._foreign.pop(who, None)
         if error and error.stream not in {other.stream for other in self.foreign()}:
+            self._named.discard(error.stream)
             log.warning("stream no longer belongs to another outbox", stream=error.stream)
         for outage in self._outages.values():
             await outage.recovered(who)

@@ -27,10 +27,12 @@ PAGE = 50
 class Application:
     """One that writes orders and messages about them, and handles these. `settings` are its environment."""
 
-    def __init__(self, client: AsyncMongoClient[Document], name: str, **settings: Any) -> None:
+    def __init__(
+        self, client: AsyncMongoClient[Document], name: str, *, stream: str | None = None, **settings: Any
+    ) -> None:
         self.name = name
         self.orders = f"{name}_orders"
-        self.stream = f"{name}_stream"
+        self.stream = stream or f"{name}_stream"
         subject = {"collection": self.orders, "field": "status", "wanted": "new"}
         self.settings = load(
             OutboxSettings,

@@ -102,7 +102,7 @@ MUTATIONS = [
         "tests/worker/test_pulse.py::test_the_second_process_ends_with_the_worker_and_is_replaced_when_it_dies",
     ),
     Mutation(
-        "a cancellation that a driver swallows ends a consumer all the same", "G1", "outbox/worker/consumer.py",
+        "a cancellation that a driver swallows ends a consumer all the same", "G1", "outbox/worker/signs.py",
         "while not self._late.is_set():  # a driver", "while True:  # a driver",
         "tests/worker/test_holding.py::test_a_driver_that_swallows_a_cancellation_does_not_keep_a_consumer_from_stopping",
     ),

@@ -10,7 +10,8 @@ from redis.asyncio import Redis
 
 from outbox.delivery.trim import trim
 from outbox.message.schema import Document
-from outbox.streams.declaration import Stream, record_key
+from outbox.streams.declaration import Stream
+from outbox.streams.keys import record_key
 from tests.relay.world import STREAM, World, a_world
 
 CHECKPOINT = STREAM.checkpoint_key(0)

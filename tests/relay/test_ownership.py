@@ -26,7 +26,7 @@ from outbox.protocol.checkpoint import Opened, new_tag
 from outbox.protocol.leases import Progress
 from outbox.protocol.ownership import UNKNOWN, Ownership, owner
 from outbox.settings import OutboxSettings, load
-from outbox.streams.declaration import record_key
+from outbox.streams.keys import record_key
 from outbox.worker import Consumer
 from outbox.worker.rescue import Rescue
 from outbox_relay.drainer import Outcome
@@ -40,6 +40,7 @@ from tests.worker.processes import WorkerProcess, at_work, running
 
 RECORD = record_key(STREAM.name)
 BARE = replace(STREAM, subject=None)
+_STREAMS = '[{"name": "file_parsing_queue", "group": "file_parsers", "partitions": 1, "subject": {}}]'
 
 
 @pytest.fixture
@@ -153,7 +154,7 @@ async def test_an_operator_takes_a_stream_over(
     await other.append("b")
     monkeypatch.setenv("MONGODB_DATABASE", other.database.name)
     monkeypatch.setenv("REDIS_URL", _url(world.redis))
-    monkeypatch.setenv("OUTBOX_STREAMS", '[{"name": "file_parsing_queue", "group": "file_parsers", "partitions": 1}]')
+    monkeypatch.setenv("OUTBOX_STREAMS", _STREAMS)
 
     done = await asyncio.to_thread(bare, "init", "--adopt-streams", "--json")
 
@@ -215,7 +216,7 @@ def _names_both(text: str, world: World, other: World) -> bool:
 def _environment(world: World, mongodb_uri: str) -> dict[str, str]:
     return {
         "MONGODB_URI": mongodb_uri, "MONGODB_DATABASE": world.database.name, "REDIS_URL": _url(world.redis),
-        "OUTBOX_STREAMS": '[{"name": "file_parsing_queue", "group": "file_parsers", "partitions": 1, "subject": {}}]',
+        "OUTBOX_STREAMS": _STREAMS,
     }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from outbox.message.schema import OUTBOX
 from outbox.operations import recoveries
 from outbox.protocol.checkpoint import Opened
 from outbox.protocol.leases import Progress
-from outbox.streams.declaration import record_key
+from outbox.streams.keys import record_key
 from outbox_relay.drainer import Outcome
 from outbox_relay.recovery import Verdict
 from tests.relay.world import PARTITION, STREAM, World, notice

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bson import ObjectId
 from pymongo import AsyncMongoClient, MongoClient
+from redis.asyncio import Redis
 
 from outbox import Draft, Outbox
 from outbox.errors import SettingsError, UndeclaredGroup
@@ -21,7 +24,7 @@ from outbox.streams.declaration import Priority, Stream, Streams, Subject
 from outbox.worker import Consumer, GiveUp, Message
 from tests.relay.processes import a_relay
 from tests.waiting import eventually
-from tests.worker.processes import at_work
+from tests.worker.processes import WorkerProcess, at_work, running
 
 GROUPS = ("billing", "mail", "stock")
 ORDERS = Stream("orders", "billing", partitions=2, groups=("mail", "stock"))
@@ -37,6 +40,13 @@ async def settings(
     )
     await schema.ensure(Database(mongo, database), found.streams)
     return found
+
+
+def _environment(settings: OutboxSettings) -> dict[str, str]:
+    return {
+        "MONGODB_URI": settings.mongodb_uri.get_secret_value(), "MONGODB_DATABASE": settings.mongodb_database,
+        "REDIS_URL": settings.redis_dsn, "OUTBOX_STREAMS": json.dumps(DECLARED),
+    }  # fmt: skip
 
 
 class Shop:
@@ -72,10 +82,6 @@ async def test_of_three_groups_each_handles_everything_once_though_one_is_down_f
     mongo: AsyncMongoClient[Document], settings: OutboxSettings, tmp_path: Path
 ) -> None:
     shop = Shop(mongo, settings)
-    environment = {
-        "MONGODB_URI": settings.mongodb_uri.get_secret_value(), "MONGODB_DATABASE": settings.mongodb_database,
-        "REDIS_URL": settings.redis_dsn, "OUTBOX_STREAMS": json.dumps(DECLARED),
-    }  # fmt: skip
 
     async def handled(**counts: int) -> None:
         async def so_many() -> bool:
@@ -83,7 +89,7 @@ async def test_of_three_groups_each_handles_everything_once_though_one_is_down_f
 
         await eventually(so_many, 30, what=f"handled {counts}")
 
-    with a_relay(tmp_path / "relay.log", environment):
+    with a_relay(tmp_path / "relay.log", _environment(settings)):
         async with AsyncExitStack() as others:
             for group in ("billing", "stock"):
                 await others.enter_async_context(at_work(shop.worker(group)))
@@ -175,3 +181,27 @@ def test_a_group_that_is_not_declared_is_refused_with_the_way_to_declare_it() ->
         UndeclaredGroup, match=r"'audit'.*'orders'.*'billing', 'mail', 'stock'.*\"groups\": \[\"audit\"\]"
     ):
         Streams([ORDERS]).of_group("orders", "audit")
+
+
+@pytest.mark.parametrize("options", [("--group", "audit"), ("--group", "audit", "--stream", "orders"), ()])
+async def test_a_worker_under_a_group_that_is_not_declared_ends_and_says_how_to_declare_it(
+    settings: OutboxSettings, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    worker = WorkerProcess(tmp_path / "worker.log", _environment(settings), "effect", *options)
+    with running(worker):
+        assert await asyncio.to_thread(worker.wait) == 2
+    for told in ("billing", "mail", "stock", *(["audit", "groups", "OUTBOX_STREAMS"] if options else ["--group"])):
+        assert worker.told(told)
+
+
+async def test_a_worker_reads_as_the_group_that_it_names(settings: OutboxSettings, tmp_path: Path) -> None:
+    worker = WorkerProcess(tmp_path / "worker.log", _environment(settings), "effect", "--group", "mail")
+    with running(worker):
+        await asyncio.to_thread(worker.started)
+        assert worker.told('"streams": ["orders:mail"]')
+
+
+async def test_a_consumer_under_a_group_that_is_not_declared_is_refused(settings: OutboxSettings, redis: Redis) -> None:
+    with pytest.raises(UndeclaredGroup):
+        await Consumer(settings, print, streams=[replace(ORDERS, group="audit", groups=())]).run()
+    assert await redis.keys("*") == []

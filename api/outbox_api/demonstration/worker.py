@@ -56,7 +56,7 @@ class Worker:
 
     def __init__(self, mongo: MongoClient[Document], redis: Redis, settings: OutboxSettings, consumer: str) -> None:
         stream = settings.streams[FILE_STREAM]
-        self._stream = stream.name
+        self._stream = stream.key
         self._group = stream.group
         self._redis = redis
         self._database: Database[Document] = mongo[settings.mongodb_database]

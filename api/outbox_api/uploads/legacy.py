@@ -21,7 +21,7 @@ async def waiting_files(redis: AnyRedis, stream: Stream) -> set[str]:
     They are kept in memory: about 100 MB for a million.
     """
     try:
-        groups: list[dict[str, Any]] = await redis.xinfo_groups(stream.name)
+        groups: list[dict[str, Any]] = await redis.xinfo_groups(stream.key)
     except ResponseError as error:
         if not_there(error):
             return set()
@@ -41,7 +41,7 @@ async def waiting_files(redis: AnyRedis, stream: Stream) -> set[str]:
 
 async def _files(redis: AnyRedis, stream: Stream, start: str, end: str) -> AsyncIterator[tuple[str, str]]:
     while True:
-        page = cast(list[tuple[str, dict[str, str]]], await redis.xrange(stream.name, start, end, count=PAGE))
+        page = cast(list[tuple[str, dict[str, str]]], await redis.xrange(stream.key, start, end, count=PAGE))
         for entry, fields in page:
             if "message_id" not in fields and "file_id" in fields:
                 yield entry, fields["file_id"]
@@ -53,7 +53,7 @@ async def _files(redis: AnyRedis, stream: Stream, start: str, end: str) -> Async
 async def _in_hands(redis: AnyRedis, stream: Stream) -> AsyncIterator[str]:
     start = "-"
     while True:
-        page: list[Any] = await redis.xpending_range(stream.name, stream.group, start, "+", PAGE)
+        page: list[Any] = await redis.xpending_range(stream.key, stream.group, start, "+", PAGE)
         for pending in page:
             yield pending["message_id"]
         if len(page) < PAGE:

@@ -210,7 +210,7 @@ async def _look(
     system: System, stream: Stream, first: str, last: str, sought: set[str], found: dict[str, EntryId]
 ) -> None:
     redis: Any = system.redis
-    while chunk := await redis.xrange(stream.name, first, last, count=CHUNK):
+    while chunk := await redis.xrange(stream.key, first, last, count=CHUNK):
         for entry, fields in chunk:
             if (id_ := fields.get("message_id")) in sought:
                 found[id_] = max(EntryId.parse(entry), found.get(id_, NEVER))
@@ -227,7 +227,7 @@ async def _pending(system: System, stream: Stream, given: Iterable[EntryId]) -> 
     redis: Any = system.redis
     found: set[EntryId] = set()
     first, last = str(given[0]), str(given[-1])
-    while chunk := await redis.xpending_range(stream.name, stream.group, min=first, max=last, count=CHUNK):
+    while chunk := await redis.xpending_range(stream.key, stream.group, min=first, max=last, count=CHUNK):
         found |= {EntryId.parse(each["message_id"]) for each in chunk}
         if len(chunk) < CHUNK:
             break
@@ -238,7 +238,7 @@ async def _pending(system: System, stream: Stream, given: Iterable[EntryId]) -> 
 async def _group(system: System, stream: Stream) -> _Group:
     redis: Any = system.redis
     try:
-        groups = await redis.xinfo_groups(stream.name)
+        groups = await redis.xinfo_groups(stream.key)
     except ResponseError:
         groups = []  # no stream, no group
     ours = next((group for group in groups if group["name"] == stream.group), None)

@@ -19,7 +19,7 @@ async def groups(system: System) -> list[Finding]:
     for stream in system.streams.values():
         redis: Any = system.redis
         try:
-            found = await redis.xinfo_groups(stream.name)
+            found = await redis.xinfo_groups(stream.key)
         except ResponseError:
             continue  # nothing was ever published
         if stream.group not in {group["name"] for group in found}:
@@ -50,7 +50,7 @@ def _held(holding: Holding) -> Finding:
 
 async def _group(system: System, stream: Stream, group: dict[str, Any]) -> list[Finding]:
     redis: Any = system.redis
-    consumers = [each for each in await redis.xinfo_consumers(stream.name, group["name"]) if each["name"] != MARK]
+    consumers = [each for each in await redis.xinfo_consumers(stream.key, group["name"]) if each["name"] != MARK]
     limit = system.idle.total_seconds() * 1000
     name, hours = printable(group["name"]), system.idle.total_seconds() / 3600
     behind = group["pending"] or group.get("lag") or group.get("lag") is None
@@ -62,7 +62,7 @@ async def _group(system: System, stream: Stream, group: dict[str, Any]) -> list[
                 "idle-group", f"group {name} has done nothing with {stream.name} for {hours:g} hours",
                 "its workers are away, and entries wait for them" if ours else
                 "entries that it has not acknowledged cannot be trimmed: if nobody needs it any more, they fill Redis",
-                "start its workers" if ours else f"redis-cli XGROUP DESTROY {stream.name} {shell_word(group['name'])}",
+                "start its workers" if ours else f"redis-cli XGROUP DESTROY {stream.key} {shell_word(group['name'])}",
                 examples=(f"{stream.name} {name}",),
             )
         ]  # fmt: skip
@@ -73,7 +73,7 @@ async def _group(system: System, stream: Stream, group: dict[str, Any]) -> list[
             f"consumer {printable(consumer['name'])} of {name} has {consumer['pending']} entries of {stream.name} in "
             f"flight, and has done nothing for {hours:g} hours",
             "it died with them, or is still working on one. A relay rescues them after the stream's rescue_seconds",
-            f"redis-cli XAUTOCLAIM {stream.name} {shell_word(group['name'])} ANOTHER {int(limit)} 0",
+            f"redis-cli XAUTOCLAIM {stream.key} {shell_word(group['name'])} ANOTHER {int(limit)} 0",
             count=consumer["pending"], examples=(printable(consumer["name"]),),
         )
         for consumer in stuck

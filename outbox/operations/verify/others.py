@@ -37,6 +37,6 @@ def _finding(stream: Stream, ids: list[str], reason: str) -> Finding:
         f"{number(len(ids), 'entry', 'entries')} of {stream.name} can be no message: {reason}",
         "another program added it. A worker of this library acknowledges it and does nothing; a worker that reads "
         "entries by itself gets it as it is",
-        f"redis-cli XRANGE {stream.name} {ids[0]} {ids[0]} shows it. Let its producer append, or add text fields",
+        f"redis-cli XRANGE {stream.key} {ids[0]} {ids[0]} shows it. Let its producer append, or add text fields",
         len(ids), named(ids),
     )  # fmt: skip

@@ -60,8 +60,8 @@ async def streams(system: System) -> list[Finding]:
             "foreign-stream", f"{error.what}{f' ({error.hosts})' if error.hosts else ''}",
             "nothing is published or acknowledged there, and messages for it wait in MongoDB: two outboxes would take "
             "each other's entries for their own",
-            "give one of them another Redis; or, if this database has taken the other one's place, "
-            "outbox init --adopt-streams", examples=(error.stream,),
+            "give one of them keys of its own by OUTBOX_REDIS_PREFIX, or another Redis; or, if this database has "
+            "taken the other one's place, outbox init --adopt-streams", examples=(error.stream,),
         )
         for error in found
     ]  # fmt: skip

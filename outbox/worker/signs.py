@@ -1,0 +1,58 @@
+"""Signs of life: while a consumer has entries in hand, so that no other takes them for abandoned."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import defaultdict
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import partial
+
+import structlog
+
+from outbox.delivery.entries import Entries
+from outbox.streams.declaration import Stream
+from outbox.worker.hand import Hand
+from outbox.worker.lane import Lane
+from outbox.worker.patience import OutOfTime, Patience
+from outbox.worker.pulse import Pulse
+
+log = structlog.get_logger(__name__)
+
+
+class Signs:
+    """Those of one consumer, three in `silent_seconds`."""
+
+    def __init__(
+        self,
+        entries: Entries,
+        pulse: Pulse,
+        patience: Patience,
+        hands: Mapping[tuple[Stream, str], Hand],
+        late: asyncio.Event,
+        silent_seconds: float,
+    ) -> None:
+        """:param late: set when the consumer waits for nothing any more."""
+        self._entries = entries
+        self._pulse = pulse
+        self._patience = patience
+        self._hands = hands
+        self._late = late
+        self._silent_seconds = silent_seconds
+
+    async def give(self, lane: Lane) -> None:
+        """Give signs of life for what is in hand, and let go of what has been taken over."""
+        while not self._late.is_set():  # a driver may swallow the cancellation that should end it
+            await asyncio.sleep(self._silent_seconds / 3 * random.uniform(0.8, 1.0))
+            self._pulse.beat()
+            by_stream: defaultdict[Stream, list[str]] = defaultdict(list)
+            for stream, id_ in self._hands:
+                if stream in lane.streams:
+                    by_stream[stream].append(id_)
+            for stream, ids in by_stream.items():
+                with suppress(OutOfTime):
+                    for id_ in await self._patience.wait(partial(self._entries.beat, stream, ids), self._late):
+                        if hand := self._hands.get((stream, id_)):
+                            log.warning("entry lost to another consumer", stream=stream.name, entry=id_)
+                            hand.abandon()
