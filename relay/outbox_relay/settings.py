@@ -21,7 +21,9 @@ class RelaySettings(Family):
     relay_batch_size: int = Field(default=500, ge=1, le=5000, description="messages in one publish call, at most")
     relay_batch_bytes: int = Field(default=1024 * 1024, ge=1024, description="bytes in one publish call, about")
     relay_confirm: Confirm = Field(default=Confirm.NONE, description="who must have a batch: none, aof or replica")
-    relay_streams: str = Field(default="", description="the streams to drain, such as orders,invoices; by default all")
+    relay_streams: str | None = Field(
+        default=None, description="the streams to drain, such as orders,invoices; else all"
+    )
     relay_poll_seconds: float = Field(default=1.0, gt=0, description="how often to look without a change stream")
     relay_verify_seconds: float = Field(default=5.0, gt=0, description="how often an idle owner checks its checkpoints")
     relay_lease_seconds: float = Field(default=10.0, ge=2, description="how long a dead relay's partitions stand still")
@@ -40,7 +42,7 @@ class RelaySettings(Family):
     @property
     def drains(self) -> list[str]:
         """The names in OUTBOX_RELAY_STREAMS; none: all streams."""
-        return [name for name in map(str.strip, self.relay_streams.split(",")) if name]
+        return [name for name in map(str.strip, (self.relay_streams or "").split(",")) if name]
 
     @field_validator("relay_listen")
     @classmethod
