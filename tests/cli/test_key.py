@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from outbox.embedded import ports
 from outbox.web import keys
 from outbox.web.keys import Scope
 from tests.cli.conftest import Cli
@@ -29,6 +30,6 @@ def test_wrong_names_and_scopes_are_usage_errors(cli: Cli) -> None:
 
 
 def test_up_does_not_open_the_door_to_the_network(cli: Cli) -> None:
-    refused = cli("up", "--host", "0.0.0.0")
-    assert refused.code == 2
+    refused = cli("up", "--host", "0.0.0.0", "--port", str(ports.pick("0.0.0.0")))
+    assert refused.code == 2, refused.err
     assert "OUTBOX_API_KEYS" in refused.err

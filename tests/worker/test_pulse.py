@@ -57,7 +57,8 @@ async def test_a_handler_that_never_gives_its_process_back_ends_it(
     parsing = {file["filename"]: file["parsing"] async for file in world.database.files.find()}
     assert [parsing[name] for name in "abc"] == ["parsed"] * 3
     assert parsing["killer"].startswith("error: given up after 3 tries: its worker died")
-    assert supervised.ended == 3
+    # On a busy machine, a message that does nothing wrong may take as long as that, and end one more.
+    assert supervised.ended >= 3
     assert worker.told("has let nothing else run for")
 
 
