@@ -59,6 +59,7 @@ class Status:
     partitions: tuple[Document, ...]
     relays: tuple[Document, ...]
     recoveries: tuple[Recovery, ...]
+    redis_prefix: str = ""
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -74,6 +75,7 @@ class Status:
                 "reachable": self.queue.reachable,
                 "error": str(self.queue.cause) if self.queue.cause else None,
                 "eviction_policy": self.queue.eviction_policy,
+                "prefix": self.redis_prefix,
                 "warnings": list(self.queue.warnings),
             },
         }
@@ -96,6 +98,7 @@ async def collect(database: Database, redis: AnyRedis, streams: Streams) -> Stat
         return Status(
             now, await count(readable), age, depths,
             await _partitions(readable), await _relays(readable), tuple(await recoveries.latest(readable)),
+            streams.prefix,
         )  # fmt: skip
 
 

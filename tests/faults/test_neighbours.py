@@ -10,6 +10,7 @@ from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
 from outbox.errors import ForeignStream, WrongDeclaration
+from outbox.operations import stats
 from outbox.servers.database import Document
 from outbox.worker import Consumer
 from tests.faults.neighbours import Application
@@ -55,18 +56,22 @@ def _shop(client: Client, name: str, uri: str, redis_url: str, database: str, pr
     )  # fmt: skip
 
 
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.slow)])
 async def test_two_applications_share_a_database_and_a_redis(
-    mongo: Client, redis: Redis, mongodb_uri: str, redis_url: str, database: str
+    mongo: Client, redis: Redis, mongodb_uri: str, redis_url: str, database: str, count: int
 ) -> None:
     shops = [_shop(mongo, name, mongodb_uri, redis_url, database, f"{name}:") for name in ("books", "games")]
     for shop in shops:
         await shop.set_up()
     async with shops[0].running(), shops[1].running():
-        await asyncio.gather(*(shop.place_orders(1000) for shop in shops))
+        await asyncio.gather(*(shop.place_orders(count) for shop in shops))
         for shop in shops:
-            await shop.comes_to_rest(1000)
-    assert [len(shop.handled) for shop in shops] == [1000, 1000]
+            await shop.comes_to_rest(count, 120)
+    assert [len(shop.handled) for shop in shops] == [count, count]
     assert not shops[0].handled.keys() & shops[1].handled.keys()
+    status = (await stats.collect(shops[0].database, redis, shops[0].settings.streams)).as_json()
+    assert (status["redis"]["prefix"], status["streams"]["jobs"]["unacknowledged"]) == ("books:", 0)
     keys = {str(key) for key in await redis.keys("*")}
     assert {key.lstrip("{").partition(":")[0] for key in keys} == {"books", "games"}
     assert {"books:jobs", "games:jobs", "{books:jobs}:outbox:stream", "{books:jobs}:outbox:0"} <= keys

@@ -22,8 +22,9 @@ was given up, or whose sender sleeps, can arrive at any later one.
 
 Left out:
 
-- All that is not one partition. Others only add entries to the stream and give it a new marker. How a new stream is
-  told from the old one (by its last id and its count, in the record that partitions share) is taken for granted.
+- All that is not one partition of one outbox. At a stream of another one every script is refused, and changes nothing.
+  Other partitions only add entries to the stream and give it a new marker. How a new stream is told from the old one
+  (by its last id and its count, in the record that partitions share) is taken for granted.
 - MongoDB's inside: statements are atomic per page and never rolled back; a restore happens with all relays stopped,
   between two appends, and without replays since.
 - Redis's inside: a script is atomic, and is lost or kept as a whole. (An append-only file that was cut inside a script

@@ -16,7 +16,7 @@ MUTATIONS = [
         "outbox/streams/declaration.py",
         "return self.prefix + self.name",
         "return self.name",
-        "tests/faults/test_neighbours.py::test_two_applications_share_a_database_and_a_redis",
+        "tests/faults/test_neighbours.py::test_two_applications_share_a_database_and_a_redis[100]",
     ),
     Mutation(
         "a stream of another outbox is not opened",
