@@ -112,20 +112,23 @@ async def test_who_sends_too_much_gets_an_answer_and_is_cut_off(tells: bool, api
     assert answer.json()["type"] == "urn:outbox:body-too-large"
 
 
-async def test_a_stop_lets_uploads_finish(api: Api) -> None:
-    async with httpx.AsyncClient(base_url=api.url, timeout=60) as client:
+async def test_a_stop_lets_uploads_finish(tmp_path: Path, outbox_settings: OutboxSettings, db: Database) -> None:
+    # Time enough to stop on a busy machine: the upload is cut off when it is over.
+    with Api(tmp_path, outbox_settings, OUTBOX_API_STOP_SECONDS="60") as api:
 
         async def while_stopping() -> AsyncIterator[bytes]:
             yield HEAD + b"contents"
-            stopping = asyncio.create_task(asyncio.to_thread(api.stop))
+            await eventually(lambda: db.files.find_one({}), what="the API has begun with the upload")
+            stopping = asyncio.create_task(asyncio.to_thread(api.stop, 60))
             await eventually(lambda: not _accepts(api.port))
             yield TAIL
             stopped.append(stopping)
 
         stopped: list[asyncio.Task[int]] = []
-        answer = await client.post("/files", content=while_stopping(), headers=AS_FORM)
-    assert answer.status_code == 201
-    assert await stopped[0] == 0
+        async with httpx.AsyncClient(base_url=api.url, timeout=60) as client:
+            answer = await client.post("/files", content=while_stopping(), headers=AS_FORM)
+        assert answer.status_code == 201
+        assert await stopped[0] == 0
 
 
 async def test_a_stop_does_not_wait_for_ever(api: Api, db: Database) -> None:
