@@ -110,6 +110,7 @@ class Consumer:
         self._slots = asyncio.Semaphore(concurrency)
         self._unsettled = 0
         self._lanes: dict[Stream, Lane] = {}
+        self._work: Work | None = None
 
     def stop(self) -> None:
         """Take nothing new, finish what is in hand or give it back, and let `run` return."""
@@ -118,7 +119,7 @@ class Consumer:
     @property
     def left_handlers(self) -> int:
         """How many handlers are still at work though nobody waits for them: time was up, or they were given back."""
-        return len(self._work.left)
+        return len(self._work.left) if self._work else 0
 
     def limit_of(self, stream: Stream) -> float:
         """How long one call of the handler may take for a message of `stream`, in seconds; 0 is no limit."""
@@ -148,7 +149,7 @@ class Consumer:
             self._entries = Entries(redis, self.name)
             self._lanes = lanes_of(self._streams, apart=self._entries.apart)
             self._claims = Claims(self._entries, self._hands, silent_seconds=self._silent_seconds)
-            self._work = Work(
+            self._work = work = Work(
                 self._handler,
                 client,
                 self._settings.place,
@@ -162,14 +163,14 @@ class Consumer:
                     checked = partial(Ownership.checked, database, redis, self._streams)
                     self._ownership = await self._patience.wait(checked, self._stop)
                     self._settlement = Settlement(
-                        database, self._work, self._patience, self._ownership, self._stop, self._late
+                        database, work, self._patience, self._ownership, self._stop, self._late
                     )
                     self._pulse.beat()
                     await self._pulse.ready()
                     await self._run()
             finally:
                 self._pulse.close()
-                self._work.close()
+                work.close()
             log.info("worker stopped", consumer=self.name)
         if self._failure:
             raise self._failure
