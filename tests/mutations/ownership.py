@@ -21,8 +21,8 @@ MUTATIONS = [
     ),
     Mutation(
         "an identity is made once", "G8", "outbox/message/meta.py",
-        '{"$setOnInsert": new}', '{"$set": new}',
-        "tests/outbox/test_meta.py::test_the_identity_is_made_once",
+        '"$setOnInsert": {"identity"', '"$set": {"identity"',
+        "tests/outbox/test_meta.py::test_several_that_make_it_at_once_find_the_same_one",
     ),
     Mutation(
         "somebody else's collection is refused", "G8", "outbox/message/installation.py",
@@ -35,8 +35,8 @@ MUTATIONS = [
         f"{OWNED}::test_an_index_that_somebody_has_changed_is_refused",
     ),
     Mutation(
-        "a dry run changes nothing", "G8", "outbox/message/installation.py",
-        "for _, do in () if dry_run else steps:", "for _, do in steps:",
+        "a dry run changes nothing", "G8", "outbox/message/schema.py",
+        "if not dry_run and not await", "if not await",
         f"{OWNED}::test_a_dry_run_says_what_would_be_done_and_changes_nothing",
     ),
     Mutation(
