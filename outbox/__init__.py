@@ -28,7 +28,6 @@ from outbox.errors import (
 )
 from outbox.message.document import Message, State
 from outbox.streams.declaration import Priority, Stream, Streams, Subject
-from outbox.streams.registry import register
 
 __all__ = [
     "CommitUnknown",
@@ -53,5 +52,4 @@ __all__ = [
     "Unreachable",
     "UsageError",
     "WrongDeclaration",
-    "register",
 ]

@@ -15,6 +15,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.client_session import ClientSession
 
 from outbox.errors import InvalidMessage, NoTransaction, UsageError
+from outbox.message import meta
 from outbox.message.document import new_document
 from outbox.servers.database import OUTBOX, PREFIX, STREAMS, Database, Place, PlainDatabase, collection_name
 from outbox.streams import identifiers, registry
@@ -69,6 +70,19 @@ class Outbox:
         self._place = Place(database, prefix)
         self._messages = collection_name(OUTBOX, prefix)
         self._max_message_bytes = max_message_bytes
+
+    async def register(self, client: AsyncMongoClient[dict[str, Any]]) -> list[str]:
+        """Register the streams in the database, as `outbox init` does with those of OUTBOX_STREAMS.
+
+        Returns a line for each thing done. May be called any number of times, by any number of programs.
+
+        :raises SchemaError: the database has no outbox: run `outbox init` first. Its kind WrongDeclaration, when a
+            stream is registered otherwise. Nothing was changed.
+        :raises SettingsError: a name is taken, by a shard, priority or group of another stream.
+        """
+        database = Database(client, self._place)
+        await meta.identity(database)
+        return await registry.register(database, self.streams)
 
     @overload
     def check(self, client: AsyncMongoClient[dict[str, Any]]) -> Awaitable[None]: ...

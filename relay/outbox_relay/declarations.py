@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from outbox.errors import SettingsError
+from outbox.errors import SchemaError, SettingsError
 from outbox.message.schema import Database
 from outbox.settings import OutboxSettings
 from outbox.streams import registry
@@ -23,6 +23,7 @@ class Declarations:
         self._database = database
         self._settings = settings
         self._only = only
+        self._failed = False
         self.streams = Registered(settings.streams.declared())
 
     async def check(self) -> None:
@@ -44,7 +45,14 @@ class Declarations:
 
     async def read(self) -> None:
         """What has been registered, changed or removed since. Programs that run are not stopped by it."""
-        registered = await registry.read(self._database)
+        try:
+            registered = await registry.read(self._database)
+        except (SchemaError, SettingsError) as error:  # such as a stream that a later version has registered
+            if not self._failed:
+                log.error("registered streams cannot be read: those known are kept", reason=str(error))  # noqa: TRY400
+            self._failed = True
+            return
+        self._failed = False
         if registered is None:
             return
         mine = self._mine(registered)

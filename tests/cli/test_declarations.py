@@ -9,7 +9,7 @@ import pytest
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo.database import Database
 
-from outbox import Outbox, Streams, WrongDeclaration
+from outbox import Outbox, SchemaError, Streams, WrongDeclaration
 from outbox.message.document import State
 from outbox.streams.declaration import Priority, Stream
 from tests.cli.conftest import Cli, Shelf
@@ -179,6 +179,9 @@ async def test_a_program_of_ones_own_checks_its_streams(
 ) -> None:
     own = Outbox(Streams([Stream("orders", "shop", partitions=8, priorities=(Priority.HIGH,))]), database=database)
     await own.check(mongo)  # nothing is registered yet
+    with pytest.raises(SchemaError, match="Run: outbox init"):
+        await own.register(mongo)
+    assert shelf.db.list_collection_names() == []
     shelf.db.outbox_streams.insert_one({"_id": "orders", "revision": 1, "group": "shop", "partitions": 4})
     with pytest.raises(WrongDeclaration, match=r"partitions is declared as 8 and registered as 4.*priorities"):
         await own.check(mongo)

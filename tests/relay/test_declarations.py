@@ -12,14 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
-from outbox import Outbox, Streams, register
+from outbox import Outbox, Streams
 from outbox.message.schema import OUTBOX, PARTITIONS, RELAYS, STREAMS, Database, Document
 from outbox.operations import registration
 from outbox.operations.registration import NotNow
 from outbox.protocol.store import Store
 from outbox.settings import OutboxSettings, load
 from outbox.streams.declaration import Partition, Stream
+from outbox.streams.registry import register
 from outbox_relay.shares import shares
 from tests.faults.relays import in_this_process
 from tests.relay.world import World, a_world
@@ -155,9 +157,8 @@ async def test_a_stream_that_is_registered_later_is_drained_without_a_restart(
 ) -> None:
     async with in_this_process(settings):
         await eventually(lambda: all_owned(world.database, by=1), 20, what="one relay has all")
-        exports = Stream("exports", "exporters", partitions=2)
-        assert await register(world.database, [exports])
-        outbox = Outbox(Streams([exports]), database=world.database.name)
+        outbox = Outbox(Streams([Stream("exports", "exporters", partitions=2)]), database=world.database.name)
+        assert await outbox.register(world.client)
         id_ = str(await append(world, outbox, "exports", "k"))
         await eventually(lambda: world.redis.xlen("exports"), 20, what="it is published")
         assert await entered(world.redis, "exports") == {"k": [id_]}
@@ -166,6 +167,16 @@ async def test_a_stream_that_is_registered_later_is_drained_without_a_restart(
         await registration.remove(world.database, "exports")
         await eventually(lambda: all_owned(world.database, by=1), 20)
     assert not [id_ for id_ in await owners(world.database) if "exports" in id_]
+
+
+async def test_a_running_relay_goes_on_when_the_registry_cannot_be_read(world: World, settings: OutboxSettings) -> None:
+    async with in_this_process(settings):
+        await eventually(lambda: all_owned(world.database, by=1), 20, what="one relay has all")
+        await world.database[STREAMS].insert_one({"_id": "later", "revision": 1, "group": "g", "partitions": "many"})
+        with capture_logs() as logs:
+            await eventually(lambda: [one for one in logs if "cannot be read" in one["event"]], 20)
+        await append(world, world.outbox, "orders", "k")
+        await eventually(lambda: none_pending(world), 20)
 
 
 async def test_a_message_waits_for_earlier_ones_of_its_key_in_another_partition(world: World) -> None:
