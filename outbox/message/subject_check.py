@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import OperationFailure
 
 from outbox.message.schema import OUTBOX, Database, Document
@@ -72,7 +73,7 @@ async def _of(database: Database, subject: Subject, streams: Sequence[Stream]) -
     collection = collection_of(database, subject)
     where = f"{collection.database.name}.{subject.collection}"
     try:
-        if not await collection.database.list_collection_names(filter={"name": subject.collection}):
+        if await _is_missing(collection):
             return [
                 f"its subject's collection {where} does not exist; if the application does not create it with its "
                 "first document, correct the stream's declaration"
@@ -95,6 +96,16 @@ async def _of(database: Database, subject: Subject, streams: Sequence[Stream]) -
             "_id to append as subject"
         )
     return lines
+
+
+async def _is_missing(collection: AsyncCollection[Document]) -> bool:
+    """Whether it is certain that there is no such collection: who may read it, need not be allowed to list them all."""
+    try:
+        return not await collection.database.list_collection_names(filter={"name": collection.name})
+    except OperationFailure as error:
+        if classify(error) is Trouble.OUTAGE:
+            raise
+        return False
 
 
 async def _named_by_key(database: Database, streams: Sequence[Stream]) -> bool:

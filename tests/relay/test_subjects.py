@@ -16,6 +16,8 @@ from bson import Binary, Code, Decimal128, Int64, MaxKey, MinKey, ObjectId, Time
 from bson.binary import UuidRepresentation
 from bson.datetime_ms import DatetimeMS
 from pymongo import AsyncMongoClient
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import OperationFailure
 from redis.asyncio import Redis
 
 from outbox import Stream, Streams, Subject
@@ -245,18 +247,21 @@ async def test_a_failure_writes_what_is_declared_and_nothing_else(world: World) 
     assert document == {"_id": 1, "status": {"parsing": "failed: w hy", "code": 5}, "theirs": 1, "why": "w hy"}
 
 
-async def test_a_validator_of_theirs_does_not_keep_a_message_from_dying(
-    world: World, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_validator_of_theirs_does_not_keep_a_message_from_dying(world: World) -> None:
     await jobs(world).insert_one({"_id": 0})
     validator = {"status.parsing": {"$in": ["queued", "done"]}}
     await world.database.command("collMod", JOBS.collection, validator=validator)
     declared = Subject(JOBS.collection, JOBS.field, JOBS.wanted, failure={"status.parsing": "failed: {error}"})
-    _, document = await kill(world, declared)
+    id_, document = await kill(world, declared)
     assert document["status"] == {"parsing": "queued"}
+    stream = Stream(STREAM.name, STREAM.group, partitions=1, subject=declared)
+    await dead.retry(world.database, Streams([stream]), id_)
+    assert await in_state(world, "pending") == {id_}
 
 
-async def test_a_declaration_that_is_not_true_to_what_is_there_is_named(world: World) -> None:
+async def test_a_declaration_that_is_not_true_to_what_is_there_is_named(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def lines(**changes: Any) -> Any:
         subject = Subject(**{"collection": "orders", "field": "status", "wanted": "new", **changes})
         return subject_check._of(
@@ -278,6 +283,14 @@ async def test_a_declaration_that_is_not_true_to_what_is_there_is_named(world: W
     )
     assert await lines(id_type="int") == []
     assert "are read as uuid" in (await lines(id_type="uuid"))[0]
+
+    async def unauthorized(*_: object, **__: object) -> list[str]:
+        raise OperationFailure("not allowed", 13)
+
+    monkeypatch.setattr(AsyncDatabase, "list_collection_names", unauthorized)
+    assert await lines(id_type="int") == []
+    monkeypatch.setattr(subject_check, "sample", unauthorized)
+    assert "orders cannot be read: not allowed" in (await lines())[0]
 
 
 def a_system(world: World, streams: Streams) -> System:
