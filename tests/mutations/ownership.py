@@ -22,7 +22,7 @@ MUTATIONS = [
     Mutation(
         "an identity is made once", "G8", "outbox/message/meta.py",
         '"$setOnInsert": {"identity"', '"$set": {"identity"',
-        "tests/outbox/test_meta.py::test_several_that_make_it_at_once_find_the_same_one",
+        "tests/outbox/test_meta.py::test_a_process_that_was_slower_keeps_the_identity",
     ),
     Mutation(
         "somebody else's collection is refused", "G8", "outbox/message/installation.py",

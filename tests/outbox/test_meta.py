@@ -17,6 +17,14 @@ async def test_the_identity_is_made_once(db: Database, streams: Streams) -> None
     assert await meta.identity(db) == made
 
 
+async def test_a_process_that_was_slower_keeps_the_identity(db: Database) -> None:
+    """What it does was decided when there was none yet."""
+    made = await meta.identity(db)
+    for _, do in meta.steps(db, meta.Known(), ()):
+        await do()
+    assert await meta.identity(db) == made
+
+
 async def test_two_outboxes_have_two_identities(
     db: Database, mongo: AsyncMongoClient[Document], streams: Streams
 ) -> None:
