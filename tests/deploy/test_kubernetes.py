@@ -203,6 +203,13 @@ def test_workers_are_scaled_by_entries_that_nobody_was_given() -> None:
     assert metric["external"]["metric"]["selector"]["matchLabels"] == {"stream": FILES.name}
 
 
+def test_the_image_has_the_extras_of_the_commands_that_it_runs() -> None:
+    commands = {container(workload)["args"][0] for workload in workloads(BASE).values()}
+    installed = re.search(r"pip install .*'\.\[(.*)\]'", DOCKERFILE)
+    assert installed
+    assert set(installed[1].split(",")) == commands & {"api", "relay"}  # each brings what the others need
+
+
 def test_the_example_has_an_image_of_its_own_in_every_pod() -> None:
     assert {container(workload)["image"] for workload in workloads(EXAMPLE).values()} == {
         "registry.example.com/outbox-relay:0.1.0"
