@@ -22,6 +22,7 @@ from outbox.environment import of_servers
 from outbox.errors import OutboxError
 from outbox.message import schema
 from outbox.message.schema import Database, Document
+from outbox.operations import applications
 from outbox.servers.connections import connect_mongo, connect_redis
 from outbox.servers.topology import AnyRedis
 from outbox.settings import OutboxSettings, StreamSetting
@@ -59,7 +60,7 @@ class Ground:
         declared = self.settings.outbox_streams[0].model_copy(update={"partitions": partitions})
         await self.remove()
         self.settings = self.settings.model_copy(update={"outbox_streams": [declared]})
-        await schema.ensure(self.database, self.settings.streams)
+        await schema.ensure(self.database, self.settings.streams, applications.files())
 
     async def forget(self) -> None:
         """Take from Redis all that it knows of this bench, as a FLUSHALL would, and leave the rest alone."""

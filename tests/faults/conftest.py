@@ -14,6 +14,7 @@ from outbox.message import schema
 from outbox.message.schema import Document
 from outbox.servers.database import Database
 from outbox.streams.declaration import FILES, Streams
+from outbox_api.collections import FILES_APPLICATION
 from tests.faults.proxy import Proxy
 from tests.faults.scenario import Scenario
 
@@ -23,7 +24,7 @@ async def scenario(
     mongod: Mongod, mongo: AsyncMongoClient[Document], database: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> AsyncIterator[Scenario]:
     """A world with a Redis of its own, whose `options` a test may give by parametrizing this fixture indirectly."""
-    await schema.ensure(Database(mongo, database), Streams([FILES]))
+    await schema.ensure(Database(mongo, database), Streams([FILES]), FILES_APPLICATION)
     options: dict[str, str] = getattr(request, "param", {})
     with RedisServer(tmp_path / "redis", options=options) as redis, capture_logs() as logs:
         async with Proxy((mongod.host, mongod.port)) as to_mongo, Proxy((redis.host, redis.port)) as to_redis:

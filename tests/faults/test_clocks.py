@@ -20,6 +20,7 @@ from outbox.servers.connections import connect_mongo
 from outbox.servers.database import Database
 from outbox.settings import OutboxSettings, load
 from outbox.streams.declaration import FILES, Streams
+from outbox_api.collections import FILES_APPLICATION
 from tests.faults.clocks import Clock, build
 from tests.faults.history import Appended
 from tests.faults.proxy import Proxy
@@ -69,7 +70,7 @@ async def scenario(stepped_mongod: Mongod, redis_clock: Clock, tmp_path: Path) -
     redis = RedisServer(tmp_path / "redis")
     redis.env = redis_clock.environment
     async with connect_mongo(load(OutboxSettings, mongodb_uri=stepped_mongod.uri)) as client:
-        await schema.ensure(Database(client, database), Streams([FILES]))
+        await schema.ensure(Database(client, database), Streams([FILES]), FILES_APPLICATION)
         with redis, capture_logs() as logs:
             to = (stepped_mongod.host, stepped_mongod.port), (redis.host, redis.port)
             async with Proxy(to[0]) as to_mongo, Proxy(to[1]) as to_redis:

@@ -22,6 +22,7 @@ from outbox.protocol.store import Store
 from outbox.servers.topology import AnyRedis
 from outbox.settings import load
 from outbox.streams.declaration import Partition, Stream, Streams, Subject
+from outbox_api.collections import FILES_APPLICATION
 from outbox_relay.drainer import Drained, Drainer, Outcome
 from outbox_relay.recovery import Recovery
 from outbox_relay.settings import RelaySettings
@@ -166,7 +167,7 @@ async def a_world(
     client: AsyncMongoClient[Document], database: str, redis: AnyRedis, streams: Iterable[Stream] = (STREAM,)
 ) -> AsyncIterator[World]:
     declared = Streams(streams)
-    await schema.ensure(Database(client, database), declared)
+    await schema.ensure(Database(client, database), declared, FILES_APPLICATION)
     world = World(client, database, redis, declared, await own(Database(client, database)))
     try:
         yield world

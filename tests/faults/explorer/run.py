@@ -19,6 +19,7 @@ from outbox.embedded import RedisServer
 from outbox.message import schema
 from outbox.servers.database import Database
 from outbox.streams.declaration import FILES, Streams
+from outbox_api.collections import FILES_APPLICATION
 from tests.faults.explorer.actions import ACTIONS
 from tests.faults.explorer.actions.action import Action
 from tests.faults.explorer.servers import Members, connect
@@ -123,7 +124,7 @@ async def _a_world(seed: int, members: Members, folder: Path) -> AsyncIterator[W
     mongod = members.primary()
     async with connect(members) as client:
         await client.drop_database(database)
-        await schema.ensure(Database(client, database), Streams([FILES]))
+        await schema.ensure(Database(client, database), Streams([FILES]), FILES_APPLICATION)
         with RedisServer(folder / "redis") as redis, capture_logs() as logs:
             async with Proxy((mongod.host, mongod.port)) as to_mongo, Proxy((redis.host, redis.port)) as to_redis:
                 yield World(members, client, database, redis, to_mongo, to_redis, folder, logs)
