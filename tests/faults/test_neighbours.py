@@ -15,6 +15,7 @@ from outbox.servers.database import Document
 from outbox.worker import Consumer
 from tests.faults.neighbours import Application
 from tests.faults.relays import in_this_process
+from tests.outbox.test_ownership import picture
 from tests.waiting import eventually
 
 Client = AsyncMongoClient[Document]
@@ -101,6 +102,29 @@ async def test_without_a_prefix_the_second_one_refuses_and_nothing_is_lost(
     async with games.running():
         await games.comes_to_rest(50)
     assert len(games.handled) == 50
+
+
+async def test_without_a_prefix_for_its_collections_the_second_one_refuses_and_nothing_is_changed(
+    mongo: Client, redis: Redis, mongodb_uri: str, redis_url: str, database: str
+) -> None:
+    books = _shop(mongo, "books", mongodb_uri, redis_url, database, "books:")
+    settings = {"mongodb_uri": mongodb_uri, "redis_url": redis_url, "mongodb_database": database}
+    games = Application(mongo, "games", stream="jobs", **settings, outbox_prefix="books_outbox")
+    await books.set_up()
+    await books.place_orders(50)
+    before = await picture(books.database)
+    with pytest.raises(WrongDeclaration):
+        await games.set_up()
+    with pytest.raises(WrongDeclaration):
+        async with in_this_process(games.settings) as relay:
+            await relay.run()
+    with pytest.raises(WrongDeclaration):
+        await Consumer(games.settings, games.handle).run()
+    assert await picture(books.database) == before
+    async with books.running():
+        await books.comes_to_rest(50)
+    assert set(books.handled.values()) == {1}
+    assert not games.handled
 
 
 async def test_a_prefix_is_one_for_all_programs_of_an_outbox_and_can_be_added(
