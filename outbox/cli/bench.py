@@ -45,7 +45,7 @@ def bench(
     On embedded servers, or on your own: there in a database and under Redis keys of its own, which it removes. Servers
     that are in use are slowed down meanwhile.
 
-    Targets that are not met are told, and no error: exit code 0.
+    Targets that are not met are shown, and are no error: exit code 0.
 
     Examples:
 

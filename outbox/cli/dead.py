@@ -154,7 +154,7 @@ def _each(
     ask: str | None = None,
     yes: bool = True,
 ) -> None:
-    """Do `action` with each message. What fails for one does not stop the rest, and is told in the end."""
+    """Do `action` with each message. What fails for one does not stop the rest, and is reported at the end."""
     if all_ == bool(ids):
         raise UsageError("name the messages by their ids, or give --all (perhaps with --stream), not both")
     if stream and not all_:

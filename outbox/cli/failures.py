@@ -32,7 +32,7 @@ class BrokenCommand(OutboxError):
 
 
 class Unfinished(OutboxError):
-    """A command did what it could, and some of what was asked is not done; the text tells what."""
+    """A command did what it could, and some of what was asked is not done; the text says what."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ def show(
 
 @app.command()
 def cancel(id_: Id, json: Json = False) -> None:
-    """Stop a job after the page in hand. What it has replayed until then stays so.
+    """Stop a job after the current page. What it has replayed until then stays so.
 
     Example: outbox jobs cancel 65a1f0c2e4b0a1b2c3d4e5f6
     """

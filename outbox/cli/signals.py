@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT to a command that runs until it is told to stop."""
+"""SIGTERM and SIGINT to a command that runs until it is asked to stop."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def on_signals(stop: Callable[[], None], *, seconds: float, impatient: str) -> N
 
     So does the first one, after `seconds` and some to spare: whatever holds the process up, it stops.
 
-    :param impatient: what the log says then: who takes over what is in hand.
+    :param impatient: what the log says then: who takes over what is in flight.
     """
     signals = 0
 

@@ -49,7 +49,7 @@ def verify(
 ) -> None:
     """Look through the whole system, while it runs, for what is not as it should be.
 
-    Every finding tells what it means and the command that mends it. Looking changes nothing, takes flat memory and
+    Every finding says what it means and the command that mends it. Looking changes nothing, takes flat memory and
     reads what waits, not what is done. Exit code 0: nothing found, or all of it repaired; 1: found.
 
     Examples:

@@ -63,7 +63,7 @@ def worker(
     thread, which cannot be stopped, is left without effect. A worker with as many left as its --concurrency ends with
     exit code 1, to be started again.
 
-    SIGTERM takes nothing new, finishes what is in hand, and gives back what is not finished in time, so that another
+    SIGTERM takes nothing new, finishes what is in flight, and gives back what is not finished in time, so that another
     worker gets it at once. A second SIGTERM leaves at once. Both servers' outages are waited out.
 
     Examples:
@@ -91,7 +91,7 @@ def worker(
 
 
 async def _run(consumer: Consumer, stop_seconds: float) -> None:
-    on_signals(consumer.stop, seconds=stop_seconds, impatient="another worker takes over what was in hand")
+    on_signals(consumer.stop, seconds=stop_seconds, impatient="another worker takes over what was in flight")
     try:
         await consumer.run()
     except TooManyLeft as error:

@@ -112,7 +112,7 @@ async def latest(database: Database, limit: int = 20) -> list[Job]:
 
 
 async def cancel(database: Database, job: ObjectId, *, who: str) -> Job:
-    """Stop a job after the page in hand. What it has replayed stays so. Raises NoSuchJob, JobEnded."""
+    """Stop a job after the current page. What it has replayed stays so. Raises NoSuchJob, JobEnded."""
 
     async def body(session: AsyncClientSession) -> Job:
         found = await database[JOBS].find_one_and_update(
