@@ -203,10 +203,8 @@ async def test_once_empties_the_outbox_whether_workers_read_or_not(
     bounded: World, mongodb_uri: str, redis_url: str, tmp_path: Path
 ) -> None:
     await append(bounded, 25)
-    declared = {"name": NAME, "group": GROUP, "partitions": STREAM.partitions, "max_undelivered": MOST}
     environment = {
         "MONGODB_URI": mongodb_uri, "MONGODB_DATABASE": bounded.database.name, "REDIS_URL": redis_url,
-        "OUTBOX_STREAMS": json.dumps([declared]),
     }  # fmt: skip
     with a_relay(tmp_path / "relay.log", environment, "--once") as relay:
         assert await asyncio.to_thread(relay.wait) == 0

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import structlog
 
+from outbox.message.schema import STREAMS
 from outbox.worker import Consumer, Message, TooManyLeft
 from tests.waiting import eventually
 from tests.worker.workshop import Workshop
@@ -132,8 +133,8 @@ async def test_a_stop_does_not_wait_for_what_swallows_its_cancellation(
 
 async def test_the_limit_is_the_streams_unless_the_worker_has_its_own(workshop: Workshop) -> None:
     assert workshop.stream.handler_seconds == 3600
-    [declared] = [setting.model_copy(update={"handler_seconds": LIMIT}) for setting in workshop.settings.outbox_streams]
-    workshop.settings = workshop.settings.model_copy(update={"outbox_streams": [declared]})
+    registered = workshop.world.database[STREAMS]
+    await registered.update_one({"_id": workshop.stream.name}, {"$set": {"handler_seconds": LIMIT}})
 
     async def endless(message: Message) -> None:
         await asyncio.Event().wait()
@@ -142,7 +143,7 @@ async def test_the_limit_is_the_streams_unless_the_worker_has_its_own(workshop: 
     async with workshop.working(endless):
         await eventually(lambda: workshop.in_state("scheduled", id_))
     async with workshop.working(endless, handler_seconds=0) as consumer:
-        assert consumer.limit_of(declared.declared()) == 0
+        assert consumer.limit_of(workshop.stream) == 0
 
 
 async def test_what_is_within_its_time_is_let_finish(workshop: Workshop) -> None:
