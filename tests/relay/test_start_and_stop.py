@@ -21,7 +21,7 @@ from tests.relay.processes import RelayProcess, a_relay
 from tests.waiting import PATIENCE, eventually
 from tests.worker.processes import WorkerProcess, running
 
-STOP_SECONDS = 6 * PATIENCE
+STOP_SECONDS = 15 * PATIENCE
 """Within which an idle process is gone, whatever it waits for."""
 
 
