@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.documents import ROOT, plain, section, tables
+from tests.lowest import lowest
 
 CLI = {"typer", "rich", "click", "uvloop"}
 SERVING = {"uvicorn", "starlette", "h11", "prometheus_client", "opentelemetry"}
@@ -46,6 +47,12 @@ def test_the_readme_names_every_extra() -> None:
     (table,) = tables(section("Install"))
     extras = project["optional-dependencies"].keys() - {"test", "matrix"}
     assert {plain(cell) for cell, _ in table} == {"outbox-relay"} | {f"outbox-relay[{extra}]" for extra in extras}
+
+
+def test_every_dependency_has_a_lowest_version() -> None:
+    names = {line.partition("==")[0] for line in lowest()}
+    assert names >= {"pymongo", "redis", "pydantic", "typer", "apscheduler", "fastapi", "matplotlib"}
+    assert "pytest" not in names
 
 
 OUTBOX = "from outbox.cli import main; main()"
