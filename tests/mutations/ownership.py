@@ -14,12 +14,6 @@ MUTATIONS = [
         APART,
     ),
     Mutation(
-        "subjects are looked up in the application's database", "G5", "outbox/message/subjects.py",
-        "return database.application[subject.collection].with_options",
-        "return database.client['x'][subject.collection].with_options",
-        APART,
-    ),
-    Mutation(
         "an identity is made once", "G8", "outbox/message/meta.py",
         '"$setOnInsert": {"identity"', '"$set": {"identity"',
         "tests/outbox/test_meta.py::test_a_process_that_was_slower_keeps_the_identity",
@@ -43,11 +37,6 @@ MUTATIONS = [
         "only what version 1 can have made is taken over", "G8", "outbox/message/installation.py",
         "return self.collection.since == 1 and bool(ours) and valid and not self.what_differs()", "return True",
         f"{OWNED}::test_a_collection_of_somebody_else_beside_version_1_is_refused",
-    ),
-    Mutation(
-        "another prefix takes over nothing", "G8", "outbox/message/installation.py",
-        "return alone and any(", "return any(",
-        f"{OWNED}::test_two_outboxes_in_one_database_do_not_touch_each_other",
     ),
     Mutation(
         "versions of the schema that are far apart do not meet", "G8", "outbox/message/meta.py",
