@@ -16,6 +16,7 @@ from outbox.embedded import Mongod, RedisServer
 from outbox.message import schema
 from outbox.message.schema import Database
 from outbox.servers.connections import connect_mongo
+from outbox.servers.database import STREAMS
 from outbox.settings import OutboxSettings, load
 from outbox_api.app import create_app
 from outbox_api.collections import FILES_APPLICATION
@@ -42,9 +43,10 @@ def not_set_up(outbox_settings: OutboxSettings, database: str) -> OutboxSettings
 async def db(mongo: AsyncMongoClient[dict[str, Any]], outbox_settings: OutboxSettings) -> Database:
     """The application's database, set up and empty. One for all tests: to set one up takes longer than most of them."""
     db = Database(mongo, outbox_settings.mongodb_database)
+    await db[STREAMS].delete_many({})  # the tests before have declared theirs
     await schema.ensure(db, outbox_settings.streams, FILES_APPLICATION)
     for collection in (*schema.COLLECTIONS, *FILES_APPLICATION.collections):
-        if collection.name not in (schema.PARTITIONS, schema.META):
+        if collection.name not in (schema.PARTITIONS, schema.META, STREAMS):
             await db[collection.name].delete_many({})
     return db
 

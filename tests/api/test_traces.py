@@ -17,7 +17,7 @@ from tests.api.conftest import Serve
 from tests.outbox.test_traces import CALLER, spans  # noqa: F401  # a fixture
 from tests.relay.world import STREAM, a_world
 
-ONE = StreamSetting(name=STREAM.name, group=STREAM.group, partitions=1, subject=SubjectSetting())
+ONE = StreamSetting(name=STREAM.name, group=STREAM.group, subject=SubjectSetting())
 
 
 async def test_from_the_upload_to_the_worker(

@@ -20,7 +20,7 @@ import structlog
 from pymongo.errors import PyMongoError
 
 from outbox.message.document import State as MessageState
-from outbox.operations import diagnosis, downtime, samples
+from outbox.operations import diagnosis, downtime, samples, stats
 from outbox.operations.diagnosis import Finding
 from outbox.operations.downtime import Downtime
 from outbox.operations.samples import Sample
@@ -58,6 +58,9 @@ class Frame:
 Draw = Callable[[Frame], Mapping[str, str]]
 """Makes of a frame the regions of the page: HTML by the id of its element."""
 
+STOP_SECONDS = stats.REDIS_SECONDS + 0.5
+"""How long a stop waits for a look that is under way."""
+
 
 class Sampler:
     """Looks at the system again and again, keeps a history of it, and gives frames to whoever watches."""
@@ -87,6 +90,8 @@ class Sampler:
                 yield
         finally:
             self._stop()
+            # A look that is cancelled may leave a connection behind that nobody closes.
+            await asyncio.wait({task}, timeout=STOP_SECONDS)
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
@@ -94,6 +99,7 @@ class Sampler:
     def _stop(self) -> None:
         self._closing = True
         self._changed.set()
+        self._wanted.set()
 
     async def frame(self) -> Frame:
         """The latest frame, and a fresh one if that is old."""
@@ -143,6 +149,8 @@ class Sampler:
             except Exception:
                 log.exception("sampling failed")
             took = time.monotonic() - began
+            if self._closing:
+                return
             self._wanted.clear()
             pause = max(WATCHED_SECONDS if self._watchers else ALONE_SECONDS, took / SHARE) - took
             with suppress(TimeoutError):
