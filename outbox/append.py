@@ -14,10 +14,10 @@ from pymongo import AsyncMongoClient, MongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.client_session import ClientSession
 
+from outbox.database import OUTBOX, PREFIX, STREAMS, Database, Place, PlainDatabase, collection_name
 from outbox.errors import InvalidMessage, NoTransaction, UsageError
 from outbox.message import meta
 from outbox.message.document import new_document
-from outbox.servers.database import OUTBOX, PREFIX, STREAMS, Database, Place, PlainDatabase, collection_name
 from outbox.streams import identifiers, registry
 from outbox.streams.declaration import Priority, Stream, Streams
 

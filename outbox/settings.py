@@ -13,9 +13,9 @@ from urllib.parse import quote, unquote
 from bson import json_util
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from outbox.database import PREFIX, Place, check_prefix
 from outbox.family import Family as Family
 from outbox.family import load as load
-from outbox.servers.database import PREFIX, Place, check_prefix
 from outbox.streams.declaration import FILES, Priority, Retry, Stream, Streams, Subject
 from outbox.streams.keys import check_key_prefix
 

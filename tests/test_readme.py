@@ -17,9 +17,9 @@ from pydantic import SecretStr
 from pymongo import AsyncMongoClient, MongoClient
 
 from outbox.cli.program import app
+from outbox.database import Database
 from outbox.environment import misspelt
 from outbox.message import schema
-from outbox.servers.database import Database
 from outbox.settings import Family, OutboxSettings, StreamSetting, load
 from outbox_api.app import create_app
 from outbox_api.collections import FILES_APPLICATION

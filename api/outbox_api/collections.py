@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pymongo import ASCENDING, DESCENDING
 
+from outbox.database import CONTENTS, FILES, IDEMPOTENCY, LOGOUTS, REFUSALS
 from outbox.message.collection import Collection, Part, index
-from outbox.servers.database import CONTENTS, FILES, IDEMPOTENCY, LOGOUTS, REFUSALS
 
 COLLECTIONS = (
     Collection(LOGOUTS, (index("expiry", ("until", ASCENDING), expireAfterSeconds=0),)),

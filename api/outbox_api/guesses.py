@@ -12,7 +12,7 @@ import time
 from pymongo.errors import PyMongoError
 from starlette.requests import HTTPConnection
 
-from outbox.message.schema import Database
+from outbox.database import Database
 from outbox.web import refusals
 from outbox_api.errors import TooManyGuesses
 

@@ -11,8 +11,8 @@ from fastapi import Depends, Request
 from pymongo import AsyncMongoClient
 
 from outbox.append import Outbox
+from outbox.database import Database, Document
 from outbox.message import schema
-from outbox.message.schema import Database, Document
 from outbox.servers.topology import AnyRedis
 from outbox.streams import registry
 from outbox.streams.declaration import FILE_STREAM, Streams

@@ -15,8 +15,8 @@ from outbox.bench.extent import Extent
 from outbox.bench.ground import Ground
 from outbox.bench.result import Figure, Limit
 from outbox.bench.telling import Tell
+from outbox.database import FILES
 from outbox.message.document import new_document
-from outbox.message.schema import FILES
 
 WITHOUT = "without append"
 PLAIN = "a plain insert instead"

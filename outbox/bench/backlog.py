@@ -11,8 +11,8 @@ from bson import ObjectId
 from pymongo import WriteConcern
 
 from outbox.bench.ground import Ground
+from outbox.database import OUTBOX, Document
 from outbox.message.document import State, new_document
-from outbox.message.schema import OUTBOX, Document
 from outbox.protocol.store import Store
 
 PAGE = 1000

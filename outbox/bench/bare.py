@@ -9,7 +9,7 @@ import sys
 
 import uvloop
 
-from outbox.message.schema import OUTBOX
+from outbox.database import OUTBOX
 from outbox.servers.connections import connect_mongo, connect_redis, open_database
 from outbox.settings import OutboxSettings, load
 

@@ -17,11 +17,11 @@ from typing import Any
 from pydantic import SecretStr
 from pymongo import AsyncMongoClient
 
+from outbox.database import Database, Document
 from outbox.embedded import Mongod, Process, RedisServer
 from outbox.environment import of_servers
 from outbox.errors import OutboxError
 from outbox.message import schema
-from outbox.message.schema import Database, Document
 from outbox.operations import applications
 from outbox.servers.connections import connect_mongo, connect_redis
 from outbox.servers.topology import AnyRedis

@@ -9,8 +9,8 @@ from bson import ObjectId
 
 from outbox.bench.backlog import pages_of
 from outbox.bench.ground import Ground
+from outbox.database import OUTBOX
 from outbox.message.document import State
-from outbox.message.schema import OUTBOX
 
 BATCH = 500
 """As many as the relay takes by default."""

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from outbox.bench.backlog import until_drained
 from outbox.bench.ground import Ground
-from outbox.message.schema import PARTITIONS, RELAYS
+from outbox.database import PARTITIONS, RELAYS
 
 _BENCH = "bench"
 

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 from bson import ObjectId
 
-from outbox import moments
 from outbox.cli.failures import Unfinished
 from outbox.cli.output import (
     confirm,
@@ -21,11 +20,11 @@ from outbox.cli.output import (
     write_table,
 )
 from outbox.cli.servers import Servers, run
+from outbox.database import Database
 from outbox.errors import CommitUnknown, UsageError
 from outbox.message import schema
 from outbox.message.document import State
-from outbox.message.schema import Database
-from outbox.operations import dead, messages
+from outbox.operations import dead, messages, moments
 from outbox.streams.declaration import Streams
 
 app = typer.Typer(

@@ -7,13 +7,12 @@ from typing import Annotated
 import typer
 from bson import ObjectId
 
-from outbox import moments
 from outbox.cli.output import write_json, write_line, write_table
 from outbox.cli.servers import Servers, run
 from outbox.cli.working import watch
 from outbox.errors import UsageError
 from outbox.message import schema
-from outbox.operations import audit, jobs
+from outbox.operations import audit, jobs, moments
 from outbox.operations.jobs import Job
 
 app = typer.Typer(

@@ -8,14 +8,13 @@ from typing import Annotated, Any
 import typer
 from bson import ObjectId
 
-from outbox import moments
 from outbox.cli.output import confirm, require_answerable, write_json, write_line, write_note
 from outbox.cli.servers import Servers, run
 from outbox.cli.working import work_on
 from outbox.message import schema
 from outbox.message.document import State
 from outbox.message.transitions import REPLAYABLE
-from outbox.operations import audit, jobs
+from outbox.operations import audit, jobs, moments
 from outbox.operations import replay as replaying
 from outbox.operations.jobs import Job, Phase
 from outbox.operations.messages import read_id

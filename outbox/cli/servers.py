@@ -11,8 +11,8 @@ from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
+from outbox.database import Database, Document
 from outbox.errors import OutboxError, Unreachable
-from outbox.message.schema import Database, Document
 from outbox.servers import causes
 from outbox.servers.connections import connect_mongo, connect_redis, open_database
 from outbox.servers.outages import Trouble, classify, server_of

@@ -8,13 +8,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from outbox import moments
 from outbox.cli.output import write_json, write_line, write_table
 from outbox.cli.servers import Servers, run
 from outbox.errors import UsageError
 from outbox.message import schema
 from outbox.message.document import State
-from outbox.operations import stats
+from outbox.operations import moments, stats
 from outbox.operations.stats import Status
 
 WATCH_SECONDS = 2.0

@@ -8,12 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from outbox import moments
 from outbox.cli.failures import Unfinished
 from outbox.cli.output import checking, write_json, write_line
 from outbox.cli.servers import Servers, run
 from outbox.message import schema
-from outbox.operations import applications, audit
+from outbox.operations import applications, audit, moments
 from outbox.operations import verify as verifying
 from outbox.operations.verify import CHECKS, Finding, System
 from outbox.servers.clock import server_time

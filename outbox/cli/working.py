@@ -8,7 +8,7 @@ import secrets
 from bson import ObjectId
 
 from outbox.cli.output import Advance, progress_bar, write_note
-from outbox.message.schema import Database
+from outbox.database import Database
 from outbox.operations import audit, jobs
 from outbox.operations.jobs import Job, Pace
 

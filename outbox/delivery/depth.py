@@ -7,7 +7,7 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from outbox.message.schema import Document
+from outbox.database import Document
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Stream
 

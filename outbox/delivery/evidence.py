@@ -26,10 +26,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from outbox.database import LENIENT, OUTBOX, Database, Document
 from outbox.message import transitions
-from outbox.message.document import LENIENT, Sent, State, by_attempt, is_ours
+from outbox.message.document import Sent, State, by_attempt, is_ours
 from outbox.message.outcome import COUNTED, Found, put_back
-from outbox.message.schema import OUTBOX, Database, Document
 from outbox.protocol.checkpoint import new_tag, read_sent
 from outbox.protocol.ownership import own, refuse
 from outbox.protocol.script import Script

@@ -14,8 +14,8 @@ from typing import Any, cast
 
 from redis.exceptions import ResponseError
 
+from outbox.database import Document
 from outbox.delivery.entries import not_there
-from outbox.message.schema import Document
 from outbox.printable import printable, shell_word
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Stream

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from outbox.database import Database
 from outbox.delivery.evidence import Judged, judge
 from outbox.errors import Owner
-from outbox.message.schema import Database
 from outbox.printable import printable, shell_word
 from outbox.protocol.ownership import own, refuse
 from outbox.protocol.script import Script

@@ -19,10 +19,10 @@ from bson import ObjectId
 from pymongo.asynchronous.cursor import AsyncCursor
 from redis.exceptions import ResponseError
 
+from outbox.database import LENIENT, OUTBOX, Database, Document
 from outbox.delivery.entries import Entries, not_there
-from outbox.message.document import LENIENT, Sent, State, by_attempt, is_ours
+from outbox.message.document import Sent, State, by_attempt, is_ours
 from outbox.message.outcome import COUNTED, Found, put_back, settle
-from outbox.message.schema import OUTBOX, Database, Document
 from outbox.protocol.settled import NEEDED, settled, without_subject
 from outbox.servers.clock import server_time
 from outbox.servers.paging import in_pages

@@ -11,10 +11,10 @@ import random
 from pymongo import ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
 
+from outbox.database import OUTBOX, Database, Document
 from outbox.message import subjects, transitions
 from outbox.message.document import Sent, State, number
 from outbox.message.poison import MAX_REASON
-from outbox.message.schema import OUTBOX, Database, Document
 from outbox.message.transitions import Cause, standing
 from outbox.printable import printable
 from outbox.streams.declaration import Retry, Stream

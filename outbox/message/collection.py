@@ -10,7 +10,7 @@ from typing import Any
 
 from pymongo import IndexModel
 
-from outbox.servers.database import Document
+from outbox.database import Document
 
 _OPTIONS = ("partialFilterExpression", "expireAfterSeconds", "unique", "sparse", "collation")
 

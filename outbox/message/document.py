@@ -211,10 +211,6 @@ _PLAIN_KEY, _PLAIN_NAME = MAX_KEY_BYTES // 4, MAX_NAME_BYTES // 4
 _STRICT: CodecOptions[dict[str, Any]] = CodecOptions(
     dict, tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_AUTO
 )
-LENIENT: CodecOptions[dict[str, Any]] = CodecOptions(
-    dict, tz_aware=True, unicode_decode_error_handler="replace", datetime_conversion=DatetimeConversion.DATETIME_AUTO
-)
-"""Reads what a strict decoder refuses: a message that was written around the library is the one to look at."""
 
 
 def is_ours(document: Mapping[str, Any]) -> bool:

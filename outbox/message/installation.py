@@ -17,11 +17,11 @@ from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import OperationFailure
 from pymongo.read_concern import ReadConcern
 
+from outbox.database import META, OUTBOX, PREFIX, Database, Document, is_core
 from outbox.errors import NotOurs
 from outbox.message import meta
 from outbox.message.collection import Collection, Part, digest, same, same_keys
 from outbox.message.meta import Known, Step
-from outbox.servers.database import META, OUTBOX, PREFIX, Database, Document, is_core
 
 _NAMESPACE_EXISTS = 48
 _INDEX_RACES = (27, 276)

@@ -14,8 +14,8 @@ from uuid import uuid4
 from pymongo.errors import DuplicateKeyError
 from pymongo.read_concern import ReadConcern
 
+from outbox.database import META, Database
 from outbox.errors import SchemaError
-from outbox.servers.database import META, Database
 
 VERSION = 2
 """The version of the schema that this release makes. Programs of the version before and after work with it, too.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from outbox.database import OUTBOX, Database, Document
 from outbox.message import attempts, transitions
 from outbox.message.document import Sent
-from outbox.message.schema import OUTBOX, Database, Document
 from outbox.message.transitions import Cause
 from outbox.streams.declaration import Stream
 

@@ -12,9 +12,8 @@ from bson import decode
 from bson.raw_bson import RawBSONDocument
 from pymongo.asynchronous.collection import AsyncCollection
 
-from outbox.message.document import LENIENT
+from outbox.database import LENIENT, Document
 from outbox.message.poison import RAW
-from outbox.message.schema import Document
 
 PAGE_BYTES = 2 * 1024**2
 """Beyond which a page takes no other document, in MongoDB's form."""

@@ -12,9 +12,9 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import OperationFailure
 
+from outbox.database import Document
 from outbox.message import transitions
 from outbox.message.document import State
-from outbox.message.schema import Document
 
 MAX_REASON = 2000
 RAW: CodecOptions[RawBSONDocument] = CodecOptions(RawBSONDocument)

@@ -10,11 +10,7 @@ from collections.abc import Iterable
 
 from pymongo import ASCENDING
 
-from outbox.errors import SchemaError
-from outbox.message import installation, meta
-from outbox.message.collection import Collection, Part, index
-from outbox.message.document import State
-from outbox.servers.database import (
+from outbox.database import (
     AUDIT,
     CONTENTS,
     FILES,
@@ -32,6 +28,10 @@ from outbox.servers.database import (
     Database,
     Document,
 )
+from outbox.errors import SchemaError
+from outbox.message import installation, meta
+from outbox.message.collection import Collection, Part, index
+from outbox.message.document import State
 from outbox.streams import registry
 from outbox.streams.declaration import Streams
 

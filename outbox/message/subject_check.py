@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import OperationFailure
 
-from outbox.message.schema import OUTBOX, Database, Document
+from outbox.database import OUTBOX, Database, Document
 from outbox.message.subjects import by_declaration, collection_of
 from outbox.printable import printable
 from outbox.servers.outages import Trouble, classify

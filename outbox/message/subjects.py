@@ -18,9 +18,9 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import OperationFailure
 
+from outbox.database import LENIENT, OUTBOX, Database, Document
 from outbox.message import pages
-from outbox.message.document import LENIENT, State
-from outbox.message.schema import OUTBOX, Database, Document
+from outbox.message.document import State
 from outbox.printable import printable
 from outbox.servers import transaction
 from outbox.servers.outages import Trouble, classify

@@ -23,8 +23,8 @@ from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from outbox.database import Document
 from outbox.message.document import Sent, State, number
-from outbox.servers.database import Document
 
 SUSPICION = ("suspect", "taken_from", "taker")
 """What is stored of a message that was in flight when its worker died, until it has had an outcome: that worker's name;

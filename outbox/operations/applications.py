@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from importlib.metadata import entry_points
 
+from outbox.database import Database
 from outbox.errors import SettingsError
 from outbox.message import schema
 from outbox.message.collection import Part
-from outbox.servers.database import Database
 
 
 def files() -> Part:

@@ -16,8 +16,8 @@ from typing import Any
 from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 
+from outbox.database import AUDIT, Database, Document
 from outbox.message import pages
-from outbox.message.schema import AUDIT, Database, Document
 from outbox.operations.messages import plain
 from outbox.servers.clock import server_time
 

@@ -8,11 +8,11 @@ from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 
+from outbox.database import LENIENT, OUTBOX, Database, Document
 from outbox.errors import NoSuchMessage, NotDead
 from outbox.message import attempts, subjects, transitions
-from outbox.message.document import LENIENT, State
+from outbox.message.document import State
 from outbox.message.poison import MAX_REASON
-from outbox.message.schema import OUTBOX, Database, Document
 from outbox.operations import audit
 from outbox.protocol.settled import complete_settled
 from outbox.streams.declaration import Streams

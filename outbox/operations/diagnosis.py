@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from outbox.message.document import State
-from outbox.moments import show_seconds
+from outbox.operations.moments import show_seconds
 from outbox.operations.samples import Sample
 from outbox.servers.causes import Cause
 from outbox.streams.declaration import Streams

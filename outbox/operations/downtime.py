@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import pymongo
 from pymongo.errors import PyMongoError
 
-from outbox.message.schema import OUTAGES, Database
+from outbox.database import OUTAGES, Database
 from outbox.servers.clock import server_time
 
 SECONDS = 2.0

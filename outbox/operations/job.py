@@ -9,7 +9,7 @@ from typing import Any
 
 from bson import ObjectId
 
-from outbox.message.schema import Document
+from outbox.database import Document
 from outbox.operations.messages import plain
 from outbox.operations.selection import Selection
 

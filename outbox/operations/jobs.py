@@ -19,8 +19,8 @@ from pymongo.errors import DuplicateKeyError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
+from outbox.database import JOBS, Database, Document
 from outbox.errors import JobEnded, KeyTaken, NoSuchJob, OutboxError, UsageError
-from outbox.message.schema import JOBS, Database, Document
 from outbox.operations import audit, replay
 from outbox.operations.job import Job as Job
 from outbox.operations.job import Phase as Phase

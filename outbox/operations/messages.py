@@ -9,10 +9,10 @@ from typing import Any
 
 from bson import ObjectId, Timestamp
 
+from outbox.database import OUTBOX, Database, Document
 from outbox.errors import NoSuchMessage, UsageError
 from outbox.message import pages
 from outbox.message.document import State
-from outbox.message.schema import OUTBOX, Database, Document
 from outbox.servers.clock import as_text
 
 MAX_PAGE = 500

@@ -8,9 +8,9 @@ from datetime import datetime
 
 from bson import ObjectId
 
+from outbox.database import OUTBOX, Database, Document
 from outbox.message.document import State
 from outbox.message.poison import MAX_REASON
-from outbox.message.schema import OUTBOX, Database, Document
 
 LIMIT = 1000
 COUNTED = 100_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from outbox.message.schema import RECOVERIES, Database, Document
+from outbox.database import RECOVERIES, Database, Document
 from outbox.operations.messages import plain
 from outbox.streams.declaration import Partition
 

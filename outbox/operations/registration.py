@@ -7,10 +7,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from outbox.database import OUTBOX, PARTITIONS, RELAYS, STREAMS, Database, Document
 from outbox.errors import OutboxError, WrongDeclaration
 from outbox.message.document import State
 from outbox.operations import audit
-from outbox.servers.database import OUTBOX, PARTITIONS, RELAYS, STREAMS, Database, Document
 from outbox.streams import registry
 from outbox.streams.declaration import Stream, Streams
 

@@ -15,8 +15,8 @@ from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import ExecutionTimeout, NetworkTimeout
 
+from outbox.database import OUTBOX, Database, Document
 from outbox.message import transitions
-from outbox.message.schema import OUTBOX, Database, Document
 from outbox.operations import audit
 from outbox.operations.selection import Selection as Selection  # whoever replays needs one
 from outbox.servers import transaction

@@ -10,11 +10,10 @@ from datetime import datetime, timedelta
 import pymongo
 from bson import ObjectId
 
+from outbox.database import FILES, LENIENT, OUTBOX, Database
 from outbox.delivery import groups
 from outbox.delivery.groups import Readers
 from outbox.message import pages
-from outbox.message.document import LENIENT
-from outbox.message.schema import FILES, OUTBOX, Database
 from outbox.operations import downtime, jobs, stats
 from outbox.operations.downtime import Downtime
 from outbox.operations.jobs import Job

@@ -9,9 +9,9 @@ from datetime import datetime
 
 from bson import ObjectId
 
+from outbox.database import FILES, LENIENT, OUTBOX, Database, Document
 from outbox.message import pages, subjects
-from outbox.message.document import LENIENT, State
-from outbox.message.schema import FILES, OUTBOX, Database, Document
+from outbox.message.document import State
 from outbox.servers.clock import id_at
 from outbox.streams import identifiers
 from outbox.streams.declaration import Subject

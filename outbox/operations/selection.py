@@ -8,10 +8,10 @@ from typing import Any
 
 from bson import ObjectId
 
+from outbox.database import Document
 from outbox.errors import UsageError
 from outbox.message import subjects
 from outbox.message.document import State
-from outbox.message.schema import Document
 from outbox.message.transitions import REPLAYABLE
 
 MAX_IDS = 10_000

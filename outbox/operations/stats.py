@@ -12,13 +12,13 @@ from typing import Any
 import pymongo
 from redis.exceptions import NoPermissionError, RedisError
 
+from outbox.database import LENIENT, OUTBOX, PARTITIONS, RELAYS, Database, Document
 from outbox.delivery import held, trim
 from outbox.delivery.depth import Depth, depth_of
 from outbox.delivery.evidence import unaccounted
 from outbox.delivery.held import Holding
 from outbox.errors import Owner
-from outbox.message.document import LENIENT, State
-from outbox.message.schema import OUTBOX, PARTITIONS, RELAYS, Database, Document
+from outbox.message.document import State
 from outbox.operations import recoveries
 from outbox.operations.messages import plain
 from outbox.operations.recoveries import Recovery

@@ -11,11 +11,11 @@ from typing import Any
 from bson import ObjectId, Timestamp
 from redis.exceptions import RedisError
 
+from outbox.database import Database, Document
 from outbox.message import subjects
 from outbox.message.document import State
-from outbox.message.schema import Database, Document
-from outbox.moments import show_seconds
 from outbox.operations import messages
+from outbox.operations.moments import show_seconds
 from outbox.printable import printable
 from outbox.protocol.settled import settled
 from outbox.servers.clock import server_time

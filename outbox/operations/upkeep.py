@@ -8,10 +8,10 @@ from datetime import timedelta
 from bson import ObjectId
 from bson.datetime_ms import DatetimeMS
 
+from outbox.database import LENIENT, OUTBOX, PARTITIONS, Database, Document
 from outbox.message import transitions
-from outbox.message.document import LENIENT, State
+from outbox.message.document import State
 from outbox.message.poison import bury_all
-from outbox.message.schema import OUTBOX, PARTITIONS, Database, Document
 from outbox.message.transitions import PRUNABLE
 from outbox.protocol.settled import NEEDED, settled
 from outbox.servers.clock import server_time

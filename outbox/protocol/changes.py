@@ -7,8 +7,8 @@ from typing import cast
 
 from bson import decode_all
 
-from outbox.message.document import LENIENT, State
-from outbox.message.schema import OUTBOX, RELAYS, Database, Document
+from outbox.database import LENIENT, OUTBOX, RELAYS, Database, Document
+from outbox.message.document import State
 from outbox.streams.declaration import Partition
 
 AWAIT_MILLISECONDS = 5000

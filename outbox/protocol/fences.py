@@ -17,8 +17,8 @@ from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 
+from outbox.database import Document
 from outbox.errors import LookAgain
-from outbox.message.schema import Document
 
 WRITE_SECONDS = 10.0
 """How long a write to messages may take. It may still happen after that, and is fenced before anything else is done."""

@@ -18,8 +18,8 @@ from pymongo import ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import DuplicateKeyError
 
+from outbox.database import PARTITIONS, RELAYS, Database, Document
 from outbox.errors import LookAgain, OutboxError
-from outbox.message.schema import PARTITIONS, RELAYS, Database, Document
 from outbox.protocol import fences
 from outbox.streams.declaration import Partition, Streams
 

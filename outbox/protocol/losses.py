@@ -10,9 +10,9 @@ import pymongo
 from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 
+from outbox.database import LENIENT, OUTBOX, Database, Document
 from outbox.message import transitions
-from outbox.message.document import LENIENT, Sent, State, by_attempt, is_ours
-from outbox.message.schema import OUTBOX, Database, Document
+from outbox.message.document import Sent, State, by_attempt, is_ours
 from outbox.message.transitions import Place
 from outbox.protocol import fences
 from outbox.protocol.checkpoint import Range

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
+from outbox.database import PREFIX, Database
 from outbox.errors import ForeignStream, Owner
 from outbox.message import meta
 from outbox.printable import printable
 from outbox.protocol.script import Script
-from outbox.servers.database import PREFIX, Database
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Stream
 from outbox.streams.keys import record_key

@@ -17,9 +17,9 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import OperationFailure
 
+from outbox.database import LENIENT, OUTBOX, Database, Document
 from outbox.message import subjects, transitions
-from outbox.message.document import LENIENT, is_ours
-from outbox.message.schema import OUTBOX, Database, Document
+from outbox.message.document import is_ours
 from outbox.streams.declaration import Streams, Subject
 from outbox.streams.identifiers import same
 

@@ -13,11 +13,11 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.read_concern import ReadConcern
 
+from outbox.database import OUTBOX, Database
 from outbox.errors import InvalidMessage
 from outbox.message import transitions
 from outbox.message.document import Message, Sent, State, by_attempt, read_document
 from outbox.message.poison import RAW, Poison, bury, identity
-from outbox.message.schema import OUTBOX, Database
 from outbox.message.transitions import Place
 from outbox.protocol import fences
 from outbox.protocol.checkpoint import Range

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 
 from bson import ObjectId
 
+from outbox.database import Database
 from outbox.errors import UsageError
-from outbox.message.schema import Database
 
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 """Nothing was appended before; a time that is earlier is a mistake, such as a variable that was never set."""

@@ -9,10 +9,9 @@ from urllib.parse import parse_qsl
 
 from pymongo import AsyncMongoClient, MongoClient
 
+from outbox.database import LENIENT, Database, Document, Place
 from outbox.errors import SettingsError
-from outbox.message.document import LENIENT
 from outbox.servers import topology
-from outbox.servers.database import Database, Document, Place
 from outbox.servers.topology import AnyRedis
 from outbox.settings import OutboxSettings
 

@@ -14,8 +14,8 @@ from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 
+from outbox.database import Document
 from outbox.errors import CommitUnknown
-from outbox.message.schema import Document
 
 T = TypeVar("T")
 Body = Callable[[AsyncClientSession], Awaitable[T]]

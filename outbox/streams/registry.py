@@ -14,8 +14,8 @@ import structlog
 from pydantic import TypeAdapter, ValidationError
 from pymongo.errors import DuplicateKeyError
 
+from outbox.database import PARTITIONS, STREAMS, Database, Document
 from outbox.errors import SchemaError, SettingsError, WrongDeclaration
-from outbox.servers.database import PARTITIONS, STREAMS, Database, Document
 from outbox.streams.declaration import Stream, Streams
 
 log = structlog.get_logger(__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from outbox.message.schema import LOGOUTS, Database
+from outbox.database import LOGOUTS, Database
 
 
 async def end(database: Database, session: str, *, seconds: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pymongo import ReturnDocument
 
-from outbox.message.schema import REFUSALS, Database, Document
+from outbox.database import REFUSALS, Database, Document
 
 WINDOW_SECONDS = 60
 """A count begins with its first refusal, and is forgotten this long after it, by the server's clock."""

@@ -12,10 +12,10 @@ from bson.errors import BSONError
 from pymongo.errors import DuplicateKeyError
 
 from outbox.append import MAX_MESSAGE_BYTES
+from outbox.database import OUTBOX, Database, Document
 from outbox.delivery.entries import Entry
 from outbox.errors import InvalidMessage
 from outbox.message.document import RESERVED, new_document
-from outbox.message.schema import OUTBOX, Database, Document
 from outbox.printable import printable
 from outbox.streams.entry_ids import EntryId
 

@@ -16,9 +16,9 @@ from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 
+from outbox.database import LENIENT, OUTBOX, Database, Document, PlainDatabase
 from outbox.message import subjects, transitions
-from outbox.message.document import LENIENT, Sent, State
-from outbox.servers.database import OUTBOX, Database, Document, PlainDatabase
+from outbox.message.document import Sent, State
 from outbox.streams.declaration import Stream
 from outbox.worker.failures import Unsettled
 from outbox.worker.message import Message

@@ -9,7 +9,7 @@ from typing import Any
 
 from bson import ObjectId
 
-from outbox.message.schema import Document
+from outbox.database import Document
 from outbox.message.subjects import NAMING, ids_of
 from outbox.streams.declaration import Subject
 

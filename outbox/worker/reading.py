@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from outbox.database import Database
 from outbox.errors import UndeclaredGroup, WrongDeclaration
-from outbox.message.schema import Database
 from outbox.settings import OutboxSettings
 from outbox.streams import registry
 from outbox.streams.declaration import Priority, Stream, Streams

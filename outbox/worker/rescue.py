@@ -16,13 +16,13 @@ from collections.abc import Sequence
 from bson import ObjectId
 from redis.exceptions import ResponseError
 
+from outbox.database import LENIENT, OUTBOX, Database, Document
 from outbox.delivery import held
 from outbox.delivery.entries import Entries, Entry, Holder, not_there
 from outbox.delivery.held import Holding
 from outbox.delivery.vanished import Vanished
-from outbox.message.document import LENIENT, State, is_ours
+from outbox.message.document import State, is_ours
 from outbox.message.outcome import COUNTED, Found, put_back, settle
-from outbox.message.schema import OUTBOX, Database, Document
 from outbox.printable import printable
 from outbox.protocol.ownership import Ownership, own
 from outbox.protocol.settled import NEEDED, settled

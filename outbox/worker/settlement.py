@@ -10,10 +10,10 @@ from typing import Any
 
 import structlog
 
+from outbox.database import Database, Document
 from outbox.delivery.entries import Entry
 from outbox.errors import CommitUnknown
 from outbox.message import attempts
-from outbox.message.schema import Database, Document
 from outbox.message.transitions import Cause
 from outbox.protocol.ownership import Ownership
 from outbox.servers.waiting import first

@@ -27,8 +27,8 @@ from pymongo.client_session import ClientSession
 from pymongo.database import Database as SyncDatabase
 from pymongo.errors import ConnectionFailure, InvalidOperation, PyMongoError
 
+from outbox.database import OUTBOX, Database, Document, Place, PlainDatabase
 from outbox.message.document import Sent
-from outbox.servers.database import OUTBOX, Database, Document, Place, PlainDatabase
 from outbox.streams.declaration import Stream
 from outbox.worker.completion import TRANSACTION, Standing, Superseded, complete, complete_sync, look
 from outbox.worker.failures import Failed, Unsettled

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from outbox.database import Database
 from outbox.delivery import groups
-from outbox.message.schema import Database
 from outbox.operations import stats
 from outbox.operations.stats import Waiting
 from outbox.servers.topology import AnyRedis

@@ -15,7 +15,7 @@ import structlog
 from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 
-from outbox.message.schema import Database, Document
+from outbox.database import Database, Document
 from outbox.operations import downtime
 from outbox.protocol import changes
 from outbox.protocol.checkpoint import Checkpoints

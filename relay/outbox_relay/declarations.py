@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import structlog
 
+from outbox.database import Database
 from outbox.errors import SchemaError, SettingsError
-from outbox.message.schema import Database
 from outbox.settings import OutboxSettings
 from outbox.streams import registry
 from outbox.streams.registry import Registered

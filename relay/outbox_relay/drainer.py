@@ -12,9 +12,9 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from outbox import traces
+from outbox.database import Document
 from outbox.errors import LookAgain, UndeclaredStream
 from outbox.message.document import Message, Sent
-from outbox.message.schema import Document
 from outbox.protocol.checkpoint import Checkpoints, Fenced, Full, Gap, Published, Range, new_tag
 from outbox.protocol.fences import TokenTooLow
 from outbox.protocol.leases import Lease, LeaseLost, Leases, Progress

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from outbox.message.schema import Database
+from outbox.database import Database
 from outbox.operations import upkeep
 from outbox.servers.timed_jobs import Jobs
 from outbox.settings import OutboxSettings

@@ -10,7 +10,7 @@ from itertools import islice
 
 import structlog
 
-from outbox.message.schema import Document
+from outbox.database import Document
 from outbox.protocol.leases import Lease, Leases, Overview, Sign
 from outbox.servers.silence import Silence
 from outbox.streams.declaration import Partition

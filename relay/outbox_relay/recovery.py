@@ -11,7 +11,7 @@ import structlog
 from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 
-from outbox.message.schema import Database, Document
+from outbox.database import Database, Document
 from outbox.operations import recoveries
 from outbox.protocol.checkpoint import Checkpoints, Fenced, Opened, new_tag
 from outbox.protocol.fences import TokenTooLow

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from outbox.message.schema import Database
+from outbox.database import Database
 from outbox.operations import jobs
 from outbox.operations.jobs import Job, Pace, Phase
 from outbox_relay.service import Next

@@ -9,9 +9,9 @@ from typing import Any
 
 import structlog
 
+from outbox.database import Database
 from outbox.errors import SettingsError, Unreachable
 from outbox.message import schema
-from outbox.message.schema import Database
 from outbox.protocol.confirmation import CannotConfirm, Confirm
 from outbox.protocol.ownership import own
 from outbox.protocol.store import Store

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import structlog
 
+from outbox.database import Database
 from outbox.delivery import trim
 from outbox.delivery.trim import Trimmed
 from outbox.message.outcome import Found
-from outbox.message.schema import Database
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Streams
 from outbox_relay.service import Next

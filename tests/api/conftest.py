@@ -12,11 +12,10 @@ import pytest
 from pymongo import AsyncMongoClient
 from starlette.types import Receive, Scope, Send
 
+from outbox.database import STREAMS, Database
 from outbox.embedded import Mongod, RedisServer
 from outbox.message import schema
-from outbox.message.schema import Database
 from outbox.servers.connections import connect_mongo
-from outbox.servers.database import STREAMS
 from outbox.settings import OutboxSettings, load
 from outbox_api.app import create_app
 from outbox_api.collections import FILES_APPLICATION

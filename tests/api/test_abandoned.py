@@ -8,8 +8,7 @@ import pytest
 from bson import ObjectId
 from pymongo import AsyncMongoClient
 
-from outbox.message.schema import Document
-from outbox.servers.database import Database
+from outbox.database import Database, Document
 from outbox_api.uploads import records
 from outbox_api.uploads.abandoned import SILENT_SECONDS, Uploads
 from tests.api.conftest import Serve

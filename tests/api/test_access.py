@@ -12,7 +12,7 @@ import httpx
 import pytest
 from bson import ObjectId
 
-from outbox.message.schema import Database
+from outbox.database import Database
 from outbox.settings import OutboxSettings, load
 from outbox.web import keys
 from outbox.web.keys import Scope

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from bson import ObjectId
 
-from outbox.message.schema import Database
+from outbox.database import Database
 from outbox.operations import reasons
 from outbox.settings import OutboxSettings
 from tests.api.serving import Api

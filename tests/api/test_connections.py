@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from outbox.message.schema import Database
+from outbox.database import Database
 from outbox.settings import OutboxSettings
 from outbox.web import http11
 from tests.api.connecting import FORM, Raw, Server, environment, free_port, probed, upload

@@ -13,8 +13,8 @@ import httpx
 import psutil
 import pytest
 
+from outbox.database import Database
 from outbox.embedded import Mongod
-from outbox.message.schema import Database
 from outbox.settings import OutboxSettings
 from tests.api.serving import Api
 from tests.waiting import eventually

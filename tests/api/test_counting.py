@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from outbox.database import OUTBOX, Database
 from outbox.embedded import Mongod
 from outbox.message.document import State
-from outbox.message.schema import OUTBOX, Database
 from outbox.operations import replay
 from outbox_relay.replays import Replays
 from outbox_relay.service import Next

@@ -9,8 +9,8 @@ import pytest
 from bson import ObjectId
 from fastapi.routing import APIRoute
 
+from outbox.database import Database
 from outbox.message.document import State
-from outbox.message.schema import Database
 from outbox.operations import reasons, replay
 from outbox.web import keys
 from outbox.web.keys import Scope

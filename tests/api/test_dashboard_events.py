@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from outbox.message.schema import Database
+from outbox.database import Database
 from outbox.operations import samples
 from outbox.settings import OutboxSettings
 from tests.api.conftest import Serve

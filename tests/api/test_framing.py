@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pymongo import AsyncMongoClient
 
-from outbox.message.schema import Database, Document
+from outbox.database import Database, Document
 from outbox.settings import OutboxSettings
 from tests.api.connecting import FORM, Server, upload
 from tests.waiting import eventually

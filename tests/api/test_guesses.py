@@ -8,8 +8,8 @@ import httpx
 import pytest
 from starlette.requests import HTTPConnection
 
+from outbox.database import Database
 from outbox.errors import SettingsError
-from outbox.message.schema import Database
 from outbox.settings import OutboxSettings, load
 from outbox_api import guesses
 from outbox_api.guesses import network_of

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from outbox.message.schema import Database
+from outbox.database import Database
 from outbox.settings import OutboxSettings
 from tests.api.connecting import Answer, Raw
 from tests.api.serving import Api

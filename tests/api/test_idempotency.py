@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from outbox.message.schema import Database
+from outbox.database import Database
 from outbox.servers.clock import server_time
 from outbox.settings import OutboxSettings
 from tests.api.conftest import Serve

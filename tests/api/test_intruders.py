@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from outbox.message.schema import Database
+from outbox.database import Database
 from outbox.settings import OutboxSettings
 from tests.api.callers import ALICE, PROCESS, SHARED, bearer
 from tests.api.conftest import Serve

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outbox.message.schema import Database
+from outbox.database import Database
 from outbox_api import labels
 
 FOLDER = {"folderId": "invoices"}

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from bson import ObjectId
 
-from outbox.message.schema import Database
+from outbox.database import Database
 
 ODD = ["\\ud800", "\\udcff", "\\u0000", "\\u001b[2J"]
 

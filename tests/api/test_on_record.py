@@ -12,8 +12,8 @@ from bson import ObjectId
 from pymongo.errors import AutoReconnect, PyMongoError
 
 from outbox.append import Outbox
+from outbox.database import Database
 from outbox.message.document import State
-from outbox.message.schema import Database
 from outbox.operations import audit, jobs, replay
 from outbox.servers.connections import connect_redis
 from outbox.settings import OutboxSettings

@@ -11,10 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
+from outbox.database import Database
 from outbox.embedded import Mongod, RedisServer
 from outbox.errors import SchemaError, UndeclaredStream
 from outbox.message import schema
-from outbox.message.schema import Database
 from outbox.servers import causes
 from outbox.servers.connections import connect_mongo
 from outbox.settings import OutboxSettings, load

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from pymongo import AsyncMongoClient
 
+from outbox.database import Database
 from outbox.message import schema
-from outbox.message.schema import Database
 from outbox.settings import OutboxSettings
 from tests.api.conftest import Serve
 

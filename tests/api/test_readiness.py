@@ -10,9 +10,9 @@ import httpx
 import pytest
 from pymongo import AsyncMongoClient
 
+from outbox.database import Database
 from outbox.embedded import RedisServer
 from outbox.message import schema
-from outbox.message.schema import Database
 from outbox.settings import OutboxSettings, load
 from outbox_api import readiness
 from tests.api.conftest import Serve

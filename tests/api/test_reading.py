@@ -9,9 +9,9 @@ import pytest
 from bson import ObjectId
 from redis.asyncio import Redis
 
+from outbox.database import Database
 from outbox.embedded import RedisServer
 from outbox.message.document import State
-from outbox.message.schema import Database
 from tests.api.conftest import Serve
 from tests.outbox.shelf import Shelf
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from bson import ObjectId
 
-from outbox.message.schema import Database
+from outbox.database import Database
 from tests.api.conftest import Serve
 from tests.waiting import pass_by
 

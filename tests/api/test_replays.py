@@ -8,8 +8,8 @@ import httpx
 import pytest
 from bson import ObjectId
 
+from outbox.database import Database
 from outbox.message.document import State
-from outbox.message.schema import Database
 from outbox_relay.replays import Replays
 from outbox_relay.service import Next
 from tests.outbox.shelf import Shelf

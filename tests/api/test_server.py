@@ -17,7 +17,7 @@ import httpx
 import psutil
 import pytest
 
-from outbox.message.schema import Database
+from outbox.database import Database
 from outbox.settings import OutboxSettings
 from outbox_api.uploads import records as files
 from tests.api.serving import Api

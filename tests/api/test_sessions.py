@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from outbox.message.schema import Database
+from outbox.database import Database
 from outbox.settings import OutboxSettings
 from outbox.web import keys
 from outbox.web.keys import Scope

@@ -10,14 +10,14 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
-from outbox.message.schema import Database, Document
+from outbox.database import STREAMS, Database, Document
 from outbox.settings import OutboxSettings, StreamSetting, SubjectSetting
 from outbox.worker import Consumer, Message
 from tests.api.conftest import Serve
 from tests.outbox.test_traces import CALLER, spans  # noqa: F401  # a fixture
 from tests.relay.world import STREAM, a_world
 
-ONE = StreamSetting(name=STREAM.name, group=STREAM.group, subject=SubjectSetting())
+ONE = StreamSetting(name=STREAM.name, group=STREAM.group, partitions=1, subject=SubjectSetting())
 
 
 async def test_from_the_upload_to_the_worker(
@@ -29,6 +29,7 @@ async def test_from_the_upload_to_the_worker(
     spans: InMemorySpanExporter,  # noqa: F811
 ) -> None:
     settings = outbox_settings.model_copy(update={"outbox_streams": [ONE]})
+    await db[STREAMS].delete_many({})  # registered with four partitions
     api = await serve(settings)
     files = {"file": ("a.txt", b"hello")}
     answer = await api.post("/files", files=files, data={"folderId": "x"}, headers={"traceparent": CALLER})

@@ -12,8 +12,8 @@ import httpx
 import pytest
 from bson import ObjectId
 
+from outbox.database import Database
 from outbox.embedded import RedisServer
-from outbox.message.schema import Database
 from tests.api.conftest import Serve
 from tests.waiting import eventually
 

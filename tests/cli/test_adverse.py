@@ -20,7 +20,7 @@ from redis.exceptions import ResponseError
 from structlog.testing import capture_logs
 
 from outbox import Outbox
-from outbox.message.schema import Database, Document
+from outbox.database import Database, Document
 from outbox.settings import OutboxSettings, load
 from outbox.worker import Consumer, Message
 from outbox_api.app import create_app

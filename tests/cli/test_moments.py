@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outbox import UsageError, moments
+from outbox import UsageError
+from outbox.operations import moments
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 

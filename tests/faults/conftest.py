@@ -9,10 +9,9 @@ import pytest
 from pymongo import AsyncMongoClient
 from structlog.testing import capture_logs
 
+from outbox.database import Database, Document
 from outbox.embedded import Mongod, RedisServer
 from outbox.message import schema
-from outbox.message.schema import Document
-from outbox.servers.database import Database
 from outbox.streams.declaration import FILES, Streams
 from outbox_api.collections import FILES_APPLICATION
 from tests.faults.proxy import Proxy

@@ -14,11 +14,10 @@ from redis.exceptions import RedisError
 from structlog.testing import capture_logs
 
 from outbox import Outbox
+from outbox.database import Database, Document
 from outbox.embedded import RedisServer
 from outbox.message import schema
-from outbox.message.schema import Document
 from outbox.servers.connections import connect_mongo, connect_redis
-from outbox.servers.database import Database
 from outbox.settings import OutboxSettings, load
 from outbox_api.collections import FILES_APPLICATION
 from tests.faults.history import Appended

@@ -12,9 +12,9 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from outbox import Outbox
+from outbox.database import Document
 from outbox.message import schema
 from outbox.servers.connections import open_database
-from outbox.servers.database import Document
 from outbox.settings import OutboxSettings, load
 from outbox.worker import Consumer, Message
 from tests.faults.relays import in_this_process

@@ -14,9 +14,9 @@ from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
 from outbox import Outbox
+from outbox.database import OUTBOX, Database, Document
 from outbox.embedded import RedisServer
 from outbox.message import schema
-from outbox.message.schema import OUTBOX, Database, Document
 from outbox.operations import replay
 from outbox.servers.connections import connect_redis
 from outbox.settings import OutboxSettings, load

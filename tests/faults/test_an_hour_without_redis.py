@@ -18,8 +18,8 @@ from typing import Any
 import psutil
 import pytest
 
+from outbox.database import OUTBOX, PARTITIONS
 from outbox.message.document import new_document
-from outbox.message.schema import OUTBOX, PARTITIONS
 from outbox.settings import OutboxSettings
 from outbox.streams.declaration import FILES
 from outbox_relay.outage import PROBE_SECONDS

@@ -13,11 +13,10 @@ from structlog.testing import capture_logs
 
 from outbox import Outbox
 from outbox.append import Draft
+from outbox.database import OUTBOX, PARTITIONS, Database
 from outbox.embedded import Mongod, RedisServer
 from outbox.message import schema
-from outbox.message.schema import OUTBOX, PARTITIONS
 from outbox.servers.connections import connect_mongo
-from outbox.servers.database import Database
 from outbox.settings import OutboxSettings, load
 from outbox.streams.declaration import FILES, Streams
 from outbox_api.collections import FILES_APPLICATION

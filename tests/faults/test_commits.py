@@ -17,7 +17,7 @@ from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 
 from outbox import CommitUnknown, Outbox
-from outbox.message.schema import OUTBOX, Document
+from outbox.database import OUTBOX, Document
 from outbox.servers import transaction
 from outbox.servers.connections import connect_mongo
 from outbox.settings import OutboxSettings, load

@@ -12,8 +12,8 @@ from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from outbox.database import Document
 from outbox.embedded import RedisServer
-from outbox.message.schema import Document
 from outbox.protocol import confirmation
 from outbox.protocol.checkpoint import Checkpoints
 from outbox.protocol.confirmation import CannotConfirm, Confirm, Unconfirmed

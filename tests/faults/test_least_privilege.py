@@ -15,11 +15,11 @@ from pymongo.errors import OperationFailure
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, ResponseError
 
+from outbox.database import OUTBOX, Database
 from outbox.message import schema
-from outbox.message.schema import COLLECTIONS, OUTBOX
+from outbox.message.schema import COLLECTIONS
 from outbox.operations import replay, stats
 from outbox.servers.connections import connect_mongo, connect_redis
-from outbox.servers.database import Database
 from outbox.settings import OutboxSettings, load
 from outbox.worker import Consumer
 from outbox_api.app import create_app

@@ -16,9 +16,9 @@ from pymongo.errors import PyMongoError
 from pymongo.write_concern import WriteConcern
 
 from outbox import Outbox
+from outbox.database import OUTBOX, Document
 from outbox.embedded import Mongod, ReplicaSet
 from outbox.message import schema
-from outbox.message.schema import OUTBOX, Document
 from tests.faults.elsewhere import Elsewhere, elsewhere
 from tests.faults.history import Appended, RolledBack
 from tests.faults.scenario import STREAM

@@ -9,9 +9,9 @@ import pytest
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
+from outbox.database import Document
 from outbox.errors import ForeignStream, WrongDeclaration
 from outbox.operations import stats
-from outbox.servers.database import Document
 from outbox.worker import Consumer
 from tests.faults.neighbours import Application
 from tests.faults.relays import in_this_process

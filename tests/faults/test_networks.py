@@ -7,7 +7,7 @@ import random
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from outbox.message.schema import OUTBOX
+from outbox.database import OUTBOX
 from outbox.servers.connections import connect_redis
 from tests.faults.history import Lost
 from tests.faults.proxy import Proxy, Way

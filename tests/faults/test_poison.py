@@ -12,8 +12,8 @@ import pytest
 from bson import ObjectId, decode, encode
 from bson.raw_bson import RawBSONDocument
 
+from outbox.database import OUTBOX, PARTITIONS
 from outbox.message.poison import identity
-from outbox.message.schema import OUTBOX, PARTITIONS
 from outbox.operations import stats, upkeep
 from outbox.servers.connections import connect_redis
 from outbox.settings import load

@@ -11,7 +11,7 @@ import pytest
 from redis.exceptions import BusyLoadingError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from outbox.message.schema import OUTBOX
+from outbox.database import OUTBOX
 from tests.faults.history import Lost
 from tests.faults.proxy import Way
 from tests.faults.scenario import CHECKPOINTS, STREAM, Scenario

@@ -17,7 +17,7 @@ from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from outbox.message.schema import Document
+from outbox.database import Document
 from outbox.settings import OutboxSettings, load
 from outbox.worker import Consumer, Message
 from tests.documents import README, code

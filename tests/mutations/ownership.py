@@ -9,7 +9,7 @@ OWNED = "tests/outbox/test_ownership.py"
 
 MUTATIONS = [
     Mutation(
-        "collections begin with the prefix", "G8", "outbox/servers/database.py",
+        "collections begin with the prefix", "G8", "outbox/database.py",
         "return prefix + name.removeprefix(OUTBOX) if is_core(name) else name", "return name",
         APART,
     ),

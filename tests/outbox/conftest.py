@@ -7,8 +7,8 @@ from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
 from outbox import Streams
+from outbox.database import Database, Document
 from outbox.message import schema
-from outbox.message.schema import Database, Document
 from outbox.streams.declaration import FILES
 from tests.outbox.shelf import Shelf
 from tests.outbox.ward import SOON, Ward

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 
 from pymongo import AsyncMongoClient
 
+from outbox.database import Document
 from outbox.embedded import Mongod
-from outbox.message.schema import Document
 from outbox.servers.connections import connect_mongo
 from outbox.settings import OutboxSettings, load
 

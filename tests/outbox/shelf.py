@@ -7,8 +7,8 @@ from typing import Any
 
 from bson import ObjectId
 
+from outbox.database import FILES, OUTBOX, Database, Document
 from outbox.message.document import State, new_document
-from outbox.message.schema import FILES, OUTBOX, Database, Document
 from outbox.streams.declaration import FILES as STREAM
 
 AN_HOUR = timedelta(hours=1)

@@ -12,7 +12,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.client_session import ClientSession
 
 from outbox import Draft, InvalidMessage, NoTransaction, Outbox, Streams, UndeclaredStream
-from outbox.message.schema import OUTBOX, Database, Document
+from outbox.database import OUTBOX, Database, Document
 from outbox.streams.declaration import FILE_STREAM
 from tests.outbox.shelf import Shelf
 

@@ -13,8 +13,8 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import OperationFailure
 
 from outbox import Draft, InvalidMessage, Outbox, Streams
+from outbox.database import Database, Document
 from outbox.errors import UsageError
-from outbox.message.schema import Database, Document
 from outbox.streams.declaration import FILE_STREAM
 from tests.outbox.shelf import Shelf
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from bson import ObjectId
 
+from outbox.database import Database
 from outbox.message import attempts
 from outbox.message.document import Sent, State
-from outbox.message.schema import Database
 from outbox.message.transitions import Cause
 from outbox.operations import dead, replay
 from outbox.streams.declaration import FILES, Streams

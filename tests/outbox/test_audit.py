@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from outbox import Outbox, Streams
+from outbox.database import AUDIT, Database
 from outbox.message.document import State
-from outbox.message.schema import AUDIT, Database
 from outbox.operations import audit, dead
 from outbox.servers.clock import server_time
 from outbox.servers.transaction import run

@@ -13,14 +13,13 @@ from pymongo import AsyncMongoClient, MongoClient
 from pymongo.errors import PyMongoError
 from pymongo.read_preferences import Primary
 
+from outbox.database import OUTBOX, Database
 from outbox.embedded import RedisServer, ReplicaSet
 from outbox.errors import SettingsError
 from outbox.message import schema
 from outbox.message.document import Sent
-from outbox.message.schema import OUTBOX
 from outbox.message.transitions import standing
 from outbox.servers.connections import connect_mongo, connect_mongo_sync, connect_redis
-from outbox.servers.database import Database
 from outbox.servers.outages import Trouble, classify
 from outbox.settings import OutboxSettings, load
 from outbox.streams.declaration import FILES, Streams

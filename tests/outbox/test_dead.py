@@ -8,8 +8,8 @@ from pymongo import AsyncMongoClient
 from pymongo.errors import AutoReconnect
 
 from outbox import NoSuchMessage, NotDead, Priority, State, Stream, Streams, UndeclaredStream
+from outbox.database import OUTBOX, Database, Document
 from outbox.message import subjects
-from outbox.message.schema import OUTBOX, Database, Document
 from outbox.operations import dead
 from outbox.operations.dead import DISCARDED
 from outbox.servers import transaction

@@ -12,8 +12,8 @@ from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import PyMongoError
 
+from outbox.database import Database
 from outbox.errors import NoSuchFile, StillUploading, UploadLost
-from outbox.message.schema import Database
 from outbox.servers import transaction
 from outbox_api.uploads import records as files
 from outbox_api.uploads.contents import Measured, Writer

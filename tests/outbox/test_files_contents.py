@@ -10,8 +10,8 @@ from gridfs import AsyncGridFSBucket
 from hypothesis import given
 from hypothesis import strategies as st
 
+from outbox.database import Database
 from outbox.errors import ContentsDamaged
-from outbox.message.schema import Database
 from outbox_api.uploads import contents, idempotency
 from outbox_api.uploads.contents import CHUNK_BYTES, Measure, Measured, Writer
 

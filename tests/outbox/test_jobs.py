@@ -8,9 +8,9 @@ import pytest
 from bson import ObjectId
 from pymongo.errors import AutoReconnect
 
+from outbox.database import JOBS, OUTBOX, Database
 from outbox.errors import JobEnded, KeyTaken, NoSuchJob, UsageError
 from outbox.message.document import State
-from outbox.message.schema import JOBS, OUTBOX, Database
 from outbox.operations import audit, jobs, replay
 from outbox.operations.jobs import Job, Pace, Phase
 from outbox.operations.selection import Selection

@@ -10,11 +10,11 @@ import pytest
 from bson import ObjectId
 from redis.asyncio import Redis
 
+from outbox.database import Database
 from outbox.delivery import groups
 from outbox.delivery.depth import Depth
 from outbox.delivery.groups import Consumer, Group, Readers
 from outbox.message.document import State
-from outbox.message.schema import Database
 from outbox.operations import diagnosis, downtime, reasons, samples, story
 from outbox.operations.diagnosis import Level
 from outbox.operations.downtime import Downtime

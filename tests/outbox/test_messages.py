@@ -7,7 +7,7 @@ import pytest
 from bson import Binary, DatetimeMS, ObjectId, Timestamp
 
 from outbox import NoSuchMessage, State, UsageError
-from outbox.message.schema import Database
+from outbox.database import Database
 from outbox.operations import messages
 from tests.outbox.shelf import Shelf
 

@@ -6,8 +6,8 @@ import pytest
 from pymongo import AsyncMongoClient
 
 from outbox import SchemaError, Streams
+from outbox.database import META, STREAMS, Database, Document
 from outbox.message import meta, schema
-from outbox.servers.database import META, STREAMS, Database, Document
 
 
 async def test_the_identity_is_made_once(db: Database, streams: Streams) -> None:

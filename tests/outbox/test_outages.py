@@ -13,8 +13,8 @@ from pymongo import errors as mongo_errors
 from redis.asyncio import Redis
 
 from outbox import OutboxError
+from outbox.database import Document
 from outbox.embedded import RedisServer
-from outbox.message.schema import Document
 from outbox.servers.connections import connect_mongo, connect_redis
 from outbox.servers.outages import Trouble, classify, server_of
 from outbox.settings import OutboxSettings, load

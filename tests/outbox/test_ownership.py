@@ -10,10 +10,10 @@ import pytest
 from pymongo import AsyncMongoClient, IndexModel
 
 from outbox import NotOurs, SchemaError, Streams
+from outbox.database import FILES, IDEMPOTENCY, META, OUTBOX, RELAYS, STREAMS, Database, Document, Place
 from outbox.message import meta, schema
 from outbox.message.collection import digest, index
 from outbox.message.schema import VALIDATOR
-from outbox.servers.database import FILES, IDEMPOTENCY, META, OUTBOX, RELAYS, STREAMS, Database, Document, Place
 from outbox_api.collections import FILES_APPLICATION
 from tests.outbox.shelf import a_document
 

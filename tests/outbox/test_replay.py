@@ -9,7 +9,7 @@ from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
 from outbox import State, UsageError
-from outbox.message.schema import OUTBOX, Database, Document
+from outbox.database import OUTBOX, Database, Document
 from outbox.operations import replay
 from outbox.operations.replay import Replayed
 from outbox.operations.selection import Selection

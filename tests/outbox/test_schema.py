@@ -8,9 +8,10 @@ from pymongo import AsyncMongoClient
 from pymongo.errors import WriteError
 
 from outbox import SchemaError, Stream, Streams
+from outbox.database import OUTBOX, PARTITIONS, RELAYS, Database, Document
 from outbox.message import schema
 from outbox.message.document import State
-from outbox.message.schema import COLLECTIONS, OUTBOX, PARTITIONS, RELAYS, VALIDATOR, Database, Document
+from outbox.message.schema import COLLECTIONS, VALIDATOR
 from tests.outbox.shelf import Shelf, a_document
 
 

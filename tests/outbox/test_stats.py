@@ -8,9 +8,9 @@ import pytest
 from redis.asyncio import Redis
 
 from outbox import State, Stream, Streams
+from outbox.database import OUTBOX, PARTITIONS, Database
 from outbox.delivery.depth import Depth
 from outbox.message import schema
-from outbox.message.schema import OUTBOX, PARTITIONS, Database
 from outbox.operations import recoveries, stats
 from outbox.protocol.leases import Leases
 from outbox.servers.clock import server_time

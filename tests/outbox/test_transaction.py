@@ -15,8 +15,8 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 
 from outbox import CommitUnknown
+from outbox.database import Document
 from outbox.embedded import Mongod
-from outbox.message.schema import Document
 from outbox.servers import transaction
 from outbox.servers.connections import connect_mongo
 from outbox.settings import OutboxSettings, load

@@ -7,7 +7,7 @@ import pytest
 from bson import ObjectId
 
 from outbox import State, Stream, Streams
-from outbox.message.schema import Database
+from outbox.database import Database
 from outbox.operations import upkeep
 from tests.outbox.shelf import Shelf
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from bson import ObjectId
 
+from outbox.database import Document
 from outbox.message.outcome import Found
-from outbox.message.schema import Document
 from outbox.streams.declaration import Retry
 from outbox.worker.rescue import Rescue
 from tests.relay.world import PARTITION, STREAM, Owner, World

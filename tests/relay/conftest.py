@@ -6,7 +6,7 @@ import pytest
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
-from outbox.message.schema import Document
+from outbox.database import Document
 from tests.relay.ward import BARE, Ward
 from tests.relay.world import World, a_world
 

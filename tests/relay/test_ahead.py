@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bson import ObjectId
 
+from outbox.database import OUTBOX
 from outbox.message.document import Message
-from outbox.message.schema import OUTBOX
 from outbox_relay.ahead import BATCHES, Ahead
 from outbox_relay.drainer import Outcome
 from tests.relay.world import World

@@ -18,10 +18,9 @@ from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
 from outbox import Stream
+from outbox.database import OUTBOX, Database, Document
 from outbox.message import schema
 from outbox.message.document import new_document
-from outbox.message.schema import OUTBOX, Document
-from outbox.servers.database import Database
 from outbox.streams.declaration import Streams
 from outbox_relay.drainer import Drained, Outcome
 from outbox_relay.service import Next

@@ -14,9 +14,9 @@ from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
 from outbox import Outbox, Priority, Stream
+from outbox.database import OUTBOX, Database, Document
 from outbox.message import schema
 from outbox.message.document import new_document
-from outbox.message.schema import OUTBOX, Database, Document
 from outbox.settings import OutboxSettings, load
 from outbox.worker import Consumer
 from tests.relay.processes import a_relay

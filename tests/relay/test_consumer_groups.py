@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from outbox.database import OUTBOX
 from outbox.delivery.entries import MARK, OURS, Entries
-from outbox.message.schema import OUTBOX
 from tests.relay.ward import BARE, GROUP, NAME, Ward
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from outbox.message.schema import OUTBOX
+from outbox.database import OUTBOX
 from outbox.protocol.leases import Leases
 from tests.relay.world import World
 

@@ -17,9 +17,9 @@ import pytest
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
+from outbox.database import OUTBOX, Document
 from outbox.embedded import Mongod, RedisServer
 from outbox.errors import SchemaError
-from outbox.message.schema import OUTBOX, Document
 from outbox.settings import OutboxSettings, load
 from outbox.streams.declaration import Stream, Subject
 from outbox_relay.backlog import Backlog

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from outbox import Outbox, Streams
-from outbox.message.schema import OUTBOX, PARTITIONS, RELAYS, STREAMS, Database, Document
+from outbox.database import OUTBOX, PARTITIONS, RELAYS, STREAMS, Database, Document
 from outbox.operations import registration
 from outbox.operations.registration import NotNow
 from outbox.protocol.store import Store

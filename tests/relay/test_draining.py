@@ -9,7 +9,7 @@ from pymongo import AsyncMongoClient
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 from redis.asyncio import Redis
 
-from outbox.message.schema import OUTBOX, Document
+from outbox.database import OUTBOX, Document
 from outbox_relay.ahead import BATCHES
 from outbox_relay.drainer import Outcome
 from tests.relay.world import STREAM, World, a_world

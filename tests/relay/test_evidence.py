@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
+from outbox.database import OUTBOX
 from outbox.delivery.entries import MARK
 from outbox.delivery.trim import trim
 from outbox.message.outcome import Found
-from outbox.message.schema import OUTBOX
 from outbox.worker.rescue import Rescue
 from outbox_relay.trimmer import Trimmer
 from tests.relay.ward import BARE, GROUP, NAME, Ward

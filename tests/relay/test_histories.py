@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from outbox.database import OUTBOX, PARTITIONS
 from outbox.errors import LookAgain
-from outbox.message.schema import OUTBOX, PARTITIONS
 from outbox.protocol.checkpoint import Opened
 from outbox_relay.drainer import Outcome
 from tests.relay.world import PARTITION, STREAM, World, notice

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from bson import ObjectId
 
+from outbox.database import OUTBOX
 from outbox.errors import LookAgain
 from outbox.message.document import Sent
-from outbox.message.schema import OUTBOX
 from outbox.protocol.checkpoint import Fenced, Opened, Published, Range
 from outbox.protocol.fences import TokenTooLow
 from outbox.protocol.leases import Held, LeaseLost, Progress

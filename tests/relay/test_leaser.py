@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pymongo import AsyncMongoClient
 from pymongo.errors import AutoReconnect
 
+from outbox.database import PARTITIONS, RELAYS, Database, Document
 from outbox.message import schema
-from outbox.message.schema import PARTITIONS, RELAYS, Database, Document
 from outbox.protocol.leases import Lease, Leases
 from outbox.streams.declaration import Stream, Streams
 from outbox_relay.leaser import Leased, Leaser

@@ -10,9 +10,9 @@ import httpx
 import pytest
 from bson import ObjectId
 
+from outbox.database import OUTBOX
 from outbox.embedded import RedisServer, ports
 from outbox.message.document import State
-from outbox.message.schema import OUTBOX
 from outbox.operations import stats
 from outbox_relay.backlog import Backlog
 from outbox_relay.drainer import Drained, Outcome

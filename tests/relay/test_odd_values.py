@@ -8,8 +8,8 @@ import pytest
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
+from outbox.database import Document
 from outbox.delivery.trim import trim
-from outbox.message.schema import Document
 from outbox.streams.declaration import Stream
 from outbox.streams.keys import record_key
 from tests.relay.world import STREAM, World, a_world

@@ -15,11 +15,11 @@ import pytest
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
+from outbox.database import Document
 from outbox.delivery.trim import trim
 from outbox.embedded import ports
 from outbox.errors import ForeignStream
 from outbox.message import meta
-from outbox.message.schema import Document
 from outbox.operations import stats
 from outbox.operations.verify import System, verify
 from outbox.protocol.checkpoint import Opened, new_tag

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
+from outbox.database import OUTBOX
 from outbox.errors import LookAgain
-from outbox.message.schema import OUTBOX
 from outbox.operations import recoveries
 from outbox.protocol.checkpoint import Opened
 from outbox.protocol.leases import Progress

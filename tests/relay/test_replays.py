@@ -12,7 +12,7 @@ import pytest
 from bson import ObjectId
 from pymongo.errors import AutoReconnect
 
-from outbox.message.schema import JOBS
+from outbox.database import JOBS
 from outbox.operations import jobs, replay
 from outbox.operations.jobs import Phase
 from outbox.operations.selection import Selection

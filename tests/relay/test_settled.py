@@ -15,8 +15,8 @@ from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
 from outbox.append import Draft
+from outbox.database import OUTBOX, Document
 from outbox.message.document import State
-from outbox.message.schema import OUTBOX, Document
 from outbox.operations import dead, replay
 from outbox.streams.declaration import Stream, Subject
 from outbox_api.uploads.migration import Migration

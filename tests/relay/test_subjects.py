@@ -21,10 +21,10 @@ from pymongo.errors import OperationFailure
 from redis.asyncio import Redis
 
 from outbox import Stream, Streams, Subject
+from outbox.database import LENIENT, OUTBOX, Document
 from outbox.errors import InvalidMessage, SettingsError
 from outbox.message import attempts, subject_check, subjects
-from outbox.message.document import LENIENT, Sent
-from outbox.message.schema import OUTBOX, Document
+from outbox.message.document import Sent
 from outbox.message.transitions import Cause
 from outbox.operations import dead, replay
 from outbox.operations.verify import subjects as verify

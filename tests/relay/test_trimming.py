@@ -14,9 +14,9 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from outbox import Stream, Streams
+from outbox.database import OUTBOX, Document
 from outbox.delivery.evidence import Judged
 from outbox.delivery.trim import trim
-from outbox.message.schema import OUTBOX, Document
 from outbox.operations import stats
 from outbox_relay.trimmer import Trimmer
 from tests.relay.world import STREAM, World, a_world

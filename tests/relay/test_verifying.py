@@ -15,7 +15,7 @@ from bson import ObjectId
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
-from outbox.message.schema import Document
+from outbox.database import Document
 from outbox.operations.verify import System, verify
 from outbox.servers.clock import server_time
 from outbox.settings import OutboxSettings, load

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from bson import Timestamp
 
-from outbox.message.schema import OUTBOX
+from outbox.database import OUTBOX
 from outbox.protocol import changes
 from outbox.streams.declaration import Partition
 from outbox_relay.busy import PASSES, Busy

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from outbox import Stream
+from outbox.database import OUTBOX
 from outbox.delivery.trim import Trimmed, trim
 from outbox.message.outcome import Found
-from outbox.message.schema import OUTBOX
 from outbox.worker.rescue import Rescue
 from tests.relay.world import PARTITION, STREAM, World
 

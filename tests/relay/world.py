@@ -12,8 +12,8 @@ from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
 from outbox import Outbox, errors
+from outbox.database import OUTBOX, PARTITIONS, Database, Document
 from outbox.message import schema
-from outbox.message.schema import OUTBOX, PARTITIONS, Database, Document
 from outbox.protocol.checkpoint import Checkpoints
 from outbox.protocol.leases import Lease, Leases, Progress
 from outbox.protocol.losses import Losses

@@ -6,7 +6,7 @@ import pytest
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
-from outbox.message.schema import Document
+from outbox.database import Document
 from outbox.settings import OutboxSettings, load
 from tests.relay.world import a_world
 from tests.worker.parser import Parser

@@ -14,12 +14,11 @@ from bson import ObjectId
 from pymongo import AsyncMongoClient
 
 from outbox import Draft, Outbox
+from outbox.database import Database, Document
 from outbox.embedded import RedisServer
 from outbox.message import schema
 from outbox.message.outcome import Found
-from outbox.message.schema import Document
 from outbox.servers.connections import connect_redis
-from outbox.servers.database import Database
 from outbox.settings import OutboxSettings, load
 from outbox.worker import Consumer, Message
 from outbox.worker.rescue import Rescue

@@ -16,9 +16,9 @@ from pymongo import AsyncMongoClient, MongoClient
 from redis.asyncio import Redis
 
 from outbox import Draft, Outbox
+from outbox.database import Database, Document
 from outbox.errors import SettingsError, UndeclaredGroup
 from outbox.message import schema
-from outbox.servers.database import Database, Document
 from outbox.settings import OutboxSettings, load
 from outbox.streams.declaration import Priority, Stream, Streams, Subject
 from outbox.worker import Consumer, GiveUp, Message

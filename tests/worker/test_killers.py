@@ -11,7 +11,7 @@ from bson import ObjectId
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
-from outbox.message.schema import Document
+from outbox.database import Document
 from outbox.settings import OutboxSettings, load
 from outbox.streams.declaration import FILE_GROUP, FILE_STREAM
 from tests.relay.processes import RelayProcess

@@ -10,8 +10,8 @@ import pytest
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
+from outbox.database import Document
 from outbox.embedded import Mongod, RedisServer
-from outbox.message.schema import Document
 from outbox.servers.connections import connect_mongo, connect_redis
 from outbox.settings import OutboxSettings, load
 from tests.relay.world import a_world

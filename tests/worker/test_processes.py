@@ -23,8 +23,8 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from redis.asyncio import Redis
 
 from outbox.append import Draft
+from outbox.database import CONTENTS, Document
 from outbox.embedded import Mongod
-from outbox.message.schema import CONTENTS, Document
 from outbox.servers.clock import server_time
 from outbox.settings import OutboxSettings, load
 from outbox.streams.declaration import FILE_GROUP, FILE_STREAM

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from outbox.message.schema import Document
+from outbox.database import Document
 from outbox.worker import Message
 from tests.relay.processes import RelayProcess
 from tests.relay.world import World

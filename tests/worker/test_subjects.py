@@ -10,8 +10,7 @@ import pytest
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
-from outbox.message.document import LENIENT
-from outbox.message.schema import OUTBOX, Document
+from outbox.database import LENIENT, OUTBOX, Document
 from outbox.settings import OutboxSettings, load
 from outbox.streams.identifiers import checked, same
 from outbox.worker import Message

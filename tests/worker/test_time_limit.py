@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import structlog
 
-from outbox.message.schema import STREAMS
+from outbox.database import STREAMS
 from outbox.worker import Consumer, Message, TooManyLeft
 from tests.waiting import eventually
 from tests.worker.workshop import Workshop

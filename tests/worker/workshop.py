@@ -8,7 +8,7 @@ from typing import Any
 
 from bson import ObjectId
 
-from outbox.message.schema import Document
+from outbox.database import Document
 from outbox.settings import OutboxSettings
 from outbox.worker import Consumer
 from tests.relay.world import Owner, World

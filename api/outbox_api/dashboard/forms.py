@@ -7,10 +7,10 @@ from datetime import datetime
 
 from bson import ObjectId
 
-from outbox import moments
 from outbox.errors import UsageError
 from outbox.message.document import State
 from outbox.message.transitions import REPLAYABLE
+from outbox.operations import moments
 from outbox.operations.messages import read_id
 from outbox.operations.search import Wanted
 from outbox.operations.selection import Selection

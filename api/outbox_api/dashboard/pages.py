@@ -11,9 +11,8 @@ from fastapi.responses import HTMLResponse
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader
 from starlette.staticfiles import StaticFiles
 
-from outbox import moments
 from outbox.message import document as message
-from outbox.operations import messages, replay
+from outbox.operations import messages, moments, replay
 from outbox.printable import printable
 from outbox.servers.clock import as_text
 from outbox_api.dashboard.sampler import Frame

@@ -16,7 +16,7 @@ from fastapi import Request, Response
 from itsdangerous import BadData, URLSafeTimedSerializer
 from pymongo.errors import PyMongoError
 
-from outbox.message.schema import Database
+from outbox.database import Database
 from outbox.web import logouts
 from outbox.web.keys import Key
 from outbox_api.access import ANYONE, Access, Caller, Requires, admit, refuse_other_sites

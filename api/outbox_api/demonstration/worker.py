@@ -24,7 +24,7 @@ from redis.sentinel import Sentinel
 from tenacity import RetryCallState, Retrying, retry_if_exception, sleep_using_event, wait_random_exponential
 from tenacity.stop import stop_when_event_set
 
-from outbox.message.schema import CONTENTS
+from outbox.database import CONTENTS
 from outbox.servers.connections import connect_mongo_sync
 from outbox.servers.outages import classify, server_of
 from outbox.servers.topology import Members

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 import structlog
 
-from outbox.message.schema import Database
+from outbox.database import Database
 from outbox.servers.silence import Silence
 from outbox.servers.timed_jobs import Jobs
 from outbox_api.uploads import records

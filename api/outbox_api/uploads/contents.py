@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 
 from bson import Int64, ObjectId
 
+from outbox.database import CONTENTS, Database, Document
 from outbox.errors import ContentsDamaged
-from outbox.message.schema import CONTENTS, Database, Document
 
 CHUNK_BYTES = 255 * 1024
 """What GridFS uses by default."""

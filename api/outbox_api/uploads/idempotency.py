@@ -18,8 +18,8 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import DuplicateKeyError
 from pymongo.read_concern import ReadConcern
 
+from outbox.database import IDEMPOTENCY, Database, Document
 from outbox.errors import KeyTaken
-from outbox.message.schema import IDEMPOTENCY, Database, Document
 from outbox.streams.declaration import Priority
 from outbox_api.uploads.contents import Measured
 

@@ -13,8 +13,8 @@ from typing import Any
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from outbox.append import MAX_MESSAGE_BYTES, Draft, Outbox
+from outbox.database import FILES, OUTBOX, Database, Document
 from outbox.message import subjects
-from outbox.message.schema import FILES, OUTBOX, Database, Document
 from outbox.operations import audit
 from outbox.protocol.settled import complete_settled
 from outbox.servers import transaction

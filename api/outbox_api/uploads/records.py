@@ -16,9 +16,9 @@ from bson import ObjectId
 from pymongo import ReturnDocument, UpdateOne
 from pymongo.asynchronous.client_session import AsyncClientSession
 
+from outbox.database import FILES, OUTBOX, Database, Document
 from outbox.errors import NoSuchFile, StillUploading, UploadLost
 from outbox.message import pages
-from outbox.message.schema import FILES, OUTBOX, Database, Document
 from outbox_api.uploads import contents
 from outbox_api.uploads.contents import Measured
 

@@ -8,7 +8,7 @@ from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from outbox.append import Draft, Outbox
-from outbox.message.schema import FILES, Database
+from outbox.database import FILES, Database
 from outbox.operations import audit
 from outbox.protocol.settled import complete_settled
 from outbox.servers import transaction

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from outbox.database import OUTBOX, PARTITIONS
 from outbox.message.document import State
-from outbox.message.schema import OUTBOX, PARTITIONS
 from outbox.operations import stats, upkeep
 from outbox.operations.verify.findings import Finding, System, named, number
 

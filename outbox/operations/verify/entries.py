@@ -14,10 +14,10 @@ from typing import Any
 from bson import ObjectId
 from redis.exceptions import ResponseError
 
+from outbox.database import OUTBOX, Document
 from outbox.delivery.entries import Entries
 from outbox.delivery.vanished import locate
 from outbox.message.document import State, is_ours
-from outbox.message.schema import OUTBOX, Document
 from outbox.operations.replay import Selection, replay
 from outbox.operations.verify.findings import KEPT, Finding, System, named, number
 from outbox.protocol.settled import NEEDED, settled

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from outbox.message.schema import Database
+from outbox.database import Database
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Streams
 

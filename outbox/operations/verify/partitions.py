@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from outbox.database import OUTBOX, PARTITIONS, Document
 from outbox.message.document import State
-from outbox.message.schema import OUTBOX, PARTITIONS, Document
 from outbox.operations.verify.findings import Finding, System
 from outbox.printable import printable
 from outbox.streams.declaration import Partition

@@ -10,9 +10,9 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 
 from outbox.append import Outbox
+from outbox.database import OUTBOX, Document
 from outbox.message import subject_check, transitions
 from outbox.message.document import State
-from outbox.message.schema import OUTBOX, Document
 from outbox.message.subjects import NAMING, about, by_declaration, by_subject, collection_of, reader, that_wait
 from outbox.operations import audit, dead, replay
 from outbox.operations.verify.findings import KEPT, Finding, System, named, number

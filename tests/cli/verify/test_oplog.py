@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
+from outbox.database import Database
 from outbox.embedded import Mongod
 from outbox.operations.verify import setup
 from outbox.operations.verify.findings import System
 from outbox.servers.connections import connect_mongo
-from outbox.servers.database import Database
 from outbox.settings import OutboxSettings, load
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from structlog.testing import capture_logs
 
+from outbox.database import Database
 from outbox.embedded import RedisServer
 from outbox.message import schema
-from outbox.servers.database import Database
 from outbox.streams.declaration import FILES, Streams
 from outbox_api.collections import FILES_APPLICATION
 from tests.faults.explorer.actions import ACTIONS

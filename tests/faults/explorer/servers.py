@@ -9,8 +9,8 @@ from typing import Protocol
 from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 
+from outbox.database import Document
 from outbox.embedded import Mongod, ReplicaSet
-from outbox.message.schema import Document
 from outbox.servers.connections import connect_mongo
 from outbox.settings import OutboxSettings, load
 

@@ -16,8 +16,8 @@ from bson import ObjectId
 from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 
+from outbox.database import Document
 from outbox.embedded import RedisServer
-from outbox.message.schema import Document
 from outbox.settings import OutboxSettings, load
 from tests.faults.explorer.servers import Members, accepts_writes
 from tests.faults.history import Appended, Lost, RolledBack, published_in

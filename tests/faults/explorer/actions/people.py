@@ -7,7 +7,7 @@ import random
 from bson import ObjectId
 from bson.timestamp import Timestamp
 
-from outbox.message.schema import OUTBOX
+from outbox.database import OUTBOX
 from outbox.operations import dead
 from outbox.streams.declaration import FILES, Streams
 from tests.faults.explorer.actions.action import Actions

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from bson.codec_options import CodecOptions
+from bson.codec_options import CodecOptions, DatetimeConversion
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
@@ -39,6 +39,11 @@ PREFIX = OUTBOX
 _PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,47}")
 
 Document = dict[str, Any]
+
+LENIENT: CodecOptions[dict[str, Any]] = CodecOptions(
+    dict, tz_aware=True, unicode_decode_error_handler="replace", datetime_conversion=DatetimeConversion.DATETIME_AUTO
+)
+"""Reads what a strict decoder refuses: a message that was written around the library is the one to look at."""
 
 
 def check_prefix(prefix: str) -> str:
