@@ -9,7 +9,8 @@
 A relay drains what was appended into Redis Streams. This package imports neither the relay nor the API.
 """
 
-from outbox.append import Draft, Outbox
+from outbox.append import Outbox
+from outbox.draft import Draft
 from outbox.errors import (
     CommitUnknown,
     InvalidMessage,

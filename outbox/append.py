@@ -2,48 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Collection, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
-from enum import Enum
 from typing import Any, TypeVar, overload
 
 from bson import ObjectId
-from bson.codec_options import CodecOptions
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.client_session import ClientSession
 
 from outbox.database import OUTBOX, PREFIX, STREAMS, Database, Place, PlainDatabase, collection_name
-from outbox.errors import InvalidMessage, NoTransaction, UsageError
+from outbox.draft import ABSENT, Draft, all_of, check_that_the_key_names_a_subject, key_and_subject
+from outbox.errors import NoTransaction
 from outbox.message import meta
 from outbox.message.document import new_document
-from outbox.streams import identifiers, registry
-from outbox.streams.declaration import Priority, Stream, Streams
+from outbox.streams import registry
+from outbox.streams.declaration import Priority, Streams
 
 MAX_MESSAGE_BYTES = 256 * 1024
 
 
-class Absent(Enum):
-    """No subject is given. None would not do: it is an `_id` that a document can have."""
-
-    ABSENT = "absent"
-
-
-ABSENT = Absent.ABSENT
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A message that is to be appended; see `Outbox.append`. Its id is known before, so that a record can name it."""
-
-    fields: Mapping[str, str]
-    key: str | None = None
-    headers: Mapping[str, str] | None = None
-    available_at: datetime | None = None
-    id: ObjectId = field(default_factory=ObjectId)
-    subject: object = ABSENT
 
 
 class Outbox:
@@ -247,8 +227,8 @@ class Outbox:
         options = session.client.codec_options
         first, *further = self.streams.fan_out(stream)
         return [
-            self._document(name, wanted, one, *_key_and_subject(draft, options), now)
-            for draft in _all_of(drafts)
+            self._document(name, wanted, one, *key_and_subject(draft, options), now)
+            for draft in all_of(drafts)
             for name, one in [(first, draft), *((name, replace(draft, id=ObjectId())) for name in further)]
         ]
 
@@ -283,7 +263,7 @@ class Outbox:
             subject=subject,
         )
         if subject is None:
-            _check_that_the_key_names_a_subject(serving, key)
+            check_that_the_key_names_a_subject(serving, key)
         return document
 
     async def _insert(self, session: AsyncClientSession, documents: list[dict[str, Any]], ids: T) -> T:
@@ -291,42 +271,6 @@ class Outbox:
         if documents:
             await client[self._database][self._messages].insert_many(documents, session=session)
         return ids
-
-
-def _key_and_subject(draft: Draft, options: CodecOptions[Any]) -> tuple[str, Mapping[str, Any] | None]:
-    """The message's key, and what is stored of its subject. Raises InvalidMessage."""
-    if draft.subject is ABSENT:
-        return draft.key, None  # type: ignore[return-value]  # what is no key is refused with the rest
-    subject = {"id": identifiers.checked(draft.subject, options)}
-    return identifiers.as_text(subject["id"]) if draft.key is None else draft.key, subject
-
-
-def _check_that_the_key_names_a_subject(stream: Stream, key: str) -> None:
-    if stream.subject is None or stream.subject.id_type is None:
-        return
-    try:
-        identifiers.read(key, stream.subject.id_type)
-    except ValueError as error:
-        raise InvalidMessage(
-            f"key {error}, which is the type of _id that the subject of stream {stream.family!r} declares: pass a key "
-            "that is, or the _id itself as subject"
-        ) from None
-
-
-def _all_of(drafts: Collection[Draft]) -> list[Draft]:
-    """The drafts, from what can give them again: a callback of `with_transaction` is called again after a conflict.
-
-    A generator that was made in front of the callback is empty by then, and its record would be committed alone.
-    """
-    again = isinstance(drafts, Collection) and not isinstance(drafts, Iterator | Mapping)
-    found = list(drafts) if again else []
-    if not again or len(found) != len(drafts) or not all(isinstance(draft, Draft) for draft in found):
-        raise UsageError(
-            f"append_many needs a list of drafts, not {type(drafts).__name__}: what can be read only once would be "
-            "empty when the transaction is run again; pass [Draft(...), ...], or list(...) made in front of the "
-            "transaction"
-        )
-    return found
 
 
 async def _first(ids: Awaitable[list[ObjectId]]) -> ObjectId:

@@ -19,7 +19,7 @@ from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import PyMongoError
 
-from outbox.append import Draft
+from outbox.draft import Draft
 from outbox.errors import CommitUnknown, InvalidMessage, KeyTaken
 from outbox.servers import transaction
 from outbox.streams.declaration import FILE_STREAM, Priority

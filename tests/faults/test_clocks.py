@@ -12,8 +12,8 @@ from bson import ObjectId
 from structlog.testing import capture_logs
 
 from outbox import Outbox
-from outbox.append import Draft
 from outbox.database import OUTBOX, PARTITIONS, Database
+from outbox.draft import Draft
 from outbox.embedded import Mongod, RedisServer
 from outbox.message import schema
 from outbox.servers.connections import connect_mongo

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from outbox import Outbox
-from outbox.append import Draft
+from outbox.draft import Draft
 from outbox.message import schema
 from outbox.settings import OutboxSettings, load
 from outbox.streams.declaration import Stream, Streams

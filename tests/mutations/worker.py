@@ -6,7 +6,7 @@ from tests.mutations.mutation import Mutation
 
 MUTATIONS = [
     Mutation(
-        "drafts can be read again by a second run", "G1", "outbox/append.py",
+        "drafts can be read again by a second run", "G1", "outbox/draft.py",
         "again = isinstance(drafts, Collection) and not isinstance(drafts, Iterator | Mapping)", "again = True",
         "tests/outbox/test_append_once.py::test_what_is_made_in_front_of_a_transaction_that_runs_twice_is_appended",
     ),

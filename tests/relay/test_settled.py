@@ -14,8 +14,8 @@ from bson import ObjectId
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
-from outbox.append import Draft
 from outbox.database import OUTBOX, Document
+from outbox.draft import Draft
 from outbox.message.document import State
 from outbox.operations import dead, replay
 from outbox.streams.declaration import Stream, Subject

@@ -22,8 +22,8 @@ from pymongo import AsyncMongoClient, MongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
 from redis.asyncio import Redis
 
-from outbox.append import Draft
 from outbox.database import CONTENTS, Document
+from outbox.draft import Draft
 from outbox.embedded import Mongod
 from outbox.servers.clock import server_time
 from outbox.settings import OutboxSettings, load

@@ -12,8 +12,9 @@ from typing import Any
 
 from pymongo.asynchronous.client_session import AsyncClientSession
 
-from outbox.append import MAX_MESSAGE_BYTES, Draft, Outbox
+from outbox.append import MAX_MESSAGE_BYTES, Outbox
 from outbox.database import FILES, OUTBOX, Database, Document
+from outbox.draft import Draft
 from outbox.message import subjects
 from outbox.operations import audit
 from outbox.protocol.settled import complete_settled

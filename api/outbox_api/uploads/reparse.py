@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 
-from outbox.append import Draft, Outbox
+from outbox.append import Outbox
 from outbox.database import FILES, Database
+from outbox.draft import Draft
 from outbox.operations import audit
 from outbox.protocol.settled import complete_settled
 from outbox.servers import transaction

@@ -1,0 +1,73 @@
+"""Drafts: messages that are to be appended, checked as far as that goes without a stream's own limits."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+from bson import ObjectId
+from bson.codec_options import CodecOptions
+
+from outbox.errors import InvalidMessage, UsageError
+from outbox.streams import identifiers
+from outbox.streams.declaration import Stream
+
+
+class Absent(Enum):
+    """No subject is given. None would not do: it is an `_id` that a document can have."""
+
+    ABSENT = "absent"
+
+
+ABSENT = Absent.ABSENT
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A message that is to be appended; see `Outbox.append`. Its id is known before, so that a record can name it."""
+
+    fields: Mapping[str, str]
+    key: str | None = None
+    headers: Mapping[str, str] | None = None
+    available_at: datetime | None = None
+    id: ObjectId = field(default_factory=ObjectId)
+    subject: object = ABSENT
+
+
+def key_and_subject(draft: Draft, options: CodecOptions[Any]) -> tuple[str, Mapping[str, Any] | None]:
+    """The message's key, and what is stored of its subject. Raises InvalidMessage."""
+    if draft.subject is ABSENT:
+        return draft.key, None  # type: ignore[return-value]  # what is no key is refused with the rest
+    subject = {"id": identifiers.checked(draft.subject, options)}
+    return identifiers.as_text(subject["id"]) if draft.key is None else draft.key, subject
+
+
+def check_that_the_key_names_a_subject(stream: Stream, key: str) -> None:
+    if stream.subject is None or stream.subject.id_type is None:
+        return
+    try:
+        identifiers.read(key, stream.subject.id_type)
+    except ValueError as error:
+        raise InvalidMessage(
+            f"key {error}, which is the type of _id that the subject of stream {stream.family!r} declares: pass a key "
+            "that is, or the _id itself as subject"
+        ) from None
+
+
+def all_of(drafts: Collection[Draft]) -> list[Draft]:
+    """The drafts, from what can give them again: a callback of `with_transaction` is called again after a conflict.
+
+    A generator that was made in front of the callback is empty by then, and its record would be committed alone.
+    """
+    again = isinstance(drafts, Collection) and not isinstance(drafts, Iterator | Mapping)
+    found = list(drafts) if again else []
+    if not again or len(found) != len(drafts) or not all(isinstance(draft, Draft) for draft in found):
+        raise UsageError(
+            f"append_many needs a list of drafts, not {type(drafts).__name__}: what can be read only once would be "
+            "empty when the transaction is run again; pass [Draft(...), ...], or list(...) made in front of the "
+            "transaction"
+        )
+    return found
