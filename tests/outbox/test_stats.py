@@ -184,7 +184,7 @@ async def test_partitions_and_relays(db: Database, redis: Redis, streams: Stream
     assert 25 < owned["expires_in_seconds"] <= 30
     [relay] = status["relays"]
     assert 25 < relay.pop("expires_in_seconds") <= 30
-    assert relay == {"id": "relay-1", "host": "here", "pid": 5}
+    assert relay == {"id": "relay-1", "host": "here", "pid": 5, "streams": ["file_parsing_queue"], "revisions": []}
 
 
 async def test_recoveries_the_latest_first(db: Database, redis: Redis, streams: Streams) -> None:
