@@ -17,6 +17,7 @@ from outbox.message import attempts
 from outbox.message.transitions import Cause
 from outbox.protocol.ownership import Ownership
 from outbox.servers.waiting import first
+from outbox.streams.declaration import Stream
 from outbox.worker.adoption import adopt
 from outbox.worker.completion import Standing, Superseded, look
 from outbox.worker.failures import Failed, GiveUp, headline, summary, wait_seconds
@@ -27,6 +28,11 @@ from outbox.worker.patience import Patience
 from outbox.worker.work import Work
 
 log = structlog.get_logger(__name__)
+
+UNCLAIMED_SECONDS = 10.0
+"""How long an entry that others added waits for a relay to put its outbox on record for the stream.
+
+A relay does so when it first opens the stream. Until then nobody can tell whose the entry is."""
 
 UNMARKED_SECONDS = 0.5
 """How long to wait for the relay to mark a message published before its handler is called. It does so within
@@ -68,8 +74,8 @@ class Settlement:
         Raises what the servers raise, OutOfTime, and ForeignStream.
         """
         if entry.sent is None:
-            if not await self._ownership.is_ours(entry.stream):
-                return End.UNKNOWN
+            if not await self._becomes_ours(entry.stream, hand):
+                return End.HELD if hand.abandoned.is_set() else End.UNKNOWN
             return End.AGAIN if await adopt(self._database, entry) else End.DONE
         told = log.bind(message=str(entry.sent.id), attempt=entry.sent.attempt, stream=entry.stream.name)
         while True:
@@ -85,6 +91,15 @@ class Settlement:
                         hand.suspect = str(document["suspect"])  # and wait for its turn to be alone
                     case _, document:
                         return await self._handle(entry, hand, document, told)
+
+    async def _becomes_ours(self, stream: Stream, hand: Hand) -> bool:
+        """Whether the stream's record names this outbox, as soon as a relay has opened it for the first time."""
+        deadline = time.monotonic() + UNCLAIMED_SECONDS
+        while not await self._ownership.is_ours(stream):
+            if hand.abandoned.is_set() or time.monotonic() > deadline:
+                return False
+            await first(hand.abandoned, seconds=0.1)
+        return True
 
     async def _look(self, entry: Entry, hand: Hand) -> tuple[Standing, Document]:
         assert entry.sent

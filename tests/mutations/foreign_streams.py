@@ -81,7 +81,7 @@ MUTATIONS = [
         "an entry of others is adopted by the outbox that has the stream",
         "G8",
         "outbox/worker/settlement.py",
-        "if not await self._ownership.is_ours(entry.stream):",
+        "if not await self._becomes_ours(entry.stream, hand):",
         "if not entry.stream.name:",
         f"{TESTS}::test_an_entry_of_others_in_a_stream_that_names_nobody_is_not_adopted",
     ),

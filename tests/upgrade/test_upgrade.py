@@ -170,7 +170,15 @@ def test_what_the_version_before_has_left_is_brought_over(place: Place) -> None:
         eventually_sync(all_handled, 60, what="all that waited is handled")
         by_hand = place.database.files.find_one({"filename": "by hand"})
         assert by_hand
-        eventually_sync(lambda: place.database.files.find_one(by_hand["_id"])["parsing"] == "parsed", 30)  # type: ignore[index]
+
+        def parsed() -> bool:
+            file = place.database.files.find_one(by_hand["_id"])
+            adopted = list(place.database.outbox.find({"key": str(by_hand["_id"])}))
+            assert file
+            assert file["parsing"] == "parsed", f"{file}\n{adopted}\n{relay.text()}\n{worker.text()}"
+            return True
+
+        eventually_sync(parsed, 30, what="the file that was queued by hand is parsed")
         eventually_sync(
             lambda: place.document("in hand")["state"] == "completed", 30, what="the plain worker's is done"
         )
