@@ -11,14 +11,6 @@ _UNCHANGED = f"{TESTS}::test_nothing_of_another_outbox_is_changed"
 
 MUTATIONS = [
     Mutation(
-        "keys in Redis begin with the prefix",
-        "G8",
-        "outbox/streams/declaration.py",
-        "return self.prefix + self.name",
-        "return self.name",
-        "tests/faults/test_neighbours.py::test_two_applications_share_a_database_and_a_redis[100]",
-    ),
-    Mutation(
         "a stream of another outbox is not opened",
         "G8",
         "outbox/protocol/lua/open.lua",
