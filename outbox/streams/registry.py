@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 import structlog
+from bson import Int64
 from pydantic import TypeAdapter, ValidationError
 from pymongo.errors import DuplicateKeyError
 
@@ -183,6 +184,8 @@ def dump(stream: Stream) -> Document:
 def load(document: Document) -> Stream:
     """Raises SchemaError."""
     try:
+        if type(document.get("revision")) not in (int, Int64):
+            raise SettingsError("it has no revision")
         return _STREAM.validate_python({"name": document["_id"], **document})
     except (ValidationError, SettingsError) as error:
         raise SchemaError(
@@ -203,7 +206,7 @@ def _plain(value: Any) -> Any:
 def _understood(documents: list[Document]) -> Registered | None:
     if not documents:
         return None
-    return Registered(map(load, documents), {one["_id"]: one["revision"] for one in documents})
+    return Registered([load(one) for one in documents], {one["_id"]: one["revision"] for one in documents})
 
 
 async def _register(database: Database, stream: Stream, *, dry_run: bool) -> list[str]:

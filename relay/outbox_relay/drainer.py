@@ -165,7 +165,7 @@ class Drainer:
                 return await self._refused()
             latency = _latency(batch, answer)
         return Drained(
-            # What was hinted at since the fetch is not in it, and the hint is used up: so look before waiting.
+            # A change stream's event may have come after the fetch, and is not kept: so fetch once more before waiting.
             Outcome.EMPTY if looked and not self._ahead and not self._more else Outcome.MORE,
             len(batch),
             buried,

@@ -16,12 +16,13 @@ from structlog.testing import capture_logs
 
 from outbox import Outbox, Streams
 from outbox.database import OUTBOX, PARTITIONS, RELAYS, STREAMS, Database, Document
+from outbox.errors import SchemaError
 from outbox.operations import registration
 from outbox.operations.registration import NotNow
 from outbox.protocol.store import Store
 from outbox.settings import OutboxSettings, load
 from outbox.streams.declaration import Partition, Stream
-from outbox.streams.registry import register
+from outbox.streams.registry import read, register
 from outbox_relay.shares import shares
 from tests.faults.relays import in_this_process
 from tests.relay.world import World, a_world
@@ -167,6 +168,23 @@ async def test_a_stream_that_is_registered_later_is_drained_without_a_restart(
         await registration.remove(world.database, "exports")
         await eventually(lambda: all_owned(world.database, by=1), 20)
     assert not [id_ for id_ in await owners(world.database) if "exports" in id_]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"_id": "s", "group": "g"}, {"_id": "s", "group": "g", "revision": "1"}, {"_id": "s", "revision": 1},
+        {"_id": 7, "group": "g", "revision": 1}, {"_id": "s", "group": "g", "revision": 1, "subject": "x"},
+        {"_id": "a b", "group": "g", "revision": 1}, {"_id": "s", "group": "g", "revision": 1, "partitions": 0},
+        {"_id": {"a": 1}}, {"_id": "s", "group": "g", "revision": 1, "priorities": ["now"]},
+        {"_id": "s", "group": "g", "revision": True},
+    ],
+    ids=str,
+)  # fmt: skip
+async def test_what_others_wrote_into_the_registry_is_named(world: World, odd: Document) -> None:
+    await world.database[STREAMS].insert_one(odd)
+    with pytest.raises(SchemaError, match="cannot be understood"):
+        await read(world.database)
 
 
 async def test_a_running_relay_goes_on_when_the_registry_cannot_be_read(world: World, settings: OutboxSettings) -> None:
