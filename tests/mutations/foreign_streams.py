@@ -70,6 +70,14 @@ MUTATIONS = [
         f"{TESTS}::test_what_may_be_anothers_in_a_stream_that_names_nobody_comes_back_to_it",
     ),
     Mutation(
+        "an entry of others waits for the relay that claims its stream",
+        "G8",
+        "outbox/worker/settlement.py",
+        "UNCLAIMED_SECONDS = 10.0",
+        "UNCLAIMED_SECONDS = -1.0",
+        f"{TESTS}::test_an_entry_of_others_waits_for_the_relay_that_opens_the_stream",
+    ),
+    Mutation(
         "an entry of others is adopted by the outbox that has the stream",
         "G8",
         "outbox/worker/settlement.py",

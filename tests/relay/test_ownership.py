@@ -276,9 +276,35 @@ async def test_what_may_be_anothers_in_a_stream_that_names_nobody_comes_back_to_
         assert await ward.held() == 0
 
 
+async def test_an_entry_of_others_waits_for_the_relay_that_opens_the_stream(world: World, mongodb_uri: str) -> None:
+    """As when worker and relay are upgraded, and started, together."""
+    relay = await world.owner()
+    await relay.drain_all()
+    await _forget_whose(world.redis)
+    await world.redis.xadd(STREAM.name, {"file_id": "legacy"})
+    consumer = Consumer(_settings(world, mongodb_uri), _never)
+
+    async def held() -> bool:
+        pending: Any = await world.redis.xpending(STREAM.name, STREAM.group)
+        return bool(pending["consumers"] == [{"name": consumer.name, "pending": 1}])
+
+    async with at_work(consumer):
+        await eventually(held)
+        assert await world.states() == {}
+        await relay.drainer.close()
+        await relay.drainer.run_once()
+        await eventually(world.states, what="it is adopted")
+        await eventually(lambda: _is_empty(world))
+
+
+async def _is_empty(world: World) -> bool:
+    return not await world.stream()
+
+
 async def test_an_entry_of_others_in_a_stream_that_names_nobody_is_not_adopted(
-    world: World, other: World, mongodb_uri: str
+    world: World, other: World, mongodb_uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("outbox.worker.settlement.UNCLAIMED_SECONDS", 0.3)
     await (await world.owner()).drain_all()
     await _forget_whose(world.redis)
     await world.redis.xadd(STREAM.name, {"file_id": "legacy"})
