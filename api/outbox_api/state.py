@@ -14,7 +14,7 @@ from outbox.append import Outbox
 from outbox.database import Database, Document
 from outbox.message import schema
 from outbox.servers.topology import AnyRedis
-from outbox.streams import registry
+from outbox.streams import agreement, registry
 from outbox.streams.declaration import FILE_STREAM, Streams
 from outbox.streams.registry import Registered
 from outbox_api.access import Access
@@ -45,7 +45,7 @@ class Gate:
         else:
             registered = await registry.agree(self.database, self.streams, explicit=self.explicit, needs=FILE_STREAM)
             if self.explicit:
-                registry.warn(self.streams, registered)
+                agreement.warn(self.streams, registered)
         if registered:
             self.streams.take(registered)
         await schema.check(self.database, self.streams, FILES_APPLICATION)

@@ -11,7 +11,7 @@ from outbox.cli.servers import Servers, run
 from outbox.errors import UsageError
 from outbox.operations import registration
 from outbox.operations.messages import plain
-from outbox.streams import registry
+from outbox.streams import agreement, registry
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -34,7 +34,7 @@ def list_(json: Json = False) -> None:
 
     async def command(servers: Servers) -> list[dict[str, object]]:
         registered = await registry.read(servers.database)
-        return [{"name": one.name, **plain(registry.dump(one))} for one in registered.declared()] if registered else []
+        return [{"name": one.name, **plain(agreement.dump(one))} for one in registered.declared()] if registered else []
 
     found = run(command, registers=True)
     if json:

@@ -11,7 +11,7 @@ from outbox.database import OUTBOX, PARTITIONS, RELAYS, STREAMS, Database, Docum
 from outbox.errors import OutboxError, WrongDeclaration
 from outbox.message.document import State
 from outbox.operations import audit
-from outbox.streams import registry
+from outbox.streams import agreement, registry
 from outbox.streams.declaration import Stream, Streams
 
 LOOK_SECONDS = 0.2
@@ -73,8 +73,8 @@ async def change_as_declared(database: Database, stream: Stream) -> bool:
             f"stream {stream.name!r}: change the number of partitions first, with "
             f"`outbox streams change {stream.name} --partitions {stream.partitions}`"
         )
-    after = registry.dump(replace(stream, partitions=before.partitions))
-    if after == registry.dump(before):
+    after = agreement.dump(replace(stream, partitions=before.partitions))
+    if after == agreement.dump(before):
         return False
     await _refuse_undone(database, before, (State.SCHEDULED, State.PENDING, State.PUBLISHED), "changed")
     await _update(database, document, after)
@@ -103,7 +103,7 @@ async def _find(database: Database, name: str) -> tuple[Document, Stream]:
     document = await database[STREAMS].find_one({"_id": name})
     if document is None or registered is None:
         raise WrongDeclaration(
-            registry.unregistered(name, registered) if registered else "no stream is registered. Run: outbox init"
+            agreement.unregistered(name, registered) if registered else "no stream is registered. Run: outbox init"
         )
     return document, registry.load(document)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from outbox.database import Database
 from outbox.errors import UndeclaredGroup, WrongDeclaration
 from outbox.settings import OutboxSettings
-from outbox.streams import registry
+from outbox.streams import agreement, registry
 from outbox.streams.declaration import Priority, Stream, Streams
 from outbox.streams.priorities import Turns
 
@@ -28,16 +28,16 @@ async def streams_to_read(
         chosen = _all_of(group, settings.streams, registered)
     chosen = [_as_group(group, one, registered) for one in chosen]
     given = [one for one in chosen if isinstance(one, Stream) and one.name == one.family]
-    if given and (faults := registry.differences(Streams(given), registered)):
+    if given and (faults := agreement.differences(Streams(given), registered)):
         raise WrongDeclaration("; ".join(faults))
     found: list[Stream] = []
     for one in chosen:
         name = one.name if isinstance(one, Stream) else one
         if name not in registered:
-            raise WrongDeclaration(registry.unregistered(name, registered))
+            raise WrongDeclaration(agreement.unregistered(name, registered))
         found += [registered[name]] if isinstance(one, Stream) else registered.family(name)
     if settings.declares:
-        registry.warn(settings.streams, registered)
+        agreement.warn(settings.streams, registered)
     return tuple(sorted(dict.fromkeys(found), key=lambda stream: list(Priority).index(stream.priority)))
 
 

@@ -9,7 +9,7 @@ import structlog
 from outbox.database import Database
 from outbox.errors import SchemaError, SettingsError
 from outbox.settings import OutboxSettings
-from outbox.streams import registry
+from outbox.streams import agreement, registry
 from outbox.streams.registry import Registered
 
 log = structlog.get_logger(__name__)
@@ -40,7 +40,7 @@ class Declarations:
                 f"{', '.join(registered.families())}. Correct it, or register the stream with `outbox init`"
             )
         if self._settings.declares:
-            registry.warn(declared, registered)
+            agreement.warn(declared, registered)
         self.streams.take(self._mine(registered))
 
     async def read(self) -> None:

@@ -9,7 +9,7 @@ CLI, RELAY = "tests/cli/test_declarations.py", "tests/relay/test_declarations.py
 MUTATIONS = [
     Mutation(
         "a declaration is compared with what is registered", "G1", "outbox/streams/registry.py",
-        "faults = differences(declared, registered) if explicit else []", "faults: list[str] = []",
+        "faults = agreement.differences(declared, registered) if explicit else []", "faults: list[str] = []",
         f"{CLI}::test_every_program_refuses_a_declaration_that_contradicts_what_is_registered",
     ),
     Mutation(
