@@ -6,13 +6,17 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text()
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+}
+"""What users read, by path."""
 
 
-def section(title: str) -> str:
-    """The text under a heading of the README."""
-    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL)
-    assert found, f"README.md has no section {title!r}"
+def section(title: str, page: str) -> str:
+    """The text under a heading of a page."""
+    found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", PAGES[page], re.MULTILINE | re.DOTALL)
+    assert found, f"{page} has no section {title!r}"
     return found[1]
 
 
@@ -25,6 +29,13 @@ def tables(text: str) -> list[list[list[str]]]:
 def code(text: str, language: str) -> list[str]:
     """The fenced blocks of `text` in a language."""
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def anchors(text: str) -> set[str]:
+    """What a link to a part of `text` may name: its headings, as GitHub makes names of them, and its `<a id>`."""
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    names = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+    return names | set(re.findall(r'<a id="([^"]+)">', text))
 
 
 def plain(cell: str) -> str:

@@ -1,4 +1,4 @@
-"""The README's table of metrics, the alert rules and the dashboard speak of the metrics that there are."""
+"""The documented table of metrics, the alert rules and the dashboard speak of the metrics that there are."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def series() -> set[str]:
 
 
 def test_the_table_of_metrics() -> None:
-    (table,) = tables(section("Watch it"))
+    (table,) = tables(section("Metrics", "docs/operations.md"))
     rows = {(plain(name), kind, ", ".join(sorted(re.findall(r"`(\w+)`", labels)))) for name, kind, labels, _ in table}
     assert rows == {told(family) for family in families()}
 

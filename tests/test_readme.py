@@ -1,4 +1,4 @@
-"""What the README says is so: its tables are the code's, and its examples run."""
+"""What the README and docs/ say is so: their tables are the code's, and their examples run."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ from outbox_api.app import create_app
 from outbox_api.collections import FILES_APPLICATION
 from outbox_api.settings import ApiSettings
 from outbox_relay.settings import RelaySettings
-from tests.documents import README, ROOT, code, plain, section, tables
+from tests.documents import PAGES, ROOT, anchors, code, plain, section, tables
 from tests.waiting import eventually_sync
 
 FAMILIES: tuple[type[Family], ...] = (OutboxSettings, RelaySettings, ApiSettings)
 STREAMS = "OUTBOX_STREAMS"
+SETTINGS = "docs/settings.md"
 
 
 def _settings() -> Iterator[tuple[str, Any]]:
@@ -45,21 +46,21 @@ def _shown(default: Any) -> str:
 
 
 def test_settings_and_their_defaults() -> None:
-    table, _ = tables(section("Settings"))
+    (table,) = tables(section("Environment", SETTINGS))
     told = {plain(name): plain(default) for name, default, _ in table}
     so = {name: "none" if default is None else _shown(default) for name, default in _settings()}
     assert told == so | {STREAMS: "the file stream"}
 
 
 def test_what_a_declaration_of_a_stream_can_have() -> None:
-    _, table = tables(section("Settings"))
+    (table,) = tables(section("Streams", SETTINGS))
     declared = StreamSetting(name="s", group="g").model_dump(mode="json")
     told = {plain(name): json.loads(plain(default)) for name, default, _ in table}
     assert told == {name: default for name, default in declared.items() if name not in ("name", "group")}
 
 
 def test_the_example_of_streams() -> None:
-    (block,) = code(section("Settings"), "sh")
+    (block,) = code(section("Streams", SETTINGS), "sh")
     streams = load(OutboxSettings, outbox_streams=json.loads(block.split("'")[1])).streams
     (default,) = load(OutboxSettings).streams.values()
     assert streams[default.name] == default
@@ -79,7 +80,7 @@ def test_the_example_of_an_environment() -> None:
 
 
 def test_every_route() -> None:
-    (table,) = tables(section("HTTP"))
+    (table,) = tables(section("Requests", "docs/http.md"))
     paths = create_app(load(ApiSettings), load(OutboxSettings)).openapi()["paths"]
     assert {plain(route) for route, _ in table} == {
         f"{method.upper()} {path}" for path, operations in paths.items() for method in operations
@@ -87,13 +88,13 @@ def test_every_route() -> None:
 
 
 def test_every_command() -> None:
-    (table,) = tables(section("Command line"))
+    (table,) = tables(section("Commands", "docs/command-line.md"))
     commands: Any = typer.main.get_command(app)
     assert {plain(command) for command, _ in table} == {f"outbox {name}" for name in commands.commands}
 
 
 def test_lines_of_the_log() -> None:
-    lines = [plain(line) for line, _ in tables(section("Operate it"))[1]]
+    lines = [plain(line) for line, _ in tables(section("Log events", "docs/operations.md"))[0]]
     assert lines
     source = "".join(path.read_text() for path in (ROOT / "relay" / "outbox_relay").glob("*.py"))
     # Of some, the first word is the name of a server.
@@ -101,14 +102,28 @@ def test_lines_of_the_log() -> None:
 
 
 def test_links() -> None:
-    targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
-    assert targets
-    assert [target for target in targets if not (ROOT / target).exists()] == []
+    documents = [
+        *PAGES,
+        *(f"{folder}/README.md" for folder in ("outbox", "relay", "api", "tests", "deploy/kubernetes")),
+    ]
+    broken = []
+    for document in documents:
+        text = re.sub(r"^```.*?^```", "", (ROOT / document).read_text(), flags=re.MULTILINE | re.DOTALL)
+        for link in re.findall(r"\]\((?!https?:)([^)]+)\)", text):
+            path, _, anchor = link.partition("#")
+            target = (ROOT / document).parent / path if path else ROOT / document
+            if not target.exists() or (anchor and anchor not in anchors(target.read_text())):
+                broken.append(f"{document}: {link}")
+    assert broken == []
+    assert (
+        sum(f"docs/{page}" in PAGES for page in re.findall(r"\]\(([^)#]+)\)", PAGES["docs/README.md"]))
+        == sum(page.startswith("docs/") for page in PAGES) - 1
+    ), "docs/README.md lists every page"
 
 
 def test_the_command_of_the_tests() -> None:
     """What `.ci/run` takes from here and runs word for word."""
-    marked = re.findall(r"<!-- test command -->\n```sh\n(.*)\n```\n<!-- end -->", README)
+    marked = re.findall(r"<!-- test command -->\n```sh\n(.*)\n```\n<!-- end -->", PAGES["README.md"])
     assert len(marked) == 1
     assert "/pytest" in marked[0]
 
@@ -117,7 +132,7 @@ def test_the_command_of_the_tests() -> None:
 async def test_examples_append(
     number: int, mongodb_uri: str, database: str, mongo: AsyncMongoClient[dict[str, Any]]
 ) -> None:
-    example = code(section("Use it from your code"), "python")[number]
+    example = code(PAGES["docs/append.md"], "python")[number]
     await schema.ensure(Database(mongo, database), load(OutboxSettings).streams, FILES_APPLICATION)
     await mongo[database].files.insert_one({"parsing": "error: too hot", "folder_id": "demo"})
     environment = {**os.environ, "MONGODB_URI": mongodb_uri, "MONGODB_DATABASE": database}
@@ -131,13 +146,13 @@ async def test_examples_append(
 
 def test_the_example_of_a_worker(mongodb_uri: str, database: str, redis_url: str, tmp_path: Path) -> None:
     """As it is written, but for the name of the database."""
-    example = code(section("Write a worker"), "python")[0].replace('client["outbox"]', f'client["{database}"]')
+    example = code(PAGES["docs/workers.md"], "python")[0].replace('client["outbox"]', f'client["{database}"]')
     (tmp_path / "tasks.py").write_text(example)
-    (command,) = code(section("Write a worker"), "sh")
+    (command,) = code(PAGES["docs/workers.md"], "sh")
     environment = {"MONGODB_URI": mongodb_uri, "MONGODB_DATABASE": database, "REDIS_URL": redis_url}
     outbox = [sys.executable, "-m", "outbox"]
     subprocess.run([*outbox, "init"], env=os.environ | environment, cwd=ROOT, check=True, timeout=30)
-    append = code(section("Use it from your code"), "python")[0]
+    append = code(PAGES["docs/append.md"], "python")[0]
     subprocess.run([sys.executable, "-c", append], env=os.environ | environment, cwd=ROOT, check=True, timeout=30)
     subprocess.run([*outbox, "relay", "--once", "--port", "0"], env=os.environ | environment, check=True, timeout=60)
     path = {"PYTHONPATH": str(ROOT)}
@@ -151,3 +166,12 @@ def test_the_example_of_a_worker(mongodb_uri: str, database: str, redis_url: str
         finally:
             process.terminate()
     assert process.returncode == 0
+
+
+def test_the_readme_is_short_and_its_figures_are_those_of_the_page() -> None:
+    assert len(PAGES["README.md"].splitlines()) <= 200
+    (few,) = tables(section("How fast it is", "README.md"))
+    all_, *_ = tables(PAGES["docs/performance.md"])
+    figures = {name: (figure, beside) for name, figure, beside, *_ in all_}
+    assert few
+    assert [row for row in few if figures[row[0]] != (row[1], row[2])] == []

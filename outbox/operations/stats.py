@@ -201,7 +201,7 @@ async def _foreign(redis: AnyRedis, streams: Streams, ours: Owner) -> tuple[list
         errors = await refused(redis, streams.values(), ours)
     except NoPermissionError:
         return [], [
-            "whose streams these are cannot be read from Redis: allow the command HMGET, as the README lists it"
+            "whose streams these are cannot be read from Redis: allow the command HMGET, as docs/security.md lists it"
         ]
     return [Cause(_capital(error.what), error.do, False, error.hosts) for error in errors], []
 

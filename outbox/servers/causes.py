@@ -98,7 +98,7 @@ def _refused_by_mongodb(error: mongo_errors.OperationFailure, text: str) -> Caus
         case 13:
             found = re.search(r"not authorized on (\S+) to execute command \{ (\w+): \"?([^\",}]+)", text)
             wanted = f"{found[2]} on {found[1]}.{found[3]}" if found else text
-            do = "Give its role what the README lists, or put another user into MONGODB_URI."
+            do = "Give its role what docs/security.md lists, or put another user into MONGODB_URI."
             return Cause("MongoDB's user lacks a right", do, False, wanted)
         case 20 | 40573 | 263:
             do = "Run mongod with --replSet, and rs.initiate() it once: transactions and change streams need that."
@@ -115,7 +115,7 @@ def _redis(error: BaseException) -> Cause:
     text = detail(error)
     match error:
         case redis_errors.NoPermissionError():
-            do = "Give it what the README lists (ACL SETUSER), or let REDIS_URL name another user."
+            do = "Give it what docs/security.md lists (ACL SETUSER), or let REDIS_URL name another user."
             return Cause("Redis's user lacks a permission", do, False, text)
         case redis_errors.AuthenticationError() if "invalid" in text or "WRONGPASS" in text:
             do = "Correct REDIS_PASSWORD, or user and password in REDIS_URL."

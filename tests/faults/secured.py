@@ -18,7 +18,7 @@ from pymongo import MongoClient
 from outbox.embedded import Mongod, RedisServer
 from tests.documents import code, section
 
-TITLE = "Least privilege"
+TITLE, PAGE = "Least privilege", "docs/security.md"
 ROLES = {"relay": "outboxRelay", "worker": "outboxWorker", "api": "outboxApi", "operator": "outboxOperator"}
 DATABASE = "outbox"
 
@@ -38,7 +38,7 @@ class GuardedMongod(Mongod):
             yield client
 
     def guard(self) -> None:
-        """Make the users, each with its role from the README, and let nobody else in from now on."""
+        """Make the users, each with its role from docs/security.md, and let nobody else in from now on."""
         with self.client() as client:
             client.admin.command("createUser", "root", pwd="root", roles=["root"])
             for role in roles():
@@ -60,10 +60,10 @@ class GuardedMongod(Mongod):
 
 
 class GuardedRedis(RedisServer):
-    """With the users of the README, and one of ours to look at it; beyond them, nobody gets in."""
+    """With the users of docs/security.md, and one of ours to look at it; beyond them, nobody gets in."""
 
     def __init__(self, data_dir: Path) -> None:
-        lines = code(section(TITLE), "acl")[0]
+        lines = code(section(TITLE, PAGE), "acl")[0]
         data_dir.mkdir(parents=True)
         acl = data_dir / "users.acl"
         for user in ROLES:
@@ -77,8 +77,8 @@ class GuardedRedis(RedisServer):
 
 
 def roles() -> list[dict[str, Any]]:
-    """The roles of the README, word for word."""
-    [text] = code(section(TITLE), "js")
+    """The roles of docs/security.md, word for word."""
+    [text] = code(section(TITLE, PAGE), "js")
     return [json.loads(role) for role in re.findall(r"^db\.createRole\((\{.*?^\})\)$", text, re.MULTILINE | re.DOTALL)]
 
 

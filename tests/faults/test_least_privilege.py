@@ -1,4 +1,4 @@
-"""Servers with users and TLS: each program works with the rights that the README gives it, and has no others."""
+"""Servers with users and TLS: each program works with the rights that docs/security.md gives it, and has no others."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def test_to_append_and_to_work_nothing_of_the_extras_is_imported() -> None:
 
 def test_the_readme_names_every_extra() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    (table,) = tables(section("Install"))
+    (table,) = tables(section("Install", "README.md"))
     extras = project["optional-dependencies"].keys() - {"test", "matrix"}
     assert {plain(cell) for cell, _ in table} == {"outbox-relay"} | {f"outbox-relay[{extra}]" for extra in extras}
 

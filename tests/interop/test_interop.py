@@ -20,7 +20,7 @@ from structlog.testing import capture_logs
 from outbox.database import Document
 from outbox.settings import OutboxSettings, load
 from outbox.worker import Consumer, Message
-from tests.documents import README, code
+from tests.documents import PAGES, code
 from tests.relay.world import STREAM, World, a_world
 from tests.waiting import eventually
 from tests.worker.processes import at_work
@@ -141,7 +141,7 @@ async def test_a_program_of_node_redis(world: World, redis_url: str, tmp_path: P
     await all_are_read_and_acknowledged(world, [node, str(program)], redis_url, tmp_path)
 
 
-def test_the_readme_quotes_what_runs_here() -> None:
+def test_the_page_quotes_what_runs_here() -> None:
     program = (HERE / "faststream_worker.py").read_text()
-    (quoted,) = [block for block in code(README, "python") if "StreamSub" in block]
+    (quoted,) = [block for block in code(PAGES["docs/wire-format.md"], "python") if "StreamSub" in block]
     assert quoted in program

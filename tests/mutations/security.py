@@ -20,12 +20,12 @@ MUTATIONS = [
         "tests/api/test_replays.py::test_a_time_is_iso_8601_with_its_zone",
     ),
     Mutation(
-        "the API's Redis user only reads", "G5", "README.md",
+        "the API's Redis user only reads", "G5", "docs/security.md",
         "outbox:stream +hmget +xlen +xrange", "outbox:stream +hmget +@stream",
         f"{RIGHTS}test_redis_refuses_the_rest[api]",
     ),
     Mutation(
-        "the API cannot change the audit", "audit", "README.md",
+        "the API cannot change the audit", "audit", "docs/security.md",
         '"collection": "outbox_audit"}, "actions": ["insert"]',
         '"collection": "outbox_audit"}, "actions": ["insert", "update"]',
         f"{RIGHTS}test_mongodb_refuses_the_rest[api]",
