@@ -93,14 +93,6 @@ def test_every_command() -> None:
     assert {plain(command) for command, _ in table} == {f"outbox {name}" for name in commands.commands}
 
 
-def test_lines_of_the_log() -> None:
-    lines = [plain(line) for line, _ in tables(section("Log events", "docs/operations.md"))[0]]
-    assert lines
-    source = "".join(path.read_text() for path in (ROOT / "relay" / "outbox_relay").glob("*.py"))
-    # Of some, the first word is the name of a server.
-    assert [line for line in lines if line not in source and line.partition(" ")[2] not in source] == []
-
-
 def test_links() -> None:
     documents = [
         *PAGES,
