@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from outbox.bench import append, drain, idle, latency, memory, recover, scale, upload
+from outbox.bench import append, drain, flow, idle, latency, memory, recover, scale, upload
 from outbox.bench.extent import Extent
 from outbox.bench.ground import Ground, prepared
 from outbox.bench.result import Figure, Run
@@ -22,6 +22,7 @@ Measure = Callable[[Ground, Extent, Tell], Awaitable[list[Figure]]]
 MEASUREMENTS: dict[str, Measure] = {
     "drain": drain.measure,
     "latency": latency.measure,
+    "flow": flow.measure,
     "append": append.measure,
     "upload": upload.measure,
     "recover": recover.measure,

@@ -13,6 +13,8 @@ class Extent:
     naive: int
     rates: tuple[int, ...]
     latency_seconds: float
+    flow_rates: tuple[int, ...]
+    flow_seconds: float
     writers: tuple[int, ...]
     transaction_seconds: float
     upload_seconds: float
@@ -34,6 +36,8 @@ FULL = Extent(
     naive=2_000,
     rates=(1, 100, 500),
     latency_seconds=6,
+    flow_rates=(20, 100, 300, 500),
+    flow_seconds=8,
     writers=(1, 4, 16, 64),
     transaction_seconds=1.5,
     upload_seconds=2.5,
@@ -54,6 +58,8 @@ QUICK = Extent(
     naive=500,
     rates=(100,),
     latency_seconds=3,
+    flow_rates=(100, 300),
+    flow_seconds=4,
     writers=(1, 16),
     transaction_seconds=0.6,
     upload_seconds=1,
@@ -74,6 +80,8 @@ SMALLEST = Extent(
     naive=50,
     rates=(50,),
     latency_seconds=0.4,
+    flow_rates=(50,),
+    flow_seconds=0.4,
     writers=(2,),
     transaction_seconds=0.1,
     upload_seconds=0.1,

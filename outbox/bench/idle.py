@@ -10,6 +10,7 @@ from outbox.bench.ground import Ground
 from outbox.bench.processes import Usage
 from outbox.bench.relays import shared
 from outbox.bench.result import Figure, Limit
+from outbox.bench.spending import REQUESTS
 from outbox.bench.telling import Tell
 
 NONE = "no relay"
@@ -55,7 +56,4 @@ async def _rates(ground: Ground, seconds: float) -> tuple[float, float]:
 async def _commands(ground: Ground) -> _Commands:
     counters = (await ground.client.admin.command("serverStatus"))["opcounters"]
     stats = await ground.redis.info("stats")
-    return _Commands(sum(counters[name] for name in _COUNTED), stats["total_commands_processed"])
-
-
-_COUNTED = ("insert", "query", "update", "delete", "getmore", "command")
+    return _Commands(sum(counters[name] for name in REQUESTS), stats["total_commands_processed"])

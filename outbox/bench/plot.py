@@ -29,7 +29,7 @@ def check(path: Path) -> None:
 
 
 def plot(runs: list[Run], path: Path) -> None:
-    """Write the picture: drain and latency beside their limits, and the drain rate against what grows."""
+    """Write the picture: drain, latency and flow beside their limits, and the drain rate against what grows."""
     from matplotlib.figure import Figure as Picture
 
     rows = summarized(runs)
@@ -83,4 +83,19 @@ def _scale(ax: Axes, rows: list[Row]) -> None:
     ax.legend(frameon=False, fontsize=8)
 
 
-_PANELS = {"drain": _drain, "latency": _latency, "scale": _scale}
+def _flow(ax: Axes, rows: list[Row]) -> None:
+    costs = [row.figure for row in rows if row.figure.name.endswith("CPU in all")]
+    names = [limit.name for limit in costs[0].limits]
+    groups = [("outbox", OURS, [figure.value for figure in costs])]
+    for name, colour in zip(names, (BESIDE, "#868e96"), strict=False):
+        values = [next((limit.value for limit in figure.limits if limit.name == name), 0.0) for figure in costs]
+        groups.append((name, colour, values))
+    for shift, (name, colour, values) in zip((-0.27, 0, 0.27), groups, strict=False):
+        bars = ax.bar([n + shift for n in range(len(costs))], values, 0.27, color=colour, label=name)
+        ax.bar_label(bars, [number(value) for value in values], padding=2, fontsize=6)
+    ax.set_xticks(range(len(costs)), [figure.name.removesuffix(" CPU in all") for figure in costs], fontsize=8)
+    ax.set_title("CPU beyond the append, ms/message")
+    ax.legend(frameon=False, fontsize=8)
+
+
+_PANELS = {"drain": _drain, "latency": _latency, "flow": _flow, "scale": _scale}

@@ -47,9 +47,16 @@ def test_the_worst_of_several_figures_counts() -> None:
     assert not retained.met
 
 
+def test_a_target_is_about_whole_words() -> None:
+    limits = (Limit("bare loop", 1),)
+    figures = (Figure("flow", "300/s p99", 2, "ms", limits), Figure("flow", "300/s p99.9", 20, "ms", limits))
+    told = {one.target.name: one.value for one in reached([replace(_a_run(1), figures=figures)])}
+    assert told == {"300/s p99": 2}
+
+
 def test_only_what_was_measured_is_a_target_reached() -> None:
     one = replace(_a_run(1), figures=(Figure("idle", "CPU", 0.2, "%", (Limit("no relay", 0),)),))
-    assert [r.target.text for r in reached([one])] == ["idle: ≤ 0.5 % CPU"]
+    assert [r.target.text for r in reached([one])] == ["idle: ≤ 0.4 % CPU"]
     assert len(TARGETS) > 10
 
 
