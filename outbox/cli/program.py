@@ -30,6 +30,7 @@ OWN = [
         "streams": "streams:app",
         "audit": "audit:audit",
         "verify": "verify:verify",
+        "doctor": "doctor:doctor",
         "dead": "dead:app",
         "key": "key:app",
         "bench": "bench:bench",

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import OperationFailure
 
 from outbox.database import OUTBOX, Database, Document
@@ -65,15 +64,16 @@ async def differences(database: Database, streams: Streams) -> list[str]:
     """A line for each thing that is not as it is declared, with what to do."""
     lines = []
     for subject, about in by_declaration(streams).items():
-        lines += [f"stream {about[0].family}: {line}" for line in await _of(database, subject, about)]
+        lines += [f"stream {about[0].family}: {line}" for line in await of(database, subject, about)]
     return lines
 
 
-async def _of(database: Database, subject: Subject, streams: Sequence[Stream]) -> list[str]:
+async def of(database: Database, subject: Subject, streams: Sequence[Stream]) -> list[str]:
+    """The same of one subject, about which `streams` are."""
     collection = collection_of(database, subject)
     where = f"{collection.database.name}.{subject.collection}"
     try:
-        if await _is_missing(collection):
+        if await is_missing(database, subject):
             return [
                 f"its subject's collection {where} does not exist; if the application does not create it with its "
                 "first document, correct the stream's declaration"
@@ -98,8 +98,9 @@ async def _of(database: Database, subject: Subject, streams: Sequence[Stream]) -
     return lines
 
 
-async def _is_missing(collection: AsyncCollection[Document]) -> bool:
+async def is_missing(database: Database, subject: Subject) -> bool:
     """Whether it is certain that there is no such collection: who may read it, need not be allowed to list them all."""
+    collection = collection_of(database, subject)
     try:
         return not await collection.database.list_collection_names(filter={"name": collection.name})
     except OperationFailure as error:

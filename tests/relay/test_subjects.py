@@ -264,7 +264,7 @@ async def test_a_declaration_that_is_not_true_to_what_is_there_is_named(
 ) -> None:
     def lines(**changes: Any) -> Any:
         subject = Subject(**{"collection": "orders", "field": "status", "wanted": "new", **changes})
-        return subject_check._of(
+        return subject_check.of(
             world.database, subject, [Stream(STREAM.name, STREAM.group, partitions=1, subject=subject)]
         )
 
