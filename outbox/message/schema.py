@@ -14,6 +14,7 @@ from outbox.database import (
     AUDIT,
     CONTENTS,
     FILES,
+    HISTORY,
     IDEMPOTENCY,
     JOBS,
     LOGOUTS,
@@ -36,9 +37,9 @@ from outbox.streams import registry
 from outbox.streams.declaration import Streams
 
 __all__ = [
-    "AUDIT", "COLLECTIONS", "CONTENTS", "CORE", "FILES", "IDEMPOTENCY", "JOBS", "LOGOUTS", "META", "OUTAGES", "OUTBOX",
-    "PARTITIONS", "RECOVERIES", "REFUSALS", "RELAYS", "STREAMS", "VALIDATOR", "Collection", "Database", "Document",
-    "check", "ensure",
+    "AUDIT", "COLLECTIONS", "CONTENTS", "CORE", "FILES", "HISTORY", "IDEMPOTENCY", "JOBS", "LOGOUTS", "META", "OUTAGES",
+    "OUTBOX", "PARTITIONS", "RECOVERIES", "REFUSALS", "RELAYS", "STREAMS", "VALIDATOR", "Collection", "Database",
+    "Document", "check", "ensure",
 ]  # fmt: skip
 
 # As the version before has it: its API goes on until it is replaced, and counts as not ready while it finds another. So
@@ -110,6 +111,8 @@ COLLECTIONS = (
     # A relay that died without a word is forgotten a minute after its time ran out.
     Collection(RELAYS, (index("expiry", ("expires_at", ASCENDING), expireAfterSeconds=60),)),
     Collection(OUTAGES, (index("until", ("until", ASCENDING), expireAfterSeconds=90 * 24 * 3600),)),
+    # A day of minutes, by the server's clock.
+    Collection(HISTORY, (index("expiry", ("at", ASCENDING), expireAfterSeconds=24 * 3600),), since=2),
     Collection(RECOVERIES, (index("at", ("at", ASCENDING), expireAfterSeconds=90 * 24 * 3600),)),
     Collection(
         JOBS,

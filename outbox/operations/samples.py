@@ -10,20 +10,18 @@ from datetime import datetime, timedelta
 import pymongo
 from bson import ObjectId
 
-from outbox.database import FILES, LENIENT, OUTBOX, Database
+from outbox.database import FILES, Database
 from outbox.delivery import groups
 from outbox.delivery.groups import Readers
 from outbox.message import pages
 from outbox.operations import downtime, jobs, stats
+from outbox.operations.delays import of_newest
 from outbox.operations.downtime import Downtime
 from outbox.operations.jobs import Job
 from outbox.operations.stats import MONGO_SECONDS, Status
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Streams
 from outbox_api.uploads.records import QUEUED
-
-NEWEST = 100
-"""From how many messages, the newest, the time to publication is taken."""
 
 WAITING = 5
 JOBS = 5
@@ -72,24 +70,12 @@ async def take(database: Database, redis: AnyRedis, streams: Streams, *, since: 
     since = since or status.at - timedelta(minutes=1)
     with pymongo.timeout(MONGO_SECONDS):
         delays, queued, replays, outages = await asyncio.gather(
-            _delays(database, since), _queued(database), jobs.latest(database, JOBS), downtime.latest(database)
+            of_newest(database, since), _queued(database), jobs.latest(database, JOBS), downtime.latest(database)
         )
     return Sample(
         status, readers, sum(status.messages.values()), sum(added) if status.queue.reachable else None,
         delays, queued, tuple(replays), tuple(outages),
     )  # fmt: skip
-
-
-async def _delays(database: Database, since: datetime) -> tuple[float, ...]:
-    fields = {"created_at": 1, "available_at": 1, "published_at": 1, "replayed_at": 1, "recovered_at": 1, "attempts": 1}
-    readable = database[OUTBOX].with_options(codec_options=LENIENT)
-    delays = []
-    async for message in readable.find({}, fields).sort("_id", -1).limit(NEWEST):
-        created, published = message.get("created_at"), message.get("published_at")
-        first = message.get("attempts") == 1 and not message.get("available_at")
-        if first and isinstance(created, datetime) and isinstance(published, datetime) and published > since:
-            delays.append(max(0.0, (published - created).total_seconds()))
-    return tuple(delays)
 
 
 async def _queued(database: Database) -> tuple[Queued, ...]:

@@ -183,7 +183,7 @@ class Relay:
 
         async with (
             asyncio.TaskGroup() as group,
-            self._jobs(database, streams),
+            self._jobs(database, redis, streams),
         ):
             renewing = group.create_task(leasing.run(), name=leasing.name)
             working = group.create_task(_replay(replays, replaying), name=replaying.name)
@@ -212,12 +212,12 @@ class Relay:
             log.info("relay stopped", relay=self._me)
 
     @asynccontextmanager
-    async def _jobs(self, database: Database, streams: Streams) -> AsyncIterator[None]:
+    async def _jobs(self, database: Database, redis: AnyRedis, streams: Streams) -> AsyncIterator[None]:
         def failed(error: BaseException) -> None:
             log.error("timed job failed unexpectedly", exc_info=error)
 
         jobs = Jobs(failed)
-        add_all(jobs, database, streams, self._outbox_settings, self._settings)
+        add_all(jobs, database, redis, streams, self._outbox_settings, self._settings)
         jobs.start()
         try:
             yield

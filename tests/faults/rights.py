@@ -43,7 +43,7 @@ MUST_NOT_WRITE: dict[str, dict[str, set[str]]] = {
         "remove": {"outbox", "files", "outbox_audit", "outbox_jobs", "outbox_partitions", "outbox_logouts", "fs.files"},
     },
     "api": {
-        "insert": {"outbox_partitions", "outbox_relays", "outbox_recoveries", "outbox_outages"},
+        "insert": {"outbox_partitions", "outbox_relays", "outbox_recoveries", "outbox_outages", "outbox_history"},
         "update": {"outbox_audit", "outbox_partitions", "outbox_relays", "outbox_recoveries", "fs.files", "fs.chunks"},
         "remove": {
             "outbox_audit", "outbox_partitions", "outbox_relays", "outbox_jobs", "outbox_logouts", "outbox_refusals",

@@ -16,11 +16,13 @@ from datetime import datetime, timedelta
 from types import FrameType
 from typing import Any
 
+import pymongo
 import structlog
 from pymongo.errors import PyMongoError
 
 from outbox.message.document import State as MessageState
-from outbox.operations import diagnosis, downtime, samples, stats
+from outbox.operations import day, diagnosis, downtime, history, samples, stats
+from outbox.operations.day import Day, Point
 from outbox.operations.diagnosis import Finding
 from outbox.operations.downtime import Downtime
 from outbox.operations.samples import Sample
@@ -36,12 +38,12 @@ ALONE_SECONDS = 10.0
 SHARE = 0.25
 """Looking takes this part of the time at most, so that a large or slow database is not slowed down further."""
 
+DAY_SECONDS = 60.0
+"""The last 24 hours are read so often, while somebody watches."""
+
 HISTORY = 900
 SHOWN = 20
 BEAT_SECONDS = 15.0
-
-Point = tuple[float, float | None, float | None, int | None, float | None, float | None, float | None]
-"""Time, messages in and out a second, pending, seconds of the oldest, median and longest delay; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class Frame:
     findings: tuple[Finding, ...]
     point: Point
     outages: tuple[Downtime, ...]
+    day: Day
 
 
 Draw = Callable[[Frame], Mapping[str, str]]
@@ -80,6 +83,8 @@ class Sampler:
         self._frame: Frame | None = None
         self._regions: Mapping[str, str] = {}
         self._changes = b""
+        self._day = Day()
+        self._day_read = float("-inf")
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -105,7 +110,7 @@ class Sampler:
         """The latest frame, and a fresh one if that is old."""
         async with self._looking:  # one look, whoever comes at the same time
             if self._frame is None or time.monotonic() - self._looked > 2 * WATCHED_SECONDS:
-                await self._look()
+                await self._look(watched=True)
         assert self._frame is not None
         return self._frame
 
@@ -138,14 +143,16 @@ class Sampler:
             self._watchers -= 1
 
     def _all(self) -> bytes:
-        return _event("start", {"history": list(self._history), "regions": self._regions})
+        return _event(
+            "start", {"history": list(self._history), "regions": self._regions, "day": self._day.as_json()}
+        )  # fmt: skip
 
     async def _run(self) -> None:
         while True:
             began = time.monotonic()
             try:
                 async with self._looking:
-                    await self._look()
+                    await self._look(watched=self._watchers > 0)
             except Exception:
                 log.exception("sampling failed")
             took = time.monotonic() - began
@@ -157,7 +164,7 @@ class Sampler:
                 async with asyncio.timeout(pause):
                     await self._wanted.wait()
 
-    async def _look(self) -> None:
+    async def _look(self, *, watched: bool) -> None:
         last = self._frame
         before = last.sample if last else None
         sample = before
@@ -180,14 +187,32 @@ class Sampler:
         # What this process has met, too: it lasts still, or there was no relay to put it on record.
         outages = downtime.merged([*self._outages, *(sample.outages if sample else ())])
         number = last.number + 1 if last else 0
-        self._frame = Frame(number, sample, findings, point, tuple(outages[:SHOWN]))
+        fresh = await self._read_day(outages, sample) if watched else None
+        self._frame = Frame(number, sample, findings, point, tuple(outages[:SHOWN]), self._day)
         regions = self._draw(self._frame)
         changed = {name: html for name, html in regions.items() if self._regions.get(name) != html}
         self._regions = regions
         # Written once for all who watch.
-        self._changes = _event("frame", {"point": point, "regions": changed})
+        told = {"day": fresh.as_json()} if fresh else {}
+        self._changes = _event("frame", {"point": point, "regions": changed, **told})
         changed_before, self._changed = self._changed, asyncio.Event()
         changed_before.set()
+
+    async def _read_day(self, outages: list[Downtime], sample: Sample | None) -> Day | None:
+        """The last 24 hours, when they are due to be read. An outage that begins or ends is shown at once."""
+        seen = [outage for outage in outages if outage.until is None]
+        changed = seen != [outage for outage in self._day.outages if outage.until is None]
+        if time.monotonic() - self._day_read < DAY_SECONDS and not changed:
+            return None
+        try:
+            with pymongo.timeout(stats.MONGO_SECONDS):
+                minutes = await history.read(self._state.database)
+        except PyMongoError:
+            return None  # what was read before is shown, and the verdict says why
+        self._day_read = time.monotonic()
+        now = sample.at if sample else datetime.now().astimezone()
+        self._day = day.summarise(minutes, outages, sample.status.recoveries if sample else (), now)
+        return self._day
 
     def _note(self, server: str, away: bool, at: datetime) -> None:
         current = next((o for o in self._outages if o.server == server and o.until is None), None)

@@ -27,14 +27,16 @@
 
   const source = new EventSource("/dashboard/events");
   source.addEventListener("start", (event) => {
-    const { history, regions } = JSON.parse(event.data);
+    const { history, regions, day } = JSON.parse(event.data);
     take(regions);
     window.plots?.reset(history);
+    window.plots?.day(day);
   });
   source.addEventListener("frame", (event) => {
-    const { point, regions } = JSON.parse(event.data);
+    const { point, regions, day } = JSON.parse(event.data);
     take(regions);
     window.plots?.add(point);
+    if (day) window.plots?.day(day);
   });
   source.addEventListener("error", () => {
     link.hidden = false;
