@@ -11,6 +11,7 @@
     │   ├── InvalidMessage      a field, header, key or size is not acceptable
     │   ├── NoSuchMessage       no message has this id
     │   ├── NotDead             only a dead message can be retried or discarded
+    │   ├── NoSuchStream        no stream is registered under this name
     │   ├── NoSuchJob           no job has this id
     │   ├── JobEnded            the job is over, and cannot be cancelled
     │   ├── NoSuchFile          no file has these ids
@@ -74,6 +75,10 @@ class NoSuchMessage(UsageError):
 
 class NotDead(UsageError):
     """The message is not dead, so that there is nothing to retry or discard; the text tells its state."""
+
+
+class NoSuchStream(UsageError):
+    """No stream is registered under this name; the text names those that are near."""
 
 
 class NoSuchJob(UsageError):

@@ -24,7 +24,7 @@ from tests.documents import ROOT, plain, section, tables
 FOLDER = ROOT / "relay" / "monitoring"
 RULES: list[dict[str, Any]] = yaml.safe_load((FOLDER / "alerts.yml").read_text())["groups"][0]["rules"]
 DASHBOARD: dict[str, Any] = json.loads((FOLDER / "dashboard.json").read_text())
-UNITS = {"seconds", "messages", "entries", "changes", "groups", "partitions", "relays", "requests"}
+UNITS = {"seconds", "streams", "messages", "entries", "changes", "groups", "partitions", "relays", "requests"}
 PROMTOOL = shutil.which("promtool")
 
 

@@ -17,7 +17,7 @@ from outbox.servers.connections import connect_mongo, connect_redis, open_databa
 from outbox.settings import OutboxSettings
 from outbox.streams.declaration import FILE_STREAM
 from outbox.streams.registry import Registered
-from outbox_api import dashboard, documentation, files, health, messages, metrics, problems, queue, replays
+from outbox_api import dashboard, documentation, files, health, messages, metrics, problems, queue, replays, streams
 from outbox_api.access import Access
 from outbox_api.dashboard import Dashboard
 from outbox_api.documentation import Documented
@@ -51,8 +51,8 @@ def create_app(settings: ApiSettings, outbox_settings: OutboxSettings) -> FastAP
     Raises UndeclaredStream when there is no stream to queue files in. Started, it raises SchemaError when MongoDB is
     there and not set up, or WrongDeclaration when the settings contradict what is registered.
     """
-    streams = Registered(outbox_settings.streams.declared())
-    _ = streams[FILE_STREAM]
+    registered = Registered(outbox_settings.streams.declared())
+    _ = registered[FILE_STREAM]
     access = Access(settings.keys, settings.api_rate_limit)
 
     @asynccontextmanager
@@ -63,17 +63,17 @@ def create_app(settings: ApiSettings, outbox_settings: OutboxSettings) -> FastAP
         ):
             database = open_database(mongo, outbox_settings.place)
             outbox = Outbox(
-                streams, database=database.name, prefix=outbox_settings.outbox_prefix,
+                registered, database=database.name, prefix=outbox_settings.outbox_prefix,
                 max_message_bytes=outbox_settings.outbox_max_message_bytes,
             )  # fmt: skip
-            gate = Gate(database, streams, outbox_settings.declares)
+            gate = Gate(database, registered, outbox_settings.declares)
             try:
                 with pymongo.timeout(settings.api_probe_seconds):
                     await gate.check()
             except PyMongoError as error:
                 log.warning("mongodb unavailable", address=outbox_settings.mongodb_address, reason=str(error)[:200])
             state = State(
-                settings, access, streams, mongo, database, redis, outbox_settings.redis_address, outbox,
+                settings, access, registered, mongo, database, redis, outbox_settings.redis_address, outbox,
                 outbox_settings.outbox_replay_rate, Guesses(database), gate,
             )  # fmt: skip
             async with removed(database, settings.api_abandoned_seconds), dashboard.opened(state) as board:
@@ -92,8 +92,8 @@ def create_app(settings: ApiSettings, outbox_settings: OutboxSettings) -> FastAP
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)
     for router in (
         files.uploads, files.changes, files.router, queue.router, messages.router, messages.operations,
-        replays.router, replays.operations, health.router, metrics.router, documentation.router,
-        *dashboard.routers,
+        replays.router, replays.operations, streams.router, streams.operations, health.router, metrics.router,
+        documentation.router, *dashboard.routers,
     ):  # fmt: skip
         app.include_router(router)
     app.mount("/docs/static", documentation.static)

@@ -81,6 +81,7 @@ TABLE: Mapping[type[Exception], Kind] = {
     errors.NoSuchFile: Kind(HTTPStatus.NOT_FOUND, "No such file"),
     errors.NoSuchPriority: Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "No such priority"),
     errors.NoSuchMessage: Kind(HTTPStatus.NOT_FOUND, "No such message"),
+    errors.NoSuchStream: Kind(HTTPStatus.NOT_FOUND, "No such stream"),
     errors.NoSuchJob: Kind(HTTPStatus.NOT_FOUND, "No such job"),
     errors.JobEnded: Kind(HTTPStatus.CONFLICT, "Job ended"),
     errors.StillUploading: Kind(HTTPStatus.CONFLICT, "Still uploading", retry=True),

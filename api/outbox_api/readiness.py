@@ -16,6 +16,8 @@ from outbox.operations import stats
 from outbox.operations.stats import Queue
 from outbox.protocol.ownership import own
 from outbox.servers import causes, eviction
+from outbox.streams import pauses
+from outbox.streams.pauses import Pauses
 from outbox_api.state import State
 
 LOOK_SECONDS = 0.5
@@ -51,6 +53,7 @@ class Lookout:
         self._found: Readiness | None = None
         self._looked = self._schema_looked = self._queue_looked = float("-inf")
         self._queue: Queue | None = None
+        self._paused = Pauses()
 
     async def look(self) -> Readiness:
         """What was found half a second ago at most. Who asks during a look gets what it finds."""
@@ -58,7 +61,8 @@ class Lookout:
             if self._found is None or time.monotonic() - self._looked > LOOK_SECONDS:
                 mongodb, queue = await asyncio.gather(self._mongodb(), self._redis())
                 checks = {"mongodb": mongodb, "redis": queue.cause.in_short if queue.cause else "ok"}
-                self._found, self._looked = Readiness(checks, queue.warnings), time.monotonic()
+                paused = map(str, self._paused.paused.values())
+                self._found, self._looked = Readiness(checks, (*queue.warnings, *paused)), time.monotonic()
             return self._found
 
     async def _mongodb(self) -> str:
@@ -67,8 +71,9 @@ class Lookout:
                 if time.monotonic() - self._schema_looked > THOROUGH_SECONDS:
                     await self._state.gate.check()
                     self._schema_looked = time.monotonic()
+                    self._paused = self._state.streams.pauses
                 else:
-                    await self._state.mongo.admin.command("ping")
+                    self._paused = await pauses.read(self._state.database)
         except SchemaError as error:
             return str(error)
         except PyMongoError as error:

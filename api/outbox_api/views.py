@@ -12,10 +12,12 @@ from pydantic.config import JsonDict
 from outbox.errors import UsageError
 from outbox.message.document import State
 from outbox.message.transitions import REPLAYABLE
-from outbox.operations import jobs
+from outbox.operations import jobs, pausing
+from outbox.operations.messages import plain
 from outbox.operations.selection import Selection
 from outbox.servers.clock import as_text, read_time
 from outbox.streams.declaration import Priority
+from outbox.streams.pauses import Pauses
 from outbox_api import labels
 from outbox_api.ids import Id, read_ids
 from outbox_api.uploads.records import File, Page
@@ -121,6 +123,32 @@ class QueueView(BaseModel):
     unacknowledged: int | None = Field(description="given to a worker and not acknowledged")
 
 
+class PauseView(BaseModel):
+    """A stream that an operator has paused; null: not known."""
+
+    stream: str
+    at: str | None
+    who: str
+    reason: str | None
+
+
+class PauseRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"reason": "mail provider is down"}})
+
+    reason: str | None = Field(default=None, max_length=pausing.MAX_REASON, description="for those who find it paused")
+
+
+class PausesView(BaseModel):
+    """The streams that are paused."""
+
+    paused: list[PauseView]
+
+    @classmethod
+    def of(cls, pauses: Pauses) -> Self:
+        found = [PauseView.model_validate(plain(pause.as_json())) for pause in pauses.paused.values()]
+        return cls(paused=found)
+
+
 class StatusView(BaseModel):
     """Everything at a glance, by the clock of the database."""
 
@@ -132,6 +160,7 @@ class StatusView(BaseModel):
     streams: dict[str, QueueView]
     partitions: list[dict[str, Any]]
     relays: list[dict[str, Any]]
+    paused: list[PauseView]
     redis: dict[str, Any]
 
 

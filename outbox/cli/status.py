@@ -82,6 +82,12 @@ def _show(now: Status) -> None:
             ["when", "partition", "verdict", "pending again", "settled", "survived"],
             [[moments.show(r.at), r.partition, r.verdict, r.recovered, r.settled, r.kept] for r in now.recoveries],
         )
+    if now.paused:
+        write_table(
+            "Paused",
+            ["stream", "since", "by", "reason"],
+            [[one.stream, moments.show(one.at) if one.at else None, one.who, one.reason] for one in now.paused],
+        )
     for warning in _warnings(now):
         write_line(f"! {warning}")
 
@@ -96,6 +102,7 @@ def _warnings(now: Status) -> list[str]:
     warnings = []
     if now.queue.cause:
         warnings.append(f"{now.queue.cause} Messages wait in MongoDB until then.")
+    warnings += [str(pause) for pause in now.paused]
     warnings += now.queue.warnings
     warnings += [f"{holding}. To free it: {holding.command}" for holding in now.queue.held]
     if not now.relays:

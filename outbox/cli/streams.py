@@ -1,4 +1,4 @@
-"""`outbox streams`: look at the registered streams, change or remove one."""
+"""`outbox streams`: look at the registered streams; pause, resume, change or remove one."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ import typer
 from outbox.cli.output import confirm, require_answerable, write_json, write_line, write_table
 from outbox.cli.servers import Servers, run
 from outbox.errors import UsageError
-from outbox.operations import registration
+from outbox.operations import audit, pausing, registration
 from outbox.operations.messages import plain
 from outbox.streams import agreement, registry
+from outbox.streams.declaration import Stream
+from outbox.streams.pauses import Pause
 
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     add_completion=False,
-    help="Look at the registered streams, change or remove one.",
+    help="Look at the registered streams; pause, resume, change or remove one.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -34,15 +36,48 @@ def list_(json: Json = False) -> None:
 
     async def command(servers: Servers) -> list[dict[str, object]]:
         registered = await registry.read(servers.database)
-        return [{"name": one.name, **plain(agreement.dump(one))} for one in registered.declared()] if registered else []
+        return [_one(one, registered.pauses.of(one)) for one in registered.declared()] if registered else []
 
     found = run(command, registers=True)
     if json:
         write_json({"streams": found})
         return
     columns = ["name", "group", "groups", "partitions", "shards", "priorities"]
-    rows = [[_shown(one[column]) for column in columns] for one in found]
-    write_table("Streams", columns, rows)
+    rows = [[*(_shown(one[column]) for column in columns), "yes" if one["paused"] else "no"] for one in found]
+    write_table("Streams", [*columns, "paused"], rows)
+
+
+@app.command("pause")
+def pause(
+    stream: Name,
+    reason: Annotated[str | None, typer.Option(help="For those who find it paused.")] = None,
+) -> None:
+    """Pause a stream, with all its priorities, shards and groups, until it is resumed.
+
+    Within a second relays publish nothing of it, and workers built on our consumer begin nothing of it; what is in a
+    handler's hands is finished. Programs append as ever, and their messages wait in MongoDB. Workers of other kinds go
+    on with what is in Redis already. `outbox status`, /readyz and the dashboard show that it is paused.
+
+    Example: outbox streams pause orders --reason "the mail provider is down"
+    """
+
+    async def command(servers: Servers) -> bool:
+        return await pausing.pause(servers.database, stream, who=audit.me(), reason=reason)
+
+    write_line(f"stream {stream} is paused" if run(command, registers=True) else f"stream {stream} was paused already")
+
+
+@app.command("resume")
+def resume(stream: Name) -> None:
+    """Let a paused stream go on, within a second.
+
+    Example: outbox streams resume orders
+    """
+
+    async def command(servers: Servers) -> bool:
+        return await pausing.resume(servers.database, stream, who=audit.me())
+
+    write_line(f"stream {stream} goes on" if run(command, registers=True) else f"stream {stream} was not paused")
 
 
 @app.command("change")
@@ -108,6 +143,13 @@ def remove(stream: Name, yes: Annotated[bool, typer.Option("--yes", "-y", help="
 
     run(command, registers=True)
     write_line(f"stream {stream} is removed")
+
+
+def _one(stream: Stream, pause: Pause | None) -> dict[str, object]:
+    return {
+        "name": stream.name, **plain(agreement.dump(stream)),
+        "paused": plain(pause.as_json()) if pause else None,
+    }  # fmt: skip
 
 
 def _shown(value: object) -> object:

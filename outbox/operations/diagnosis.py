@@ -43,8 +43,8 @@ class Finding:
 def diagnose(sample: Sample, streams: Streams) -> tuple[Finding, ...]:
     """What there is to say, at least one thing; the first is what matters most."""
     full = _full(sample, streams)
-    findings = [*_servers(sample), *_relays(sample, full=bool(full)), *full, *_workers(sample)]
-    findings += [*_dead(sample), *_advice(sample)]
+    findings = [*_servers(sample), *_relays(sample, full=bool(full)), *full, *_workers(sample, streams)]
+    findings += [*_paused(sample), *_dead(sample), *_advice(sample)]
     findings.sort(key=lambda finding: list(Level).index(finding.level))
     return tuple(findings) or (_well(sample),)
 
@@ -107,6 +107,8 @@ def _full(sample: Sample, streams: Streams) -> list[Finding]:
     found = []
     for name, depth in sample.status.queue.streams.items():
         limit, count = streams[name].max_undelivered, depth.undelivered or 0
+        if _is_paused(sample, streams, name):
+            continue
         if limit and count >= NEARLY * limit and sample.status.messages[State.PENDING]:
             found.append(
                 Finding(
@@ -119,7 +121,7 @@ def _full(sample: Sample, streams: Streams) -> list[Finding]:
     return found
 
 
-def _workers(sample: Sample) -> Iterator[Finding]:
+def _workers(sample: Sample, streams: Streams) -> Iterator[Finding]:
     undelivered = unacknowledged = 0
     for stream, readers in sample.readers.items():
         for group in readers.groups:
@@ -127,6 +129,8 @@ def _workers(sample: Sample) -> Iterator[Finding]:
                 continue
             undelivered += group.undelivered or 0
             unacknowledged += group.unacknowledged
+            if _is_paused(sample, streams, stream):
+                continue
             busy = min((consumer.idle_seconds for consumer in group.consumers), default=None)
             if group.undelivered and (busy is None or busy > LONG_SECONDS):
                 silent = "no worker has ever asked" if busy is None else f"no worker has asked for {show_seconds(busy)}"
@@ -158,6 +162,24 @@ def _workers(sample: Sample) -> Iterator[Finding]:
             "A file is queued, and nothing is on its way to a worker: it was acknowledged without a result.",
             "Read its story: a relay publishes it again, or it says that a replay is needed.",
             "#waiting",
+        )
+
+
+def _is_paused(sample: Sample, streams: Streams, name: str) -> bool:
+    stream = streams[name]
+    return (stream.topic or stream.family) in {pause.stream for pause in sample.status.paused}
+
+
+def _paused(sample: Sample) -> Iterator[Finding]:
+    for pause in sample.status.paused:
+        since = f" for {show_seconds((sample.at - pause.at).total_seconds())}" if pause.at else ""
+        by = f", by {pause.who}" if pause.who else ""
+        why = f": {pause.reason}" if pause.reason else ""
+        yield Finding(
+            Level.LOOK,
+            f"Stream {pause.stream} has been paused{since}{by}{why}. Its messages wait.",
+            f"When the reason is gone: outbox streams resume {pause.stream}",
+            "#streams",
         )
 
 

@@ -81,7 +81,7 @@ def _named(document: Document) -> dict[str, Any]:
 
 
 async def _measured(database: Database, redis: AnyRedis, streams: Streams, now: datetime) -> Document:
-    waiting = await stats.waiting(database)
+    waiting = await stats.waiting(database, streams)
     minute = now.replace(second=0, microsecond=0)
     took = await delays.of_newest(database, now - INTERVAL)
     return {

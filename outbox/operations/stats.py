@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pymongo
@@ -27,7 +27,9 @@ from outbox.servers import causes, eviction
 from outbox.servers.causes import Cause
 from outbox.servers.clock import server_time
 from outbox.servers.topology import AnyRedis
+from outbox.streams import pauses
 from outbox.streams.declaration import Streams
+from outbox.streams.pauses import Pause, Pauses
 
 MONGO_SECONDS = 5.0
 REDIS_SECONDS = 2.0
@@ -60,6 +62,7 @@ class Status:
     relays: tuple[Document, ...]
     recoveries: tuple[Recovery, ...]
     redis_prefix: str = ""
+    paused: tuple[Pause, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -70,6 +73,7 @@ class Status:
             "partitions": [plain(partition) for partition in self.partitions],
             "relays": [plain(relay) for relay in self.relays],
             "held": [holding.as_json() for holding in self.queue.held],
+            "paused": [plain(pause.as_json()) for pause in self.paused],
             "recoveries": [recovery.as_json() for recovery in self.recoveries],
             "redis": {
                 "reachable": self.queue.reachable,
@@ -87,18 +91,20 @@ async def collect(database: Database, redis: AnyRedis, streams: Streams) -> Stat
     The numbers are not of one moment: while messages flow, their sum may be off by what moved meanwhile.
     """
     readable = database.reading(LENIENT)
-    depths = await queue(redis, streams, await own(database))
+    with pymongo.timeout(MONGO_SECONDS):
+        paused = await pauses.read(readable)
+    depths = await queue(redis, streams, await own(database), paused)
     if depths.reachable:
         depths = replace(depths, warnings=(*depths.warnings, *await _unaccounted(readable, redis, streams)))
     with pymongo.timeout(MONGO_SECONDS):
         now = await server_time(readable)
-        oldest = await _oldest_pending(readable)
+        oldest = await _oldest_pending(readable, streams, paused)
         # A position is cut to the second, and a clock may be set back.
         age = max(0.0, round((now - oldest).total_seconds(), 3)) if oldest else None
         return Status(
             now, await count(readable), age, depths,
             await _partitions(readable), await _relays(readable), tuple(await recoveries.latest(readable)),
-            streams.prefix,
+            streams.prefix, tuple(paused.paused.values()),
         )  # fmt: skip
 
 
@@ -108,7 +114,8 @@ COUNTED = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What waits in MongoDB: messages by state, counted up to `COUNTED`, and how long the oldest pending one does."""
+    """What waits in MongoDB: messages by state, counted up to `COUNTED`, and how long the oldest pending one does, of
+    the streams that are not paused."""
 
     scheduled: int
     pending: int
@@ -116,9 +123,9 @@ class Waiting:
     oldest_pending_seconds: float | None
 
 
-async def waiting(database: Database) -> Waiting:
+async def waiting(database: Database, streams: Streams) -> Waiting:
     """Read from the states' own indexes, each of which holds what waits and no more."""
-    oldest = await _oldest_pending(database)
+    oldest = await _oldest_pending(database, streams, streams.pauses)
     now = await server_time(database)
     age = max(0.0, (now - oldest).total_seconds()) if oldest else None
     states = (State.SCHEDULED, State.PENDING, State.DEAD)
@@ -144,12 +151,13 @@ async def _count(database: Database, state: State, limit: int = 0) -> int:
     return int(reply["n"])
 
 
-async def queue(redis: AnyRedis, streams: Streams, ours: Owner | None = None) -> Queue:
+async def queue(redis: AnyRedis, streams: Streams, ours: Owner | None = None, paused: Pauses | None = None) -> Queue:
     """What Redis has of each declared stream. Never raises because of Redis.
 
     :param ours: the outbox that the streams should belong to; None does not look.
+    :param paused: the pauses, if they were read later than the streams.
     """
-    return await _or_cause(_queue(redis, streams, ours), streams)
+    return await _or_cause(_queue(redis, streams, ours, paused or streams.pauses), streams)
 
 
 async def glance(redis: AnyRedis) -> Queue:
@@ -174,7 +182,7 @@ async def _or_cause(asked: Awaitable[Queue], streams: Iterable[str]) -> Queue:
     return Queue({name: Depth() for name in streams}, reachable=False, cause=cause)
 
 
-async def _queue(redis: AnyRedis, streams: Streams, ours: Owner | None) -> Queue:
+async def _queue(redis: AnyRedis, streams: Streams, ours: Owner | None, paused: Pauses) -> Queue:
     found = await asyncio.gather(*(depth_of(redis, stream) for stream in streams.values()), return_exceptions=True)
     depths: dict[str, Depth] = {}
     failed: list[Cause] = []
@@ -192,7 +200,7 @@ async def _queue(redis: AnyRedis, streams: Streams, ours: Owner | None) -> Queue
     foreign, unread = await _foreign(redis, streams, ours) if ours and not failed else ([], [])
     failed += foreign
     warnings = (*eviction.warnings(policy), *unread, *await _abandoned_groups(redis, streams))
-    return Queue(depths, True, _worst(failed), policy, warnings, await _held(redis, streams))
+    return Queue(depths, True, _worst(failed), policy, warnings, await _held(redis, streams, paused))
 
 
 async def _foreign(redis: AnyRedis, streams: Streams, ours: Owner) -> tuple[list[Cause], list[str]]:
@@ -215,10 +223,12 @@ def _worst(failed: Sequence[Cause]) -> Cause | None:
     return min(failed, key=lambda cause: cause.passes, default=None)
 
 
-async def _held(redis: AnyRedis, streams: Streams) -> tuple[Holding, ...]:
+async def _held(redis: AnyRedis, streams: Streams, paused: Pauses) -> tuple[Holding, ...]:
     found = await asyncio.gather(*(held.collect(redis, stream) for stream in streams.values()), return_exceptions=True)
     # An error has been told with the stream's numbers already.
-    return tuple(holding for one in found if not isinstance(one, BaseException) for holding in one)
+    holdings = (holding for one in found if not isinstance(one, BaseException) for holding in one)
+    # In its own group, what a paused stream's consumers hold is left with them until it is resumed.
+    return tuple(one for one in holdings if not (one.own and paused.of(streams[one.stream])))
 
 
 async def _abandoned_groups(redis: AnyRedis, streams: Streams) -> list[str]:
@@ -242,22 +252,28 @@ async def _unaccounted(database: Database, redis: AnyRedis, streams: Streams) ->
     return found
 
 
-async def _oldest_pending(database: Database) -> datetime | None:
+async def _oldest_pending(database: Database, streams: Streams, paused: Pauses) -> datetime | None:
     """Since when the message at the head of a partition has been waiting, the longest of all partitions.
 
-    It waits since it was appended, or since it became pending again by a retry, replay or its due time.
+    It waits since it was appended, or since it became pending again by a retry, replay or its due time, or its stream
+    was resumed. In a paused stream no message counts: it waits because somebody wants it to.
     """
     waiting: list[datetime] = []
     async for partition in database[PARTITIONS].find({}, {"stream": 1, "number": 1}):
+        stream = streams.get(str(partition["stream"]))
+        if stream and paused.of(stream):
+            continue
+        resumed = paused.resumed_at(stream) if stream else None
         pending = {
             "state": State.PENDING.value, "stream": partition["stream"], "partition": partition["number"],
             "position": {"$type": "timestamp"},  # one written around the library would stand at the head without one
         }  # fmt: skip
         head = database[OUTBOX].find(pending, _WAITING).sort("position").limit(1).hint("pending")
-        waiting += [_waiting_since(message) async for message in head]
+        waiting += [max(_waiting_since(message), resumed or _EVER) async for message in head]
     return min(waiting, default=None)
 
 
+_EVER = datetime.min.replace(tzinfo=UTC)
 _AGAIN = ("available_at", "replayed_at", "retried_at", "recovered_at", "rescued_at", "returned_at")
 _WAITING = {"position": 1, **dict.fromkeys(_AGAIN, 1)}
 

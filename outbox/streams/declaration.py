@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from outbox.errors import InvalidMessage, NoSuchPriority, SettingsError, UndeclaredGroup, UndeclaredStream
 from outbox.streams.keys import checkpoint_key
+from outbox.streams.pauses import Pauses
 from outbox.streams.subject import Subject as Subject
 
 FILE_STREAM = "file_parsing_queue"
@@ -216,6 +217,7 @@ class Streams(Mapping[str, Stream]):
     def __init__(self, streams: Iterable[Stream]) -> None:
         self.revisions: Mapping[str, int] = {}
         """Of the registered streams, by name, as they were read."""
+        self.pauses = Pauses()
         declared = [one for stream in streams for one in stream.members()]
         self._streams = {stream.name: stream for stream in declared}
         if len(self._streams) < len(declared):

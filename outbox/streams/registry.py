@@ -16,8 +16,9 @@ from pymongo.errors import DuplicateKeyError
 
 from outbox.database import PARTITIONS, STREAMS, Database, Document
 from outbox.errors import SchemaError, SettingsError, WrongDeclaration
-from outbox.streams import agreement
+from outbox.streams import agreement, pauses
 from outbox.streams.declaration import Stream, Streams
+from outbox.streams.pauses import Pauses
 
 log = structlog.get_logger(__name__)
 
@@ -27,19 +28,22 @@ _STREAM = TypeAdapter(Stream)
 class Registered(Streams):
     """The registered streams, as they were last read."""
 
-    def __init__(self, streams: Iterable[Stream], revisions: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, streams: Iterable[Stream], revisions: Mapping[str, int] | None = None, paused: Pauses | None = None
+    ) -> None:
         super().__init__(streams)
         self.revisions = revisions or {}
+        self.pauses = paused or self.pauses
 
     def take(self, other: Registered) -> None:
         """Become what was read later, for all who hold this object."""
-        self._streams, self.revisions = other._streams, other.revisions
+        self._streams, self.revisions, self.pauses = other._streams, other.revisions, other.pauses
 
     def only(self, families: Iterable[str]) -> Registered:
         """Those of these names, with their priorities and shards."""
         chosen = set(families)
         revisions = {name: revision for name, revision in self.revisions.items() if name in chosen}
-        return Registered((stream for stream in self.declared() if stream.name in chosen), revisions)
+        return Registered((stream for stream in self.declared() if stream.name in chosen), revisions, self.pauses)
 
 
 async def read(database: Database) -> Registered | None:
@@ -162,7 +166,8 @@ def load(document: Document) -> Stream:
 def _understood(documents: list[Document]) -> Registered | None:
     if not documents:
         return None
-    return Registered([load(one) for one in documents], {one["_id"]: one["revision"] for one in documents})
+    revisions = {one["_id"]: one["revision"] for one in documents}
+    return Registered([load(one) for one in documents], revisions, pauses.understood(documents))
 
 
 async def _register(database: Database, stream: Stream, *, dry_run: bool) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Container, Sized
+from collections.abc import Callable, Container, Sized
 from dataclasses import replace
 from typing import Protocol
 
@@ -25,9 +25,13 @@ class InFlight(Sized, Container[tuple[Stream, str]], Protocol):
 class Claims:
     """What one consumer takes over."""
 
-    def __init__(self, entries: Entries, in_flight: InFlight, *, silent_seconds: float) -> None:
+    def __init__(
+        self, entries: Entries, in_flight: InFlight, paused: Callable[[Stream], bool], *, silent_seconds: float
+    ) -> None:
+        """:param paused: whether nothing of a stream may be begun, so that nothing of it is taken over either."""
         self._entries = entries
         self._in_flight = in_flight
+        self._paused = paused
         self._silent_seconds = silent_seconds
         self._began = time.monotonic()
 
@@ -40,6 +44,8 @@ class Claims:
         trusted = time.monotonic() >= lane.trusts_at
         found: list[Entry] = []
         for stream in lane.streams:
+            if self._paused(stream):
+                continue
             for holder in await self._entries.holders(stream):
                 own = holder.name == self._entries.consumer
                 gone = trusted and holder.ours and holder.idle_seconds > self._silent_seconds

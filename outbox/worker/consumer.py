@@ -27,6 +27,7 @@ from outbox.worker.hand import Hand
 from outbox.worker.handler import Handler
 from outbox.worker.lane import Lane, lanes_of, read_in_order
 from outbox.worker.patience import OutOfTime, Patience
+from outbox.worker.pausing import Pausing
 from outbox.worker.pulse import Pulse
 from outbox.worker.reading import in_order, streams_to_read
 from outbox.worker.release import leave, release
@@ -38,6 +39,8 @@ log = structlog.get_logger(__name__)
 
 BLOCK_SECONDS = 1.0
 """How long one read waits for an entry, and so how late a stop is noticed."""
+PAUSED_BLOCK_SECONDS = 0.25
+"""The same while a stream is paused, and so how late it is noticed that it goes on."""
 ANSWER_SECONDS = 0.25
 """How long the others wait for one server's answer, in a cluster. A server that is away is waited for beside them."""
 
@@ -148,7 +151,8 @@ class Consumer:
             self._pulse = Pulse(self._settings, self._streams, self.name, self._silent_seconds, self._own_process)
             self._entries = Entries(redis, self.name)
             self._lanes = lanes_of(self._streams, apart=self._entries.apart)
-            self._claims = Claims(self._entries, self._hands, silent_seconds=self._silent_seconds)
+            self._pausing = Pausing(database, self._patience, self._stop)
+            self._claims = Claims(self._entries, self._hands, self._pausing, silent_seconds=self._silent_seconds)
             self._work = work = Work(
                 self._handler,
                 client,
@@ -163,8 +167,9 @@ class Consumer:
                     checked = partial(Ownership.checked, database, redis, self._streams)
                     self._ownership = await self._patience.wait(checked, self._stop)
                     self._settlement = Settlement(
-                        database, work, self._patience, self._ownership, self._stop, self._late
+                        database, work, self._patience, self._ownership, self._pausing, self._stop, self._late
                     )
+                    await self._patience.wait(self._pausing.look, self._stop)
                     self._pulse.beat()
                     await self._pulse.ready()
                     await self._run()
@@ -180,6 +185,7 @@ class Consumer:
             lanes = dict.fromkeys(self._lanes.values())
             signs = Signs(self._entries, self._pulse, self._patience, self._hands, self._late, self._silent_seconds)
             beating = [group.create_task(signs.give(lane), name="signs of life") for lane in lanes]
+            group.create_task(self._pausing.watch(), name="pauses")
             with suppress(OutOfTime):
                 while not self._stop.is_set():
                     await self._patience.wait(partial(self._take, group), self._stop)
@@ -209,12 +215,16 @@ class Consumer:
             # A suspect is to be alone, and what was taken beside it would become suspect too if it kills.
             await first(self._free, self._stop, seconds=None)
             return
-        streams = self._order()
+        self._pausing.resumed.clear()
+        streams = [stream for stream in self._order() if not self._pausing(stream)]
+        if not streams:
+            await first(self._pausing.resumed, self._stop, seconds=None)
+            return
         if not self._entries.apart:
             [lane] = set(self._lanes.values())
             await self._look(group, lane, streams, 0)
             return
-        for block_seconds in (0, BLOCK_SECONDS):
+        for block_seconds in (0, self._block_seconds):
             for stream in streams:
                 lane = self._lanes[stream]
                 if lane.looking or self._room <= 0:
@@ -248,13 +258,17 @@ class Consumer:
                 if self._entries.apart:
                     found = await self._entries.read(streams, count, block_seconds=block_seconds)
                 else:
-                    found = await read_in_order(self._entries, streams, count, block_seconds=BLOCK_SECONDS)
+                    found = await read_in_order(self._entries, streams, count, block_seconds=self._block_seconds)
                 self._begin(group, found)
         except Exception:
             lane.claims_at = 0.0  # a reply that was lost may have given us entries
             lane.trusts_at = time.monotonic() + self._silent_seconds
             raise
         return len(found)
+
+    @property
+    def _block_seconds(self) -> float:
+        return PAUSED_BLOCK_SECONDS if self._pausing.any else BLOCK_SECONDS
 
     @property
     def _room(self) -> int:

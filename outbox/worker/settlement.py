@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from enum import Enum
 from functools import partial
 from typing import Any
@@ -57,6 +58,7 @@ class Settlement:
         work: Work,
         patience: Patience,
         ownership: Ownership,
+        paused: Callable[[Stream], bool],
         stop: asyncio.Event,
         late: asyncio.Event,
     ) -> None:
@@ -64,6 +66,7 @@ class Settlement:
         self._work = work
         self._patience = patience
         self._ownership = ownership
+        self._paused = paused
         self._stop = stop
         self._late = late
         self._isolation = Isolation()
@@ -114,8 +117,10 @@ class Settlement:
         assert entry.sent
         message = Message.of(document, entry.sent.attempt, entry.stream.subject)
         hand.told = told.bind(key=message.key, entry=entry.id)
+        # It was read, or taken over, while the pause came.
+        give_back = self._paused(entry.stream) and not hand.abandoned.is_set()
         try:
-            if hand.abandoned.is_set():
+            if give_back or hand.abandoned.is_set():
                 raise Abandoned
             if hand.suspect is not None:
                 if document.get("taker") != hand.taker and attempts.is_convicted(
@@ -128,7 +133,7 @@ class Settlement:
         except Superseded:
             return End.AGAIN
         except Abandoned:
-            if not self._stop.is_set():
+            if not (give_back or self._stop.is_set()):
                 return End.HELD
             forgive = 2 if hand.on_record else 1  # its publication, and its take-over
             if await attempts.again(

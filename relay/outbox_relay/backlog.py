@@ -21,7 +21,7 @@ LOOK_SECONDS = 15.0
 class Measured:
     """What waits now, in all partitions: every relay measures the same.
 
-    `undelivered`: entries that no worker has been given yet, by stream, as far as it is known.
+    `undelivered`: entries that no worker has been given yet, by stream, as far as it is known; 0 while it is paused.
     """
 
     waiting: Waiting
@@ -41,4 +41,7 @@ class Backlog:
         self._streams = streams
 
     async def run_once(self) -> Measured:
-        return Measured(await stats.waiting(self._database), await groups.undelivered(self._redis, self._streams))
+        undelivered = await groups.undelivered(self._redis, self._streams)
+        # More workers would find nothing to do in a stream that is paused.
+        paused = {name: 0 for name in undelivered if self._streams.pauses.of(self._streams[name])}
+        return Measured(await stats.waiting(self._database, self._streams), {**undelivered, **paused})

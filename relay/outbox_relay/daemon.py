@@ -27,6 +27,7 @@ from outbox.servers.connections import connect_mongo, connect_redis, open_databa
 from outbox.servers.timed_jobs import Jobs
 from outbox.servers.topology import AnyRedis
 from outbox.settings import OutboxSettings
+from outbox.streams import pauses
 from outbox.streams.declaration import Streams
 from outbox.worker.rescue import Rescue
 from outbox_relay import advice as advising
@@ -40,6 +41,7 @@ from outbox_relay.jobs import add_all
 from outbox_relay.leaser import Leaser
 from outbox_relay.metrics import Metrics
 from outbox_relay.outage import Outages, Probe
+from outbox_relay.pausing import Pausing
 from outbox_relay.recovery import Recovery
 from outbox_relay.replays import LOOK_SECONDS as REPLAYS_SECONDS
 from outbox_relay.replays import Replays
@@ -83,6 +85,7 @@ class Relay:
         self._stop = asyncio.Event()
         self._leaser: Leaser | None = None
         self._advice: Advice | None = None
+        self._pausing: Pausing | None = None
 
     def stop(self) -> None:
         """Take nothing new, finish the current batches, give the partitions back, then leave."""
@@ -164,9 +167,12 @@ class Relay:
         messages = Hints(lambda: changes.pending_partitions(database), leaser.wake, busy)
         advice = Advice(redis)
         self._leaser, self._advice = leaser, advice
+        pausing = Pausing(database, streams, leaser.wake)
+        self._pausing = pausing
         rescuer = Rescuer(streams, Rescue(database, redis), leaser.partitions)
         relays = Hints(lambda: changes.relays(database), lambda _: leasing.wake(), busy)
         beside = [
+            service("pauses", pausing.run_once, pauses.LOOK_SECONDS),
             service("sweep", Sweep(store, leaser.wake, messages.working).run_once, settings.relay_poll_seconds),
             service("hints of messages", messages.run_once),
             service("hints of relays", relays.run_once),
@@ -233,9 +239,13 @@ class Relay:
                 return outages.current() or ["mongodb"]  # which has not answered yet
             return outages.current() + ([] if self._leaser.trusted() else ["leases"])
 
+        def warnings() -> list[str]:
+            advice = list(self._advice.warnings) if self._advice else []
+            return advice + (self._pausing.warnings() if self._pausing else [])
+
         server = probes.server(
             obstacles,
-            lambda: self._advice.warnings if self._advice else (),
+            warnings,
             lambda: self._leaser.held if self._leaser else 0,
             self._metrics,
         )

@@ -39,6 +39,8 @@ class Outcome(Enum):
     """As much as is allowed waits in the stream for a worker: the rest waits in MongoDB."""
     BLOCKED = "blocked"
     """All that is pending waits for earlier messages of its keys, which are in other partitions."""
+    PAUSED = "paused"
+    """An operator has paused the stream."""
     LEASE_LOST = "lease lost"
 
 
@@ -61,7 +63,7 @@ class Drained:
         match self.outcome:
             case Outcome.MORE | Outcome.REFUSED:
                 return Next.AGAIN
-            case Outcome.EMPTY:
+            case Outcome.EMPTY | Outcome.PAUSED:
                 return Next.WAIT
             case Outcome.FULL | Outcome.BLOCKED:
                 return Next.PAUSE
@@ -145,6 +147,10 @@ class Drainer:
         assert self._session
         assert self._progress
         held_back = self._held_back()
+        if self._paused():
+            self._ahead.clear()  # it may be paused for long: what is pending then is fetched again
+            self._full_at = None
+            return Drained(Outcome.PAUSED, held_back=held_back, reconciled=reconciled)
         if self._full_at and not await self._checkpoints.has_room(self.lease.partition, self._batch_size):
             return Drained(Outcome.FULL, held_back=held_back, reconciled=reconciled)
         self._full_at = None
@@ -228,6 +234,10 @@ class Drainer:
             self._progress, self._verified = reached, time.monotonic()
             traces.published(self.lease.partition.stream, batch, began)
         return answer
+
+    def _paused(self) -> bool:
+        streams = self._leases.streams
+        return streams.pauses.of(streams[self.lease.partition.stream]) is not None
 
     def _held_back(self) -> float:
         """Seconds since the stream was last found to be full; 0 when it was not."""

@@ -15,6 +15,7 @@ from outbox.message.outcome import Found
 from outbox_relay.backlog import Measured
 from outbox_relay.drainer import Drained
 from outbox_relay.leaser import Leased
+from outbox_relay.pausing import Looked
 from outbox_relay.replays import Replayed
 from outbox_relay.rescuer import Rescued
 from outbox_relay.service import Pass
@@ -57,6 +58,7 @@ class Metrics:
         self._relays = self._gauge("relay_live_relays", "Relays alive, as this one sees them.")
         self._oldest = self._gauge("relay_oldest_pending_seconds", "How long the oldest pending message waits.")
         self._waiting = self._gauge("relay_waiting_messages", "Messages in MongoDB, by state.", state=_WAITING)
+        self._paused = self._gauge("relay_paused_streams", "Streams that an operator has paused.")
         self._undelivered = Gauge(
             "relay_undelivered_entries", "Entries in Redis that no worker has been given yet.", ["stream"],
             registry=self.registry,
@@ -91,6 +93,8 @@ class Metrics:
                 self._undelivered.clear()  # an old number would scale workers on what is long gone
                 for stream, entries in result.undelivered.items():
                     self._undelivered.labels(stream).set(entries)
+            case Looked():
+                self._paused.set(result.paused)
             case Leased():
                 self._held.set(result.held)
                 self._relays.set(result.relays)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from outbox.errors import SettingsError, Unreachable
 from outbox.protocol.store import Store
+from outbox.streams.declaration import Streams
 from outbox_relay.outage import Outages
 from outbox_relay.service import Next
 
@@ -32,12 +33,12 @@ class UntilEmpty:
     def __init__(
         self,
         store: Store,
-        streams: Collection[str],
+        streams: Streams,
         outages: Outages,
         addresses: Mapping[str, str],
         done: Callable[[], None],
     ) -> None:
-        """:param streams: those that this relay drains."""
+        """:param streams: those that this relay drains. What is pending in a paused one is not waited for."""
         self._store = store
         self._streams = streams
         self._outages = outages
@@ -57,7 +58,8 @@ class UntilEmpty:
                 )
         else:
             self._well = time.monotonic()
-        empty = not await self._store.any_pending(self._streams)
+        going = [name for name, stream in self._streams.items() if not self._streams.pauses.of(stream)]
+        empty = not await self._store.any_pending(going)
         if empty:
             self._done()
         return Looked(empty)

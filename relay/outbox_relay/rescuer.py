@@ -59,12 +59,14 @@ class Rescuer:
         for name, partitions in by_stream.items():
             stream = self._streams[name]
             try:
+                # While a stream is paused, what consumers hold is left with them: nobody would work on it now.
+                paused = self._streams.pauses.of(stream) is not None
                 for partition in partitions:
                     if stream.rescue_seconds:
-                        if partition.number == 0:
+                        if partition.number == 0 and not paused:
                             found += await self._rescue.abandoned(stream)
                         found += await self._rescue.vanished(stream, partition)
-                    if partition.number == 0:
+                    if partition.number == 0 and not paused:
                         holdings += await self._rescue.held(stream)
             except Exception as error:  # noqa: BLE001  # whatever it is, it is raised at the end
                 failed = error

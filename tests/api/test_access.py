@@ -41,6 +41,9 @@ NEEDED = {
     ("GET", "/outbox/replays"): Scope.READ,
     ("GET", "/outbox/replays/{job_id}"): Scope.READ,
     ("POST", "/outbox/replays/{job_id}/cancel"): Scope.OPERATE,
+    ("GET", "/outbox/streams/paused"): Scope.READ,
+    ("POST", "/outbox/streams/{name}/pause"): Scope.OPERATE,
+    ("POST", "/outbox/streams/{name}/resume"): Scope.OPERATE,
     ("GET", "/outbox/audit"): Scope.READ,
     ("GET", "/metrics"): Scope.READ,
 }

@@ -58,7 +58,7 @@ def test_batches_are_observed() -> None:
 async def test_what_waits_is_counted(world: World) -> None:
     await world.append("f1", "f2")
     await world.database[OUTBOX].insert_one(a_document(State.DEAD))
-    waiting = await stats.waiting(world.database)
+    waiting = await stats.waiting(world.database, world.streams)
     assert (waiting.scheduled, waiting.pending, waiting.dead) == (0, 2, 1)
     assert waiting.oldest_pending_seconds is not None
 

@@ -8,7 +8,7 @@ from redis.exceptions import ConnectionError as Away
 from redis.exceptions import NoPermissionError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeout
 
-from outbox.database import AUDIT, JOBS, LOGOUTS, OUTBOX, REFUSALS, Document
+from outbox.database import AUDIT, JOBS, LOGOUTS, OUTBOX, REFUSALS, STREAMS, Document
 from outbox.message.schema import COLLECTIONS
 from outbox.message.subjects import by_declaration, collection_of
 from outbox.operations.doctor.findings import Finding, Level, Program, Surroundings
@@ -27,7 +27,7 @@ _WRITES: Mapping[Program, Mapping[str, set[str]]] = {
     "worker": {OUTBOX: {"insert", "update"}},
     "api": {
         OUTBOX: {"insert", "update", "remove"}, JOBS: {"insert", "update"}, AUDIT: {"insert"},
-        LOGOUTS: {"insert", "update"}, REFUSALS: {"insert", "update"},
+        STREAMS: {"update"}, LOGOUTS: {"insert", "update"}, REFUSALS: {"insert", "update"},
     },
 }  # fmt: skip
 

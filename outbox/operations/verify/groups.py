@@ -11,12 +11,16 @@ from outbox.delivery.entries import MARK
 from outbox.delivery.held import Holding
 from outbox.operations.verify.findings import Finding, System
 from outbox.printable import printable, shell_word
+from outbox.streams import pauses
 from outbox.streams.declaration import Stream
 
 
 async def groups(system: System) -> list[Finding]:
     findings = []
+    paused = await pauses.read(system.database)
     for stream in system.streams.values():
+        if paused.of(stream):
+            continue  # nobody is to read it now
         redis: Any = system.redis
         try:
             found = await redis.xinfo_groups(stream.key)
