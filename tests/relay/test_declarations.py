@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import defaultdict
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,7 +27,7 @@ from outbox.settings import OutboxSettings, load
 from outbox.streams.declaration import Partition, Stream
 from outbox.streams.registry import read, register
 from outbox_relay.shares import shares
-from tests.faults.relays import in_this_process
+from tests.faults.relays import as_a_process, in_this_process
 from tests.relay.world import World, a_world
 from tests.waiting import eventually
 
@@ -128,7 +131,26 @@ async def none_pending(world: World) -> bool:
     return await world.database[OUTBOX].find_one({"state": "pending"}) is None
 
 
-async def test_a_relay_with_other_streams_joins_and_leaves_under_load(world: World, settings: OutboxSettings) -> None:
+@asynccontextmanager
+async def a_relay_of_invoices(settings: OutboxSettings, log: Path, *, killed: bool) -> AsyncIterator[None]:
+    """One that drains that stream alone; at the end it is stopped, or it dies without giving anything back."""
+    if not killed:
+        async with in_this_process(settings, relay_lease_seconds=LEASE_SECONDS, relay_streams="invoices"):
+            yield
+        return
+    declared = [{"name": "invoices", "group": "accounts", "partitions": 4}]
+    environment = {
+        "MONGODB_URI": settings.mongodb_uri.get_secret_value(), "MONGODB_DATABASE": settings.mongodb_database,
+        "REDIS_URL": settings.redis_dsn, "OUTBOX_STREAMS": json.dumps(declared), "OUTBOX_RELAY_STREAMS": "invoices",
+    }  # fmt: skip
+    with as_a_process(log, environment, relay_lease_seconds=LEASE_SECONDS):
+        yield
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["stopped", "killed"])
+async def test_a_relay_with_other_streams_joins_and_leaves_under_load(
+    killed: bool, world: World, settings: OutboxSettings, tmp_path: Path
+) -> None:
     both = Outbox(Streams([ORDERS, INVOICES]), database=world.database.name)
     loads = [Load(world, both, name, [f"{name}-{n}" for n in range(8)]) for name in ("orders", "invoices")]
     watch = Watch(world.database)
@@ -137,7 +159,7 @@ async def test_a_relay_with_other_streams_joins_and_leaves_under_load(world: Wor
         running = [asyncio.create_task(load.run()) for load in loads]
         watching = asyncio.create_task(watch.run())
         for _ in range(2):
-            async with in_this_process(settings, relay_lease_seconds=LEASE_SECONDS, relay_streams="invoices"):
+            async with a_relay_of_invoices(settings, tmp_path / "relay.log", killed=killed):
                 await eventually(lambda: all_owned(world.database, by=2), 20, what="both have their share")
                 assert len({owner for id_, owner in (await owners(world.database)).items() if "orders" in id_}) == 1
                 documents = await world.database[RELAYS].find().to_list()

@@ -78,8 +78,10 @@ class Shop:
         return Counter(effect["group"] for effect in found)
 
 
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("down_seconds", [0, pytest.param(60, marks=pytest.mark.slow)])
 async def test_of_three_groups_each_handles_everything_once_though_one_is_down_for_a_while(
-    mongo: AsyncMongoClient[Document], settings: OutboxSettings, tmp_path: Path
+    down_seconds: int, mongo: AsyncMongoClient[Document], settings: OutboxSettings, tmp_path: Path
 ) -> None:
     shop = Shop(mongo, settings)
 
@@ -98,6 +100,7 @@ async def test_of_three_groups_each_handles_everything_once_though_one_is_down_f
                 await handled(billing=20, mail=20, stock=19)
             await shop.order(20)
             await handled(billing=40, mail=20, stock=38)
+            await asyncio.sleep(down_seconds)  # trims, sweeps, rescues and looks at groups take place meanwhile
             async with at_work(shop.worker("mail")):
                 await handled(billing=40, mail=40, stock=38)
 
