@@ -18,7 +18,7 @@ from tests.documents import ROOT
 BESIDE = ("click==8.2.1",)
 """What ours depend on in turn: the newest warns of what the lowest typer uses, and warnings are errors in tests."""
 
-OF_TESTS = {"test", "matrix"}
+OF_TESTS = {"test", "matrix", "testing"}
 _REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)(?:\[[\w,-]+\])?(?P<bounds>[^;]*)(?P<marker>;.*)?")
 
 

@@ -1,0 +1,29 @@
+"""Emptying the servers of the tests, between two of them."""
+
+from __future__ import annotations
+
+from pymongo import MongoClient, WriteConcern
+from redis import Redis
+
+from outbox.database import META, PARTITIONS, STREAMS, Document, PlainDatabase
+from outbox.settings import OutboxSettings
+
+SERVERS_OWN = {"admin", "config", "local"}
+
+
+def clear(client: MongoClient[Document], settings: OutboxSettings) -> None:
+    """Delete all documents but what `outbox init` has written, and all of Redis. Collections and indexes stay."""
+    ours = PlainDatabase(client, settings.place)
+    kept = {ours[name].full_name for name in (META, STREAMS, PARTITIONS)}
+    for name in set(client.list_database_names()) - SERVERS_OWN:
+        database = client[name]
+        for collection in database.list_collection_names(
+            filter={"type": "collection", "name": {"$regex": "^(?!system)"}}
+        ):
+            if f"{name}.{collection}" not in kept:
+                # Fast: the last write waits for all before it.
+                database.get_collection(collection, write_concern=WriteConcern(1)).delete_many({})
+    with Redis.from_url(settings.redis_dsn) as redis:
+        redis.flushall()
+    unowned = {"owner": None, "token": 0, "expires_at": None, "batch": 0, "tag": ""}
+    ours[PARTITIONS].update_many({}, {"$set": unowned})

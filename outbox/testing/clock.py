@@ -1,0 +1,18 @@
+"""Time, moved by hand: what is stored of messages goes into the past."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from outbox.database import OUTBOX, Document, PlainDatabase
+
+
+def advance(database: PlainDatabase, time: timedelta) -> None:
+    """Every time that is stored of a message becomes earlier by `time`."""
+    milliseconds = round(time.total_seconds() * 1000)
+    earlier = {"$subtract": ["$$each.v", milliseconds]}
+    value: Document = {"$cond": [{"$eq": [{"$type": "$$each.v"}, "date"]}, earlier, "$$each.v"]}
+    fields: Document = {
+        "$map": {"input": {"$objectToArray": "$$ROOT"}, "as": "each", "in": {"k": "$$each.k", "v": value}}
+    }
+    database[OUTBOX].update_many({}, [{"$replaceWith": {"$arrayToObject": fields}}])

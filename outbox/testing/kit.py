@@ -1,0 +1,222 @@
+"""The kit: one outbox on the servers of the tests, with a relay and a worker that a test moves by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+from typing import Any, overload
+
+from bson import ObjectId
+from pymongo import AsyncMongoClient, MongoClient
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.client_session import ClientSession
+
+from outbox import environment
+from outbox.append import Outbox
+from outbox.database import LENIENT, OUTBOX, Document, PlainDatabase
+from outbox.draft import ABSENT
+from outbox.errors import NoSuchMessage
+from outbox.servers.connections import connect_mongo, connect_mongo_sync
+from outbox.settings import OutboxSettings
+from outbox.streams.declaration import Priority, Streams
+from outbox.testing import clearing, clock
+from outbox.testing.appended import IN_ORDER, Appended, query
+from outbox.testing.background import Background
+from outbox.testing.relay import Relay
+from outbox.testing.worker import Worker
+from outbox.worker.handler import Handler
+
+AsyncHandler = Callable[..., Awaitable[Any]]
+
+
+class Kit:
+    """What a test sees and does. Made by `Servers.kit`, or by the fixture `outbox_kit`.
+
+    Its methods are plain, and wait for some milliseconds each, in async tests too. Two give something to await, and run
+    in the test's own event loop: a look through an async session, and what calls an async handler.
+
+    A worker or relay of the service itself must not run beside it: `drain` and `work` are those.
+    """
+
+    def __init__(self, settings: OutboxSettings, streams: Streams) -> None:
+        """Set up the outbox as `outbox init` does. `settings` are of the servers of the tests."""
+        self.settings = settings
+        """What the service would read from its environment, with the addresses of the servers of the tests."""
+        self.client: MongoClient[Document] = connect_mongo_sync(settings)
+        """For plain code. Of the options that the guarantees rest on, as the library's own clients."""
+        self._database = PlainDatabase(self.client, settings.place)
+        self._background = Background()
+        self._relay = self._background.call(Relay.start(settings, streams))
+        self.streams: Streams = self._relay.streams
+        """As they are registered, with those of priorities, shards and further groups."""
+        self.outbox = Outbox(
+            self.streams,
+            database=settings.place.database,
+            prefix=settings.place.prefix,
+            max_message_bytes=settings.outbox_max_message_bytes,
+        )
+        self._worker = Worker(settings, self.streams)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For a service that reads its settings from the environment, or runs as a process of its own."""
+        servers = environment.of_servers(self.settings.mongodb_uri.get_secret_value(), self.settings.redis_dsn)
+        return servers | {"MONGODB_DATABASE": self.settings.mongodb_database}
+
+    def connect(self) -> AsyncMongoClient[Document]:
+        """A new client for async code: `async with kit.connect() as client`."""
+        return connect_mongo(self.settings)
+
+    # -- what was appended
+
+    @overload
+    def appended(self, stream: str, *, key: str | None = None, session: None = None) -> list[Appended]: ...
+
+    @overload
+    def appended(self, stream: str, *, key: str | None = None, session: ClientSession) -> list[Appended]: ...
+
+    @overload
+    def appended(
+        self, stream: str, *, key: str | None = None, session: AsyncClientSession
+    ) -> Awaitable[list[Appended]]: ...
+
+    def appended(
+        self, stream: str, *, key: str | None = None, session: ClientSession | AsyncClientSession | None = None
+    ) -> list[Appended] | Awaitable[list[Appended]]:
+        """The messages of `stream`, those under `key` if it is given, as they were appended, whatever their state.
+
+        Committed ones; with the `session` of an open transaction, those as well that it has appended itself. With an
+        async session, await the answer.
+
+        :raises UndeclaredStream: the stream is not declared.
+        """
+        wanted = query(self.streams, stream, key)
+        if isinstance(session, AsyncClientSession):
+            return self._appended(wanted, session)
+        database = PlainDatabase(session.client, self.settings.place) if session else self._database
+        messages = database[OUTBOX].with_options(codec_options=LENIENT)
+        return [Appended.of(document) for document in messages.find(wanted, session=session).sort(IN_ORDER)]
+
+    async def _appended(self, wanted: Document, session: AsyncClientSession) -> list[Appended]:
+        name = self._database[OUTBOX].name
+        messages = session.client[self.settings.place.database].get_collection(name, codec_options=LENIENT)
+        return [Appended.of(document) async for document in messages.find(wanted, session=session).sort(IN_ORDER)]
+
+    def look(self, message: Appended | ObjectId) -> Appended:
+        """The message as it is now. Raises NoSuchMessage."""
+        id_ = message.id if isinstance(message, Appended) else message
+        document = self._database[OUTBOX].with_options(codec_options=LENIENT).find_one({"_id": id_})
+        if document is None:
+            raise NoSuchMessage(f"message {id_} is not in the outbox")
+        return Appended.of(document)
+
+    def append(
+        self,
+        stream: str,
+        fields: Mapping[str, str],
+        *,
+        key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        priority: str = Priority.NORMAL,
+        subject: object = ABSENT,
+    ) -> Appended:
+        """Append a message in a transaction of its own, as the service that a handler gets its messages from.
+
+        Raises what `Outbox.append` does.
+        """
+        with self.client.start_session() as session, session.start_transaction():
+            id_ = self.outbox.append(
+                session, stream, fields, key=key, headers=headers, priority=priority, subject=subject
+            )
+        return self.look(id_)
+
+    # -- by hand
+
+    def drain(self) -> int:
+        """As a relay does: publish what is due. Returns how many messages were published."""
+        return self._background.call(self._relay.drain())
+
+    @overload
+    def run(
+        self, handler: AsyncHandler, message: Appended, *, client: AsyncMongoClient[Document] | None = None
+    ) -> Awaitable[Appended]: ...
+
+    @overload
+    def run(self, handler: Callable[..., None], message: Appended) -> Appended: ...
+
+    def run(
+        self, handler: Callable[..., Any], message: Appended, *, client: AsyncMongoClient[Document] | None = None
+    ) -> Appended | Awaitable[Appended]:
+        """Call the handler once with the message, published or not, in one transaction with its completion.
+
+        Returns the message, which is completed then. With an async handler, await the answer.
+
+        :param client: whose session an async handler gets; by default one for this call.
+        :raises UsageError: the message has an outcome already, or is not due yet; see `advance`.
+
+        What the handler raises is raised, and nothing that it wrote through its session has lasted.
+        """
+        found = Handler.of(handler)
+        if not found.plain:
+            return self._run(found, message, client)
+        self._background.call(self._worker.run(found, message.id, None))
+        return self.look(message)
+
+    async def _run(self, handler: Handler, message: Appended, client: AsyncMongoClient[Document] | None) -> Appended:
+        await self._worker.run(handler, message.id, client)
+        return self.look(message)
+
+    @overload
+    def work(
+        self, handler: AsyncHandler, *streams: str, client: AsyncMongoClient[Document] | None = None
+    ) -> Awaitable[list[Appended]]: ...
+
+    @overload
+    def work(self, handler: Callable[..., None], *streams: str) -> list[Appended]: ...
+
+    def work(
+        self, handler: Callable[..., Any], *streams: str, client: AsyncMongoClient[Document] | None = None
+    ) -> list[Appended] | Awaitable[list[Appended]]:
+        """As a relay and a worker do, until nothing is left: publish what is due, and call the handler with each.
+
+        Returns the messages in the order of the calls, each as it is after all of them. What fails waits for its next
+        try, see `advance`, and is dead after its last: see `state` and `last_error`. What a handler appends to these
+        streams is handled too. With an async handler, await the answer.
+
+        :param streams: their names; by default all.
+        :param client: whose sessions an async handler gets; by default one for this call.
+        :raises UndeclaredStream: a stream is not declared.
+        :raises AssertionError: after 1,000 calls there is still something left, since handlers append for ever.
+        """
+        found = Handler.of(handler)
+        if not found.plain:
+            return self._work(found, streams, client)
+        work = self._worker.work(found, streams, self._relay.drain, None)
+        return [self.look(id_) for id_ in self._background.call(work)]
+
+    async def _work(
+        self, handler: Handler, streams: tuple[str, ...], client: AsyncMongoClient[Document] | None
+    ) -> list[Appended]:
+        async def drain() -> int:
+            return await asyncio.wrap_future(self._background.submit(self._relay.drain()))
+
+        return [self.look(id_) for id_ in await self._worker.work(handler, streams, drain, client)]
+
+    def advance(self, **time: float) -> None:
+        """Let so much time go by for the outbox, as in `advance(minutes=5)`; any argument of `timedelta`.
+
+        What waits for its time or its next try is due that much sooner, and all messages are that much older. The
+        clocks of MongoDB, of Redis and of this process stay as they are.
+        """
+        clock.advance(self._database, timedelta(**time))
+
+    def reset(self) -> None:
+        """Delete what was written to both servers, by anybody: the application's documents as well, but no index."""
+        self._background.call(self._relay.forget())
+        clearing.clear(self.client, self.settings)
+
+    def close(self) -> None:
+        self._background.call(self._relay.close())
+        self._background.close()
+        self.client.close()

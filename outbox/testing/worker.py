@@ -1,0 +1,111 @@
+"""The worker of a test: the library's own way with a message, one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+
+from bson import ObjectId
+from pymongo import AsyncMongoClient
+
+from outbox.database import OUTBOX, Database, Document
+from outbox.delivery.entries import OURS, Entries, Entry, not_there
+from outbox.errors import NoSuchMessage, UsageError
+from outbox.message.document import State
+from outbox.protocol.ownership import Ownership
+from outbox.servers.connections import connect_mongo, connect_mongo_sync, connect_redis, open_database
+from outbox.settings import OutboxSettings
+from outbox.streams.declaration import Stream, Streams
+from outbox.worker.completion import Superseded
+from outbox.worker.failures import Failed
+from outbox.worker.hand import Hand
+from outbox.worker.handler import Handler
+from outbox.worker.message import Message
+from outbox.worker.patience import Patience
+from outbox.worker.release import release
+from outbox.worker.settlement import Settlement
+from outbox.worker.work import Work
+
+MOST = 1000
+"""Calls of a handler in one `work`."""
+
+Client = AsyncMongoClient[Document]
+
+
+class Worker:
+    """Connects for each call, in the event loop of whoever calls."""
+
+    def __init__(self, settings: OutboxSettings, streams: Streams) -> None:
+        self._settings = settings
+        self._streams = streams
+
+    async def run(self, handler: Handler, id_: ObjectId, client: Client | None) -> None:
+        """Call the handler once, and complete the message.
+
+        Raises what the handler raises, UsageError and NoSuchMessage.
+        """
+        async with self._working(handler, client) as (work, database):
+            document = await database[OUTBOX].find_one({"_id": id_})
+            if document is None:
+                raise NoSuchMessage(f"message {id_} is not in the outbox")
+            state = State(document["state"])
+            if state not in (State.PENDING, State.PUBLISHED):
+                raise UsageError(f"message {id_} is {state}, and a handler is called with one that is due")
+            attempt = document["attempts"] + (state is State.PENDING)
+            stream = self._streams[document["stream"]]
+            try:
+                await work.do(stream, Message.of(document, attempt, stream.subject), Hand(stream.handler_seconds))
+            except Failed as failed:
+                raise failed.error from None
+            except Superseded:
+                raise UsageError(f"message {id_} got another outcome while its handler was called") from None
+
+    async def work(
+        self, handler: Handler, names: Sequence[str], drain: Callable[[], Awaitable[int]], client: Client | None
+    ) -> list[ObjectId]:
+        """The ids of the messages that the handler was called with, in the order of the calls."""
+        streams = [stream for name in names for stream in self._streams.family(name)] or list(self._streams.values())
+        handled: list[ObjectId] = []
+        async with self._working(handler, client) as (work, database), connect_redis(self._settings) as redis:
+            ownership = await Ownership.checked(database, redis, streams)
+            never = asyncio.Event()
+            settlement = Settlement(database, work, Patience(), ownership, lambda _: False, never, never)
+            entries = Entries(redis, f"{OURS}testing")
+            while True:
+                await drain()
+                found = await _read(entries, streams)
+                if not found:
+                    return handled
+                for entry in found:
+                    end = await settlement.settle(entry, Hand(entry.stream.handler_seconds))
+                    await release(entries, ownership, entry, end)
+                    handled += [entry.sent.id] if entry.sent else []
+                assert len(handled) < MOST, f"after {len(handled)} calls of the handler there is still something left"
+        raise AssertionError
+
+    @asynccontextmanager
+    async def _working(self, handler: Handler, client: Client | None) -> AsyncIterator[tuple[Work, Database]]:
+        if client is None:
+            async with connect_mongo(self._settings) as made, self._working(handler, made) as working:
+                yield working
+            return
+        place = self._settings.place
+        work = Work(handler, client, place, partial(connect_mongo_sync, self._settings), threads=1)
+        try:
+            yield work, open_database(client, place)
+        finally:
+            work.close()
+
+
+async def _read(entries: Entries, streams: Sequence[Stream]) -> list[Entry]:
+    """What nobody was given yet."""
+    found: list[Entry] = []
+    for stream in streams:
+        try:
+            found += await entries.read([stream], MOST)
+        except Exception as error:
+            if not not_there(error):  # nothing was ever published to it
+                raise
+    return found

@@ -1,0 +1,184 @@
+"""The kit that users' tests are built with."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.client_session import ClientSession
+
+from outbox import UndeclaredStream, UsageError
+from outbox.settings import OutboxSettings, load
+from outbox.testing import Kit, Servers
+from outbox.worker import GiveUp, Message, RetryAfter
+
+SHOP = "outbox"
+
+
+def place(kit: Kit, item: str) -> None:
+    """What a service does: an order and its message in one transaction."""
+    with kit.client.start_session() as session, session.start_transaction():
+        kit.client[SHOP].orders.insert_one({"_id": item, "state": "new"}, session=session)
+        kit.outbox.append(session, "orders", {"item": item}, key=item)
+        assert [message.key for message in kit.appended("orders", key=item, session=session)] == [item]
+        assert kit.appended("orders", key=item) == []
+
+
+def ship(message: Message, session: ClientSession) -> None:
+    session.client[SHOP].orders.update_one({"_id": message.key}, {"$set": {"state": "shipped"}}, session=session)
+
+
+async def ship_async(message: Message, session: AsyncClientSession) -> None:
+    await session.client[SHOP].orders.update_one({"_id": message.key}, {"$set": {"state": "shipped"}}, session=session)
+
+
+def states(kit: Kit) -> dict[str, str]:
+    return {order["_id"]: order["state"] for order in kit.client[SHOP].orders.find()}
+
+
+def test_what_was_appended_is_seen_within_the_transaction_and_after_it(outbox_kit: Kit) -> None:
+    place(outbox_kit, "tea")
+    [message] = outbox_kit.appended("orders", key="tea")
+    assert (message.fields, message.state, message.attempts) == ({"item": "tea"}, "pending", 0)
+    assert outbox_kit.appended("orders", key="coffee") == []
+    with pytest.raises(UndeclaredStream, match="did you mean 'orders'"):
+        outbox_kit.appended("order")
+
+
+async def test_what_was_appended_is_seen_through_an_async_session(outbox_kit: Kit) -> None:
+    async with outbox_kit.connect() as client, client.start_session() as session, await session.start_transaction():
+        await outbox_kit.outbox.append(session, "orders", {"item": "tea"}, key="tea")
+        [message] = await outbox_kit.appended("orders", session=session)
+        assert message.fields == {"item": "tea"}
+        assert outbox_kit.appended("orders") == []
+
+
+def test_a_message_for_several_groups_and_of_any_priority_is_found_by_the_name_it_was_appended_to(
+    outbox_kit: Kit,
+) -> None:
+    outbox_kit.append("urgent", {"item": "tea"}, key="tea", priority="high")
+    assert [message.stream for message in outbox_kit.appended("urgent")] == ["urgent:high", "urgent:billing:high"]
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_each_test_begins_with_nothing(number: int, outbox_kit: Kit) -> None:
+    assert (outbox_kit.appended("orders"), states(outbox_kit)) == ([], {})
+    place(outbox_kit, "tea")
+    assert outbox_kit.drain() == 1
+
+
+def test_a_handler_is_called_once_with_a_message(outbox_kit: Kit) -> None:
+    place(outbox_kit, "tea")
+    [message] = outbox_kit.appended("orders")
+    assert outbox_kit.run(ship, message).state == "completed"
+    assert states(outbox_kit) == {"tea": "shipped"}
+    with pytest.raises(UsageError, match="is completed"):
+        outbox_kit.run(ship, message)
+    assert outbox_kit.drain() == 0
+
+
+async def test_an_async_handler_is_called_in_the_event_loop_of_the_test(outbox_kit: Kit) -> None:
+    threads = []
+
+    async def handle(message: Message, session: AsyncClientSession) -> None:
+        threads.append(threading.current_thread())
+        assert session.client is client
+        await ship_async(message, session)
+
+    place(outbox_kit, "tea")
+    [message] = outbox_kit.appended("orders")
+    async with outbox_kit.connect() as client:
+        assert (await outbox_kit.run(handle, message, client=client)).state == "completed"
+        place(outbox_kit, "coffee")
+        [worked] = await outbox_kit.work(handle, client=client)
+    assert (worked.key, worked.state) == ("coffee", "completed")
+    assert states(outbox_kit) == {"tea": "shipped", "coffee": "shipped"}
+    assert set(threads) == {threading.current_thread()}
+
+
+def test_what_a_handler_raises_is_raised_and_nothing_of_it_lasts(outbox_kit: Kit) -> None:
+    def breaks(message: Message, session: ClientSession) -> None:
+        ship(message, session)
+        raise KeyError("no such address")
+
+    place(outbox_kit, "tea")
+    [message] = outbox_kit.appended("orders")
+    with pytest.raises(KeyError, match="no such address"):
+        outbox_kit.run(breaks, message)
+    assert (states(outbox_kit), outbox_kit.look(message).state) == ({"tea": "new"}, "pending")
+
+
+def test_retries_and_death_by_hand_and_without_waiting(outbox_kit: Kit) -> None:
+    def breaks(message: Message, session: ClientSession) -> None:
+        raise KeyError(f"at attempt {message.attempt}")
+
+    place(outbox_kit, "tea")
+    [failed] = outbox_kit.work(breaks, "orders")
+    assert (failed.state, failed.attempts) == ("scheduled", 1)
+    assert failed.available_at
+    assert outbox_kit.work(breaks) == []
+    with pytest.raises(UsageError, match="is scheduled"):
+        outbox_kit.run(breaks, failed)
+    outbox_kit.advance(minutes=10)
+    [dead] = outbox_kit.work(breaks)
+    assert (dead.state, dead.attempts) == ("dead", 2)
+    assert "at attempt 2" in (dead.last_error or "")
+
+
+def test_a_handler_says_when_it_is_tried_again_or_never(outbox_kit: Kit) -> None:
+    def busy(message: Message, session: ClientSession) -> None:
+        raise RetryAfter(3600, "closed")
+
+    def refuses(message: Message, session: ClientSession) -> None:
+        raise GiveUp("no such address")
+
+    place(outbox_kit, "tea")
+    assert [message.state for message in outbox_kit.work(busy)] == ["scheduled"]
+    outbox_kit.advance(minutes=59)
+    assert outbox_kit.work(busy) == []
+    outbox_kit.advance(minutes=2)
+    assert [message.state for message in outbox_kit.work(refuses)] == ["dead"]
+
+
+def test_what_a_handler_appends_is_worked_on_too_and_without_end_it_fails(outbox_kit: Kit) -> None:
+    def next_step(message: Message, session: ClientSession) -> None:
+        step = int(message.fields["step"])
+        if step != 3:
+            outbox_kit.outbox.append(session, "orders", {"step": str(step + 1)}, key="tea")
+
+    outbox_kit.append("orders", {"step": "1"}, key="tea")
+    assert [message.fields["step"] for message in outbox_kit.work(next_step)] == ["1", "2", "3"]
+
+
+def test_without_a_session_a_handler_is_called_as_a_worker_calls_it(outbox_kit: Kit) -> None:
+    seen = []
+    outbox_kit.append("orders", {"item": "tea"}, key="tea")
+    [worked] = outbox_kit.work(lambda message: seen.append(message.key))
+    assert (seen, worked.state) == (["tea"], "completed")
+
+
+def test_the_servers_of_the_settings_are_never_reached(
+    outbox_servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MONGODB_URI", "mongodb://production.example:1/shop")
+    monkeypatch.setenv("REDIS_HOST", "production.example")
+    kit = outbox_servers.kit(load(OutboxSettings))
+    kit.append("file_parsing_queue", {"file_id": "1"}, key="1")
+    assert kit.drain() == 1
+    assert kit.environment == {
+        "MONGODB_URI": outbox_servers.mongod.uri,
+        "MONGODB_URI_FILE": "",
+        "REDIS_URL": outbox_servers.redis.url,
+        "REDIS_URL_FILE": "",
+        "MONGODB_DATABASE": "shop",
+    }
+    assert "shop" in kit.client.list_database_names()
+
+
+def test_indexes_of_the_application_outlast_a_test(outbox_kit: Kit) -> None:
+    orders: Any = outbox_kit.client[SHOP].orders
+    orders.create_index("state", name="mine")
+    outbox_kit.reset()
+    assert "mine" in orders.index_information()
