@@ -1,0 +1,152 @@
+"""A subscriber of FastStream that reads nothing itself: our consumer gives it each message, within its transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast, get_type_hints
+
+from bson import ObjectId
+from faststream._internal.endpoint.subscriber.call_item import CallsCollection
+from faststream.exceptions import AckMessage, NackMessage, RejectMessage, StopConsume
+from faststream.message.message import AckStatus
+from faststream.middlewares import AckPolicy
+from faststream.redis import RedisStreamMessage, StreamSub
+from faststream.redis.configs import RedisBrokerConfig
+from faststream.redis.message import DefaultStreamMessage
+from faststream.redis.subscriber.config import RedisSubscriberConfig, RedisSubscriberSpecificationConfig
+from faststream.redis.subscriber.specification import StreamSubscriberSpecification
+from faststream.redis.subscriber.usecases import LogicSubscriber, StreamSubscriber
+from faststream.response import Response
+from pydantic_core import to_json
+from pymongo.asynchronous.client_session import AsyncClientSession
+
+from outbox.errors import UsageError
+from outbox.faststream.context import MESSAGE, SESSION, Session
+from outbox.faststream.encoding import DATA
+from outbox.servers.connections import connect_mongo
+from outbox.worker.completion import TRANSACTION
+from outbox.worker.consumer import Consumer
+from outbox.worker.failures import GiveUp
+from outbox.worker.message import Message
+
+if TYPE_CHECKING:
+    from outbox.faststream.worker import OutboxWorker, Registrator
+
+_PARSED = "outbox_parsed"
+
+
+class OutboxSubscriber(StreamSubscriber):
+    """FastStream's in all that a handler sees; a `Consumer` in how entries are read, kept, taken over and completed."""
+
+    def __init__(
+        self,
+        worker: OutboxWorker,
+        broker: Registrator,
+        stream: str,
+        options: Mapping[str, Any],
+        *,
+        title: str | None = None,
+        description: str | None = None,
+    ) -> None:
+        outer, calls, sub = cast(RedisBrokerConfig, broker.config), CallsCollection[Any](), StreamSub(stream)
+        specification = RedisSubscriberSpecificationConfig(title_=title, description_=description)
+        super().__init__(
+            RedisSubscriberConfig(_outer_config=outer, stream_sub=sub, _ack_policy=AckPolicy.MANUAL, no_reply=True),
+            StreamSubscriberSpecification(outer, specification, calls, stream_sub=sub),
+            calls,
+        )
+        self._parser = self._parse
+        self._worker = worker
+        self._options = {**options, "streams": [stream]}
+        self._consumer: Consumer | None = None
+        self._consuming: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to consume. Raises UsageError for a handler that could not use its session."""
+        for call in self.calls:
+            _refuse_what_is_not_async(call.handler._declared_call)
+        await super(LogicSubscriber, self).start()  # without what reads the stream
+        self._post_start()
+        self._consumer = Consumer(self._worker.settings, self.handle, **self._options)
+        self._consuming = asyncio.create_task(self._consumer.run(), name=f"outbox {self.stream_sub.name}")
+        self._consuming.add_done_callback(self._ended)
+
+    async def stop(self) -> None:
+        """Take nothing new, and finish what is in hand or give it back. Raises what has ended the consumer."""
+        consuming, self._consuming = self._consuming, None
+        if self._consumer and consuming:
+            self._consumer.stop()
+            await asyncio.wait([consuming])
+        await super().stop()
+        if consuming:
+            await consuming
+
+    def _ended(self, consuming: asyncio.Task[None]) -> None:
+        """Only an operator can help: as FastStream does with what is final, end the application."""
+        error = None if consuming.cancelled() else consuming.exception()
+        if isinstance(error, Exception):
+            self._log(logging.CRITICAL, f"outbox consumer ended: {error}", exc_info=error)
+            if app := self._outer_config.context.get("app"):
+                app.exit()
+
+    async def handle(self, message: Message, session: AsyncClientSession) -> None:
+        """What our consumer calls: FastStream's whole way with a message, from its middlewares to the handler.
+
+        AckMessage completes it, RejectMessage makes it dead; NackMessage and SkipMessage are failures as any other, and
+        so are `message.nack()` and `message.reject()`.
+        """
+        parsed: list[RedisStreamMessage] = []
+        try:
+            with self._outer_config.context.scopes(((SESSION, session), (MESSAGE, message), (_PARSED, parsed))):
+                await self.process_message(await self._raw(message))
+        except AckMessage:
+            return
+        except RejectMessage as error:
+            raise GiveUp("rejected by its handler") from error
+        except (StopConsume, SystemExit) as error:
+            if self._consumer:
+                self._consumer.stop()
+            if isinstance(error, SystemExit) and (app := self._outer_config.context.get("app")):
+                app.exit()
+            raise
+        match parsed[-1].committed if parsed else None:
+            case AckStatus.NACKED:
+                raise NackMessage
+            case AckStatus.REJECTED:
+                raise GiveUp("rejected by its handler")
+
+    async def process_message(self, msg: Any) -> Response:
+        """As FastStream's. Under TestRedisBroker, the session's transaction is committed when the handler returns."""
+        context = self._outer_config.context
+        if context.get(SESSION) is not None:
+            return await super().process_message(msg)
+        made = Message(ObjectId(), self.stream_sub.name, "", {}, {}, 1)
+        async with connect_mongo(self._worker.settings) as client:  # which connects when the session is used
+            async with client.start_session() as session, await session.start_transaction(**TRANSACTION):
+                with context.scopes(((SESSION, session), (MESSAGE, made))):
+                    return await super().process_message(msg)
+
+    async def _raw(self, message: Message) -> DefaultStreamMessage:
+        """The message as FastStream would have read it, in the format of its broker."""
+        form = self.config.message_format
+        body, headers = to_json(dict(message.fields)), {"content-type": "application/json"}
+        if DATA in message.fields:
+            body, headers = form.parse(message.fields[DATA].encode())
+        headers = {"correlation_id": str(message.id), **headers, **message.headers, "message_id": str(message.id)}
+        data = await form.encode(message=body, reply_to=None, headers=headers, correlation_id=headers["correlation_id"])
+        return DefaultStreamMessage(type="stream", channel=message.stream, message_ids=[], data={DATA.encode(): data})
+
+    async def _parse(self, raw: Any) -> Any:
+        parsed = await self.parser.parse_message(raw)
+        self._outer_config.context.get(_PARSED, []).append(parsed)
+        return parsed
+
+
+def _refuse_what_is_not_async(function: Any) -> None:
+    if not inspect.iscoroutinefunction(function) and Session in get_type_hints(function, include_extras=True).values():
+        raise UsageError(
+            f"{function!r:.80} asks for a Session and is not async, so that it cannot use it: write async def"
+        )
