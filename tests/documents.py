@@ -28,7 +28,7 @@ def tables(text: str) -> list[list[list[str]]]:
 
 def code(text: str, language: str) -> list[str]:
     """The fenced blocks of `text` in a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}(?: [^\n]*)?\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
 def anchors(text: str) -> set[str]:

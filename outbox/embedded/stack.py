@@ -31,6 +31,8 @@ class Stack:
         self.host = host
         self.port = port
         self._ports = data_dir / "ports.json"
+        self.servers_env = data_dir / "servers.env"
+        """The addresses of the servers, to be copied to `.env` for programs that are started beside."""
         remembered = self._remembered()
         self.mongod = Mongod(data_dir / "mongod", port=remembered.get("mongod"), binary=settings.outbox_mongod)
         self.redis = RedisServer(data_dir / "redis", port=remembered.get("redis"), binary=settings.outbox_redis_server)
@@ -95,3 +97,5 @@ class Stack:
     def _remember(self) -> None:
         known = {"mongod": self.mongod.port, "redis": self.redis.port, "relay": self._relay_port}
         self._ports.write_text(json.dumps(known) + "\n")
+        servers = environment.of_servers(self.mongod.uri, self.redis.url)
+        self.servers_env.write_text("".join(f"{name}={value}\n" for name, value in servers.items() if value))

@@ -26,7 +26,7 @@ from tests.waiting import eventually
 from tests.worker.processes import at_work
 
 HERE = Path(__file__).parent
-NODE_CLIENT = "redis@5"
+FORMAT = "docs/wire-format.md"
 NAMES = ["a.pdf", "naïve 文件 🗂️.pdf", 'quote" back\\slash\nline', "__data__"]
 
 
@@ -87,14 +87,29 @@ async def all_are_read_and_acknowledged(world: World, command: list[str], redis_
     assert [entry["filename"] for entry in entries_in(again)] == ["held"]
 
 
+def program(folder: Path, name: str, page: str, number: int = 0) -> Path:
+    """A program of a page, saved as a reader would."""
+    path = folder / name
+    path.write_text(code(PAGES[page], {".py": "python", ".mjs": "js"}.get(path.suffix, path.suffix[1:]))[number])
+    return path
+
+
+def tool(name: str, package: str) -> str:
+    found = shutil.which(name)
+    if not found:
+        assert not os.environ.get("TESTS_SKIP_NOTHING"), f"{name} must be here: apt-get install {package}"
+        pytest.skip(f"no {name} on this machine")
+    return found
+
+
 async def test_a_loop_of_redis_py(world: World, redis_url: str, tmp_path: Path) -> None:
-    await all_are_read_and_acknowledged(world, [sys.executable, str(HERE / "plain_redis.py")], redis_url, tmp_path)
+    worker = program(tmp_path, "worker.py", FORMAT, 0)
+    await all_are_read_and_acknowledged(world, [sys.executable, str(worker)], redis_url, tmp_path)
 
 
 async def test_a_faststream_application(world: World, redis_url: str, tmp_path: Path) -> None:
-    await all_are_read_and_acknowledged(
-        world, [sys.executable, str(HERE / "faststream_worker.py")], redis_url, tmp_path
-    )
+    worker = program(tmp_path, "worker.py", FORMAT, 1)
+    await all_are_read_and_acknowledged(world, [sys.executable, str(worker)], redis_url, tmp_path)
 
 
 async def test_what_faststream_publishes_by_default_is_acknowledged_and_named(
@@ -128,20 +143,31 @@ async def test_what_faststream_publishes_by_default_is_acknowledged_and_named(
 
 
 async def test_a_program_of_node_redis(world: World, redis_url: str, tmp_path: Path) -> None:
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if not (node and npm):
-        assert not os.environ.get("TESTS_SKIP_NOTHING"), "node and npm must be here"
-        pytest.skip("no node and npm on this machine")
-    program = tmp_path / "node_redis.mjs"
-    shutil.copy(HERE / program.name, program)
+    node, npm = tool("node", "npm"), tool("npm", "npm")
+    worker = program(tmp_path, "worker.mjs", "docs/node.md")
+    (install,) = code(PAGES["docs/node.md"], "sh")
     subprocess.run(
-        [npm, "install", "--prefix", str(tmp_path), "--no-audit", "--no-fund", "--prefer-offline", NODE_CLIENT],
+        [npm, *install.split()[1:], "--prefix", str(tmp_path), "--no-audit", "--no-fund", "--prefer-offline"],
         check=True, timeout=90, stdout=subprocess.DEVNULL,
     )  # fmt: skip
-    await all_are_read_and_acknowledged(world, [node, str(program)], redis_url, tmp_path)
+    await all_are_read_and_acknowledged(world, [node, str(worker)], redis_url, tmp_path)
 
 
-def test_the_page_quotes_what_runs_here() -> None:
-    program = (HERE / "faststream_worker.py").read_text()
-    (quoted,) = [block for block in code(PAGES["docs/wire-format.md"], "python") if "StreamSub" in block]
-    assert quoted in program
+async def test_a_program_of_redigo(world: World, redis_url: str, tmp_path: Path) -> None:
+    """Built against Debian's package of redigo, in the way of before Go had modules."""
+    go, worker = tool("go", "golang-go"), tmp_path / "worker"
+    paths = {"GOPATH": "/usr/share/gocode", "GO111MODULE": "off", "GOCACHE": str(tmp_path / "cache")}
+    if not (Path(paths["GOPATH"]) / "src/github.com/gomodule/redigo").exists():
+        tool("redigo", "golang-github-gomodule-redigo-dev")
+    source = program(tmp_path, "main.go", "docs/go.md")
+    build = [go, "build", "-o", str(worker), str(source)]
+    subprocess.run(build, env={**os.environ, **paths}, check=True, timeout=110)
+    await all_are_read_and_acknowledged(world, [str(worker)], redis_url, tmp_path)
+
+
+def test_a_program_of_jedis_can_be_compiled(tmp_path: Path) -> None:
+    """Against the signatures that it uses, in `jedis/`: Maven's packages cannot be had here."""
+    javac = tool("javac", "default-jdk-headless")
+    source = program(tmp_path, "Worker.java", "docs/java.md")
+    signatures = sorted((HERE / "jedis").rglob("*.java"))
+    subprocess.run([javac, "-Xlint:all", "-Werror", "-d", tmp_path, source, *signatures], check=True, timeout=110)

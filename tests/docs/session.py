@@ -1,0 +1,115 @@
+"""A page as a reader follows it: its files are saved, and its commands run, one after the other in one folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from tests.docs.blocks import Block
+from tests.waiting import eventually_sync
+
+SECONDS = 120
+
+
+class Session:
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.environment = {**_inherited(), **environment}
+        self.last = ""
+        """What the last command has written."""
+        self._ends = ExitStack()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ends.close()
+
+    def follow(self, block: Block, text: str) -> None:
+        match block.mode:
+            case "file":
+                (self.folder / block.marks["file"]).write_text(text)
+            case "run":
+                wanted = block.marks.get("expect")
+                if wanted is None:
+                    self.last = self.run(text)
+                else:
+                    eventually_sync(lambda: wanted in self.again(text), SECONDS, every=0.3, what=f"{block}: {wanted!r}")
+            case "background":
+                self.start(text, block.marks.get("until", ""), str(block))
+            case "output":
+                self.compare(block, text)
+
+    def again(self, text: str) -> str:
+        self.last = self.run(text)
+        return self.last
+
+    def run(self, text: str) -> str:
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", text],
+            cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=SECONDS,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def start(self, text: str, until: str, name: str) -> None:
+        """In a process group of its own, which is ended with the page and must end well."""
+        output = self.folder / f".output-{name.rpartition(':')[2]}"
+        with output.open("wb") as log:
+            process = subprocess.Popen(
+                ["bash", "-euo", "pipefail", "-c", text],
+                cwd=self.folder, env=self.environment, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        self._ends.callback(_end, process, name, output)
+
+        def ready() -> bool:
+            assert process.poll() is None, output.read_text()
+            return until in output.read_text()
+
+        try:
+            eventually_sync(ready, SECONDS, what=f"{name}: {until!r}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{output.read_text()}") from None
+
+    def compare(self, block: Block, text: str) -> None:
+        if block.language == "json":
+            assert form(json.loads(text)) == form(json.loads(self.last)), f"{block}: {self.last}"
+        else:
+            lines = [line.strip() for line in text.splitlines() if line.strip()]
+            assert [line for line in lines if line not in self.last] == [], f"{block}: {self.last}"
+
+
+def form(value: Any) -> Any:
+    """Names and types of a JSON value. Of a list, those of its first item."""
+    match value:
+        case dict():
+            return {name: form(inner) for name, inner in value.items()}
+        case list():
+            return [form(inner) for inner in value[:1]]
+    return "number" if isinstance(value, int | float) and not isinstance(value, bool) else type(value).__name__
+
+
+def _end(process: subprocess.Popen[bytes], name: str, output: Path) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGINT)
+    try:
+        code = process.wait(SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise AssertionError(f"{name} does not stop:\n{output.read_text()}") from None
+    assert code in (0, 130, -signal.SIGINT), f"{name} ended with {code}:\n{output.read_text()}"
+
+
+def _inherited() -> dict[str, str]:
+    """Without settings of ours: a page says what it sets. The commands are those of this environment."""
+    ours = ("MONGODB_", "REDIS_", "OUTBOX_", "PYTHON")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return {**kept, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}

@@ -1,0 +1,33 @@
+"""Every page is followed as a reader would: what it says to save is saved, and what it says to run is run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from outbox.embedded import ports
+from tests.docs.blocks import blocks_of
+from tests.docs.session import Session
+from tests.documents import PAGES
+
+FOLLOWED = [page for page in PAGES if any(block.mode in ("run", "background") for block in blocks_of(page))]
+OWN_SERVERS = {"docs/tutorial.md"}
+"""Pages that start servers themselves."""
+PORTS = ("8080", "8081")
+"""The ports of the pages: in the tests they are free ones."""
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("page", FOLLOWED)
+def test_a_page_can_be_followed(page: str, mongodb_uri: str, database: str, redis_url: str, tmp_path: Path) -> None:
+    environment = {"OUTBOX_LOG_FORMAT": "console", "OUTBOX_RELAY_LISTEN": "127.0.0.1:0"}
+    if page not in OWN_SERVERS:
+        environment |= {"MONGODB_URI": mongodb_uri, "MONGODB_DATABASE": database, "REDIS_URL": redis_url}
+    free = {port: str(ports.pick("127.0.0.1")) for port in PORTS}
+    with Session(tmp_path, environment) as session:
+        for block in blocks_of(page):
+            text = block.text
+            for port, other in free.items():
+                text = text.replace(port, other)
+            session.follow(block, text)
