@@ -161,6 +161,7 @@ class StatusView(BaseModel):
     partitions: list[dict[str, Any]]
     relays: list[dict[str, Any]]
     paused: list[PauseView]
+    workers: list[dict[str, Any]]
     redis: dict[str, Any]
 
 

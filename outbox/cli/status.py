@@ -15,6 +15,7 @@ from outbox.message import schema
 from outbox.message.document import State
 from outbox.operations import moments, stats
 from outbox.operations.stats import Status
+from outbox.operations.workers import Worker
 
 WATCH_SECONDS = 2.0
 
@@ -76,6 +77,12 @@ def _show(now: Status) -> None:
         ],
     )
     write_table("Relays", ["relay"], [[relay["id"]] for relay in now.relays])
+    if now.workers:
+        write_table(
+            "Workers",
+            ["worker", "streams", "in flight", "longest", "message", "seen"],
+            [_worker(worker) for worker in now.workers],
+        )
     if now.recoveries:
         write_table(
             "Recoveries: what Redis lost",
@@ -86,10 +93,19 @@ def _show(now: Status) -> None:
         write_table(
             "Paused",
             ["stream", "since", "by", "reason"],
-            [[one.stream, moments.show(one.at) if one.at else None, one.who, one.reason] for one in now.paused],
+            [[one.stream, moments.show(one.at), one.who, one.reason] for one in now.paused],
         )
     for warning in _warnings(now):
         write_line(f"! {warning}")
+
+
+def _worker(worker: Worker) -> list[object]:
+    longest = worker.holds[0] if worker.holds else None
+    return [
+        worker.name, ", ".join(worker.streams), f"{worker.in_flight} of {worker.concurrency}",
+        moments.show_seconds(longest.seconds) if longest else None, longest.message if longest else None,
+        f"silent for {moments.show_seconds(worker.silent_seconds)}" if worker.silent else "now",
+    ]  # fmt: skip
 
 
 def _lease(seconds: float | None) -> str:
@@ -102,6 +118,7 @@ def _warnings(now: Status) -> list[str]:
     warnings = []
     if now.queue.cause:
         warnings.append(f"{now.queue.cause} Messages wait in MongoDB until then.")
+    warnings += [str(worker) for worker in now.workers if worker.is_stuck]
     warnings += [str(pause) for pause in now.paused]
     warnings += now.queue.warnings
     warnings += [f"{holding}. To free it: {holding.command}" for holding in now.queue.held]

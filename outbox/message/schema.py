@@ -26,6 +26,7 @@ from outbox.database import (
     REFUSALS,
     RELAYS,
     STREAMS,
+    WORKERS,
     Database,
     Document,
 )
@@ -38,8 +39,8 @@ from outbox.streams.declaration import Streams
 
 __all__ = [
     "AUDIT", "COLLECTIONS", "CONTENTS", "CORE", "FILES", "HISTORY", "IDEMPOTENCY", "JOBS", "LOGOUTS", "META", "OUTAGES",
-    "OUTBOX", "PARTITIONS", "RECOVERIES", "REFUSALS", "RELAYS", "STREAMS", "VALIDATOR", "Collection", "Database",
-    "Document", "check", "ensure",
+    "OUTBOX", "PARTITIONS", "RECOVERIES", "REFUSALS", "RELAYS", "STREAMS", "VALIDATOR", "WORKERS", "Collection",
+    "Database", "Document", "check", "ensure",
 ]  # fmt: skip
 
 # As the version before has it: its API goes on until it is replaced, and counts as not ready while it finds another. So
@@ -110,6 +111,8 @@ COLLECTIONS = (
     Collection(PARTITIONS, (index("owner", ("owner", ASCENDING)),)),
     # A relay that died without a word is forgotten a minute after its time ran out.
     Collection(RELAYS, (index("expiry", ("expires_at", ASCENDING), expireAfterSeconds=60),)),
+    # One that fell silent is shown for an hour, with what it held.
+    Collection(WORKERS, (index("expiry", ("seen_at", ASCENDING), expireAfterSeconds=3600),), since=2),
     Collection(OUTAGES, (index("until", ("until", ASCENDING), expireAfterSeconds=90 * 24 * 3600),)),
     # A day of minutes, by the server's clock.
     Collection(HISTORY, (index("expiry", ("at", ASCENDING), expireAfterSeconds=24 * 3600),), since=2),

@@ -19,9 +19,10 @@ from outbox.delivery.evidence import unaccounted
 from outbox.delivery.held import Holding
 from outbox.errors import Owner
 from outbox.message.document import State
-from outbox.operations import recoveries
+from outbox.operations import recoveries, workers
 from outbox.operations.messages import plain
 from outbox.operations.recoveries import Recovery
+from outbox.operations.workers import Worker
 from outbox.protocol.ownership import own, refused
 from outbox.servers import causes, eviction
 from outbox.servers.causes import Cause
@@ -63,6 +64,7 @@ class Status:
     recoveries: tuple[Recovery, ...]
     redis_prefix: str = ""
     paused: tuple[Pause, ...] = ()
+    workers: tuple[Worker, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -73,6 +75,7 @@ class Status:
             "partitions": [plain(partition) for partition in self.partitions],
             "relays": [plain(relay) for relay in self.relays],
             "held": [holding.as_json() for holding in self.queue.held],
+            "workers": [worker.as_json() for worker in self.workers],
             "paused": [plain(pause.as_json()) for pause in self.paused],
             "recoveries": [recovery.as_json() for recovery in self.recoveries],
             "redis": {
@@ -104,7 +107,7 @@ async def collect(database: Database, redis: AnyRedis, streams: Streams) -> Stat
         return Status(
             now, await count(readable), age, depths,
             await _partitions(readable), await _relays(readable), tuple(await recoveries.latest(readable)),
-            streams.prefix, tuple(paused.paused.values()),
+            streams.prefix, tuple(paused.paused.values()), await workers.read(readable),
         )  # fmt: skip
 
 

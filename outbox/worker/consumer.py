@@ -28,6 +28,7 @@ from outbox.worker.handler import Handler
 from outbox.worker.lane import Lane, lanes_of, read_in_order
 from outbox.worker.patience import OutOfTime, Patience
 from outbox.worker.pausing import Pausing
+from outbox.worker.presence import Presence
 from outbox.worker.pulse import Pulse
 from outbox.worker.reading import in_order, streams_to_read
 from outbox.worker.release import leave, release
@@ -152,6 +153,7 @@ class Consumer:
             self._entries = Entries(redis, self.name)
             self._lanes = lanes_of(self._streams, apart=self._entries.apart)
             self._pausing = Pausing(database, self._patience, self._stop)
+            self._presence = Presence(database, self.name, self._streams, self._hands, self._concurrency)
             self._claims = Claims(self._entries, self._hands, self._pausing, silent_seconds=self._silent_seconds)
             self._work = work = Work(
                 self._handler,
@@ -186,6 +188,7 @@ class Consumer:
             signs = Signs(self._entries, self._pulse, self._patience, self._hands, self._late, self._silent_seconds)
             beating = [group.create_task(signs.give(lane), name="signs of life") for lane in lanes]
             group.create_task(self._pausing.watch(), name="pauses")
+            group.create_task(self._presence.keep(self._late), name="presence")
             with suppress(OutOfTime):
                 while not self._stop.is_set():
                     await self._patience.wait(partial(self._take, group), self._stop)
@@ -279,7 +282,7 @@ class Consumer:
         for entry in entries:
             if (entry.stream, entry.id) in self._hands:
                 continue  # an operator has set the group back
-            hand = Hand(self.limit_of(entry.stream), entry.suspect)
+            hand = Hand(self.limit_of(entry.stream), entry.suspect, entry.sent)
             if self._stop.is_set():
                 hand.abandon()  # read while the stop came: given back at once
             self._hands[entry.stream, entry.id] = hand

@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from outbox.errors import OutboxError
+from outbox.message.document import Sent
 from outbox.worker.failures import Failed
 
 log = structlog.get_logger(__name__)
@@ -35,8 +36,11 @@ class Hand:
     :param limit_seconds: for one call of the handler; 0 is no limit.
     """
 
-    def __init__(self, limit_seconds: float = 0.0, suspect: str | None = None) -> None:
+    def __init__(self, limit_seconds: float = 0.0, suspect: str | None = None, sent: Sent | None = None) -> None:
         self.limit_seconds = limit_seconds
+        self.began = time.monotonic()
+        self.sent = sent
+        """The message, if the entry speaks of one already."""
         self.suspect = suspect
         """The worker that died while the message was in flight, if one did: then its handler is called alone."""
         self.taker = secrets.token_hex(8)

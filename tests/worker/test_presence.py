@@ -1,0 +1,153 @@
+"""What each worker holds, and for how long, is on record for `outbox status` and the dashboard."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from bson import ObjectId
+from pymongo.errors import OperationFailure
+
+from outbox.database import WORKERS
+from outbox.operations import stats, workers
+from outbox.operations.workers import Worker
+from outbox.servers.clock import server_time
+from outbox.worker import presence
+from tests.relay.world import STREAM
+from tests.waiting import eventually
+from tests.worker.workshop import Workshop
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence, "EVERY_SECONDS", 0.1)
+
+
+class Waiting:
+    def __init__(self) -> None:
+        self.let_go = asyncio.Event()
+
+    async def __call__(self, message: Any) -> None:
+        await self.let_go.wait()
+
+
+@pytest.fixture
+async def waiting() -> AsyncIterator[Waiting]:
+    handler = Waiting()
+    yield handler
+    handler.let_go.set()
+
+
+async def test_what_a_worker_holds_is_shown_until_it_is_done_and_the_worker_until_it_stops(
+    workshop: Workshop, waiting: Waiting
+) -> None:
+    database = workshop.world.database
+    first, second = await workshop.publish("f1", "f2")
+    await database.files.update_many({}, {"$set": {"parsing": "parsed"}})
+
+    async def only() -> Worker:
+        found = await workers.read(database)
+        assert len(found) == 1
+        return found[0]
+
+    async with workshop.working(waiting, name="one", concurrency=3, handler_seconds=60):
+
+        async def both() -> bool:
+            return (await only()).in_flight == 2
+
+        await eventually(both)
+        worker = await only()
+        assert (worker.name, worker.concurrency, worker.silent) == ("outbox:one", 3, False)
+        assert worker.streams == (STREAM.name,)
+        assert {(held.message, held.key, held.attempt) for held in worker.holds} == {
+            (first, "f1", 1),
+            (second, "f2", 1),
+        }
+        assert all(held.limit_seconds == 60 and 0 <= held.seconds < 30 for held in worker.holds)
+
+        async def held_for(seconds: float) -> bool:
+            return (await only()).holds[-1].seconds > seconds
+
+        await eventually(lambda: held_for(0.3))
+        status = (await stats.collect(database, workshop.world.redis, workshop.world.streams)).as_json()
+        assert status["workers"][0]["holds"][0]["key"] in ("f1", "f2")
+        waiting.let_go.set()
+
+        async def nothing() -> bool:
+            return (await only()).in_flight == 0
+
+        await eventually(nothing)
+    assert await workers.read(database) == ()
+
+
+async def a_record(workshop: Workshop, name: str, *messages: ObjectId, seen: float, since: float) -> None:
+    now = await server_time(workshop.world.database)
+    holds = [
+        {
+            "stream": STREAM.name, "entry": "1-1", "message": message, "attempt": 1, "limit_seconds": 60.0,
+            "since": now - timedelta(seconds=since),
+        }
+        for message in messages
+    ]  # fmt: skip
+    await workshop.world.database[WORKERS].insert_one(
+        {
+            "_id": name, "host": "h", "pid": 7, "streams": [STREAM.name], "concurrency": 10, "every_seconds": 5.0,
+            "started_at": now - timedelta(hours=1), "seen_at": now - timedelta(seconds=seen),
+            "in_flight": len(holds), "holds": holds,
+        }
+    )  # fmt: skip
+
+
+async def test_of_a_worker_that_fell_silent_only_what_is_lost_is_shown(workshop: Workshop) -> None:
+    lost, taken_over, done = await workshop.publish("lost", "taken over", "done")
+    await workshop.world.database.outbox.update_one({"_id": done}, {"$set": {"state": "completed"}})
+    await a_record(workshop, "outbox:dead", lost, taken_over, done, seen=50, since=400)
+    await a_record(workshop, "outbox:alive", taken_over, seen=1, since=10)
+    await a_record(workshop, "outbox:gone", seen=100, since=0)
+    dead, alive = await workers.read(workshop.world.database)
+    assert (dead.name, alive.name) == ("outbox:dead", "outbox:alive")
+    assert [held.key for held in dead.holds] == ["lost"]
+    assert (dead.silent, dead.in_flight, dead.is_stuck, alive.is_stuck) == (True, 1, True, False)
+    assert f"has held message {lost} of stream 'file_parsing_queue' for 400 s, and has not been seen for 50 s" in str(
+        dead
+    )
+
+
+async def test_a_worker_that_holds_a_message_for_long_is_named(workshop: Workshop) -> None:
+    (id_,) = await workshop.publish("f1")
+    await a_record(workshop, "outbox:slow", id_, seen=1, since=40)
+    (slow,) = await workers.read(workshop.world.database)
+    assert (slow.silent, slow.is_stuck) == (False, True)
+
+
+async def test_what_others_wrote_is_shown_all_the_same(workshop: Workshop) -> None:
+    odd = {"_id": 7, "holds": [1, {"since": "then", "message": "no id"}], "seen_at": "now", "pid": "x", "streams": None}
+    await workshop.world.database[WORKERS].insert_one(odd)
+    (worker,) = await workers.read(workshop.world.database)
+    assert worker.as_json()["worker"] == "7"
+
+
+async def test_a_worker_works_without_the_record(
+    workshop: Workshop, waiting: Waiting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database was set up by a version before; or the user has no right."""
+    database = workshop.world.database
+    await database[WORKERS].drop()
+    waiting.let_go.set()
+    (id_,) = await workshop.publish("f1")
+    await database.files.update_many({}, {"$set": {"parsing": "parsed"}})
+    async with workshop.working(waiting):
+        await eventually(lambda: workshop.in_state("completed", id_))
+    assert WORKERS not in await database.list_collection_names()
+
+    async def refused(_: object) -> None:
+        raise OperationFailure("not authorized", 13)
+
+    monkeypatch.setattr(presence.Presence, "record", refused)
+    (id_,) = await workshop.publish("f2")
+    await database.files.update_many({}, {"$set": {"parsing": "parsed"}})
+    async with workshop.working(waiting):
+        await eventually(lambda: workshop.in_state("completed", id_))
