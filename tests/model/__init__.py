@@ -30,8 +30,8 @@ Left out:
 - Redis's inside: a script is atomic, and is lost or kept as a whole. (An append-only file that was cut inside a script
   brings the beginning of that script back at the second start after it: a defect of Redis.) Two histories exist at a
   time: the live one and one that can come back. Random tags never collide, among those that anybody remembers.
-- The scan is one read, and survivors are kept and others taken back page by page in one go. In the relay the scan is
-  many pages, each of which counts only under the same checkpoint and marker, and what was not kept is taken back after.
+- The scan is one read. In the relay it is many pages, each of which counts only under the same checkpoint and marker.
+- A fetch is one batch. The relay's is up to four, of one snapshot.
 - Trimming, pruning, scheduling, poison, rescue (a replay, as far as this goes), the contents of messages, consumers
   beyond "completes what it holds", and everything about speed.
 - More than the bounds: two relays at once, four messages, batches of two, three leases, and a few faults per run. A

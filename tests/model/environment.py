@@ -50,10 +50,11 @@ def _requests(world: World, rules: Rules, bounds: Bounds) -> Iterator[tuple[Acti
         elif then != relay or after is not world:
             yield ("step", relay.token), after._replace(relays=_sorted(others, then))
         if relay.request.do is Do.FETCH:
-            # An owner that has nothing to publish verifies its checkpoint now and then.
+            # An owner that has nothing to publish verifies its checkpoint now and then, by opening it once more.
             if _differs(world, relay):
+                opened, _ = program.perform(world, relay._replace(request=program.OPEN), rules, bounds)
                 again = _sorted(others, relay._replace(request=program.AGAIN))
-                yield ("verify", relay.token), world._replace(relays=again)
+                yield ("verify", relay.token), opened._replace(relays=again)
         elif world.left.troubles and relay.request.do not in _LEAVES_NOTHING:
             left = world.left._replace(troubles=world.left.troubles - 1)
             flying = tuple(sorted((*world.flying, relay), key=repr))
@@ -83,11 +84,12 @@ def _sorted(others: tuple[Relay, ...], relay: Relay) -> tuple[Relay, ...]:
 
 def _acquires(world: World, rules: Rules) -> Iterator[tuple[Action, World]]:
     """A lease is taken at any moment, by the other relay or by one that was killed and started again: its time may have
-    run out, or a clock may have stepped. The new owner has a token of its own with that.
+    run out, or a clock may have stepped.
     """
     if not world.left.acquires:
         return
-    token = world.lease.token + 1
+    # One with the lease, and one of its own before it does anything.
+    token = world.lease.token + 1 + rules.own
     new = program.started(token, world.lease.intent, rules)
     left = world.left._replace(acquires=world.left.acquires - 1)
     changed = world._replace(lease=world.lease._replace(token=token), left=left)

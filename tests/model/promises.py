@@ -69,7 +69,7 @@ class Judge:
 
     def drained(self, world: World) -> World | None:
         """The world after all relays have died and one new relay has found nothing more to do."""
-        token = world.lease.token + 1
+        token = world.lease.token + 1 + self._rules.own
         world = world._replace(
             relays=(), flying=(), saved=None, backup=None, left=Left(0, 0, 0, 0, 0),
             lease=world.lease._replace(token=token),

@@ -11,14 +11,14 @@ from .world import START, UNKNOWN, Do, Entry, Redis, Relay, Request, World, fres
 OPEN = Request(Do.OPEN)
 AGAIN = Request(Do.RAISE)
 """Where a relay begins again, whatever went wrong."""
-_IN_REDIS = (Do.OPEN, Do.SCAN, Do.PUBLISH, Do.STAMP)
+_IN_REDIS = (Do.OPEN, Do.SCAN, Do.LOOK, Do.PUBLISH, Do.STAMP)
 
 
 def perform(world: World, relay: Relay, rules: Rules, bounds: Bounds) -> tuple[World, object]:
     """Let the server execute the relay's request."""
     token, request = relay
     if request.do in _IN_REDIS:
-        new = _new(world, rules) if request.do is Do.OPEN else scripts.New(START, 0)
+        new = _new(world, rules) if request.do in (Do.OPEN, Do.LOOK) else scripts.New(START, 0)
         redis, answer = scripts.run(world.redis, token, request, new, rules)
         return (world if redis is world.redis else world._replace(redis=redis)), answer
     mongo = statements.Mongo(world.messages, world.lease)
@@ -72,18 +72,25 @@ def _next(world: World, request: Request, answer: object, rules: Rules, bounds: 
         case Do.COMPARE if answer == "histories differ":
             return Request(Do.SCAN, position, UNKNOWN, (), request.marker, world.lease.position)
         case Do.COMPARE:
-            stamped = _stamped(world, position, rules)
-            return Request(Do.MEAN_TO_TAKE, position, stamped, (), request.marker, world.lease.position)
+            stamped, scanned = _stamped(world, position, rules), int(answer == "nothing is left")
+            return Request(Do.MEAN_TO_TAKE, position, stamped, (), request.marker, world.lease.position, scanned)
         case Do.SCAN:
             found = cast(tuple[Entry, ...], answer)
-            best = tuple(sorted(dict(sorted(found)).items()))
-            return request._replace(do=Do.MEAN_TO_KEEP, position=_stamped(world, request.before, rules), entries=best)
-        case Do.MEAN_TO_KEEP | Do.MEAN_TO_TAKE:
-            return request._replace(do=_MEANT[request.do])
-        case Do.KEEP | Do.TAKE if request.step + bounds.page < len(world.messages):
-            return request._replace(do=_TO_MEAN[request.do], step=request.step + bounds.page)
-        case Do.KEEP | Do.TAKE:
-            return request._replace(do=Do.STAMP, entries=(), step=0)
+            request = request._replace(position=_stamped(world, request.before, rules), entries=found)
+            return _keep(request)
+        case Do.MEAN_TO_KEEP:
+            return request._replace(do=Do.KEEP)
+        case Do.KEEP:
+            return request._replace(do=Do.LOOK)
+        case Do.LOOK:
+            return _keep(request._replace(step=request.step + bounds.page))
+        case Do.MEAN_TO_TAKE:
+            lost = cast(tuple[Entry, ...], answer)
+            if lost:
+                return request._replace(do=Do.TAKE, entries=lost)
+            return request._replace(do=Do.STAMP, step=0)
+        case Do.TAKE:
+            return request._replace(do=Do.MEAN_TO_TAKE, entries=())
         case Do.STAMP:
             return Request(Do.SETTLE, request.recovery, position)
         case Do.FETCH if not rules.snapshot and request.step == 0:
@@ -109,8 +116,11 @@ def _next(world: World, request: Request, answer: object, rules: Rules, bounds: 
     raise ValueError(request)
 
 
-_MEANT = {Do.MEAN_TO_KEEP: Do.KEEP, Do.MEAN_TO_TAKE: Do.TAKE}
-_TO_MEAN = {write: first for first, write in _MEANT.items()}
+def _keep(request: Request) -> Request:
+    """The next page of what a scan has found; after the last one, what is lost."""
+    if request.step < len(request.entries):
+        return request._replace(do=Do.MEAN_TO_KEEP)
+    return request._replace(do=Do.MEAN_TO_TAKE, entries=(), step=1)
 
 
 def _mark(request: Request, rules: Rules, bounds: Bounds) -> Request:

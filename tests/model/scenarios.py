@@ -51,8 +51,7 @@ class Mutation:
 
 _SLEEPER = SCENARIOS["a relay sleeps while redis forgets"]
 _LOSS = Bounds(losses=1)
-_LATE = Bounds(troubles=1)
-_TWO = Bounds(acquires=2)
+_TWO = Bounds(acquires=2, losses=1)
 _REPLAY = Bounds(replays=1, settles=1)
 _RETURN = Bounds(losses=2)
 _PAGES = Bounds(keys=(0, 0), page=1, losses=2)
@@ -61,14 +60,14 @@ _LATE_LOSS = Bounds(troubles=1, losses=1)
 MUTATIONS = (
     Mutation(("chain", "token"), _SLEEPER, "G4"),
     Mutation(("chain",), _LATE_LOSS, "G4"),
-    Mutation(("adopt",), _PAGES, "G5"),
+    Mutation(("adopt",), _PAGES, "G4"),
     Mutation(("reconcile",), _LOSS, "G4"),
     Mutation(("late_mark",), _LOSS, "G5"),
     Mutation(("advance",), _LOSS, "G5"),
-    Mutation(("intent",), _TWO, "G4"),
-    Mutation(("fence",), _TWO, "G4"),
-    Mutation(("heed",), _TWO, "G4"),
-    Mutation(("own",), _LATE, "G4"),
+    Mutation(("intent",), _TWO, "G5"),
+    Mutation(("fence",), _TWO, "G5"),
+    Mutation(("heed",), _TWO, "G5"),
+    Mutation(("own",), _LATE_LOSS, "G5"),
     Mutation(("looked",), Bounds(acquires=2, losses=1, restores=1), "G5"),
     Mutation(("exact",), _REPLAY, "G5"),
     Mutation(("raised",), _REPLAY, "G4"),
@@ -84,11 +83,12 @@ MUTATIONS = (
     Mutation(("shared",), _PAGES._replace(settles=1), "G4"),
     Mutation(("relabel",), Bounds(keys=(0, 0), losses=3), "G4"),
     Mutation(("unknown",), _PAGES, "G4"),
+    Mutation(("nonce",), _RETURN, "G5"),
     Mutation(("stamp",), _LOSS, "G5"),
     Mutation(("root",), Bounds(acquires=2, losses=1, restores=1), "G5"),
 )
 
-SECOND_LINES = ("token", "expected", "named", "nonce")
+SECOND_LINES = ("token", "expected", "named")
 """Protections that break nothing when they are taken out alone: the chain check refuses all that the token check does,
 and a token of its own for each reconciliation (`own`) all that the others do.
 """

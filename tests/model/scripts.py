@@ -24,6 +24,8 @@ def run(redis: Redis, token: int, request: Request, new: New, rules: Rules) -> t
             return _open(redis, token, new)
         case Do.SCAN:
             return redis, _scan(redis, token, request, rules)
+        case Do.LOOK:
+            return _look(redis, token, request, new)
         case Do.PUBLISH:
             return _publish(redis, token, request, rules)
         case Do.STAMP:
@@ -38,6 +40,14 @@ def _open(redis: Redis, token: int, new: New) -> tuple[Redis, Answer]:
         return redis, there.token
     redis = Redis(redis.stream, redis.marker or new.marker, there._replace(token=token))
     return redis, redis
+
+
+def _look(redis: Redis, token: int, request: Request, new: New) -> tuple[Redis, Answer]:
+    """Open it once more, under the same token, and compare."""
+    redis, answer = _open(redis, token, new)
+    there = redis.checkpoint
+    same = answer is redis and there and (there.position, redis.marker) == (request.before, request.marker)
+    return redis, "same" if same else REFUSED
 
 
 def _scan(redis: Redis, token: int, request: Request, rules: Rules) -> Answer:

@@ -44,11 +44,16 @@ def run(
     do = request.do
     held = mongo.lease.token == token
     if do is Do.FETCH:
-        return mongo, fetch(mongo.messages, request, rules, bounds) if held or not rules.current else LOST
+        found = fetch(mongo.messages, request, rules, bounds)
+        # Who finds nothing does not ask whether the lease is held, and waits.
+        return mongo, found if held or not found or not rules.current else LOST
     if do in WRITES:
         return _write(mongo, token, request, rules, bounds)
     if do is Do.FENCE:
         return mongo._replace(messages=_fenced(mongo.messages, token, request)), "fenced"
+    lost = tuple((i, 0) for i, m in enumerate(mongo.messages) if do is Do.MEAN_TO_TAKE and _is_lost(m, request))
+    if do is Do.MEAN_TO_TAKE and not lost:
+        return mongo, ()  # likewise
     if not held:
         return mongo, LOST
     match do:
@@ -57,9 +62,11 @@ def run(
             return mongo._replace(lease=mongo.lease._replace(token=raised)), Raised(raised, mongo.lease.intent)
         case Do.COMPARE:
             return _compare(mongo, request, recovery, rules)
-        case Do.MEAN_TO_KEEP | Do.MEAN_TO_TAKE:
-            page = range(request.step, min(request.step + bounds.page, len(mongo.messages)))
-            return _intend(mongo, page, rules), "recorded"
+        case Do.MEAN_TO_KEEP:
+            return _intend(mongo, sorted({i for i, _ in _page(request, bounds)}), rules), "recorded"
+        case Do.MEAN_TO_TAKE:
+            lost = lost[: bounds.page]
+            return _intend(mongo, [i for i, _ in lost], rules), lost
         case Do.SETTLE | Do.ADVANCE if rules.expected and mongo.lease.position != request.before:
             return mongo, STALE
         case Do.SETTLE:
@@ -71,7 +78,8 @@ def run(
 
 def _write(mongo: Mongo, token: int, request: Request, rules: Rules, bounds: Bounds) -> tuple[Mongo, Answer]:
     """Change messages, except those that are fenced by a higher token."""
-    wanted = (_marked if request.do is Do.MARK else _page)(mongo.messages, request, rules, bounds)
+    change = {Do.MARK: _marked, Do.KEEP: _kept, Do.TAKE: _taken}[request.do]
+    wanted = change(mongo.messages, request, rules, bounds)
     if not rules.heed or all(message.fence <= token for message in mongo.messages):
         return mongo._replace(messages=wanted), "done"
     pairs = list(zip(mongo.messages, wanted, strict=True))
@@ -106,7 +114,7 @@ def fetch(messages: tuple[Message, ...], request: Request, rules: Rules, bounds:
 def _marked(messages: tuple[Message, ...], request: Request, rules: Rules, bounds: Bounds) -> tuple[Message, ...]:
     """A page of a mark: one statement, of which a crash leaves a part."""
     after = list(messages)
-    for i, attempt in request.entries[request.step : request.step + bounds.page]:
+    for i, attempt in _page(request, bounds):
         message = after[i]
         if message.state is State.PENDING and (not rules.exact or message.attempt == attempt):
             after[i] = message._replace(state=State.PUBLISHED, at=request.position)
@@ -128,30 +136,42 @@ def _compare(mongo: Mongo, request: Request, recovery: Position, rules: Rules) -
     agreed = known and here[0] > there[0] and any(_vouches(m, there, rules) for m in mongo.messages)
     if rules.unknown:
         mongo = _at(mongo, recovery)
-    return mongo, "later batches lost" if agreed or not rules.scan else "histories differ"
+    if agreed or not rules.scan:
+        return mongo, "later batches lost"
+    left = any(message.state in (State.PENDING, State.PUBLISHED) for message in mongo.messages)
+    return mongo, "histories differ" if left else "nothing is left"
 
 
 def _vouches(message: Message, there: Position, rules: Rules) -> bool:
     return message.at == there and (message.state is State.PUBLISHED or not rules.shared)
 
 
-def _page(messages: tuple[Message, ...], request: Request, rules: Rules, bounds: Bounds) -> tuple[Message, ...]:
-    """One page of a recovery."""
+def _page(request: Request, bounds: Bounds) -> tuple[Entry, ...]:
+    return request.entries[request.step : request.step + bounds.page]
+
+
+def _kept(messages: tuple[Message, ...], request: Request, rules: Rules, bounds: Bounds) -> tuple[Message, ...]:
+    """A page of entries that were found in the stream: the first attempts first, so that the last one counts."""
     after = list(messages)
-    for i in range(request.step, min(request.step + bounds.page, len(after))):
+    for i, attempt in sorted(_page(request, bounds)):
         message = after[i]
-        if request.do is Do.TAKE:
-            if message.state is State.PUBLISHED and message.at[0] > request.before[0]:
-                after[i] = _taken_back(message, rules)
-            continue
-        attempt = max((attempt for j, attempt in request.entries if j == i), default=0)
-        if message.state is State.PUBLISHED and attempt < message.attempt:
-            after[i] = _taken_back(message, rules)
-        elif message.state is State.PUBLISHED:
+        if message.state is State.PUBLISHED and attempt >= message.attempt:
             after[i] = message._replace(attempt=attempt, at=request.position if rules.relabel else message.at)
         elif message.state is State.PENDING and attempt >= message.attempt:
             after[i] = message._replace(state=State.PUBLISHED, attempt=attempt, at=request.position)
     return tuple(after)
+
+
+def _is_lost(message: Message, request: Request) -> bool:
+    """Of a scanned stream: all that was not kept. Otherwise: what came after the checkpoint's last batch."""
+    if message.state is not State.PUBLISHED:
+        return False
+    return message.at != request.position if request.step else message.at[0] > request.before[0]
+
+
+def _taken(messages: tuple[Message, ...], request: Request, rules: Rules, bounds: Bounds) -> tuple[Message, ...]:
+    named = _named(request)
+    return tuple(_taken_back(m, rules) if i in named and _is_lost(m, request) else m for i, m in enumerate(messages))
 
 
 def _taken_back(message: Message, rules: Rules) -> Message:

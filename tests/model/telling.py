@@ -57,10 +57,10 @@ def _request(relay: Relay, bounds: Bounds) -> str:
         case Do.COMPARE | Do.ADVANCE | Do.SETTLE | Do.PUBLISH | Do.MARK | Do.STAMP:
             sent = _entries(request.entries, bounds) + " " if request.entries else ""
             return f"{request.do} {sent}at {_position(request.position)}"
-        case Do.FENCE:
+        case Do.FENCE | Do.TAKE:
             return f"{request.do} {_names([i for i, _ in request.entries], bounds)}"
-        case Do.KEEP | Do.TAKE | Do.MEAN_TO_KEEP | Do.MEAN_TO_TAKE:
-            return f"{request.do}, page from {request.step}"
+        case Do.KEEP | Do.MEAN_TO_KEEP:
+            return f"{request.do}, page from {request.step}: {_entries(request.entries, bounds)}"
         case _:
             return str(request.do)
 

@@ -90,10 +90,11 @@ class Do(StrEnum):
     OPEN = "open"
     COMPARE = "compare"
     SCAN = "scan"
-    MEAN_TO_KEEP = "record which messages are kept or taken back next"
-    KEEP = "keep or take back what the scan shows"
-    MEAN_TO_TAKE = "record which messages are taken back next"
-    TAKE = "take back later batches"
+    MEAN_TO_KEEP = "record which messages are kept next"
+    KEEP = "keep what the scan shows"
+    LOOK = "look whether the checkpoint is still the one that was opened"
+    MEAN_TO_TAKE = "find messages that are lost, and record that they are taken back next"
+    TAKE = "take back"
     STAMP = "stamp"
     SETTLE = "settle"
     FETCH = "fetch"
@@ -114,7 +115,8 @@ class Request(NamedTuple):
     recovery: Position = UNKNOWN
     """What the lease says while the relay's recovery is under way."""
     step: int = 0
-    """In a recovery: the first message of the page. In `compare`: 1 if the stream is gone. In `raise`: go above it."""
+    """In a recovery that keeps: the first entry of the page; in one that takes back: 1 if the stream was scanned. In a
+    mark: the first message of the page. In `compare`: 1 if the stream is gone. In `raise`: go above it."""
 
 
 class Relay(NamedTuple):

@@ -1,0 +1,3 @@
+from tests.relay.conftest import world
+
+__all__ = ["world"]
