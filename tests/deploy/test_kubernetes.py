@@ -212,6 +212,6 @@ def test_the_image_has_the_extras_of_the_commands_that_it_runs() -> None:
 
 def test_the_example_has_an_image_of_its_own_in_every_pod() -> None:
     assert {container(workload)["image"] for workload in workloads(EXAMPLE).values()} == {
-        "registry.example.com/outbox-relay:0.1.0"
+        "registry.example.com/outbox-relay:0.2.0"
     }
     assert {manifest["metadata"].get("namespace") for manifest in EXAMPLE} == {None, "outbox"}
