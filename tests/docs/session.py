@@ -109,7 +109,9 @@ def _end(process: subprocess.Popen[bytes], name: str, output: Path) -> None:
 
 
 def _inherited() -> dict[str, str]:
-    """Without settings of ours: a page says what it sets. The commands are those of this environment."""
+    """Without settings of ours: a page says what it sets. The commands are those of this environment, or of another one
+    whose folder of programs PAGES_BIN names, such as one of another version of Python."""
     ours = ("MONGODB_", "REDIS_", "OUTBOX_", "PYTHON")
+    programs = os.environ.get("PAGES_BIN", Path(sys.executable).parent)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    return {**kept, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    return {**kept, "PATH": f"{programs}:{os.environ['PATH']}"}
