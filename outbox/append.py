@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar, overload
@@ -15,7 +15,7 @@ from pymongo.client_session import ClientSession
 from outbox.database import OUTBOX, PREFIX, STREAMS, Database, Place, PlainDatabase, collection_name
 from outbox.draft import ABSENT, Draft, all_of, check_that_the_key_names_a_subject, key_and_subject
 from outbox.errors import NoTransaction
-from outbox.message import meta
+from outbox.message import meta, uniques
 from outbox.message.document import new_document
 from outbox.streams import registry
 from outbox.streams.declaration import Priority, Streams
@@ -98,6 +98,7 @@ class Outbox:
         available_at: datetime | None = None,
         priority: str = Priority.NORMAL,
         subject: object = ABSENT,
+        unique: str | None = None,
     ) -> Awaitable[ObjectId]: ...
 
     @overload
@@ -112,6 +113,7 @@ class Outbox:
         available_at: datetime | None = None,
         priority: str = Priority.NORMAL,
         subject: object = ABSENT,
+        unique: str | None = None,
     ) -> ObjectId: ...
 
     def append(
@@ -125,6 +127,7 @@ class Outbox:
         available_at: datetime | None = None,
         priority: str = Priority.NORMAL,
         subject: object = ABSENT,
+        unique: str | None = None,
     ) -> Awaitable[ObjectId] | ObjectId:
         """Append a message to `stream`; returns its id. With an async session, await the answer.
 
@@ -149,14 +152,17 @@ class Outbox:
         :param priority: `high`, `normal` or `low`. What is urgent overtakes, also earlier messages of its own key.
         :param subject: the `_id` of the document that the message is about, of any type, where the stream declares a
             subject. Without it, `_id` is read from the key, as `Subject.id_type` says.
+        :param unique: one message of the stream with this value is enough: while an earlier one is not done (it is
+            scheduled, pending or published), or for the stream's `unique_seconds` from its append, no other is added,
+            and its id is returned. See docs/append.md for what that means in a race.
         :raises NoTransaction: the session has no open transaction.
         :raises UndeclaredStream: no relay would drain this stream; NoSuchPriority, when not in this priority.
         :raises InvalidMessage: a field, header, key or the size is not acceptable.
         """
-        draft = Draft(fields, key, headers, available_at, subject=subject)
+        draft = Draft(fields, key, headers, available_at, subject=subject, unique=unique)
         inserted = self.append_many(session, stream, [draft], priority=priority)
         if isinstance(inserted, list):
-            return draft.id
+            return inserted[0]
         return _first(inserted)
 
     @overload
@@ -185,7 +191,8 @@ class Outbox:
         :raises UsageError: it can be read only once, as a generator can: the second run would append nothing.
         """
         documents = self._documents(session, stream, drafts, priority)
-        return self._write(session, documents, [draft.id for draft in drafts])
+        ids = [draft.id for draft in drafts]
+        return self._write(session, documents, lambda instead: [instead.get(id_, id_) for id_ in ids])
 
     @overload
     def append_each(
@@ -208,7 +215,7 @@ class Outbox:
         """`append`, for whoever needs the id of each group's message: returns them by the group's name."""
         documents = self._documents(session, stream, [draft], priority)
         ids = {self.streams[document["stream"]].group: document["_id"] for document in documents}
-        return self._write(session, documents, ids)
+        return self._write(session, documents, lambda instead: {at: instead.get(id_, id_) for at, id_ in ids.items()})
 
     def _documents(
         self,
@@ -233,13 +240,21 @@ class Outbox:
         ]
 
     def _write(
-        self, session: AsyncClientSession | ClientSession, documents: list[dict[str, Any]], ids: T
+        self,
+        session: AsyncClientSession | ClientSession,
+        documents: list[dict[str, Any]],
+        ids: Callable[[Mapping[ObjectId, ObjectId]], T],
     ) -> Awaitable[T] | T:
+        """Insert those that are needed. `ids` gets the messages that stand in the place of others."""
         if isinstance(session, AsyncClientSession):
             return self._insert(session, documents, ids)
-        if documents:
-            session.client[self._database][self._messages].insert_many(documents, session=session)
-        return ids
+        instead: dict[ObjectId, ObjectId] = {}
+        if uniques.any_in(documents):
+            database = PlainDatabase(session.client, self._place)
+            instead = uniques.carry_out_sync(uniques.claim(documents, self.streams), database, session)
+        if needed := [document for document in documents if document["_id"] not in instead]:
+            session.client[self._database][self._messages].insert_many(needed, session=session)
+        return ids(instead)
 
     def _document(
         self,
@@ -261,16 +276,26 @@ class Outbox:
             max_bytes=self._max_message_bytes,
             message_id=draft.id,
             subject=subject,
+            unique=draft.unique,
         )
         if subject is None:
             check_that_the_key_names_a_subject(serving, key)
         return document
 
-    async def _insert(self, session: AsyncClientSession, documents: list[dict[str, Any]], ids: T) -> T:
+    async def _insert(
+        self,
+        session: AsyncClientSession,
+        documents: list[dict[str, Any]],
+        ids: Callable[[Mapping[ObjectId, ObjectId]], T],
+    ) -> T:
         client: AsyncMongoClient[dict[str, Any]] = session.client
-        if documents:
-            await client[self._database][self._messages].insert_many(documents, session=session)
-        return ids
+        instead: dict[ObjectId, ObjectId] = {}
+        if uniques.any_in(documents):
+            database = Database(client, self._place)
+            instead = await uniques.carry_out(uniques.claim(documents, self.streams), database, session)
+        if needed := [document for document in documents if document["_id"] not in instead]:
+            await client[self._database][self._messages].insert_many(needed, session=session)
+        return ids(instead)
 
 
 async def _first(ids: Awaitable[list[ObjectId]]) -> ObjectId:

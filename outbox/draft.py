@@ -35,6 +35,7 @@ class Draft:
     available_at: datetime | None = None
     id: ObjectId = field(default_factory=ObjectId)
     subject: object = ABSENT
+    unique: str | None = None
 
 
 def key_and_subject(draft: Draft, options: CodecOptions[Any]) -> tuple[str, Mapping[str, Any] | None]:

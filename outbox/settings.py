@@ -65,6 +65,7 @@ class StreamSetting(BaseModel):
     ignore_groups_after_seconds: float | None = Field(default=None, ge=60)
     handler_seconds: float = Field(default=FILES.handler_seconds, ge=0, allow_inf_nan=False)
     gone_is_done: bool = False
+    unique_seconds: float = Field(default=FILES.unique_seconds, ge=0, le=366 * 86400)
 
     @model_validator(mode="before")
     @classmethod
@@ -91,6 +92,7 @@ class StreamSetting(BaseModel):
             ignore_groups_after_seconds=self.ignore_groups_after_seconds,
             handler_seconds=self.handler_seconds,
             gone_is_done=self.gone_is_done,
+            unique_seconds=self.unique_seconds,
             groups=tuple(self.groups),
         )
 

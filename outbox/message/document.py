@@ -100,10 +100,12 @@ def new_document(
     max_bytes: int,
     message_id: ObjectId | None = None,
     subject: Mapping[str, Any] | None = None,
+    unique: str | None = None,
 ) -> dict[str, Any]:
     """The document to insert. Raises InvalidMessage with a text that says what to change.
 
-    `subject` is `{"id": ...}`, the `_id` of what the message is about, if it was given to `append`.
+    `subject` is `{"id": ...}`, the `_id` of what the message is about, if it was given to `append`; `unique` the value
+    of which one message is enough.
 
     A message with `available_at` is always scheduled, even when that time has passed: whether it is due is decided by
     the server's clock, since the caller's may be wrong.
@@ -111,6 +113,8 @@ def new_document(
     # Read once, so that what is checked is what is stored.
     fields, headers = _copy("field", fields), _copy("header", headers or {})
     _check_key(key)
+    if unique is not None:
+        _check_key(unique, "unique")
     size = _check_pairs("field", fields) + _check_pairs("header", headers) + (len(encode(subject)) if subject else 0)
     if not fields:
         raise InvalidMessage("fields is empty: a stream entry needs at least one field")
@@ -144,6 +148,7 @@ def new_document(
         "created_at": now,
         "available_at": available_at,
         **({"subject": subject} if subject else {}),
+        **({"unique": unique} if unique is not None else {}),
     }
 
 
@@ -227,11 +232,11 @@ def is_ours(document: Mapping[str, Any]) -> bool:
     )
 
 
-def _check_key(key: object) -> str:
+def _check_key(key: object, what: str = "key") -> str:
     if not isinstance(key, str) or not key:
-        raise InvalidMessage(f"key must be a non-empty string, such as the file's id, not {key!r:.80}")
-    if len(_utf8("key", key)) > MAX_KEY_BYTES:
-        raise InvalidMessage(f"key is longer than {MAX_KEY_BYTES} bytes")
+        raise InvalidMessage(f"{what} must be a non-empty string, such as the file's id, not {key!r:.80}")
+    if len(_utf8(what, key)) > MAX_KEY_BYTES:
+        raise InvalidMessage(f"{what} is longer than {MAX_KEY_BYTES} bytes")
     return key
 
 

@@ -26,6 +26,7 @@ from outbox.database import (
     REFUSALS,
     RELAYS,
     STREAMS,
+    UNIQUE,
     WORKERS,
     Database,
     Document,
@@ -39,8 +40,8 @@ from outbox.streams.declaration import Streams
 
 __all__ = [
     "AUDIT", "COLLECTIONS", "CONTENTS", "CORE", "FILES", "HISTORY", "IDEMPOTENCY", "JOBS", "LOGOUTS", "META", "OUTAGES",
-    "OUTBOX", "PARTITIONS", "RECOVERIES", "REFUSALS", "RELAYS", "STREAMS", "VALIDATOR", "WORKERS", "Collection",
-    "Database", "Document", "check", "ensure",
+    "OUTBOX", "PARTITIONS", "RECOVERIES", "REFUSALS", "RELAYS", "STREAMS", "UNIQUE", "VALIDATOR", "WORKERS",
+    "Collection", "Database", "Document", "check", "ensure",
 ]  # fmt: skip
 
 # As the version before has it: its API goes on until it is replaced, and counts as not ready while it finds another. So
@@ -111,6 +112,8 @@ COLLECTIONS = (
     Collection(PARTITIONS, (index("owner", ("owner", ASCENDING)),)),
     # A relay that died without a word is forgotten a minute after its time ran out.
     Collection(RELAYS, (index("expiry", ("expires_at", ASCENDING), expireAfterSeconds=60),)),
+    # For `uniques.prune`, which goes by it; values are kept as long as their messages wait.
+    Collection(UNIQUE, (index("appended", ("at", ASCENDING)),), since=2),
     # One that fell silent is shown for an hour, with what it held.
     Collection(WORKERS, (index("expiry", ("seen_at", ASCENDING), expireAfterSeconds=3600),), since=2),
     Collection(OUTAGES, (index("until", ("until", ASCENDING), expireAfterSeconds=90 * 24 * 3600),)),

@@ -16,7 +16,7 @@ log = structlog.get_logger(__name__)
 OPERATIONAL = frozenset(
     {
         "retry", "rescue_seconds", "max_undelivered", "trim", "ignore_groups_after_seconds", "handler_seconds",
-        "gone_is_done",
+        "gone_is_done", "unique_seconds",
     }
 )  # fmt: skip
 """Properties in which declarations may differ: the registered value is used, and `outbox init` sets it. So may what a

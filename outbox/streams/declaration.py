@@ -91,6 +91,8 @@ class Stream:
 
     `gone_is_done`, of a stream without a subject: what the group was given, and is neither held nor in the stream any
     more, counts as done after `rescue_seconds`. For workers that delete what they have acknowledged.
+
+    `unique_seconds`: for so long from its append, a message with a unique value is enough, whatever has become of it.
     """
 
     name: str
@@ -108,6 +110,7 @@ class Stream:
     ignore_groups_after_seconds: float | None = None
     handler_seconds: float = 3600.0
     gone_is_done: bool = False
+    unique_seconds: float = 0.0
     groups: tuple[str, ...] = ()
     prefix: str = ""
     topic: str = ""

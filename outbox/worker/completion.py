@@ -16,8 +16,8 @@ from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
 
-from outbox.database import LENIENT, OUTBOX, Database, Document, PlainDatabase
-from outbox.message import subjects, transitions
+from outbox.database import LENIENT, OUTBOX, UNIQUE, Database, Document, PlainDatabase
+from outbox.message import subjects, transitions, uniques
 from outbox.message.document import Sent, State
 from outbox.streams.declaration import Stream
 from outbox.worker.failures import Unsettled
@@ -88,6 +88,9 @@ async def complete(database: Database, stream: Stream, message: Message, session
     result = await database[OUTBOX].update_one(*transitions.complete(_sent(message)), session=session)
     if not result.modified_count:
         raise Superseded
+    if session is not None:
+        for update in uniques.touch(stream, [message]):
+            await database[UNIQUE].update_one(*update, session=session)
     if session is not None and await _still_waits(database, stream, message, session):
         raise _unsettled(stream, message)
 
@@ -110,6 +113,8 @@ def complete_sync(database: PlainDatabase, stream: Stream, message: Message, ses
     result = database[OUTBOX].update_one(*transitions.complete(_sent(message)), session=session)
     if not result.modified_count:
         raise Superseded
+    for update in uniques.touch(stream, [message]):
+        database[UNIQUE].update_one(*update, session=session)
     subject = stream.subject
     if subject is None:
         return

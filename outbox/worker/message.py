@@ -31,6 +31,8 @@ class Message:
     subject_id: Any = None
     naming: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """What is stored of the message by which its subject is found."""
+    unique: str | None = None
+    """The value of which one message is enough, if it was given to `append`."""
 
     @classmethod
     def of(cls, document: Document, attempt: int, subject: Subject | None = None) -> Message:
@@ -44,4 +46,5 @@ class Message:
             attempt,
             ids[0] if len(ids) == 1 else None,
             MappingProxyType({name: document[name] for name in NAMING if name in document}),
+            document["unique"] if isinstance(document.get("unique"), str) else None,
         )

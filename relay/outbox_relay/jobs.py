@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from outbox.database import Database
+from outbox.message import uniques
 from outbox.operations import history, upkeep
 from outbox.servers.timed_jobs import Jobs
 from outbox.servers.topology import AnyRedis
@@ -28,6 +29,7 @@ def add_all(
     jobs.add("stage due messages", lambda: upkeep.stage(database), seconds=settings.relay_stage_seconds)
     jobs.add("bury strays", lambda: upkeep.bury_strays(database), seconds=60)
     jobs.add("record history", lambda: _quietly(database, redis), seconds=HISTORY_SECONDS)
+    jobs.add("forget unique values", lambda: uniques.prune(database), seconds=settings.relay_prune_seconds)
     jobs.add(
         "prune old messages",
         lambda: upkeep.prune(database, streams, older_than=retention),

@@ -8,7 +8,7 @@ from redis.exceptions import ConnectionError as Away
 from redis.exceptions import NoPermissionError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeout
 
-from outbox.database import AUDIT, JOBS, LOGOUTS, OUTBOX, REFUSALS, STREAMS, WORKERS, Document
+from outbox.database import AUDIT, JOBS, LOGOUTS, OUTBOX, REFUSALS, STREAMS, UNIQUE, WORKERS, Document
 from outbox.message.schema import COLLECTIONS
 from outbox.message.subjects import by_declaration, collection_of
 from outbox.operations.doctor.findings import Finding, Level, Program, Surroundings
@@ -24,7 +24,7 @@ _WRITES: Mapping[Program, Mapping[str, set[str]]] = {
         **{each.name: {"insert", "update", "remove"} for each in COLLECTIONS},
         OUTBOX: {"insert", "update", "remove", "changeStream", "bypassDocumentValidation"},
     },
-    "worker": {OUTBOX: {"insert", "update"}, WORKERS: {"insert", "update", "remove"}},
+    "worker": {OUTBOX: {"insert", "update"}, WORKERS: {"insert", "update", "remove"}, UNIQUE: {"insert", "update"}},
     "api": {
         OUTBOX: {"insert", "update", "remove"}, JOBS: {"insert", "update"}, AUDIT: {"insert"},
         STREAMS: {"update"}, LOGOUTS: {"insert", "update"}, REFUSALS: {"insert", "update"},

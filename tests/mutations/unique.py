@@ -1,0 +1,50 @@
+"""Mutations of unique messages."""
+
+from __future__ import annotations
+
+from tests.mutations.mutation import Mutation
+
+TESTS, WORKER = "tests/outbox/test_unique.py", "tests/worker/test_unique.py"
+
+MUTATIONS = [
+    Mutation(
+        "a unique value is claimed by an update, and not by an insert that would end the transaction",
+        "G1",
+        "outbox/message/uniques.py",
+        '    options = {"upsert": True, "return_document": ReturnDocument.AFTER}\n',
+        '    options = {"upsert": False, "return_document": ReturnDocument.AFTER}\n',
+        f"{TESTS}::test_while_the_first_waits_there_is_no_second_and_the_transaction_goes_on",
+    ),
+    Mutation(
+        "a message that is done rules nothing out",
+        "G1",
+        "outbox/message/uniques.py",
+        '"state": {"$in": WAITING}}\n    return',
+        '"state": {"$exists": True}}\n    return',
+        f"{TESTS}::test_after_the_first_there_is_a_second_and_that_one_stands",
+    ),
+    Mutation(
+        "a clock that was set back keeps nothing from being appended",
+        "G1",
+        "outbox/message/uniques.py",
+        "if 0 < left <= stream.unique_seconds:",
+        "if left > 0:",
+        f"{TESTS}::test_a_clock_that_was_set_back_keeps_nothing_from_being_appended",
+    ),
+    Mutation(
+        "a value that was appended again meanwhile is not forgotten",
+        "G1",
+        "outbox/message/uniques.py",
+        'if one["over"] and not one["waiting"]]',
+        'if one["over"]]',
+        f"{TESTS}::test_values_are_forgotten_when_nobody_waits_for_them",
+    ),
+    Mutation(
+        "an append and the completion of the message that it found meet",
+        "G6",
+        "outbox/message/uniques.py",
+        "        if one.unique is not None\n",
+        "        if one.unique is not None and False\n",
+        f"{WORKER}::test_an_append_while_its_handler_is_at_work_has_the_handler_called_again",
+    ),
+]
