@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -46,6 +46,25 @@ class Opened:
     other: bool
 
 
+class Stand(NamedTuple):
+    """What a checkpoint is known by: the token under which it was opened, and its last batch's tag."""
+
+    token: int
+    tag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """Of some partitions of a stream, those checkpoints that are there and were written for it, by number.
+
+    `last`: the id of the stream's last entry. '', and no checkpoints: the stream, its group or its record is another
+    one than before, or gone.
+    """
+
+    last: str
+    stands: Mapping[int, Stand]
+
+
 @dataclass(frozen=True, slots=True)
 class Published:
     """The batch is in the stream; `first` and `last` are the ids of its entries. `repeated`: it was there before."""
@@ -73,7 +92,7 @@ class Full:
 
 
 _OPEN, _PUBLISH, _SCAN, _STAMP = Script("open"), Script("publish"), Script("scan"), Script("stamp")
-_ROOM = Script("room")
+_ROOM, _GLANCE = Script("room"), Script("glance")
 
 
 SCAN_LEAST, SCAN_MOST, SCAN_BYTES = 100, 1000, 512 * 1024
@@ -109,13 +128,26 @@ class Checkpoints:
         """The same for an owner that has opened it already: writes nothing, and waits for no confirmation."""
         return await self._open(partition, token, Confirm.NONE)
 
+    async def glance(self, stream: str, numbers: Sequence[int], *, group: bool = True) -> Glance:
+        """What there is of these partitions of a stream, in one short call. Takes no token, and decides nothing.
+
+        :param group: whether to look for the stream's consumer group, too.
+        """
+        declared = self._streams[stream]
+        keys = [declared.key, record_key(declared.key), *map(declared.checkpoint_key, numbers)]
+        last, *found = await _GLANCE.run(self._redis, keys, [declared.group if group else "", self._ours.identity]) or [
+            ""
+        ]
+        pairs = zip(numbers, found[::2], found[1::2], strict=False)
+        return Glance(last, {n: Stand(int(token), tag) for n, token, tag in pairs if _TOKEN.fullmatch(token)})
+
     async def _open(self, partition: Partition, token: int, confirm: Confirm) -> Opened | Fenced:
         stream, write = self._streams[partition.stream], int(confirm is not Confirm.NONE)
         args: list[str | int] = [token, stream.group, write, new_tag(), int(stream.subject is None)]
         args += [self._ours.identity, self._ours.database, self._ours.hosts]
         status, *rest = await self._run(_OPEN, partition, args, confirm)
         if status == "fenced":
-            return Fenced(int(rest[0]) if re.fullmatch("[0-9]{1,15}", rest[0]) else 0)
+            return Fenced(int(rest[0]) if _TOKEN.fullmatch(rest[0]) else 0)
         batch, tag, previous, messages, first, last, marker, other = rest
         sent, entries = _read_messages(messages), Range(first, last)
         return Opened(Progress(int(batch), tag), previous, sent, entries, marker, bool(other))
@@ -147,7 +179,7 @@ class Checkpoints:
             case "published" | "repeated":
                 return Published(rest[0], rest[1], status == "repeated")
             case "fenced":
-                return Fenced(int(rest[0]) if re.fullmatch("[0-9]{1,15}", rest[0]) else 0)
+                return Fenced(int(rest[0]) if _TOKEN.fullmatch(rest[0]) else 0)
             case "full":
                 return Full()
             case _:
@@ -233,4 +265,5 @@ def read_sent(message: str, attempt: str) -> Sent | None:
     return Sent(ObjectId(message), int(attempt))
 
 
+_TOKEN = re.compile("[0-9]{1,15}")
 _ID, _ATTEMPT = re.compile(r"[0-9a-f]{24}"), re.compile(r"[1-9][0-9]{0,9}")

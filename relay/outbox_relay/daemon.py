@@ -36,7 +36,7 @@ from outbox_relay.advice import Advice
 from outbox_relay.backlog import Backlog
 from outbox_relay.busy import Busy
 from outbox_relay.declarations import Declarations
-from outbox_relay.drainer import Drainer
+from outbox_relay.drainer import Drained, Drainer, Outcome
 from outbox_relay.jobs import add_all
 from outbox_relay.leaser import Leaser
 from outbox_relay.metrics import Metrics
@@ -51,12 +51,16 @@ from outbox_relay.settings import RelaySettings
 from outbox_relay.startup import refuse_what_cannot_be_confirmed, unless_stopped, wait_for_schema
 from outbox_relay.trimmer import Trimmer
 from outbox_relay.wakeup import Hints, Sweep
+from outbox_relay.watch import Watch
 
 log = structlog.get_logger(__name__)
 
 CONNECTIONS = 10_000
 """Connections to MongoDB at most: more than there can be statements at a time, of which each drainer has one. How many
 partitions there will be is not known when the client is made."""
+
+IDLE_SECONDS = 5.0
+"""How long a drainer with nothing to do waits for the sweep or a hint before it looks by itself."""
 
 
 class Relay:
@@ -149,9 +153,17 @@ class Relay:
 
         def drain(lease: Lease) -> tuple[Service, asyncio.Task[None]]:
             drainer = Drainer(lease, leaser.trusted, client, store, checkpoints, leases, recovery, settings)
-            run_once = partial(busy.watch, lease.partition, drainer.run_once)
-            draining = service(f"drain {lease.partition}", run_once, settings.relay_verify_seconds)
-            drained = _drain(drainer, draining, done=leasing.wake)
+
+            async def run_once() -> Drained:
+                drained = await busy.watch(lease.partition, drainer.run_once)
+                if drained.outcome is Outcome.REFUSED:
+                    # What one has lost, the others have lost too, more often than not.
+                    watch.hurry()
+                    watching.wake()
+                return drained
+
+            draining = service(f"drain {lease.partition}", run_once, IDLE_SECONDS)
+            drained = _drain(drainer, draining, watch, done=leasing.wake)
             try:
                 return draining, group.create_task(drained, name=draining.name)
             except RuntimeError:  # the group ends by a defect
@@ -165,6 +177,8 @@ class Relay:
         )
         leasing = service("lease", leaser.run_once, settings.relay_lease_seconds / 3)
         messages = Hints(lambda: changes.pending_partitions(database), leaser.wake, busy)
+        watch = Watch(checkpoints, leaser.wake, seconds=settings.relay_verify_seconds)
+        watching = service("watch", watch.run_once, settings.relay_verify_seconds / 2)
         advice = Advice(redis)
         self._leaser, self._advice = leaser, advice
         pausing = Pausing(database, streams, leaser.wake)
@@ -172,6 +186,7 @@ class Relay:
         rescuer = Rescuer(streams, Rescue(database, redis), leaser.partitions)
         relays = Hints(lambda: changes.relays(database), lambda _: leasing.wake(), busy)
         beside = [
+            watching,
             service("pauses", pausing.run_once, pauses.LOOK_SECONDS),
             service("sweep", Sweep(store, leaser.wake, messages.working).run_once, settings.relay_poll_seconds),
             service("hints of messages", messages.run_once),
@@ -259,10 +274,12 @@ class Relay:
         await serving
 
 
-async def _drain(drainer: Drainer, service: Service, *, done: Callable[[], None]) -> None:
+async def _drain(drainer: Drainer, service: Service, watch: Watch, *, done: Callable[[], None]) -> None:
+    watch.join(drainer)
     try:
         await service.run()
     finally:
+        watch.leave(drainer)
         await drainer.close()
         done()
 

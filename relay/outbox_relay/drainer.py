@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from outbox import traces
 from outbox.database import Document
 from outbox.errors import LookAgain, UndeclaredStream
 from outbox.message.document import Message, Sent
-from outbox.protocol.checkpoint import Checkpoints, Fenced, Full, Gap, Published, Range, new_tag
+from outbox.protocol.checkpoint import Checkpoints, Fenced, Full, Gap, Published, Range, Stand, new_tag
 from outbox.protocol.fences import TokenTooLow
 from outbox.protocol.leases import Lease, LeaseLost, Leases, Progress
 from outbox.protocol.store import Store
@@ -103,12 +104,14 @@ class Drainer:
         self._progress: Progress | None = None
         self._above = 0
         self._verified = 0.0
+        self._at_work = False
         self._ahead = Ahead(self._batch_size, settings.relay_batch_bytes)
         self._more = False
         self._blocked = False
 
     async def run_once(self) -> Drained:
         """One batch, at most. Raises what the servers raise; the next pass then starts by reconciling."""
+        self._at_work = True
         try:
             return await self._pass()
         except (LeaseLost, UndeclaredStream):  # or the stream has been removed from the registry
@@ -124,6 +127,21 @@ class Drainer:
         except BaseException:
             await self.close()
             raise
+        finally:
+            self._at_work = False
+
+    @property
+    def stand(self) -> Stand | None:
+        """What the checkpoint is as long as Redis keeps its data. None: not known, or a pass is changing it."""
+        return None if self._at_work or self._progress is None else Stand(self.lease.token, self._progress.tag)
+
+    def verified(self) -> None:
+        """Somebody else has just seen the checkpoint to be as it should be."""
+        self._verified = time.monotonic()
+
+    def doubt(self) -> None:
+        """It seems not to be as it should be: the next pass looks at it first."""
+        self._verified = -math.inf
 
     async def close(self) -> None:
         """Forget what is known of the partition."""

@@ -25,7 +25,7 @@ class RelaySettings(Family):
         default=None, description="the streams to drain, such as orders,invoices; else all"
     )
     relay_poll_seconds: float = Field(default=1.0, gt=0, description="how often to look without a change stream")
-    relay_verify_seconds: float = Field(default=5.0, gt=0, description="how often an idle owner checks its checkpoints")
+    relay_verify_seconds: float = Field(default=1.5, gt=0, description="how often an idle owner checks its checkpoints")
     relay_lease_seconds: float = Field(default=10.0, ge=2, description="how long a dead relay's partitions stand still")
     relay_stop_seconds: float = Field(default=25.0, gt=0, description="from SIGTERM to leaving whatever is unfinished")
     relay_stage_seconds: float = Field(default=1.0, gt=0, description="how often scheduled messages are looked at")

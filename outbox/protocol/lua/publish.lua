@@ -26,8 +26,8 @@ if there[2] == ARGV[3] then
   redis.call('HSET', KEYS[1], 'tag', ARGV[3])  -- as it was, so that a WAIT behind this call has what to wait for
   return {'repeated', there[4], there[5]}
 end
-local marker, last, added = recognize(KEYS[2], KEYS[3])
-if there[2] ~= ARGV[4] or not marker or there[3] ~= marker or redis.call('HGET', KEYS[3], 'outbox') ~= ARGV[9] then
+local marker, last, added, _, owner = recognize(KEYS[2], KEYS[3])
+if there[2] ~= ARGV[4] or not marker or there[3] ~= marker or owner ~= ARGV[9] then
   return {'gap'}
 end
 if ARGV[8] ~= '-1' and waits_for_more_than(tonumber(ARGV[8]), KEYS[2], ARGV[7]) then

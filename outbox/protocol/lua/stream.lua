@@ -4,10 +4,11 @@
 -- entries are deleted or trimmed. A stream that is not there stands at 0-0. Fails on a key of another type. Then the
 -- first entry that is there, and how many are.
 local function position(stream)
-  if redis.call('EXISTS', stream) == 0 then
-    return '0-0', 0, '0-0', 0
+  local info = redis.pcall('XINFO', 'STREAM', stream)
+  if info.err then
+    if redis.call('EXISTS', stream) == 0 then return '0-0', 0, '0-0', 0 end
+    redis.call('XINFO', 'STREAM', stream)  -- fails in its own words
   end
-  local info = redis.call('XINFO', 'STREAM', stream)
   local there = {['last-generated-id'] = '0-0', ['entries-added'] = '', ['recorded-first-entry-id'] = '0-0', length = 0}
   for i = 1, #info, 2 do there[info[i]] = info[i + 1] end
   return there['last-generated-id'], there['entries-added'], there['recorded-first-entry-id'], there.length
@@ -83,13 +84,14 @@ local function refilled(added, first, length, known_last, known_added)
 end
 
 -- What all partitions of a stream know of it together: its marker, which a new one gets anew, and where it stood.
--- Returns the marker (false: this stream is another one, or nobody has marked it yet), and where it stands now.
+-- Returns the marker (false: this stream is another one, or nobody has marked it yet), where it stands now, where it
+-- stood, and the identity of the outbox on record.
 local function recognize(stream, record)
   local last, added, first, length = position(stream)
-  local known = redis.call('HMGET', record, 'marker', 'last', 'added')
+  local known = redis.call('HMGET', record, 'marker', 'last', 'added', 'outbox')
   local same = known[1] and is_id(known[2]) and not behind(last, added, known[2], known[3])
     and not refilled(added, first, length, known[2], known[3])
-  return same and known[1], last, added
+  return same and known[1], last, added, known[2], known[4]
 end
 
 -- What a script answers at a stream whose record names another outbox than `ours`; false at any other.

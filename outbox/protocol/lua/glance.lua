@@ -1,0 +1,31 @@
+-- What Redis has of some partitions of a stream, to be compared with what their owner knows: one short call for all of
+-- them, about once a second, so that a loss is noticed although nothing is published. It decides nothing: whatever is
+-- not as the owner knows it, the owner looks at by open.lua.
+--
+-- KEYS[1] stream   KEYS[2] the stream's record   KEYS[3] and so on: the checkpoints
+-- ARGV[1] consumer group; '' to leave that question for another time   ARGV[2] the outbox's identity
+--
+-- {last entry, token, tag, token, tag, ...}   of each checkpoint, '' where it is gone or written for another stream
+-- {}   the stream is another one, or another outbox's, or its group is gone
+
+local marker, last, added, known, owner = recognize(KEYS[1], KEYS[2])
+if not marker or owner ~= ARGV[2] then return {} end
+if ARGV[1] ~= '' then
+  local grouped = false  -- and so it is where the stream is gone that nothing was ever published to
+  for _, group in ipairs(redis.pcall('XINFO', 'GROUPS', KEYS[1])) do
+    if group[2] == ARGV[1] then grouped = true end
+  end
+  if not grouped then return {} end
+end
+if known ~= last then
+  redis.call('HSET', KEYS[2], 'last', last, 'added', added)  -- others have added to it
+end
+
+local found = {last}
+for i = 3, #KEYS do
+  local there = redis.call('HMGET', KEYS[i], 'token', 'tag', 'marker')
+  local ours = there[3] == marker
+  found[#found + 1] = ours and there[1] or ''
+  found[#found + 1] = ours and there[2] or ''
+end
+return found

@@ -1,0 +1,122 @@
+"""Watch the checkpoints of partitions with nothing to publish, so that what Redis loses is noticed at once.
+
+Who publishes finds a loss by that. For all others there is one short call for each stream, however many partitions it
+has: about once a second, and twice as often while anybody adds to the stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from outbox.errors import UndeclaredStream
+from outbox.protocol.checkpoint import Checkpoints, Glance
+from outbox.streams.declaration import Partition
+from outbox_relay.drainer import Drainer
+from outbox_relay.service import Next
+
+log = structlog.get_logger(__name__)
+
+GROUP_SECONDS = 5.0
+"""How often to look whether a stream's consumer group is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """One round. `doubted`: partitions whose checkpoints are not as their owner knows them."""
+
+    looked_at: int = 0
+    doubted: int = 0
+
+    @property
+    def next(self) -> Next:
+        return Next.WAIT
+
+
+class Watch:
+    """Compares what the drainers of one relay know of their checkpoints with what is there.
+
+    A difference is a hint: the drainer itself looks, in its next pass, before it does anything else. What a pass
+    changes meanwhile is no difference.
+    """
+
+    def __init__(
+        self, checkpoints: Checkpoints, wake: Callable[[Collection[Partition]], None], *, seconds: float
+    ) -> None:
+        """`seconds`: how often to look while nobody adds to a stream. Call `run_once` twice as often."""
+        self._checkpoints = checkpoints
+        self._wake = wake
+        self._seconds = seconds
+        self._drainers: set[Drainer] = set()
+        self._last: dict[str, str] = {}
+        self._next: dict[str, float] = {}
+        self._group: dict[str, float] = {}
+
+    def join(self, drainer: Drainer) -> None:
+        self._drainers.add(drainer)
+
+    def leave(self, drainer: Drainer) -> None:
+        self._drainers.discard(drainer)
+
+    def hurry(self) -> None:
+        """Look at all of them in the next round: a loss has just been found somewhere."""
+        self._next.clear()
+        self._group.clear()
+
+    async def run_once(self) -> Watched:
+        """Raises what a server raises, after all streams have had their turn."""
+        began = time.monotonic()
+        resting: defaultdict[str, list[Drainer]] = defaultdict(list)
+        for drainer in self._drainers:
+            stream = drainer.lease.partition.stream
+            # A moment early counts: the rounds are not quite regular.
+            if drainer.stand and began + self._seconds / 4 >= self._next.get(stream, 0.0):
+                resting[stream].append(drainer)
+        answers = await asyncio.gather(
+            *(self._look(stream, drainers) for stream, drainers in resting.items()), return_exceptions=True
+        )
+        doubted = [partition for answer in answers if not isinstance(answer, BaseException) for partition in answer]
+        if doubted:
+            log.info("checkpoints changed", partitions=sorted(map(str, doubted)))
+            self._wake(doubted)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        return Watched(sum(map(len, resting.values())), len(doubted))
+
+    async def _look(self, stream: str, drainers: Sequence[Drainer]) -> list[Partition]:
+        before = {drainer: drainer.stand for drainer in drainers}
+        try:
+            numbers = [drainer.lease.partition.number for drainer in drainers]
+            glance = await self._checkpoints.glance(stream, numbers, group=self._group_is_due(stream))
+        except UndeclaredStream:
+            return []  # it has been removed from the registry, and its drainers end
+        doubted = []
+        for drainer, stand in before.items():
+            if drainer.stand != stand:
+                continue  # it has worked meanwhile, and so has looked itself
+            if glance.stands.get(drainer.lease.partition.number) == stand:
+                drainer.verified()
+            else:
+                drainer.doubt()
+                doubted.append(drainer.lease.partition)
+        self._plan(stream, glance)
+        return doubted
+
+    def _group_is_due(self, stream: str) -> bool:
+        """A group that is gone has taken nothing with it that is not found without it: it is looked for less often."""
+        now = time.monotonic()
+        if now < self._group.get(stream, 0.0):
+            return False
+        self._group[stream] = now + GROUP_SECONDS
+        return True
+
+    def _plan(self, stream: str, glance: Glance) -> None:
+        still = self._last.get(stream) == glance.last
+        self._last[stream] = glance.last
+        self._next[stream] = time.monotonic() + (self._seconds if still else self._seconds / 2)

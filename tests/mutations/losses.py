@@ -1,0 +1,25 @@
+"""Protections of noticing what Redis has lost."""
+
+from __future__ import annotations
+
+from tests.mutations.mutation import Mutation
+
+WATCH = "tests/relay/test_watch.py"
+
+MUTATIONS = [
+    Mutation(
+        "a checkpoint that is not as its owner knows it is doubted", "G5", "relay/outbox_relay/watch.py",
+        "                drainer.doubt()\n", "",
+        f"{WATCH}::test_an_older_copy_is_noticed",
+    ),
+    Mutation(
+        "a relay watches what its drainers know", "G5", "relay/outbox_relay/daemon.py",
+        "    watch.join(drainer)\n", "",
+        f"{WATCH}::test_a_relay_brings_back_what_all_its_idle_partitions_have_lost",
+    ),
+    Mutation(
+        "what others add is on record also while nothing is published", "G5", "outbox/protocol/lua/glance.lua",
+        "if known ~= last then", "if false then",
+        f"{WATCH}::test_what_others_add_is_no_loss_and_is_put_on_record",
+    ),
+]  # fmt: skip
