@@ -99,6 +99,11 @@ SCAN_LEAST, SCAN_MOST, SCAN_BYTES = 100, 1000, 512 * 1024
 """Entries and bytes of one page of a search, in which Redis does nothing else: some milliseconds."""
 
 
+LARGE = 1000
+"""A longer word is sent beside the JSON, as it is: to write it there and to read it again in Redis takes several times
+as long as all else that is done with it. For short ones it is the other way round."""
+
+
 class Checkpoints:
     """The scripts of a partition. Each either takes effect as a whole or not at all.
 
@@ -170,10 +175,11 @@ class Checkpoints:
             batch of a stream, however small, so that partitions with little to send do not keep out the others.
         """
         sent = " ".join(f"{message.id}:{message.attempts + 1}" for message in messages)
-        entries = json.dumps([message.entry() for message in messages], ensure_ascii=False, separators=(",", ":"))
+        entries, large = _as_arguments(messages)
         stream = self._streams[partition.stream]
         pressure: list[str | int] = [stream.group, self._most_before(stream, room)]
         args: list[str | int] = [token, batch.batch, batch.tag, after, sent, entries, *pressure, self._ours.identity]
+        args += large
         status, *rest = await self._run(_PUBLISH, partition, args, self._confirm)
         match status:
             case "published" | "repeated":
@@ -247,6 +253,21 @@ class Checkpoints:
 def new_tag() -> str:
     """A word that nobody has drawn before."""
     return secrets.token_hex(8)
+
+
+def _as_arguments(messages: Sequence[Message]) -> tuple[str, list[str]]:
+    """The entries as publish.lua reads them: as JSON, in which numbers stand for long words, and those words."""
+    entries: list[list[str | int]] = []
+    large: list[str] = []
+    for message in messages:
+        words: list[str | int] = [*message.entry()]
+        if message.size > LARGE:
+            for i, word in enumerate(words):
+                if isinstance(word, str) and len(word) > LARGE:
+                    large.append(word)
+                    words[i] = len(large)
+        entries.append(words)
+    return json.dumps(entries, ensure_ascii=False, separators=(",", ":")), large
 
 
 def _read_messages(text: str) -> tuple[Sent, ...]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pymongo
 from bson import ObjectId
@@ -13,14 +14,19 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from outbox.database import LENIENT, OUTBOX, Database, Document
 from outbox.message import transitions
 from outbox.message.document import Sent, State, by_attempt, is_ours
-from outbox.message.transitions import Place
+from outbox.message.transitions import Place, Transition
 from outbox.protocol import fences
 from outbox.protocol.checkpoint import Range
 from outbox.protocol.leases import Held, Progress
 from outbox.protocol.settled import NEEDED, settled
 from outbox.streams.declaration import Partition, Streams
 
-PAGE = 500
+PAGE = 2000
+"""Messages that are taken back at once. Each search for the next ones passes over the index entries of those before,
+which MongoDB keeps for some minutes: so there should be few."""
+
+SETTLED_PAGE = 500
+"""Of them, how many are looked up together in the past, of which only so many moments are looked at."""
 
 Hold = Callable[[Sequence[ObjectId]], Awaitable[Held]]
 """Records which messages are written to next, and proves that the lease is held."""
@@ -120,19 +126,35 @@ class Losses:
         if not page:
             return None
         token = (await hold([message["_id"] for message in page])).lease.token
-        done = await settled(self._database, self._streams[partition.stream].subject, page, session)
+        done = await self._settled(partition, page, session)
         again = [message["_id"] for message in page if not (is_ours(message) and message["_id"] in done)]
-        with pymongo.timeout(fences.WRITE_SECONDS):
-            recovered = await self._messages.update_many(
-                *transitions.recover(again, published, token=token), session=session
-            )
-            completed = await self._messages.update_many(
-                *transitions.complete_lost(done, published, token=token), session=session
-            )
-        if recovered.matched_count + completed.matched_count < len(page):
+        recovered = await self._write(transitions.recover(again, published, token=token), again, session)
+        completed = await self._write(transitions.complete_lost(done, published, token=token), done, session)
+        if recovered + completed < len(page):
             unchanged = {"_id": {"$in": [message["_id"] for message in page]}, **published}
             await fences.look_why(self._messages, token, unchanged, session)
-        return Taken(recovered.modified_count, completed.modified_count)
+        return Taken(recovered, completed)
+
+    async def _settled(self, partition: Partition, page: Sequence[Document], session: AsyncClientSession) -> set[Any]:
+        subject = self._streams[partition.stream].subject
+        done: set[Any] = set()
+        for start in range(0, len(page), SETTLED_PAGE):
+            done |= await settled(self._database, subject, page[start : start + SETTLED_PAGE], session)
+        return done
+
+    async def _write(self, transition: Transition, ids: Collection[Any], session: AsyncClientSession) -> int:
+        """How many of `ids`, which are all that it is about, were changed."""
+        if not ids:
+            return 0
+        with pymongo.timeout(fences.WRITE_SECONDS):
+            result = await self._messages.update_many(
+                *transition,
+                session=session,
+                hint="_id_",
+                # As in Store.mark: what is set here always fits, and a check of each takes as long as the rest.
+                bypass_document_validation=True,
+            )
+        return result.matched_count
 
 
 def _is_in_one(message: Document) -> bool:

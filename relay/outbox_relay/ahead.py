@@ -26,12 +26,17 @@ class Ahead:
         self._batch_size = batch_size
         self._batch_bytes = batch_bytes
         self._messages: deque[Message] = deque()
-        self._average = float(batch_bytes)
+        self._average = 0.0
 
     @property
     def wanted(self) -> int:
-        """How many messages to fetch: some batches of them, but as many bytes at most, going by those of last time."""
-        return max(self._batch_size, min(BATCHES * self._batch_size, int(BATCHES * self._batch_bytes / self._average)))
+        """How many messages to fetch: some batches of them, but as many bytes at most, going by those of last time.
+
+        Not more of large ones than are taken: MongoDB would read and send up to 16 MB of them, to be thrown away.
+        """
+        if not self._average:
+            return max(self._batch_size, BATCHES)
+        return max(1, min(BATCHES * self._batch_size, int(BATCHES * self._batch_bytes / self._average)))
 
     @property
     def max_bytes(self) -> int:

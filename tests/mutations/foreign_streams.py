@@ -49,7 +49,7 @@ MUTATIONS = [
         "a stream that names nobody is claimed before anything is published",
         "G8",
         "outbox/protocol/lua/publish.lua",
-        " or redis.call('HGET', KEYS[3], 'outbox') ~= ARGV[9] then",
+        " or owner ~= ARGV[9] then",
         " then",
         f"{TESTS}::test_a_stream_of_the_version_before_names_nobody_until_it_is_opened",
     ),

@@ -1,9 +1,10 @@
-"""Protections of noticing what Redis has lost."""
+"""Protections of noticing what Redis has lost, and of what is sent to it beside the JSON of a batch."""
 
 from __future__ import annotations
 
 from tests.mutations.mutation import Mutation
 
+DRAINING = "tests/relay/test_draining.py"
 WATCH = "tests/relay/test_watch.py"
 
 MUTATIONS = [
@@ -21,5 +22,10 @@ MUTATIONS = [
         "what others add is on record also while nothing is published", "G5", "outbox/protocol/lua/glance.lua",
         "if known ~= last then", "if false then",
         f"{WATCH}::test_what_others_add_is_no_loss_and_is_put_on_record",
+    ),
+    Mutation(
+        "a long text stands where it belongs", "G1", "outbox/protocol/lua/publish.lua",
+        "words[i] = ARGV[9 + word] end", "words[i] = ARGV[10] end",
+        f"{DRAINING}::test_long_texts_arrive_as_they_were_written_beside_short_ones",
     ),
 ]  # fmt: skip

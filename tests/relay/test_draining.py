@@ -10,6 +10,7 @@ from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStart
 from redis.asyncio import Redis
 
 from outbox.database import OUTBOX, Document
+from outbox.protocol.checkpoint import LARGE
 from outbox_relay.ahead import BATCHES
 from outbox_relay.drainer import Outcome
 from tests.relay.world import STREAM, World, a_world
@@ -128,6 +129,17 @@ async def test_any_text_arrives_as_it_was_written(world: World) -> None:
         await world.append("f", filename=name)
     await (await world.owner()).drain_all()
     assert [entry["filename"] for entry in await world.entries()] == names
+
+
+async def test_long_texts_arrive_as_they_were_written_beside_short_ones(world: World) -> None:
+    """They are sent beside the rest of a batch."""
+    longest = 'naïve 文件 🗂️\0"\\ ' * 5000
+    texts = ["1", "x" * LARGE, "y" * (LARGE + 1), longest, "2", longest + "!", ""]
+    for text in texts:
+        await world.append("f", filename=text, other=text[::-1])
+    await (await world.owner()).drain_all()
+    assert [entry["filename"] for entry in await world.entries()] == texts
+    assert [entry["other"] for entry in await world.entries()] == [text[::-1] for text in texts]
 
 
 async def test_a_fetch_is_one_snapshot_and_at_least_as_new_as_the_last_mark(

@@ -5,7 +5,8 @@
 -- ARGV[1] token        ARGV[2] batch number   ARGV[3] tag   ARGV[4] tag of the batch that it follows
 -- ARGV[5] messages, 'id:attempt' by spaces
 -- ARGV[6] entries, as JSON: a list of lists of words (name, value, name, value, …). One argument, because thousands
---         of them take client and server several times longer to write and read.
+--         of them take client and server several times longer to write and read. A number in it stands for a long word,
+--         which is the argument that is so many after ARGV[9].
 -- ARGV[7] consumer group   ARGV[8] the most that it may have to be given still, before this batch; -1: no limit
 -- ARGV[9] the outbox's identity
 --
@@ -37,6 +38,11 @@ end
 local first
 local entries = cjson.decode(ARGV[6])
 for _, words in ipairs(entries) do
+  if #ARGV > 9 then
+    for i, word in ipairs(words) do
+      if type(word) == 'number' then words[i] = ARGV[9 + word] end
+    end
+  end
   last = redis.call('XADD', KEYS[2], '*', unpack(words))
   first = first or last
 end
