@@ -55,9 +55,16 @@ def series() -> set[str]:
 
 
 def test_the_table_of_metrics() -> None:
-    (table,) = tables(section("Metrics", "docs/operations.md"))
+    table, _ = tables(section("Metrics", "docs/operations.md"))
     rows = {(plain(name), kind, ", ".join(sorted(re.findall(r"`(\w+)`", labels)))) for name, kind, labels, _ in table}
     assert rows == {told(family) for family in families()}
+
+
+def test_what_to_look_at_is_there() -> None:
+    _, table = tables(section("Metrics", "docs/operations.md"))
+    names = {name for seen, *_ in table for name in re.findall(r"\b(?:relay|api)_\w+", seen)}
+    assert len(names) > 10
+    assert names <= series() | {family.name for family in families()}
 
 
 def test_names_carry_their_unit_and_labels_have_few_values() -> None:
