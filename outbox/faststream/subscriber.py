@@ -95,8 +95,8 @@ class OutboxSubscriber(StreamSubscriber):
     async def handle(self, message: Message, session: AsyncClientSession) -> None:
         """What our consumer calls: FastStream's whole way with a message, from its middlewares to the handler.
 
-        AckMessage completes it, RejectMessage makes it dead; NackMessage and SkipMessage are failures as any other, and
-        so are `message.nack()` and `message.reject()`.
+        AckMessage completes it, RejectMessage makes it dead, NackMessage and SkipMessage are failures as any other;
+        `message.reject()` and `message.nack()` are the same.
         """
         parsed: list[RedisStreamMessage] = []
         try:
