@@ -51,7 +51,7 @@ def run(
         return _write(mongo, token, request, rules, bounds)
     if do is Do.FENCE:
         return mongo._replace(messages=_fenced(mongo.messages, token, request)), "fenced"
-    lost = tuple((i, 0) for i, m in enumerate(mongo.messages) if do is Do.MEAN_TO_TAKE and _is_lost(m, request))
+    lost = _lost(mongo.messages, request) if do is Do.MEAN_TO_TAKE else ()
     if do is Do.MEAN_TO_TAKE and not lost:
         return mongo, ()  # likewise
     if not held:
@@ -167,6 +167,13 @@ def _is_lost(message: Message, request: Request) -> bool:
     if message.state is not State.PUBLISHED:
         return False
     return message.at != request.position if request.step else message.at[0] > request.before[0]
+
+
+def _lost(messages: tuple[Message, ...], request: Request) -> tuple[Entry, ...]:
+    """Those of other numbers first, and then those of the same number under another tag."""
+    lost = [i for i, message in enumerate(messages) if _is_lost(message, request)]
+    others = [i for i in lost if messages[i].at[0] != request.position[0]]
+    return tuple((i, 0) for i in (others or lost))
 
 
 def _taken(messages: tuple[Message, ...], request: Request, rules: Rules, bounds: Bounds) -> tuple[Message, ...]:

@@ -1,0 +1,3 @@
+from tests.cli.conftest import bare, cli
+
+__all__ = ["bare", "cli"]
