@@ -102,6 +102,7 @@ class Database(AsyncDatabase[Document]):
         self.place = Place(place) if isinstance(place, str) else place
         self.owner: Owner | None = None
         """Its outbox, once it was asked for; see outbox.protocol.ownership."""
+        self._made: dict[str, AsyncCollection[Document]] = {}
         super().__init__(client, self.place.database, codec_options)
 
     @property
@@ -110,9 +111,14 @@ class Database(AsyncDatabase[Document]):
         return self.client.get_database(self.place.application or self.name, codec_options=self.codec_options)
 
     def __getitem__(self, name: str) -> AsyncCollection[Document]:
-        if not is_core(name):
-            return self.application[name]
-        return AsyncCollection(self, collection_name(name, self.place.prefix))
+        made = self._made.get(name)
+        if made is None:
+            if is_core(name):
+                made = AsyncCollection(self, collection_name(name, self.place.prefix))
+            else:
+                made = self.application[name]
+            self._made[name] = made
+        return made
 
     def reading(self, codec_options: CodecOptions[Document]) -> Database:
         """The same, whose documents are read with other options."""

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from outbox.bench import append, drain, flow, idle, latency, memory, recover, scale, upload
+from outbox.bench import append, drain, flow, idle, latency, memory, recover, scale, upload, worker
 from outbox.bench.extent import Extent
 from outbox.bench.ground import Ground, prepared
 from outbox.bench.result import Figure, Run
@@ -25,6 +25,7 @@ MEASUREMENTS: dict[str, Measure] = {
     "flow": flow.measure,
     "append": append.measure,
     "upload": upload.measure,
+    "worker": worker.measure,
     "recover": recover.measure,
     "scale": scale.measure,
     "idle": idle.measure,

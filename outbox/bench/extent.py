@@ -29,6 +29,8 @@ class Extent:
     relays: tuple[int, ...]
     idle_seconds: float
     memory_messages: int
+    worker_messages: int
+    worker_rounds: int
 
 
 FULL = Extent(
@@ -52,6 +54,8 @@ FULL = Extent(
     relays=(1, 2, 4),
     idle_seconds=15,
     memory_messages=1_000_000,
+    worker_messages=3_000,
+    worker_rounds=3,
 )
 QUICK = Extent(
     messages=30_000,
@@ -74,6 +78,8 @@ QUICK = Extent(
     relays=(1, 2),
     idle_seconds=4,
     memory_messages=100_000,
+    worker_messages=1_000,
+    worker_rounds=2,
 )
 SMALLEST = Extent(
     messages=1_500,
@@ -96,4 +102,6 @@ SMALLEST = Extent(
     relays=(),
     idle_seconds=0.5,
     memory_messages=3_000,
+    worker_messages=100,
+    worker_rounds=1,
 )

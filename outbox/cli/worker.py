@@ -14,13 +14,16 @@ from outbox.cli.signals import on_signals
 from outbox.settings import OutboxSettings, load
 from outbox.worker.consumer import Consumer
 from outbox.worker.failures import TooManyLeft
-from outbox.worker.handler import load as load_handler
+from outbox.worker.handler import find
+from outbox.worker.handlers import load as load_handlers
 
 log = structlog.get_logger(__name__)
 
 
 def worker(
-    handler: Annotated[str, typer.Option(metavar="MODULE:FUNCTION", help="Called with each message.")],
+    handler: Annotated[
+        str, typer.Option(metavar="MODULE:FUNCTION", help="Called with each message. Or Handlers, which choose one.")
+    ],
     stream: Annotated[
         list[str] | None,
         typer.Option(help="Read this one, in all its priorities; may be given several times. By default all."),
@@ -28,11 +31,17 @@ def worker(
     group: Annotated[
         str | None, typer.Option(help="Read as this group, where a stream is declared with several.")
     ] = None,
-    concurrency: Annotated[int, typer.Option(min=1, max=1000, help="Messages worked on at a time.")] = 10,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(min=1, max=1000, help="Messages worked on at a time: 10, or twice --batch for handle(messages)."),
+    ] = None,
     consumer: Annotated[
         str | None, typer.Option(help="Its name in the group. By default a new one at each start.")
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, max=1000, help="Entries taken by one read, at most.")] = 10,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, max=1000, help="Entries taken by one read, at most: 10, or 100 for handle(messages)."),
+    ] = None,
     silent_seconds: Annotated[
         float, typer.Option(min=1, help="A worker without a sign of life for so long is dead: take over its entries.")
     ] = 30.0,
@@ -46,6 +55,10 @@ def worker(
             help="How long one call of the handler may take; 0: no limit. By default handler_seconds of its stream.",
         ),
     ] = None,
+    lifespan: Annotated[
+        str | None,
+        typer.Option(metavar="MODULE:FUNCTION", help="A context manager; handlers get what it yields as `resources`."),
+    ] = None,
 ) -> None:
     """Work on messages as they come, each exactly once, until stopped.
 
@@ -54,10 +67,13 @@ def worker(
 
         async def handle(message, session): ...      or without async: it is called in a thread
 
+        async def handle(messages, session): ...     many in one transaction; one by one if it fails
+
         async def handle(message): ...               at least once, when it can use no transaction
 
     An exception puts the message back, to be tried again after the stream's backoff; after the last try it is dead, and
-    its file ends as `error: …`. Raise outbox.worker.RetryAfter(seconds) or GiveUp(reason) to say it otherwise.
+    its file ends as `error: …`. Raise outbox.worker.RetryAfter(seconds), Snooze(seconds) or GiveUp(reason) to say it
+    otherwise.
 
     A handler that takes longer than its stream's handler_seconds (an hour) has failed: an async one is cancelled, and a
     thread, which cannot be stopped, is left without effect. A worker with as many left as its --concurrency ends with
@@ -77,13 +93,13 @@ def worker(
     if settings.declares:
         for name in stream or ():
             _ = settings.streams[name]
-    found = load_handler(handler)
+    found = load_handlers(handler)
     uvloop.run(
         _run(
             Consumer(
                 settings, found, streams=stream, group=group, name=consumer, concurrency=concurrency, batch=batch,
                 silent_seconds=silent_seconds, stop_seconds=stop_seconds, handler_seconds=handler_seconds,
-                own_process=True,
+                own_process=True, lifespan=find(lifespan) if lifespan else None,
             ),
             stop_seconds,
         )

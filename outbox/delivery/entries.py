@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 from redis.asyncio import RedisCluster
@@ -16,6 +17,7 @@ from outbox.message.document import Sent
 from outbox.protocol.checkpoint import read_sent
 from outbox.protocol.script import Script
 from outbox.servers.cluster import Command
+from outbox.servers.together import Together
 from outbox.servers.topology import AnyRedis, on_one_connection
 from outbox.streams.declaration import Stream
 
@@ -26,6 +28,8 @@ MARK = "outbox-mark"
 """The consumer that marks a group, see look.lua. It is nobody's: whoever shows or counts consumers leaves it out."""
 
 WALK_PAGE = 1000
+LINGER_SECONDS = 0.005
+"""How long an acknowledgement waits for others: nobody waits for it."""
 
 Raw = tuple[str, dict[str, str] | None]
 
@@ -65,6 +69,7 @@ class Entries:
         self.consumer = consumer
         self.apart = isinstance(redis, RedisCluster)
         """Whether one read can be of one stream only: in a cluster, each is on a server of its own."""
+        self._acknowledging: dict[str, Together[tuple[str, bool], None]] = {}
 
     async def read(self, streams: Sequence[Stream], count: int, *, block_seconds: float = 0) -> list[Entry]:
         """Up to `count` new entries of each of `streams`, which must have one group. 0 does not wait for any.
@@ -138,10 +143,21 @@ class Entries:
         return set(await _BEAT.run(self._redis, [stream.key], [stream.group, self.consumer, *ids]))
 
     async def acknowledge(self, stream: Stream, id_: str, *, remove: bool = False) -> None:
-        """The entry is dealt with; with `remove`, it is deleted too, since its message comes again. May be repeated."""
-        await self._redis.xack(stream.key, stream.group, id_)
-        if remove:
-            await self._redis.xdel(stream.key, id_)
+        """The entry is dealt with; with `remove`, it is deleted too, since its message comes again. May be repeated.
+
+        Entries that are acknowledged at about the same time go to Redis together.
+        """
+        if (together := self._acknowledging.get(stream.name)) is None:
+            together = self._acknowledging[stream.name] = Together(
+                partial(self._acknowledge, stream), linger_seconds=LINGER_SECONDS
+            )
+        await together.ask((id_, remove))
+
+    async def _acknowledge(self, stream: Stream, entries: Sequence[tuple[str, bool]]) -> list[None]:
+        await self._redis.xack(stream.key, stream.group, *(id_ for id_, _ in entries))
+        if removed := [id_ for id_, remove in entries if remove]:
+            await self._redis.xdel(stream.key, *removed)
+        return [None] * len(entries)
 
     async def leave(self, stream: Stream, consumer: str | None = None) -> bool:
         """Take this consumer, or another one, off the group's list, unless it holds entries."""

@@ -100,7 +100,13 @@ def has_left(subject: Subject) -> Document:
 
 def waiting(subject: Subject, message: Mapping[str, Any]) -> Document:
     """Matches the message's subject while it still waits for a result."""
-    return {"_id": {"$in": ids_of(subject, message)}, subject.field: {"$in": subject.values}}
+    return any_waiting(subject, [message])
+
+
+def any_waiting(subject: Subject, messages: Iterable[Mapping[str, Any]]) -> Document:
+    """Matches the subjects of these messages that still wait for a result."""
+    ids = [id_ for message in messages for id_ in ids_of(subject, message)]
+    return {"_id": {"$in": ids}, subject.field: {"$in": subject.values}}
 
 
 def others(subject: Subject, message: Mapping[str, Any], id_: ObjectId) -> Document:

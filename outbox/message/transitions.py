@@ -60,6 +60,8 @@ class Cause(StrEnum):
     """Its worker, or its entry, is gone."""
     TAKEN_OVER = "taken_over"
     """Its worker died while it was in flight, and another one took it over."""
+    SNOOZED = "snoozed"
+    """Its handler asked for it to come later, or its worker has no handler for it. It costs none of its attempts."""
     RETURNED = "returned"
     """Its worker stopped, and gave it back. That is nobody's failure, and costs the message none of its attempts."""
 
@@ -172,7 +174,7 @@ def complete_settled(ids: Collection[Any]) -> Transition:
 
 def complete_acknowledged(ids: Sequence[Any], attempt: int) -> Transition:
     """Messages of a stream without a subject, whose entries of this attempt were acknowledged; marked or not."""
-    return Transition({"_id": {"$in": ids}, **_undecided(attempt)}, _completed_at(attempt))
+    return complete_batch(ids, attempt)
 
 
 def prune(ids: Collection[Any]) -> Document:
@@ -186,6 +188,11 @@ def prune(ids: Collection[Any]) -> Document:
 def complete(sent: Sent) -> Transition:
     """The last write of the handler's transaction. Nothing changed: the transaction must have no effect."""
     return Transition(standing(sent), _completed_at(sent.attempt))
+
+
+def complete_batch(ids: Sequence[Any], attempt: int) -> Transition:
+    """The same for messages that stand in the stream under the same attempt. Fewer changed: as with nothing changed."""
+    return Transition({"_id": {"$in": ids}, **_undecided(attempt)}, _completed_at(attempt))
 
 
 def put_back(
@@ -213,7 +220,7 @@ def put_back(
     if suspect is not None:
         values["suspect"] = {"$literal": suspect}
     forgotten = {"entries", "taker"}
-    if cause is Cause.FAILED:
+    if cause in (Cause.FAILED, Cause.SNOOZED):
         forgotten |= {*SUSPICION}  # its worker has lived through it
     if cause is Cause.RETURNED:
         forgotten.add("taken_from")
@@ -250,7 +257,7 @@ def retry(message: Any) -> Transition:
         "retried": _one_more("retried"),
         "retried_at": "$$NOW",
     }
-    forgotten = ["died_at", "taken_over", "taken_from", "taker"]
+    forgotten = ["died_at", "taken_over", "taken_from", "taker", Cause.SNOOZED.value]
     return Transition({"_id": message, "state": State.DEAD.value}, [{"$set": change}, {"$unset": forgotten}])
 
 
@@ -264,7 +271,7 @@ def replay(ids: Collection[Any], selected: Document, *, job: Any = None) -> Tran
         "replayed_at": "$$NOW",
         **({"replayed_by": job} if job else {}),
     }
-    forgotten = ["completed_at", "taken_over", *SUSPICION]
+    forgotten = ["completed_at", "taken_over", Cause.SNOOZED.value, *SUSPICION]
     where = {"$and": [{"_id": {"$in": list(ids)}}, {"state": {"$in": list(REPLAYABLE)}}, selected]}
     return Transition(where, [{"$set": change}, {"$unset": forgotten}])
 

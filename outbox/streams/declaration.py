@@ -117,6 +117,9 @@ class Stream:
     """Of a further group's stream: the one that was declared."""
     earlier_partitions: tuple[int, ...] = ()
 
+    def __hash__(self) -> int:
+        return hash(self.name)  # of all its fields, it would take longer than what streams are looked up for
+
     def __post_init__(self) -> None:
         if not self.name or not _NAME.fullmatch(self.name):
             raise SettingsError(

@@ -18,6 +18,7 @@ from outbox.protocol.ownership import Ownership
 from outbox.servers.connections import connect_mongo, connect_mongo_sync, connect_redis, open_database
 from outbox.settings import OutboxSettings
 from outbox.streams.declaration import Stream, Streams
+from outbox.worker.batches import Batches
 from outbox.worker.completion import Superseded
 from outbox.worker.failures import Failed
 from outbox.worker.hand import Hand
@@ -46,7 +47,7 @@ class Worker:
 
         Raises what the handler raises, UsageError and NoSuchMessage.
         """
-        async with self._working(handler, client) as (work, database):
+        async with self._working(client) as (work, database):
             document = await database[OUTBOX].find_one({"_id": id_})
             if document is None:
                 raise NoSuchMessage(f"message {id_} is not in the outbox")
@@ -56,7 +57,8 @@ class Worker:
             attempt = document["attempts"] + (state is State.PENDING)
             stream = self._streams[document["stream"]]
             try:
-                await work.do(stream, Message.of(document, attempt, stream.subject), Hand(stream.handler_seconds))
+                message = Message.of(document, attempt, stream.subject)
+                await work.do(handler, stream, [message], Hand(stream.handler_seconds))
             except Failed as failed:
                 raise failed.error from None
             except Superseded:
@@ -68,10 +70,11 @@ class Worker:
         """The ids of the messages that the handler was called with, in the order of the calls."""
         streams = [stream for name in names for stream in self._streams.family(name)] or list(self._streams.values())
         handled: list[ObjectId] = []
-        async with self._working(handler, client) as (work, database), connect_redis(self._settings) as redis:
+        async with self._working(client) as (work, database), connect_redis(self._settings) as redis:
             ownership = await Ownership.checked(database, redis, streams)
             never = asyncio.Event()
-            settlement = Settlement(database, work, Patience(), ownership, lambda _: False, never, never)
+            batches, patience = Batches(work, most=1), Patience()
+            settlement = Settlement(database, work, batches, patience, ownership, lambda _: False, never, never)
             entries = Entries(redis, f"{OURS}testing")
             while True:
                 await drain()
@@ -79,24 +82,24 @@ class Worker:
                 if not found:
                     return handled
                 for entry in found:
-                    end = await settlement.settle(entry, Hand(entry.stream.handler_seconds))
+                    end = await settlement.settle(entry, Hand(entry.stream.handler_seconds), lambda _: handler)
                     await release(entries, ownership, entry, end)
                     handled += [entry.sent.id] if entry.sent else []
                 assert len(handled) < MOST, f"after {len(handled)} calls of the handler there is still something left"
         raise AssertionError
 
     @asynccontextmanager
-    async def _working(self, handler: Handler, client: Client | None) -> AsyncIterator[tuple[Work, Database]]:
+    async def _working(self, client: Client | None) -> AsyncIterator[tuple[Work, Database]]:
         if client is None:
-            async with connect_mongo(self._settings) as made, self._working(handler, made) as working:
+            async with connect_mongo(self._settings) as made, self._working(made) as working:
                 yield working
             return
         place = self._settings.place
-        work = Work(handler, client, place, partial(connect_mongo_sync, self._settings), threads=1)
+        work = Work(client, place, partial(connect_mongo_sync, self._settings), threads=1)
         try:
             yield work, open_database(client, place)
         finally:
-            work.close()
+            work.threads.close()
 
 
 async def _read(entries: Entries, streams: Sequence[Stream]) -> list[Entry]:

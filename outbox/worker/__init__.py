@@ -7,8 +7,9 @@ await Consumer(load(OutboxSettings), handle).run()
 """
 
 from outbox.worker.consumer import Consumer
-from outbox.worker.failures import GiveUp, RetryAfter, TooManyLeft
+from outbox.worker.failures import GiveUp, RetryAfter, Snooze, TooManyLeft
 from outbox.worker.hand import TimeUp
+from outbox.worker.handlers import Handlers
 from outbox.worker.message import Message
 
-__all__ = ["Consumer", "GiveUp", "Message", "RetryAfter", "TimeUp", "TooManyLeft"]
+__all__ = ["Consumer", "GiveUp", "Handlers", "Message", "RetryAfter", "Snooze", "TimeUp", "TooManyLeft"]

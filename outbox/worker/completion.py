@@ -6,6 +6,7 @@ one message, the second finds it completed, and takes back all that its handler 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import Any
 
@@ -18,7 +19,8 @@ from pymongo.write_concern import WriteConcern
 
 from outbox.database import LENIENT, OUTBOX, UNIQUE, Database, Document, PlainDatabase
 from outbox.message import subjects, transitions, uniques
-from outbox.message.document import Sent, State
+from outbox.message.document import Sent, State, by_attempt
+from outbox.servers.together import Together
 from outbox.streams.declaration import Stream
 from outbox.worker.failures import Unsettled
 from outbox.worker.message import Message
@@ -29,6 +31,7 @@ TRANSACTION: dict[str, Any] = {
     "read_preference": ReadPreference.PRIMARY,
 }
 LOOK_SECONDS = 10.0
+COMPLETION_SECONDS = 30.0
 
 
 class Standing(Enum):
@@ -52,81 +55,159 @@ async def look(database: Database, sent: Sent) -> tuple[Standing, Document]:
     asked again, in a way that a primary which another one has replaced cannot answer: on such a word, an entry would be
     acknowledged that is still wanted.
     """
-    standing, document = await _look(database, sent, ReadConcern("majority"))
-    attempts = document.get("attempts")
+    [document] = await _read(database, [sent], ReadConcern("majority"))
+    return await _unless_doubtful(database, sent, document)
+
+
+class Looks:
+    """`look`, for many that are asked about at about the same time in one request."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._reading = Together(self._read)
+
+    async def look(self, sent: Sent) -> tuple[Standing, Document]:
+        return await _unless_doubtful(self._database, sent, await self._reading.ask(sent))
+
+    async def _read(self, sent: Sequence[Sent]) -> list[Document | None]:
+        return await _read(self._database, sent, ReadConcern("majority"))
+
+
+async def _unless_doubtful(database: Database, sent: Sent, document: Document | None) -> tuple[Standing, Document]:
+    standing = _standing(sent, document)
+    attempts = document.get("attempts") if document else None
     if standing is Standing.SUPERSEDED and isinstance(attempts, int) and attempts >= sent.attempt:
-        return standing, document
+        return standing, document or {}
     if standing in (Standing.SUPERSEDED, Standing.UNKNOWN):
-        return await _look(database, sent, ReadConcern("linearizable"))
-    return standing, document
+        [document] = await _read(database, [sent], ReadConcern("linearizable"))
+        standing = _standing(sent, document)
+    return standing, document or {}
 
 
-async def _look(database: Database, sent: Sent, read_concern: ReadConcern) -> tuple[Standing, Document]:
+async def _read(database: Database, sent: Sequence[Sent], read_concern: ReadConcern) -> list[Document | None]:
     messages = database[OUTBOX].with_options(codec_options=LENIENT, read_concern=read_concern)
     with pymongo.timeout(LOOK_SECONDS):
-        document = await messages.find_one({"_id": sent.id})
+        # By the one id, where it is one: only so is a linearizable answer about one document.
+        if len(sent) == 1:
+            return [await messages.find_one({"_id": sent[0].id})]
+        found = await messages.find({"_id": {"$in": [one.id for one in sent]}}).to_list()
+    by_id = {document["_id"]: document for document in found}
+    return [by_id.get(one.id) for one in sent]
+
+
+def _standing(sent: Sent, document: Document | None) -> Standing:
     if document is None:
-        return Standing.UNKNOWN, {}
+        return Standing.UNKNOWN
     match document.get("state"), document.get("attempts"):
         case State.PUBLISHED.value, sent.attempt:
-            return Standing.WANTED, document
+            return Standing.WANTED
         case State.PENDING.value, attempts if attempts == sent.attempt - 1:
-            return Standing.UNMARKED, document
+            return Standing.UNMARKED
         case State.COMPLETED.value, _:
-            return Standing.COMPLETED, document
-    return Standing.SUPERSEDED, document
+            return Standing.COMPLETED
+    return Standing.SUPERSEDED
 
 
-async def complete(database: Database, stream: Stream, message: Message, session: AsyncClientSession | None) -> None:
+async def complete(
+    database: Database, stream: Stream, messages: Sequence[Message], session: AsyncClientSession | None
+) -> None:
     """The last write of the handler's transaction; without a session, one by itself, after the handler's work.
 
-    :raises Superseded: then the transaction must be aborted.
-    :raises Unsettled: the subject still waits, and nothing that was written would make it wait no longer.
+    :raises Superseded: of one of them; then the transaction must be aborted.
+    :raises Unsettled: a subject still waits, and nothing that was written would make it wait no longer.
     """
-    if session is None and await _still_waits(database, stream, message, None):
-        raise _unsettled(stream, message)
-    result = await database[OUTBOX].update_one(*transitions.complete(_sent(message)), session=session)
-    if not result.modified_count:
+    if session is None:
+        await _refuse_unsettled(database, stream, messages, None)
+    outbox = database[OUTBOX]
+    if len(messages) == 1:
+        done = (await outbox.update_one(*transitions.complete(sent_of(messages[0])), session=session)).modified_count
+    else:
+        done = 0
+        for together in _together(messages):
+            done += (await outbox.update_many(*together, session=session)).modified_count
+    if done < len(messages):
         raise Superseded
     if session is not None:
-        for update in uniques.touch(stream, [message]):
+        for update in uniques.touch(stream, messages):
             await database[UNIQUE].update_one(*update, session=session)
-    if session is not None and await _still_waits(database, stream, message, session):
-        raise _unsettled(stream, message)
+        await _refuse_unsettled(database, stream, messages, session)
 
 
-async def _still_waits(
-    database: Database, stream: Stream, message: Message, session: AsyncClientSession | None
-) -> bool:
+async def _refuse_unsettled(
+    database: Database, stream: Stream, messages: Sequence[Message], session: AsyncClientSession | None
+) -> None:
     subject = stream.subject
     if subject is None:
-        return False
+        return
     documents = subjects.collection_of(database, subject)
-    if await documents.find_one(subjects.waiting(subject, message.naming), {"_id": 1}, session=session) is None:
-        return False
-    others = subjects.others(subject, message.naming, message.id)
-    return await database[OUTBOX].find_one(others, {"_id": 1}, session=session) is None
+    waiting = subjects.any_waiting(subject, [message.naming for message in messages])
+    if await documents.find_one(waiting, {"_id": 1}, session=session) is None:
+        return
+    for message in messages:
+        if await documents.find_one(subjects.waiting(subject, message.naming), {"_id": 1}, session=session) is None:
+            continue
+        others = subjects.others(subject, message.naming, message.id)
+        if await database[OUTBOX].find_one(others, {"_id": 1}, session=session) is None:
+            raise _unsettled(stream, message)
 
 
-def complete_sync(database: PlainDatabase, stream: Stream, message: Message, session: ClientSession) -> None:
+def complete_sync(database: PlainDatabase, stream: Stream, messages: Sequence[Message], session: ClientSession) -> None:
     """`complete`, for a plain handler's transaction."""
-    result = database[OUTBOX].update_one(*transitions.complete(_sent(message)), session=session)
-    if not result.modified_count:
+    outbox = database[OUTBOX]
+    done = sum(outbox.update_many(*together, session=session).modified_count for together in _together(messages))
+    if done < len(messages):
         raise Superseded
-    for update in uniques.touch(stream, [message]):
+    for update in uniques.touch(stream, messages):
         database[UNIQUE].update_one(*update, session=session)
     subject = stream.subject
     if subject is None:
         return
     documents = database.application[subject.collection].with_options(codec_options=LENIENT)
-    if documents.find_one(subjects.waiting(subject, message.naming), {"_id": 1}, session=session) is None:
-        return
-    if database[OUTBOX].find_one(subjects.others(subject, message.naming, message.id), {"_id": 1}, session=session):
-        return
-    raise _unsettled(stream, message)
+    for message in messages:
+        if documents.find_one(subjects.waiting(subject, message.naming), {"_id": 1}, session=session) is None:
+            continue
+        others = subjects.others(subject, message.naming, message.id)
+        if database[OUTBOX].find_one(others, {"_id": 1}, session=session) is None:
+            raise _unsettled(stream, message)
 
 
-def _sent(message: Message) -> Sent:
+def _together(messages: Sequence[Message]) -> list[transitions.Transition]:
+    return [transitions.complete_batch(ids, attempt) for attempt, ids in by_attempt(map(sent_of, messages)).items()]
+
+
+class Completions:
+    """Completes messages whose handlers used no transaction, those of about the same time in one request."""
+
+    def __init__(self, database: Database, stream: Stream) -> None:
+        self._database = database
+        self._stream = stream
+        self._completing = Together(self._complete)
+
+    async def complete(self, message: Message) -> None:
+        """Raises Superseded and Unsettled, as `complete` does."""
+        if error := await self._completing.ask(message):
+            raise error
+
+    async def _complete(self, messages: Sequence[Message]) -> list[Superseded | Unsettled | None]:
+        with pymongo.timeout(COMPLETION_SECONDS):
+            try:
+                await complete(self._database, self._stream, messages, None)
+            except (Superseded, Unsettled) as error:
+                if len(messages) == 1:
+                    return [error]
+            else:
+                return [None] * len(messages)
+        return [await self._apart(message) for message in messages]
+
+    async def _apart(self, message: Message) -> Superseded | Unsettled | None:
+        """What became of one of several, some of which may have been completed by now."""
+        standing, _ = await look(self._database, sent_of(message))
+        if standing is Standing.COMPLETED:
+            return None
+        return (await self._complete([message]))[0]
+
+
+def sent_of(message: Message) -> Sent:
     return Sent(message.id, message.attempt)
 
 

@@ -9,9 +9,12 @@ from outbox.errors import OutboxError
 from outbox.message.poison import MAX_REASON
 from outbox.printable import printable
 
+LEFT_ALONE_SECONDS = 60.0
+
 
 class RetryAfter(OutboxError):
     """Try again in `seconds`, instead of the stream's backoff. A try like any other: after the last one, it is dead.
+    See Snooze for one that costs none.
 
     At most attempts.MAX_WAIT_SECONDS (a year) count, and less than 0 is 0. What is no number is refused by a ValueError
     or TypeError, which is then the handler's failure.
@@ -23,6 +26,24 @@ class RetryAfter(OutboxError):
             raise ValueError("RetryAfter(nan): say in how many seconds to try again")
         super().__init__(reason or f"to be tried again after {seconds:g} s")
         self.seconds = max(0.0, seconds)
+
+
+class Snooze(RetryAfter):
+    """Try again in `seconds`, at no try's cost: nothing has failed, what the message needs is not there yet.
+
+    :param most: how often a message may be snoozed, since it was appended, retried or replayed; after that it is dead.
+    """
+
+    def __init__(self, seconds: float, reason: str = "", *, most: int = 100) -> None:
+        super().__init__(seconds, reason or f"snoozed for {float(seconds):g} s")
+        self.most = most
+
+
+class LeftAlone(Snooze):
+    """No handler of this worker is for the message: it is put back for a worker that has one, however often."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(LEFT_ALONE_SECONDS, reason)
 
 
 class GiveUp(OutboxError):

@@ -46,13 +46,26 @@ class Hand:
         self.taker = secrets.token_hex(8)
         self.on_record = False
         """Whether this take-over has been counted as a try."""
+        self.settled = False
+        """Whether its message has its outcome, so that the entry only waits to be acknowledged."""
         self.abandoned = asyncio.Event()
+        self._changed: asyncio.Future[None] | None = None
+        self.part_of: Hand | None = None
+        """The batch that it is worked on in. Of that, nothing may last when it is abandoned."""
         self.thread_session: Mapping[str, Any] | None = None
-        self.told: Any = log
+        self.about: dict[str, Any] = {}
+        """What the log says of it: the message, the entry."""
+
+    @property
+    def told(self) -> Any:
         """A logger that names the message."""
+        return log.bind(**self.about)
 
     def abandon(self) -> None:
         self.abandoned.set()
+        self._wake()
+        if self.part_of:
+            self.part_of.abandon()
 
     async def run(self, work: asyncio.Future[Any]) -> None:
         """Wait for the handler.
@@ -60,9 +73,8 @@ class Hand:
         :raises Abandoned, Failed: it was abandoned, or its time is up. An async one has been cancelled, and may go on
             in spite of it; a thread goes on.
         """
-        abandoned = asyncio.ensure_future(self.abandoned.wait())
         try:
-            await self._watch(work, abandoned)
+            await self._watch(work)
             if not work.done():
                 time_up = not self.abandoned.is_set()
                 self.abandon()  # what goes on in a thread must not complete the message
@@ -75,32 +87,39 @@ class Hand:
         except asyncio.CancelledError:
             work.cancel()
             raise
-        finally:
-            abandoned.cancel()
         if work.cancelled():
             raise Failed(asyncio.CancelledError("the handler cancelled itself"))
         if error := work.exception():
             raise error
 
-    async def _watch(self, work: asyncio.Future[Any], abandoned: asyncio.Future[Any]) -> None:
+    async def _watch(self, work: asyncio.Future[Any]) -> None:
         """Return when the handler has ended, was abandoned or has used up its time. Name it in the log meanwhile."""
         began = time.monotonic()
         limit = self.limit_seconds or float("inf")
         mark = min(LONG_SECONDS, limit / 2)
-        while True:
-            seconds = min(mark, limit) - (time.monotonic() - began)
-            await asyncio.wait(
-                {work, abandoned}, timeout=max(0.0, seconds), return_when=asyncio.FIRST_COMPLETED
-            )  # fmt: skip
+        loop = asyncio.get_running_loop()
+        work.add_done_callback(self._wake)
+        while not work.done() and not self.abandoned.is_set():
             at_work = time.monotonic() - began
-            if work.done() or abandoned.done() or at_work >= limit:
+            if at_work >= limit:
                 return
             if at_work >= mark:
                 mark *= 2
                 self.told.warning("handler still at work", seconds=round(at_work), limit=self.limit_seconds or None)
+            self._changed = loop.create_future()
+            timer = loop.call_later(min(mark, limit) - at_work, self._wake)
+            try:
+                await self._changed
+            finally:
+                timer.cancel()
+
+    def _wake(self, _: object = None) -> None:
+        if self._changed and not self._changed.done():
+            self._changed.set_result(None)
 
     def _time_up(self) -> TimeUp:
         return TimeUp(
             f"the handler was still at work after {self.limit_seconds:g} s: raise handler_seconds of its stream in "
-            "OUTBOX_STREAMS (or `outbox worker --handler-seconds`) if it needs longer, 0 for no limit"
+            "OUTBOX_STREAMS (or `outbox worker --handler-seconds`, or the seconds of its handler) if it needs longer, "
+            "0 for no limit"
         )

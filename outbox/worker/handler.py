@@ -13,29 +13,45 @@ from typing import Any
 
 from outbox.errors import UsageError
 
-FORMS = "handle(message, session), or handle(message) when it can use no transaction; plain or async"
+RESOURCES = "resources"
+FORMS = (
+    "handle(message, session), or handle(message) when it can use no transaction, or handle(messages, session) for "
+    "many in one transaction; plain or async"
+)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Handler:
     """A function to call with each message.
 
     `plain`: as far as its form shows, it is not async, so it is called in a thread. What it returns decides: a plain
     function that returns an awaitable, such as a decorator's around an async one, is an async handler.
+
+    `many`: its first parameter is called `messages`, and it is called with several at a time. `with_resources`: it has
+    a parameter `resources`, and gets what the worker's lifespan yields. `seconds`: how long one call may take, instead
+    of what its stream or its worker allows; 0 is no limit.
     """
 
     function: Callable[..., Any]
     plain: bool
     with_session: bool
     by_name: bool = False
+    many: bool = False
+    with_resources: bool = False
+    seconds: float | None = None
 
-    def call(self, message: object, session: object = None) -> Any:
-        if not self.with_session:
-            return self.function(message)
-        return self.function(message, session=session) if self.by_name else self.function(message, session)
+    def call(self, messages: Sequence[object], session: object = None, resources: object = None) -> Any:
+        """What the function returns for `messages`, which is one unless the handler takes `many`."""
+        arguments: list[object] = [messages if self.many else messages[0]]
+        named = {"resources": resources} if self.with_resources else {}
+        if self.with_session and self.by_name:
+            named["session"] = session
+        elif self.with_session:
+            arguments.append(session)
+        return self.function(*arguments, **named)
 
     @classmethod
-    def of(cls, function: Callable[..., Any]) -> Handler:
+    def of(cls, function: Callable[..., Any], seconds: float | None = None) -> Handler:
         """Raises UsageError when the function cannot be called as a handler."""
         if not callable(function):
             raise UsageError(f"{function!r:.80} is not a function: a handler is {FORMS}")
@@ -47,10 +63,17 @@ class Handler:
             parameters = inspect.signature(function).parameters
         except (TypeError, ValueError) as error:
             raise UsageError(f"{function!r:.80}: {error}; a handler is {FORMS}") from None
-        form = _session_of([p for p in parameters.values() if p.name not in bound])
+        free = [p for p in parameters.values() if p.name not in bound]
+        others = [p for p in free if p.name != RESOURCES]
+        form = _session_of(others)
         if form is None:
             raise UsageError(f"{function!r:.80} cannot be called with a message and a session: a handler is {FORMS}")
-        return cls(function, not inspect.iscoroutinefunction(called), *form)
+        with_session, by_name = form
+        many = others[0].name == "messages" and others[0].kind is not inspect.Parameter.VAR_POSITIONAL
+        if many and not with_session:
+            raise UsageError(f"{function!r:.80} takes many messages, so it needs a session: handle(messages, session)")
+        plain = not inspect.iscoroutinefunction(called)
+        return cls(function, plain, with_session, by_name, many, len(others) < len(free), seconds)
 
 
 def _without_partials(function: Callable[..., Any]) -> tuple[Callable[..., Any], set[str]]:
@@ -78,8 +101,8 @@ def _session_of(parameters: Sequence[inspect.Parameter]) -> tuple[bool, bool] | 
     return len(needed) == 2 or optional or (variadic and len(positional) < 2), False
 
 
-def load(name: str) -> Handler:
-    """The handler called `MODULE:FUNCTION`, looked for in the current folder too. Raises UsageError."""
+def find(name: str) -> Any:
+    """What is called `MODULE:NAME`, looked for in the current folder too. Raises UsageError."""
     module_name, colon, path = name.partition(":")
     if not (module_name and colon and path):
         raise UsageError(f"{name!r} does not name a handler: write MODULE:FUNCTION, such as myapp.tasks:handle")
@@ -95,4 +118,4 @@ def load(name: str) -> Handler:
         if not hasattr(found, part):
             raise UsageError(f"module {module_name!r} has no {path!r}")
         found = getattr(found, part)
-    return Handler.of(found)
+    return found

@@ -29,6 +29,8 @@ from outbox.streams.declaration import Stream
 log = structlog.get_logger(__name__)
 
 READY_SECONDS = 10.0
+PIPE_BYTES = 4096
+"""What is no longer is written to a pipe as a whole or not at all."""
 PROGRAM = Path(__file__).with_name("pulse_program.py")
 
 
@@ -62,6 +64,7 @@ class Pulse:
         self._setup = json.dumps(setup).encode() + b"\n"
         self._in_flight: dict[tuple[Stream, str], bytes] = {}
         self._unsent: deque[bytes] = deque()
+        self._flushing = False
         self._process: subprocess.Popen[bytes] | None = None
         self._warned = False
 
@@ -123,11 +126,21 @@ class Pulse:
         self._unsent = deque(self._in_flight.values())
 
     def _send(self, line: bytes) -> None:
-        """In the order of the calls. What the pipe cannot take now goes with the next line."""
+        """In the order of the calls, and before what the event loop begins after this one: a handler may block it."""
         self._unsent.append(line)
-        if self._process is None or self._process.stdin is None:
-            return
-        with suppress(OSError):  # full, or its reader is gone: then `beat` starts another one
-            while self._unsent:
-                os.write(self._process.stdin.fileno(), self._unsent[0])  # whole or not at all, being so short
-                self._unsent.popleft()
+        if not self._flushing:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """What the pipe cannot take now goes with the next lines."""
+        self._flushing = False
+        while self._unsent and self._process and self._process.stdin and not self._process.stdin.closed:
+            lines = b""
+            while self._unsent and len(lines) + len(self._unsent[0]) <= PIPE_BYTES:
+                lines += self._unsent.popleft()
+            try:
+                os.write(self._process.stdin.fileno(), lines)
+            except OSError:  # full, or its reader is gone: then `beat` starts another one
+                self._unsent.appendleft(lines)
+                return

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from enum import Enum
 from functools import partial
-from typing import Any
 
 import structlog
 
@@ -20,15 +19,20 @@ from outbox.protocol.ownership import Ownership
 from outbox.servers.waiting import first
 from outbox.streams.declaration import Stream
 from outbox.worker.adoption import adopt
-from outbox.worker.completion import Standing, Superseded, look
-from outbox.worker.failures import Failed, GiveUp, headline, summary, wait_seconds
+from outbox.worker.batches import Batches
+from outbox.worker.completion import Standing, Superseded
+from outbox.worker.failures import Failed, GiveUp, LeftAlone, Snooze, headline, summary, wait_seconds
 from outbox.worker.hand import Abandoned, Hand
+from outbox.worker.handler import Handler
 from outbox.worker.isolation import Isolation
 from outbox.worker.message import Message
 from outbox.worker.patience import Patience
 from outbox.worker.work import Work
 
 log = structlog.get_logger(__name__)
+
+Choose = Callable[[Message], Handler]
+"""Finds the handler for a message. Raises GiveUp or LeftAlone when there is none."""
 
 UNCLAIMED_SECONDS = 10.0
 """How long an entry that others added waits for a relay to put its outbox on record for the stream.
@@ -56,6 +60,7 @@ class Settlement:
         self,
         database: Database,
         work: Work,
+        batches: Batches,
         patience: Patience,
         ownership: Ownership,
         paused: Callable[[Stream], bool],
@@ -64,6 +69,7 @@ class Settlement:
     ) -> None:
         self._database = database
         self._work = work
+        self._batches = batches
         self._patience = patience
         self._ownership = ownership
         self._paused = paused
@@ -71,8 +77,10 @@ class Settlement:
         self._late = late
         self._isolation = Isolation()
 
-    async def settle(self, entry: Entry, hand: Hand) -> End:
+    async def settle(self, entry: Entry, hand: Hand, choose: Choose) -> End:
         """Bring the entry's message to an outcome, or find that it has one. May be repeated after any error.
+
+        :param choose: the handler for the message.
 
         Raises what the servers raise, OutOfTime, and ForeignStream.
         """
@@ -80,7 +88,7 @@ class Settlement:
             if not await self._becomes_ours(entry.stream, hand):
                 return End.HELD if hand.abandoned.is_set() else End.UNKNOWN
             return End.AGAIN if await adopt(self._database, entry) else End.DONE
-        told = log.bind(message=str(entry.sent.id), attempt=entry.sent.attempt, stream=entry.stream.name)
+        hand.about = {"message": str(entry.sent.id), "attempt": entry.sent.attempt, "stream": entry.stream.name}
         while True:
             async with self._isolation.turn(hand):
                 match await self._look(entry, hand):
@@ -93,7 +101,7 @@ class Settlement:
                     case _, document if hand.suspect is None and document.get("suspect") is not None:
                         hand.suspect = str(document["suspect"])  # and wait for its turn to be alone
                     case _, document:
-                        return await self._handle(entry, hand, document, told)
+                        return await self._handle(entry, hand, document, choose)
 
     async def _becomes_ours(self, stream: Stream, hand: Hand) -> bool:
         """Whether the stream's record names this outbox, as soon as a relay has opened it for the first time."""
@@ -106,17 +114,18 @@ class Settlement:
 
     async def _look(self, entry: Entry, hand: Hand) -> tuple[Standing, Document]:
         assert entry.sent
-        deadline = time.monotonic() + UNMARKED_SECONDS
+        deadline, seconds = time.monotonic() + UNMARKED_SECONDS, 0.001
         while True:
-            standing, document = await look(self._database, entry.sent)
+            standing, document = await self._work.looks.look(entry.sent)
             if standing is not Standing.UNMARKED or time.monotonic() > deadline:
                 return standing, document
-            await first(hand.abandoned, seconds=0.01)
+            await first(hand.abandoned, seconds=seconds)
+            seconds = min(0.01, 2 * seconds)
 
-    async def _handle(self, entry: Entry, hand: Hand, document: Document, told: Any) -> End:
+    async def _handle(self, entry: Entry, hand: Hand, document: Document, choose: Choose) -> End:
         assert entry.sent
         message = Message.of(document, entry.sent.attempt, entry.stream.subject)
-        hand.told = told.bind(key=message.key, entry=entry.id)
+        hand.about |= {"key": message.key, "entry": entry.id}
         # It was read, or taken over, while the pause came.
         give_back = self._paused(entry.stream) and not hand.abandoned.is_set()
         try:
@@ -126,12 +135,13 @@ class Settlement:
                 if document.get("taker") != hand.taker and attempts.is_convicted(
                     message.attempt, document, entry.stream.retry
                 ):
-                    return await self._die_of_deaths(entry, hand, message, document, told)
-                document = await self._put_on_record(entry, hand, told)
-            await self._work.do(entry.stream, message, hand)
+                    return await self._die_of_deaths(entry, hand, message, document)
+                document = await self._put_on_record(entry, hand)
+            await self._work_on(entry, hand, message, choose)
             return End.DONE
         except Superseded:
-            return End.AGAIN
+            standing, _ = await self._work.looks.look(entry.sent)
+            return End.DONE if standing is Standing.COMPLETED else End.AGAIN
         except Abandoned:
             if not (give_back or self._stop.is_set()):
                 return End.HELD
@@ -139,30 +149,44 @@ class Settlement:
             if await attempts.again(
                 self._database, entry.sent, Cause.RETURNED, suspect=hand.suspect, forgive=forgive
             ):  # fmt: skip
-                told.info("given back")
+                hand.told.info("given back")
             return End.AGAIN
         except Failed as failed:
-            put_back = partial(self._put_back, entry, message, document, failed.error, told)
+            put_back = partial(self._put_back, entry, hand, message, document, failed.error)
             # Repeated by itself, so that an outage now does not have the handler called again.
             return await self._patience.wait(put_back, self._late)
 
-    async def _put_on_record(self, entry: Entry, hand: Hand, told: Any) -> Document:
+    async def _work_on(self, entry: Entry, hand: Hand, message: Message, choose: Choose) -> None:
+        try:
+            handler = choose(message)
+        except (GiveUp, LeftAlone) as error:
+            raise Failed(error) from error
+        if handler.seconds is not None:
+            hand.limit_seconds = handler.seconds
+        if handler.many and hand.suspect is None:
+            if await self._batches.do(handler, entry.stream, message, hand):
+                return
+            if hand.abandoned.is_set():
+                raise Abandoned
+        await self._work.do(handler, entry.stream, [message], hand)
+
+    async def _put_on_record(self, entry: Entry, hand: Hand) -> Document:
         """Count the take-over of a message whose worker died, before its handler is called. Raises Superseded."""
         assert entry.sent
         assert hand.suspect is not None
         document = await attempts.take_over(self._database, entry.sent, hand.suspect, hand.taker)
         if document is None:
-            standing, document = await look(self._database, entry.sent)
+            standing, document = await self._work.looks.look(entry.sent)
             if standing not in (Standing.WANTED, Standing.UNMARKED):
                 raise Superseded
         hand.on_record = True
-        told.warning(
+        hand.told.warning(
             "its worker died with it in flight: handled alone", died=hand.suspect,
             tried=attempts.tries(entry.sent.attempt, document), of=entry.stream.retry.attempts,
         )  # fmt: skip
         return document
 
-    async def _die_of_deaths(self, entry: Entry, hand: Hand, message: Message, document: Document, told: Any) -> End:
+    async def _die_of_deaths(self, entry: Entry, hand: Hand, message: Message, document: Document) -> End:
         """Its worker has died each time that the message was in flight, at last with nothing else."""
         assert entry.sent
         workers = ", ".join([*attempts.killers(document), str(hand.suspect)])
@@ -175,16 +199,21 @@ class Settlement:
             )  # fmt: skip
         except CommitUnknown:
             return End.HELD  # not acknowledged, and so found again
-        told.error("dead", key=message.key, tried=tried, error=reason)
+        hand.told.error("dead", tried=tried, error=reason)
         return End.AGAIN
 
     async def _put_back(
-        self, entry: Entry, message: Message, document: Document, error: BaseException, told: Any
+        self, entry: Entry, hand: Hand, message: Message, document: Document, error: BaseException
     ) -> End:
         """After a failure: schedule the next try, or let the message die with its file."""
         assert entry.sent
         tried = attempts.tries(message.attempt, document)
         retry = entry.stream.retry
+        if isinstance(error, Snooze):
+            snoozed = attempts.count(document, Cause.SNOOZED.value)
+            if isinstance(error, LeftAlone) or snoozed < error.most:
+                return await self._snooze(entry, hand, error)
+            error = GiveUp(f"snoozed {snoozed} times, as often as its handler allows: {headline(error)}")
         if isinstance(error, GiveUp) or tried >= retry.attempts:
             try:
                 await attempts.die(
@@ -193,15 +222,25 @@ class Settlement:
                 )  # fmt: skip
             except CommitUnknown:
                 return End.HELD  # not acknowledged, and so found again
-            told.error("dead", key=message.key, tried=tried, error=f"{type(error).__name__}: {headline(error)}"[:500])
+            hand.told.error("dead", tried=tried, error=f"{type(error).__name__}: {headline(error)}"[:500])
             return End.AGAIN
         asked = wait_seconds(error)
         seconds = attempts.backoff_seconds(retry, tried) if asked is None else asked
         await attempts.again(
             self._database, entry.sent, Cause.FAILED, reason=summary(error), wait_seconds=seconds
         )  # fmt: skip
-        told.warning(
-            "failed, tried again later", key=message.key, tried=tried, of=retry.attempts, seconds=round(seconds, 1),
+        hand.told.warning(
+            "failed, tried again later", tried=tried, of=retry.attempts, seconds=round(seconds, 1),
             error=f"{type(error).__name__}: {headline(error)}"[:500],
         )  # fmt: skip
+        return End.AGAIN
+
+    async def _snooze(self, entry: Entry, hand: Hand, error: Snooze) -> End:
+        """Put the message back, at no try's cost."""
+        assert entry.sent
+        seconds = wait_seconds(error)
+        await attempts.again(
+            self._database, entry.sent, Cause.SNOOZED, reason=summary(error), wait_seconds=seconds or 0.0, forgive=1
+        )  # fmt: skip
+        hand.told.info("put back", seconds=seconds, reason=headline(error)[:500])
         return End.AGAIN

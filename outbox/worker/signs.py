@@ -53,6 +53,7 @@ class Signs:
             for stream, ids in by_stream.items():
                 with suppress(OutOfTime):
                     for id_ in await self._patience.wait(partial(self._entries.beat, stream, ids), self._late):
-                        if hand := self._hands.get((stream, id_)):
+                        hand = self._hands.get((stream, id_))
+                        if hand and not hand.settled:
                             log.warning("entry lost to another consumer", stream=stream.name, entry=id_)
                             hand.abandon()

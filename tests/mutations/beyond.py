@@ -39,13 +39,13 @@ MUTATIONS = [
     ),
     Mutation(
         "completion in the handler's transaction", "G6", "outbox/worker/completion.py",
-        "result = await database[OUTBOX].update_one(*transitions.complete(_sent(message)), session=session)",
-        "result = await database[OUTBOX].update_one(*transitions.complete(_sent(message)))",
+        "update_one(*transitions.complete(sent_of(messages[0])), session=session)",
+        "update_one(*transitions.complete(sent_of(messages[0])))",
         "tests/worker/test_consumer.py::test_a_handler_that_leaves_its_file_waiting_has_failed",
     ),
     Mutation(
         "completed messages recognised", "G6", "outbox/worker/completion.py",
-        "            return Standing.COMPLETED, document", "            return Standing.WANTED, document",
+        "            return Standing.COMPLETED\n    return", "            return Standing.WANTED\n    return",
         "tests/worker/test_consumer.py::test_a_completed_message_is_acknowledged_without_a_call",
     ),
     Mutation(

@@ -30,17 +30,17 @@ MUTATIONS = [
     ),
     Mutation(
         "another client's outage is not ours", "G6", "outbox/worker/work.py",
-        "_in_transaction(failed.error) and await self._is_gone(session, message)", "_in_transaction(failed.error)",
+        "in_transaction(failed.error) and await self._is_gone(session, messages[0])", "in_transaction(failed.error)",
         "tests/worker/test_any_exception.py::test_the_worker_lives_and_the_attempt_is_counted[async]",
     ),
     Mutation(
-        "a handler's own abort is noticed", "G6", "outbox/worker/work.py",
+        "a handler's own abort is noticed", "G6", "outbox/worker/forms.py",
         "if not session.in_transaction:\n        raise Failed(", "if False:\n        raise Failed(",
         "tests/worker/test_any_exception.py::test_a_handler_that_ends_the_transaction_itself_has_failed",
     ),
     Mutation(
-        "what a handler returns is awaited", "G6", "outbox/worker/work.py",
-        "        raise Asynchronous\n    _refuse", "        pass\n    _refuse",
+        "what a handler returns is awaited", "G6", "outbox/worker/threads.py",
+        "        raise Asynchronous\n    refuse", "        pass\n    refuse",
         "tests/worker/test_forms.py::test_each_form_is_called_as_it_is_meant",
     ),
     # -- handlers that do not end
@@ -55,14 +55,41 @@ MUTATIONS = [
         "tests/worker/test_time_limit.py::test_its_attempt_has_failed_and_the_worker_goes_on[stubborn]",
     ),
     Mutation(
-        "a worker that has left too many ends", "G1", "outbox/worker/consumer.py",
-        "if self.left_handlers >= self._concurrency:", "if False:",
+        "a worker that has left too many ends", "G1", "outbox/worker/intake.py",
+        "if len(processing.work.left) >= processing.options.concurrency:", "if False:",
         "tests/worker/test_time_limit.py::test_a_worker_that_has_left_too_many_ends_for_its_supervisor",
+    ),
+    # -- many messages in one transaction, chosen handlers, snooze
+    Mutation(
+        "a batch with one that is completed elsewhere has no effect", "G6", "outbox/worker/completion.py",
+        "if done < len(messages):\n        raise Superseded\n    if session",
+        "if not done:\n        raise Superseded\n    if session",
+        "tests/worker/test_many.py::test_one_that_was_completed_elsewhere_takes_nobody_with_it",
+    ),
+    Mutation(
+        "a batch that failed is handled one by one", "G1", "outbox/worker/batches.py",
+        "except (Superseded, Abandoned, Failed) as error:", "except Superseded as error:",
+        "tests/worker/test_many.py::test_one_that_fails_costs_the_others_nothing",
+    ),
+    Mutation(
+        "a batch ends with the first of its entries that is given up", "G6", "outbox/worker/hand.py",
+        "            self.part_of.abandon()", "            pass",
+        "tests/worker/test_many.py::test_a_stop_gives_a_batch_back_at_no_trys_cost",
+    ),
+    Mutation(
+        "a snooze costs no try", "G1", "outbox/worker/settlement.py",
+        "wait_seconds=seconds or 0.0, forgive=1", "wait_seconds=seconds or 0.0",
+        "tests/worker/test_choice.py::test_a_snooze_costs_no_try_and_has_a_limit_of_its_own",
+    ),
+    Mutation(
+        "snoozes have a limit", "G1", "outbox/worker/settlement.py",
+        "isinstance(error, LeftAlone) or snoozed < error.most", "True",
+        "tests/worker/test_choice.py::test_a_snooze_costs_no_try_and_has_a_limit_of_its_own",
     ),
     # -- messages that kill their process
     Mutation(
         "a take-over is on record before the handler", "G1", "outbox/worker/settlement.py",
-        "document = await self._put_on_record(entry, hand, told)", "pass",
+        "document = await self._put_on_record(entry, hand)", "pass",
         "tests/worker/test_suspects.py::test_each_take_over_counts_as_a_try_and_the_last_one_is_its_death",
     ),
     Mutation(
@@ -71,8 +98,8 @@ MUTATIONS = [
         "tests/worker/test_suspects.py::test_what_was_in_flight_with_a_dead_worker_is_handled_alone",
     ),
     Mutation(
-        "nothing is taken beside a suspect", "G1", "outbox/worker/consumer.py",
-        "self._room <= 0 or any(hand.suspect is not None for hand in self._hands.values())", "self._room <= 0",
+        "nothing is taken beside a suspect", "G1", "outbox/worker/intake.py",
+        "processing.room <= 0 or processing.has_suspect", "processing.room <= 0",
         "tests/worker/test_suspects.py::test_what_was_in_flight_with_a_dead_worker_is_handled_alone",
     ),
     Mutation(

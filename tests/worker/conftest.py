@@ -30,4 +30,4 @@ def parser(workshop: Workshop) -> Parser:
 @pytest.fixture(autouse=True)
 def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     """A consumer notices a stop soon."""
-    monkeypatch.setattr("outbox.worker.consumer.BLOCK_SECONDS", 0.1)
+    monkeypatch.setattr("outbox.worker.intake.BLOCK_SECONDS", 0.1)

@@ -9,13 +9,14 @@ import os
 import random
 import signal
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.client_session import ClientSession
 
-from outbox.worker import GiveUp, Message, RetryAfter
+from outbox.worker import GiveUp, Handlers, Message, RetryAfter, Snooze
 
 DATABASE = os.environ.get("MONGODB_DATABASE", "outbox")
 
@@ -34,6 +35,42 @@ def effect_plain(message: Message, session: ClientSession) -> None:
     database.effects.insert_one({"message": message.id}, session=session)
     change = {"$inc": {"effects": 1}, "$set": {"parsing": "parsed"}}
     database.files.update_one({"_id": ObjectId(message.key)}, change, session=session)
+
+
+every_feature = Handlers("kind", unknown="left alone")
+"""Each kind of a message is handled in another way, and leaves the traces of `effect`."""
+
+
+@every_feature.on("slow", seconds=0.5)
+async def slow(message: Message, session: AsyncClientSession) -> None:
+    """Does not end in its time, at its first attempt, after it has written what must not last."""
+    await effect(message, session)
+    if message.attempt == 1:
+        await asyncio.sleep(60)
+
+
+@every_feature.on("snoozed")
+async def snoozed(message: Message, session: AsyncClientSession) -> None:
+    await effect(message, session)
+    if message.attempt <= 2:
+        raise Snooze(0.2)
+
+
+@every_feature.on("many")
+async def many(messages: Sequence[Message], session: AsyncClientSession) -> None:
+    database = session.client[DATABASE]
+    await database.effects.insert_many([{"message": message.id} for message in messages], session=session)
+    await asyncio.sleep(random.uniform(0, 0.02))
+    keys = [ObjectId(message.key) for message in messages]
+    change = {"$inc": {"effects": 1}, "$set": {"parsing": "parsed"}}
+    await database.files.update_many({"_id": {"$in": keys}}, change, session=session)
+    if any(message.fields["filename"] == "bad" and message.attempt == 1 for message in messages):
+        raise ValueError("bad, at its first attempt")
+
+
+every_feature.on("async")(effect)
+every_feature.on("plain")(effect_plain)
+KINDS = ("async", "plain", "many", "many", "many", "snoozed", "slow")
 
 
 async def moody(message: Message, session: AsyncClientSession) -> None:

@@ -22,6 +22,8 @@ class Parser:
         """Waited for before anything is written."""
         self.gate: asyncio.Event | None = None
         """Waited for when all is written, and the transaction is still open."""
+        self.at_gate = 0
+        """How many have come so far."""
 
     async def __call__(self, message: Message, session: AsyncClientSession) -> None:
         self.messages.append(message)
@@ -31,6 +33,7 @@ class Parser:
         await database.effects.insert_one({"message": message.id}, session=session)
         await database.files.update_one({"_id": message.key}, {"$set": {"parsing": "parsed"}}, session=session)
         if self.gate:
+            self.at_gate += 1
             await self.gate.wait()
 
     async def effects(self) -> list[ObjectId]:

@@ -96,7 +96,7 @@ async def test_a_conflict_with_another_transaction_is_tried_again_and_is_no_fail
     [id_] = await workshop.publish("a")
     parser.gate = asyncio.Event()
     async with workshop.working(parser):
-        await eventually(lambda: parser.messages)
+        await eventually(lambda: parser.at_gate)
         await workshop.world.database.outbox.update_one({"_id": id_}, {"$set": {"touched": 1}})
         parser.gate.set()
         await eventually(lambda: workshop.in_state("completed", id_))

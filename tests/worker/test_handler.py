@@ -9,7 +9,8 @@ import pytest
 from outbox.errors import UsageError
 from outbox.message.poison import MAX_REASON
 from outbox.worker.failures import headline, summary
-from outbox.worker.handler import Handler, load
+from outbox.worker.handler import Handler
+from outbox.worker.handlers import load
 
 
 async def with_session(message: Any, session: Any) -> None: ...
@@ -43,7 +44,8 @@ def test_it_is_found_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "found_here.py").write_text("class Tasks:\n    @staticmethod\n    def handle(message): ...\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", ["/nowhere"])
-    assert load("found_here:Tasks.handle").plain
+    [handler] = load("found_here:Tasks.handle")
+    assert handler.plain
 
 
 @pytest.mark.parametrize(

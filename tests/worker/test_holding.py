@@ -99,7 +99,7 @@ async def test_a_consumer_notices_that_its_entry_was_taken(workshop: Workshop, p
     async with workshop.working(parser, silent_seconds=0.3) as consumer:
         await eventually(lambda: parser.messages)
         await _hand_over(workshop, "thief")
-        await eventually(lambda: not consumer._hands)
+        await eventually(lambda: not (consumer.processing and consumer.processing.hands))
         assert await _still_held(workshop, "thief")
     assert await parser.effects() == []
     assert await workshop.in_state("published", id_)

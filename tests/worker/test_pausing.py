@@ -17,8 +17,8 @@ from outbox.operations import pausing
 from outbox.settings import OutboxSettings, load
 from outbox.streams import pauses
 from outbox.worker import Consumer
-from outbox.worker.hand import Hand
-from outbox.worker.settlement import End
+from outbox.worker.claims import Claims
+from outbox.worker.processing import Processing
 from tests.relay.world import STREAM, World, a_world
 from tests.waiting import eventually
 from tests.worker.processes import at_work
@@ -68,12 +68,17 @@ async def resumed(workshop: Workshop) -> None:
 
 def knows(consumer: Consumer) -> bool:
     """Whether the consumer knows that something is paused."""
-    return hasattr(consumer, "_settlement") and consumer._pausing.any
+    return consumer.processing is not None and consumer.processing.pausing.any
+
+
+def processing_of(consumer: Consumer) -> Processing:
+    assert consumer.processing
+    return consumer.processing
 
 
 async def looked(consumer: Consumer) -> None:
     """The consumer knows what is paused now."""
-    await consumer._pausing.look()
+    await processing_of(consumer).pausing.look()
 
 
 async def test_nothing_of_a_paused_stream_is_begun_until_it_is_resumed(workshop: Workshop, handling: Handling) -> None:
@@ -106,8 +111,11 @@ async def test_what_is_read_while_the_pause_comes_is_given_back_and_costs_no_try
     await paused(workshop)
     async with workshop.working(handling) as consumer:
         await eventually(lambda: knows(consumer))
-        (entry,) = await consumer._entries.read([workshop.stream], 1)  # as if the read had begun before the pause
-        assert await consumer._settlement.settle(entry, Hand()) is End.AGAIN
+        processing = processing_of(consumer)
+        (entry,) = await processing.entries.read([workshop.stream], 1)  # as if the read had begun before the pause
+        working = processing.begin(entry)
+        assert working
+        await working
         assert await workshop.in_state("pending", id_)
     message = await workshop.message(id_)
     assert (message["returned"], message["forgiven"]) == (1, 1)
@@ -123,12 +131,14 @@ async def test_nothing_is_taken_over_in_a_paused_stream(workshop: Workshop, hand
         await eventually(lambda: knows(consumer))
 
         async def silent() -> bool:
-            (holder,) = await consumer._entries.holders(workshop.stream)
+            (holder,) = await processing_of(consumer).entries.holders(workshop.stream)
             return holder.idle_seconds > 0.5
 
         await eventually(silent)
-        [lane] = set(consumer._lanes.values())
-        assert await consumer._claims.find(lane, 10) == []
+        processing = processing_of(consumer)
+        [lane] = set(processing.lanes.values())
+        claims = Claims(processing.entries, processing.hands, processing.pausing, silent_seconds=0.2)
+        assert await claims.find(lane, 10) == []
         assert await workshop.in_state("published", id_)
         await resumed(workshop)
         await eventually(lambda: workshop.in_state("completed", id_), 5)

@@ -32,6 +32,7 @@ from tests.api.serving import Api
 from tests.relay.processes import RelayProcess
 from tests.relay.world import World, a_world
 from tests.waiting import eventually, eventually_sync
+from tests.worker.handlers import KINDS
 from tests.worker.processes import LegacyProcess, WorkerProcess, running
 
 QUICK_RETRIES = {"attempts": 3, "base_seconds": 0.2, "cap_seconds": 1.0}
@@ -81,7 +82,7 @@ async def append_many(world: World, count: int) -> None:
 
         async def body(session: AsyncClientSession, files: Sequence[Any] = files) -> None:
             await world.database.files.insert_many(files, session=session)
-            drafts = [Draft({"file_id": str(file["_id"])}, str(file["_id"])) for file in files]
+            drafts = [Draft(_fields(str(file["_id"]), number), str(file["_id"])) for number, file in enumerate(files)]
             await world.outbox.append_many(session, FILE_STREAM, drafts)
 
         # Again when it takes longer than a transaction may here, on a busy machine.
@@ -89,11 +90,21 @@ async def append_many(world: World, count: int) -> None:
             await session.with_transaction(body)
 
 
+def _fields(key: str, number: int) -> dict[str, str]:
+    """Every kind of message, one after the other, and now and then a bad one in a batch."""
+    kind = KINDS[number % len(KINDS)]
+    return {"file_id": key, "kind": kind, "filename": "bad" if number % 25 == 2 else "a.txt"}
+
+
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("short_transactions")
 @pytest.mark.parametrize(
     ("count", "handler", "kills"),
-    [(300, "effect", 4), (100, "effect_plain", 2), pytest.param(5000, "effect", 40, marks=pytest.mark.slow)],
+    [
+        (300, "every_feature", 4),
+        (100, "effect_plain", 2),
+        pytest.param(5000, "every_feature", 40, marks=pytest.mark.slow),
+    ],
 )
 async def test_workers_are_killed_at_random_and_each_effect_is_there_once(
     count: int, handler: str, kills: int, world: World, environment: dict[str, str], tmp_path: Path

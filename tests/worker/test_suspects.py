@@ -105,7 +105,7 @@ async def test_each_take_over_counts_as_a_try_and_the_last_one_is_its_death(work
         return len(parser.messages) == times
 
     def let_go(consumer: Consumer) -> bool:
-        return not consumer._hands
+        return not (consumer.processing and consumer.processing.hands)
 
     [id_] = await workshop.publish("a")
     await die_with(workshop, "w1")

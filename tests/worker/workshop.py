@@ -10,7 +10,7 @@ from bson import ObjectId
 
 from outbox.database import Document
 from outbox.settings import OutboxSettings
-from outbox.worker import Consumer
+from outbox.worker import Consumer, Handlers
 from tests.relay.world import Owner, World
 from tests.worker.processes import at_work
 
@@ -30,7 +30,7 @@ class Workshop:
         await self.owner.drain_all()
         return ids
 
-    def working(self, handler: Callable[..., Any], **options: Any) -> AbstractAsyncContextManager[Consumer]:
+    def working(self, handler: Callable[..., Any] | Handlers, **options: Any) -> AbstractAsyncContextManager[Consumer]:
         """A consumer at work."""
         return at_work(Consumer(self.settings, handler, **options))
 

@@ -1,0 +1,109 @@
+"""Threads: plain handlers, called beside the event loop, with sessions of a client of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pymongo
+from pymongo import MongoClient
+from pymongo.client_session import ClientSession
+from pymongo.errors import PyMongoError
+
+from outbox.database import OUTBOX, Document, Place, PlainDatabase
+from outbox.streams.declaration import Stream
+from outbox.worker.completion import COMPLETION_SECONDS, TRANSACTION, complete_sync
+from outbox.worker.failures import Failed
+from outbox.worker.forms import Asynchronous, in_transaction, refuse_generator, still_open
+from outbox.worker.hand import Abandoned, Hand
+from outbox.worker.handler import Handler
+from outbox.worker.message import Message
+
+
+class Threads:
+    """Calls plain handlers. `connect` makes their client, at the first call that needs it."""
+
+    def __init__(self, connect: Callable[[], MongoClient[Document]], place: Place, count: int) -> None:
+        self._connect = connect
+        self._place = place
+        self._client: MongoClient[Document] | None = None
+        # Twice as many, so that one that is left has a substitute. A thread is started when it is needed.
+        self._threads = ThreadPoolExecutor(2 * count, "outbox-handler")
+
+    @property
+    def client(self) -> MongoClient[Document]:
+        """That of the sessions that plain handlers get."""
+        if self._client is None:
+            self._client = self._connect()
+        return self._client
+
+    def begin(
+        self, handler: Handler, stream: Stream, messages: Sequence[Message], hand: Hand, resources: Any
+    ) -> Future[None]:
+        """Call the handler, and complete the messages if it takes a session.
+
+        The future raises Failed for whatever the handler raises, Asynchronous, Abandoned, Superseded, PyMongoError.
+        """
+        if handler.with_session:
+            self.client  # noqa: B018  # made here, and not by several threads
+        # With the trace it belongs to.
+        call = contextvars.copy_context().run
+        return self._threads.submit(call, self._call, handler, stream, messages, hand, resources)
+
+    def _call(self, handler: Handler, stream: Stream, messages: Sequence[Message], hand: Hand, resources: Any) -> None:
+        if not handler.with_session:
+            _called(handler, messages, None, resources)
+            return
+        client = self.client
+        database = PlainDatabase(client, self._place)
+        with client.start_session() as session, session.start_transaction(**TRANSACTION):
+            hand.thread_session = session.session_id
+            try:
+                _called(handler, messages, session, resources)
+            except Failed as failed:
+                if in_transaction(failed.error) and _is_gone(database, session, messages[0]):
+                    raise failed.error from None
+                raise
+            if hand.abandoned.is_set():
+                raise Abandoned
+            still_open(session)
+            complete_sync(database, stream, messages, session)
+
+    async def run(self, function: Callable[[], Any]) -> Any:
+        """Call something else in a thread of these."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+
+    def close(self) -> None:
+        """Threads that are still at work are left, and will not complete anything."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._client:
+            self._client.close()
+
+
+def _called(handler: Handler, messages: Sequence[Message], session: ClientSession | None, resources: Any) -> None:
+    """Call the handler in this thread. Raises Failed for whatever it raises, or Asynchronous."""
+    try:
+        returned = handler.call(messages, session, resources)
+    except BaseException as error:
+        raise Failed(error) from error
+    if inspect.isawaitable(returned):
+        if inspect.iscoroutine(returned):
+            returned.close()  # nothing of it has run
+        raise Asynchronous
+    refuse_generator(returned)
+
+
+def _is_gone(database: PlainDatabase, session: ClientSession, message: Message) -> bool:
+    """As `Work._is_gone`, for a plain handler's transaction."""
+    if not session.in_transaction:
+        return False
+    try:
+        with pymongo.timeout(COMPLETION_SECONDS):
+            database[OUTBOX].find_one({"_id": message.id}, {"_id": 1}, session=session)
+    except PyMongoError:
+        return True
+    return False
