@@ -16,6 +16,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
 from outbox.operations.stats import Waiting
+from outbox.worker.metrics import InFlight
+from outbox.worker.metrics import Metrics as WorkerMetrics
+from outbox.worker.tries import Ended
 from outbox_api.metrics import Metrics as ApiMetrics
 from outbox_relay.backlog import Measured
 from outbox_relay.metrics import Metrics as RelayMetrics
@@ -24,7 +27,7 @@ from tests.documents import ROOT, plain, section, tables
 FOLDER = ROOT / "relay" / "monitoring"
 RULES: list[dict[str, Any]] = yaml.safe_load((FOLDER / "alerts.yml").read_text())["groups"][0]["rules"]
 DASHBOARD: dict[str, Any] = json.loads((FOLDER / "dashboard.json").read_text())
-UNITS = {"seconds", "streams", "messages", "entries", "changes", "groups", "partitions", "relays", "requests"}
+UNITS = {"seconds", "streams", "messages", "entries", "changes", "groups", "partitions", "relays", "requests", "tries"}
 PROMTOOL = shutil.which("promtool")
 
 
@@ -39,7 +42,9 @@ def families() -> Iterable[Metric]:
     api = ApiMetrics(_nothing)
     for label in (("GET", "/files", "200"), ("GET", "/files")):
         getattr(api, "_requests" if len(label) == 3 else "_seconds").labels(*label)
-    registries: list[CollectorRegistry] = [relay.registry, api._registry]
+    worker = WorkerMetrics(["parse"], lambda: [InFlight("parse", 1.0)])
+    worker.tried("file_parsing_queue", "parse", Ended.COMPLETED, 0.1)
+    registries: list[CollectorRegistry] = [relay.registry, api._registry, worker.registry]
     for registry in registries:
         yield from registry.collect()
 
@@ -76,7 +81,7 @@ def test_names_carry_their_unit_and_labels_have_few_values() -> None:
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
 def test_an_alert_speaks_of_metrics_there_are_and_says_what_to_do(rule: dict[str, Any]) -> None:
-    names = set(re.findall(r"\b(?:relay|api)_\w+", rule["expr"]))
+    names = set(re.findall(r"\b(?:relay|api|worker)_\w+", rule["expr"]))
     assert names
     assert names <= series()
     assert rule["labels"]["severity"] in ("warning", "critical")

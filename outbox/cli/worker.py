@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from typing import Annotated
+import socket
+from typing import TYPE_CHECKING, Annotated
 
 import structlog
 import typer
 import uvloop
 
 from outbox import logs
+from outbox.cli.processes import end_with_parent, options_of, supervise
 from outbox.cli.signals import on_signals
+from outbox.errors import UsageError
 from outbox.settings import OutboxSettings, load
+from outbox.web.listening import Address, address
+from outbox.web.listening import listen as bind
 from outbox.worker.consumer import Consumer
 from outbox.worker.failures import TooManyLeft
 from outbox.worker.handler import find
+from outbox.worker.handlers import Handlers
 from outbox.worker.handlers import load as load_handlers
+
+if TYPE_CHECKING:
+    from outbox.worker.monitoring import Monitoring
 
 log = structlog.get_logger(__name__)
 
 
 def worker(
+    context: typer.Context,
     handler: Annotated[
         str, typer.Option(metavar="MODULE:FUNCTION", help="Called with each message. Or Handlers, which choose one.")
     ],
@@ -59,6 +70,18 @@ def worker(
         str | None,
         typer.Option(metavar="MODULE:FUNCTION", help="A context manager; handlers get what it yields as `resources`."),
     ] = None,
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="Serve /healthz, /readyz and /metrics, such as [::]:8002; by default nowhere.",
+        ),
+    ] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, max=256, help="So many workers, each a process; one that ends is started again.")
+    ] = 1,
+    parent_pipe: Annotated[int | None, typer.Option(hidden=True)] = None,
+    probes_socket: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Work on messages as they come, each exactly once, until stopped.
 
@@ -87,6 +110,8 @@ def worker(
         outbox worker --handler myapp.tasks:parse
 
         outbox worker --handler myapp.tasks:export --stream exports --concurrency 2
+
+        outbox worker --handler myapp.tasks:parse --processes 4 --listen 127.0.0.1:8002
     """
     settings = load(OutboxSettings)
     logs.configure(settings)
@@ -94,16 +119,60 @@ def worker(
         for name in stream or ():
             _ = settings.streams[name]
     found = load_handlers(handler)
-    uvloop.run(
-        _run(
-            Consumer(
-                settings, found, streams=stream, group=group, name=consumer, concurrency=concurrency, batch=batch,
-                silent_seconds=silent_seconds, stop_seconds=stop_seconds, handler_seconds=handler_seconds,
-                own_process=True, lifespan=find(lifespan) if lifespan else None,
-            ),
-            stop_seconds,
-        )
+    served = _listen(listen, probes_socket)
+    if processes > 1:
+        names = [f"{consumer}-{number}" if consumer else None for number in range(processes)]
+        options = options_of(context, without={"processes", "listen", "consumer"})
+        raise typer.Exit(uvloop.run(supervise(options, names, stop_seconds=stop_seconds, listen=served)))
+    if parent_pipe is not None:
+        end_with_parent(parent_pipe)
+    monitoring = _monitoring(found) if served else None
+    made = Consumer(
+        settings, found, streams=stream, group=group, name=consumer, concurrency=concurrency, batch=batch,
+        silent_seconds=silent_seconds, stop_seconds=stop_seconds, handler_seconds=handler_seconds,
+        own_process=True, lifespan=find(lifespan) if lifespan else None,
+        count=monitoring.metrics.tried if monitoring else None,
     )  # fmt: skip
+    if served and monitoring:
+        monitoring.consumer = made
+        uvloop.run(_monitored(made, stop_seconds, monitoring, served))
+    else:
+        uvloop.run(_run(made, stop_seconds))
+
+
+def _listen(place: str | None, inherited: int | None) -> socket.socket | None:
+    if inherited is not None:
+        return socket.socket(fileno=inherited)
+    if place is None:
+        return None
+    try:
+        where = address(place)
+    except ValueError as error:
+        raise UsageError(f"--listen: {place!r:.80} {error}") from None
+    hint = "is another worker running here? Name another port, or 0 for one that is free"
+    return bind(*where, name="--listen", hint=hint)
+
+
+def _monitoring(handlers: Handlers) -> Monitoring:
+    try:
+        from outbox.worker.monitoring import Monitoring
+    except ModuleNotFoundError as error:
+        if error.name != "prometheus_client":
+            raise
+        raise UsageError("--listen needs prometheus-client: pip install 'outbox-relay[cli]'") from None
+    return Monitoring(handlers)
+
+
+async def _monitored(consumer: Consumer, stop_seconds: float, monitoring: Monitoring, listen: socket.socket) -> None:
+    from outbox.worker.probes import served
+
+    ticking = asyncio.create_task(monitoring.tick())
+    with served(monitoring.health(), listen):
+        log.info("probes served", address=str(Address(*listen.getsockname()[:2])))
+        try:
+            await _run(consumer, stop_seconds)
+        finally:
+            ticking.cancel()
 
 
 async def _run(consumer: Consumer, stop_seconds: float) -> None:

@@ -17,6 +17,7 @@ from outbox.worker.intake import Intake
 from outbox.worker.lifespan import Lifespan
 from outbox.worker.processing import Options, Processing, new_name, opened
 from outbox.worker.reading import in_order
+from outbox.worker.tries import Count
 
 log = structlog.get_logger(__name__)
 
@@ -50,6 +51,7 @@ class Consumer:
         handler_seconds: float | None = None,
         own_process: bool = False,
         lifespan: Lifespan | None = None,
+        count: Count | None = None,
     ) -> None:
         """Connects to nothing yet.
 
@@ -74,6 +76,7 @@ class Consumer:
         :param lifespan: an async context manager, called with the client that sessions belong to, an AsyncMongoClient,
             and entered before the first message. Handlers with a parameter `resources` get what it yields. A plain one
             is called with the MongoClient of plain handlers, and entered in a thread.
+        :param count: is called with each try that has ended: its stream, its handler, how, and after how many seconds.
         :raises UsageError: the handler cannot be called with a message, or takes resources that there are not.
         """
         self._settings = settings
@@ -86,7 +89,7 @@ class Consumer:
             streams=streams, group=group, name=new_name(name), batch=batch,
             concurrency=concurrency or (2 * batch if many else BATCH),
             silent_seconds=silent_seconds, stop_seconds=stop_seconds, handler_seconds=handler_seconds,
-            own_process=own_process,
+            own_process=own_process, count=count,
         )  # fmt: skip
         self._lifespan = lifespan
         self._given_order = order

@@ -44,6 +44,8 @@ class Hand:
         self.suspect = suspect
         """The worker that died while the message was in flight, if one did: then its handler is called alone."""
         self.taker = secrets.token_hex(8)
+        self.handler = ""
+        """The name of its handler, when that is known."""
         self.on_record = False
         """Whether this take-over has been counted as a try."""
         self.settled = False

@@ -40,6 +40,12 @@ class Handler:
     with_resources: bool = False
     seconds: float | None = None
 
+    @property
+    def name(self) -> str:
+        """Of the function, for metrics."""
+        innermost, _ = _without_partials(self.function)
+        return str(getattr(innermost, "__qualname__", type(innermost).__qualname__))
+
     def call(self, messages: Sequence[object], session: object = None, resources: object = None) -> Any:
         """What the function returns for `messages`, which is one unless the handler takes `many`."""
         arguments: list[object] = [messages if self.many else messages[0]]

@@ -35,6 +35,11 @@ class Patience:
     def __init__(self) -> None:
         self._waits_for: set[str] = set()
 
+    @property
+    def waits_for(self) -> list[str]:
+        """The servers that are away."""
+        return sorted(self._waits_for)
+
     async def wait(self, work: Callable[[], Awaitable[T]], until: asyncio.Event) -> T:
         """The result of `work`, repeated through outages. Raises OutOfTime when `until` is set during one, and what
         only an operator can change: SchemaError, SettingsError and UndeclaredStream.

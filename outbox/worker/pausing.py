@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Iterable
 
 import structlog
 
@@ -35,6 +36,10 @@ class Pausing:
     @property
     def any(self) -> bool:
         return bool(self._found.paused)
+
+    def warnings(self, streams: Iterable[Stream]) -> list[str]:
+        """A line for each of `streams` that is paused, for an operator."""
+        return sorted({str(pause) for stream in streams if (pause := self._found.of(stream))})
 
     async def look(self) -> None:
         """Raises what MongoDB raises."""

@@ -38,6 +38,7 @@ from outbox.worker.reading import streams_to_read
 from outbox.worker.release import leave, release
 from outbox.worker.settlement import Settlement
 from outbox.worker.signs import Signs
+from outbox.worker.tries import Count
 from outbox.worker.work import Work
 
 log = structlog.get_logger(__name__)
@@ -61,6 +62,7 @@ class Options:
     stop_seconds: float = 25.0
     handler_seconds: float | None = None
     own_process: bool = False
+    count: Count | None = None
 
     def limit_of(self, stream: Stream) -> float:
         """How long one call of a handler may take that says nothing itself, in seconds; 0 is no limit."""
@@ -261,7 +263,7 @@ async def opened(
             return
         work.resources = await stack.enter_async_context(entered(lifespan, client, work.threads))
         batches = Batches(work, most=options.batch)
-        settlement = Settlement(database, work, batches, patience, ownership, pausing, stop, late)
+        settlement = Settlement(database, work, batches, patience, ownership, pausing, stop, late, options.count)
         pulse.beat()
         await pulse.ready()
         yield Processing(

@@ -27,6 +27,7 @@ from outbox.worker.handler import Handler
 from outbox.worker.isolation import Isolation
 from outbox.worker.message import Message
 from outbox.worker.patience import Patience
+from outbox.worker.tries import Count, counted
 from outbox.worker.work import Work
 
 log = structlog.get_logger(__name__)
@@ -66,7 +67,9 @@ class Settlement:
         paused: Callable[[Stream], bool],
         stop: asyncio.Event,
         late: asyncio.Event,
+        count: Count | None = None,
     ) -> None:
+        """:param count: is called with each try that has ended."""
         self._database = database
         self._work = work
         self._batches = batches
@@ -75,6 +78,7 @@ class Settlement:
         self._paused = paused
         self._stop = stop
         self._late = late
+        self._count = count
         self._isolation = Isolation()
 
     async def settle(self, entry: Entry, hand: Hand, choose: Choose) -> End:
@@ -137,7 +141,8 @@ class Settlement:
                 ):
                     return await self._die_of_deaths(entry, hand, message, document)
                 document = await self._put_on_record(entry, hand)
-            await self._work_on(entry, hand, message, choose)
+            with counted(self._count, entry.stream.name, hand):
+                await self._work_on(entry, hand, message, choose)
             return End.DONE
         except Superseded:
             standing, _ = await self._work.looks.look(entry.sent)
@@ -161,6 +166,7 @@ class Settlement:
             handler = choose(message)
         except (GiveUp, LeftAlone) as error:
             raise Failed(error) from error
+        hand.handler = handler.name
         if handler.seconds is not None:
             hand.limit_seconds = handler.seconds
         if handler.many and hand.suspect is None:

@@ -1,0 +1,42 @@
+"""Mutations of a worker's probes, and of several processes under one parent."""
+
+from __future__ import annotations
+
+from tests.mutations.mutation import Mutation
+
+TESTS = "tests/worker/test_monitoring.py"
+
+MUTATIONS = [
+    Mutation(
+        "a worker process that ends is started again",
+        "G1",
+        "outbox/cli/processes.py",
+        "            ends = 1 if time.monotonic()",
+        "            return\n            ends = 1 if time.monotonic()",
+        f"{TESTS}::test_several_processes_are_one_to_who_starts_watches_and_stops_them",
+    ),
+    Mutation(
+        "worker processes end with their parent",
+        "G1",
+        "outbox/cli/worker.py",
+        "        end_with_parent(parent_pipe)",
+        "        pass",
+        f"{TESTS}::test_the_children_end_with_their_parent",
+    ),
+    Mutation(
+        "a wrong call is not repeated",
+        "G1",
+        "outbox/cli/processes.py",
+        "if self.returncode == USAGE:",
+        "if False:",
+        f"{TESTS}::test_a_wrong_call_is_not_repeated",
+    ),
+    Mutation(
+        "an event loop that stands still for longer than a handler may take is not alive",
+        "G1",
+        "outbox/worker/monitoring.py",
+        "return time.monotonic() - self._ticked < SILENT_SECONDS + longest",
+        "return True",
+        f"{TESTS}::test_a_loop_that_stands_still_for_longer_than_a_handler_may_take_is_not_alive",
+    ),
+]
