@@ -13,13 +13,16 @@ from tests.documents import PAGES
 
 FOLLOWED = [page for page in PAGES if any(block.mode in ("run", "background") for block in blocks_of(page))]
 OWN_SERVERS = {"docs/tutorial.md"}
-"""Pages that start servers themselves."""
+"""Pages that start servers themselves, and wait until a killed one is started again. `.ci/run` follows them in an empty
+environment with the wheel."""
 PORTS = ("8080", "8081")
 """The ports of the pages: in the tests they are free ones."""
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("page", FOLLOWED)
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=pytest.mark.slow if page in OWN_SERVERS else ()) for page in FOLLOWED]
+)
 def test_a_page_can_be_followed(page: str, mongodb_uri: str, database: str, redis_url: str, tmp_path: Path) -> None:
     environment = {"OUTBOX_LOG_FORMAT": "console", "OUTBOX_RELAY_LISTEN": "127.0.0.1:0"}
     if page not in OWN_SERVERS:
