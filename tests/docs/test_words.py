@@ -21,6 +21,9 @@ RIDDLES = {
     r"\bspeaks? of\b": "say: is about, names",
     r"\bwithout a word\b": "say: silently",
     r"\bmet with\b": "say: found",
+    r"\bin (?:its |their |his |a \S+ )?hands?\b": "say: in flight",
+    r"\ball is well\b": "say what is so",
+    r"\bon record\b": "say: recorded",
     r"\.\.\.": "no ellipsis: say it, or end the sentence",
 }
 """What DESIGN.md, section 3, does without: by pattern, what to say instead."""
