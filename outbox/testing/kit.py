@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Any, overload
 
 from bson import ObjectId
@@ -25,9 +26,10 @@ from outbox.testing.appended import IN_ORDER, Appended, query
 from outbox.testing.background import Background
 from outbox.testing.relay import Relay
 from outbox.testing.worker import Worker
-from outbox.worker.handler import Handler
+from outbox.worker.handlers import Handlers
 
 AsyncHandler = Callable[..., Awaitable[Any]]
+PlainHandler = Callable[..., None]
 
 
 class Kit:
@@ -57,6 +59,8 @@ class Kit:
             max_message_bytes=settings.outbox_max_message_bytes,
         )
         self._worker = Worker(settings, self.streams)
+        self._handled: set[ObjectId] = set()
+        """Since time was moved: what of these waits for its next try is not due by real time, which chance decides."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -135,73 +139,111 @@ class Kit:
 
     def drain(self) -> int:
         """As a relay does: publish what is due. Returns how many messages were published."""
-        return self._background.call(self._relay.drain())
+        return self._background.call(self._relay.drain(self._handled))
 
     @overload
     def run(
-        self, handler: AsyncHandler, message: Appended, *, client: AsyncMongoClient[Document] | None = None
+        self,
+        handler: AsyncHandler,
+        message: Appended,
+        *,
+        client: AsyncMongoClient[Document] | None = None,
+        resources: object = None,
     ) -> Awaitable[Appended]: ...
 
     @overload
-    def run(self, handler: Callable[..., None], message: Appended) -> Appended: ...
+    def run(self, handler: PlainHandler, message: Appended, *, resources: object = None) -> Appended: ...
 
     def run(
-        self, handler: Callable[..., Any], message: Appended, *, client: AsyncMongoClient[Document] | None = None
+        self,
+        handler: Callable[..., Any],
+        message: Appended,
+        *,
+        client: AsyncMongoClient[Document] | None = None,
+        resources: object = None,
     ) -> Appended | Awaitable[Appended]:
         """Call the handler once with the message, published or not, in one transaction with its completion.
 
         Returns the message, which is completed then. With an async handler, await the answer.
 
         :param client: whose session an async handler gets; by default one for this call.
+        :param resources: what a worker's lifespan would yield.
         :raises UsageError: the message has an outcome already, or is not due yet; see `advance`.
 
         What the handler raises is raised, and nothing that it wrote through its session has lasted.
         """
-        found = Handler.of(handler)
-        if not found.plain:
-            return self._run(found, message, client)
-        self._background.call(self._worker.run(found, message.id, None))
+        handlers = Handlers.of(handler)
+        if not all(one.plain for one in handlers):
+            return self._run(handlers, message, client, resources)
+        self._background.call(self._worker.run(handlers, message.id, None, resources))
         return self.look(message)
 
-    async def _run(self, handler: Handler, message: Appended, client: AsyncMongoClient[Document] | None) -> Appended:
-        await self._worker.run(handler, message.id, client)
+    async def _run(
+        self, handlers: Handlers, message: Appended, client: AsyncMongoClient[Document] | None, resources: object
+    ) -> Appended:
+        await self._worker.run(handlers, message.id, client, resources)
         return self.look(message)
 
     @overload
     def work(
-        self, handler: AsyncHandler, *streams: str, client: AsyncMongoClient[Document] | None = None
+        self,
+        handler: AsyncHandler,
+        *streams: str,
+        client: AsyncMongoClient[Document] | None = None,
+        resources: object = None,
     ) -> Awaitable[list[Appended]]: ...
 
     @overload
-    def work(self, handler: Callable[..., None], *streams: str) -> list[Appended]: ...
+    def work(self, handler: PlainHandler, *streams: str, resources: object = None) -> list[Appended]: ...
+
+    @overload
+    def work(
+        self,
+        handler: Handlers,
+        *streams: str,
+        client: AsyncMongoClient[Document] | None = None,
+        resources: object = None,
+    ) -> Any: ...
 
     def work(
-        self, handler: Callable[..., Any], *streams: str, client: AsyncMongoClient[Document] | None = None
+        self,
+        handler: Callable[..., Any] | Handlers,
+        *streams: str,
+        client: AsyncMongoClient[Document] | None = None,
+        resources: object = None,
     ) -> list[Appended] | Awaitable[list[Appended]]:
         """As a relay and a worker do, until nothing is left: publish what is due, and call the handler with each.
 
         Returns the messages in the order of the calls, each as it is after all of them. What fails waits for its next
-        try, see `advance`, and is dead after its last: see `state` and `last_error`. What a handler appends to these
-        streams is handled too. With an async handler, await the answer.
+        try until `advance`, however short its backoff, and is dead after its last: see `state` and `last_error`. What a
+        handler appends to these streams is handled too. With an async handler, await the answer; of `Handlers`, if one
+        of them is async.
 
         :param streams: their names; by default all.
-        :param client: whose sessions an async handler gets; by default one for this call.
+        :param client: whose sessions async handlers get; by default one for this call.
+        :param resources: what a worker's lifespan would yield.
         :raises UndeclaredStream: a stream is not declared.
-        :raises AssertionError: after 1,000 calls there is still something left, since handlers append for ever.
+        :raises AssertionError: after 1,000 messages there is still something left, since handlers append for ever.
         """
-        found = Handler.of(handler)
-        if not found.plain:
-            return self._work(found, streams, client)
-        work = self._worker.work(found, streams, self._relay.drain, None)
+        handlers = Handlers.of(handler)
+        if not all(one.plain for one in handlers):
+            return self._work(handlers, streams, client, resources)
+        drain = partial(self._relay.drain, self._handled)
+        work = self._worker.work(handlers, streams, drain, self._handled, None, resources)
         return [self.look(id_) for id_ in self._background.call(work)]
 
     async def _work(
-        self, handler: Handler, streams: tuple[str, ...], client: AsyncMongoClient[Document] | None
+        self,
+        handlers: Handlers,
+        streams: tuple[str, ...],
+        client: AsyncMongoClient[Document] | None,
+        resources: object,
     ) -> list[Appended]:
         async def drain() -> int:
-            return await asyncio.wrap_future(self._background.submit(self._relay.drain()))
+            return await asyncio.wrap_future(self._background.submit(self._relay.drain(self._handled)))
 
-        return [self.look(id_) for id_ in await self._worker.work(handler, streams, drain, client)]
+        work = self._worker.work(handlers, streams, drain, self._handled, client, resources)
+        return [self.look(id_) for id_ in await work]
 
     def advance(self, **time: float) -> None:
         """Let so much time go by for the outbox, as in `advance(minutes=5)`; any argument of `timedelta`.
@@ -210,10 +252,12 @@ class Kit:
         clocks of MongoDB, of Redis and of this process stay as they are.
         """
         clock.advance(self._database, timedelta(**time))
+        self._handled.clear()
 
     def reset(self) -> None:
         """Delete what was written to both servers, by anybody: the application's documents as well, but no index."""
         self._background.call(self._relay.forget())
+        self._handled.clear()
         clearing.clear(self.client, self.settings)
 
     def close(self) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
+from bson import ObjectId
+
 from outbox.database import OUTBOX, Database
 from outbox.errors import UsageError
-from outbox.message import schema
+from outbox.message import schema, transitions
 from outbox.message.document import State
-from outbox.operations import upkeep
 from outbox.protocol.ownership import own
 from outbox.servers.connections import connect_mongo, connect_redis, open_database
 from outbox.settings import OutboxSettings
@@ -46,9 +48,10 @@ class Relay:
             relay = RelayByHand(client, database, redis, registered, await own(database))
             return cls(database, relay, registered, stack.pop_all())
 
-    async def drain(self) -> int:
-        """Publish what is due; returns how many messages."""
-        await upkeep.stage(self._database)
+    async def drain(self, handled: Collection[ObjectId] = ()) -> int:
+        """Publish what is due, but for messages that were `handled` and wait for their next try; returns how many."""
+        guard, change = transitions.stage()
+        await self._database[OUTBOX].update_many({**guard, "_id": {"$nin": list(handled)}}, change)
         return await self._relay.drain(await self._waiting())
 
     async def _waiting(self) -> list[Partition]:

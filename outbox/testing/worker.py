@@ -20,9 +20,10 @@ from outbox.settings import OutboxSettings
 from outbox.streams.declaration import Stream, Streams
 from outbox.worker.batches import Batches
 from outbox.worker.completion import Superseded
+from outbox.worker.consumer import MANY
 from outbox.worker.failures import Failed
 from outbox.worker.hand import Hand
-from outbox.worker.handler import Handler
+from outbox.worker.handlers import Handlers
 from outbox.worker.message import Message
 from outbox.worker.patience import Patience
 from outbox.worker.release import release
@@ -30,7 +31,7 @@ from outbox.worker.settlement import Settlement
 from outbox.worker.work import Work
 
 MOST = 1000
-"""Calls of a handler in one `work`."""
+"""Messages that one `work` handles."""
 
 Client = AsyncMongoClient[Document]
 
@@ -42,12 +43,12 @@ class Worker:
         self._settings = settings
         self._streams = streams
 
-    async def run(self, handler: Handler, id_: ObjectId, client: Client | None) -> None:
+    async def run(self, handlers: Handlers, id_: ObjectId, client: Client | None, resources: object) -> None:
         """Call the handler once, and complete the message.
 
         Raises what the handler raises, UsageError and NoSuchMessage.
         """
-        async with self._working(client) as (work, database):
+        async with self._working(client, resources) as (work, database):
             document = await database[OUTBOX].find_one({"_id": id_})
             if document is None:
                 raise NoSuchMessage(f"message {id_} is not in the outbox")
@@ -58,44 +59,58 @@ class Worker:
             stream = self._streams[document["stream"]]
             try:
                 message = Message.of(document, attempt, stream.subject)
-                await work.do(handler, stream, [message], Hand(stream.handler_seconds))
+                await work.do(handlers.choose(message), stream, [message], Hand(stream.handler_seconds))
             except Failed as failed:
                 raise failed.error from None
             except Superseded:
                 raise UsageError(f"message {id_} got another outcome while its handler was called") from None
 
     async def work(
-        self, handler: Handler, names: Sequence[str], drain: Callable[[], Awaitable[int]], client: Client | None
+        self,
+        handlers: Handlers,
+        names: Sequence[str],
+        drain: Callable[[], Awaitable[int]],
+        handled: set[ObjectId],
+        client: Client | None,
+        resources: object,
     ) -> list[ObjectId]:
-        """The ids of the messages that the handler was called with, in the order of the calls."""
+        """The ids of the messages that handlers were called with, in the order of the calls; `handled` gets them too.
+
+        One after the other, but for handlers that take many.
+        """
         streams = [stream for name in names for stream in self._streams.family(name)] or list(self._streams.values())
-        handled: list[ObjectId] = []
-        async with self._working(client) as (work, database), connect_redis(self._settings) as redis:
+        calls: list[ObjectId] = []
+        many = any(handler.many for handler in handlers)
+        async with self._working(client, resources) as (work, database), connect_redis(self._settings) as redis:
             ownership = await Ownership.checked(database, redis, streams)
             never = asyncio.Event()
-            batches, patience = Batches(work, most=1), Patience()
+            batches, patience = Batches(work, most=MANY if many else 1), Patience()
             settlement = Settlement(database, work, batches, patience, ownership, lambda _: False, never, never)
             entries = Entries(redis, f"{OURS}testing")
             while True:
                 await drain()
                 found = await _read(entries, streams)
                 if not found:
-                    return handled
-                for entry in found:
-                    end = await settlement.settle(entry, Hand(entry.stream.handler_seconds), lambda _: handler)
-                    await release(entries, ownership, entry, end)
-                    handled += [entry.sent.id] if entry.sent else []
-                assert len(handled) < MOST, f"after {len(handled)} calls of the handler there is still something left"
+                    return calls
+                for together in [found] if many else [[entry] for entry in found]:
+                    hands = [(entry, Hand(entry.stream.handler_seconds)) for entry in together]
+                    ends = await asyncio.gather(*(settlement.settle(*each, handlers.choose) for each in hands))
+                    for entry, end in zip(together, ends, strict=True):
+                        await release(entries, ownership, entry, end)
+                    calls += [entry.sent.id for entry in together if entry.sent]
+                    handled.update(calls)
+                assert len(calls) < MOST, f"after {len(calls)} messages there is still something left"
         raise AssertionError
 
     @asynccontextmanager
-    async def _working(self, client: Client | None) -> AsyncIterator[tuple[Work, Database]]:
+    async def _working(self, client: Client | None, resources: object) -> AsyncIterator[tuple[Work, Database]]:
         if client is None:
-            async with connect_mongo(self._settings) as made, self._working(made) as working:
+            async with connect_mongo(self._settings) as made, self._working(made, resources) as working:
                 yield working
             return
         place = self._settings.place
         work = Work(client, place, partial(connect_mongo_sync, self._settings), threads=1)
+        work.resources = resources
         try:
             yield work, open_database(client, place)
         finally:

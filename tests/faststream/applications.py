@@ -53,7 +53,13 @@ class ApplicationProcess(RelayProcess):
         eventually_sync(lambda: self.told("worker started"), 30, what="the application's start")
 
 
-async def effect(file: File, session: Session, message: CurrentMessage) -> None:
+class Named(BaseModel):
+    """What `effect` needs of a message, whatever else it says."""
+
+    file_id: str
+
+
+async def effect(file: Named, session: Session, message: CurrentMessage) -> None:
     """As the handler of the same name for our own workers: traces of each time that it took effect."""
     database = session.client[os.environ["MONGODB_DATABASE"]]
     await database.effects.insert_one({"message": message.id, "by": "faststream"}, session=session)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -146,6 +148,26 @@ async def test_a_stop_finishes_what_is_in_hand(workshop: Workshop, shop: Shop) -
         await stopping
         assert await workshop.in_state("completed", id_)
         assert await shop.effects() == 1
+
+
+async def test_a_lifespan_is_given_the_client_that_sessions_belong_to(workshop: Workshop, shop: Shop) -> None:
+    clients: list[Any] = []
+
+    @asynccontextmanager
+    async def lifespan(client: Any) -> AsyncIterator[None]:
+        clients.append(client)
+        yield
+        clients.append("closed")
+
+    async def parse(file: File, session: Session, message: CurrentMessage) -> None:
+        clients.append(session.client)
+        await shop.settle(file, session, message)
+
+    id_ = await publish(workshop)
+    async with at_work(workshop.settings, parse, lifespan=lifespan):
+        await eventually(lambda: workshop.in_state("completed", id_))
+    assert clients[0] is clients[1]
+    assert clients[2:] == ["closed"]
 
 
 async def test_a_plain_and_an_encoded_message_are_read_by_our_subscriber_alike(workshop: Workshop, shop: Shop) -> None:
