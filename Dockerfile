@@ -6,6 +6,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY outbox outbox
 COPY relay relay
 COPY api api
+COPY docs docs
 RUN python -m venv /opt/outbox && /opt/outbox/bin/pip install --no-cache-dir --disable-pip-version-check '.[relay,api]'
 
 FROM python:${PYTHON}-slim

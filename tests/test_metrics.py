@@ -22,7 +22,7 @@ from outbox.worker.tries import Ended
 from outbox_api.metrics import Metrics as ApiMetrics
 from outbox_relay.backlog import Measured
 from outbox_relay.metrics import Metrics as RelayMetrics
-from tests.documents import ROOT, plain, section, tables
+from tests.documents import PAGES, ROOT, anchors, plain, section, tables
 
 FOLDER = ROOT / "relay" / "monitoring"
 RULES: list[dict[str, Any]] = yaml.safe_load((FOLDER / "alerts.yml").read_text())["groups"][0]["rules"]
@@ -85,7 +85,9 @@ def test_an_alert_speaks_of_metrics_there_are_and_says_what_to_do(rule: dict[str
     assert names
     assert names <= series()
     assert rule["labels"]["severity"] in ("warning", "critical")
-    assert rule["annotations"].keys() == {"summary", "description"}
+    assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}
+    page, _, section_ = rule["annotations"]["runbook_url"].partition("#")
+    assert section_ in anchors(PAGES[page]), "whoever is called finds it explained"
 
 
 def test_the_dashboard_speaks_of_metrics_there_are() -> None:

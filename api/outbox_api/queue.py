@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Depends
+from contextlib import suppress
 
-from outbox.errors import Unreachable
+import pymongo
+from fastapi import APIRouter, Depends
+from pymongo.errors import PyMongoError
+from redis.exceptions import RedisError
+
+from outbox.errors import SchemaError, Unreachable
 from outbox.operations import stats
+from outbox.protocol.ownership import own, refused
 from outbox.web.keys import Scope
 from outbox_api.access import Requires
 from outbox_api.bodies import JsonRoute
 from outbox_api.documentation import problems
-from outbox_api.state import Current
-from outbox_api.views import QueueView
+from outbox_api.state import Current, State
+from outbox_api.views import StreamQueueView
 
 router = APIRouter(tags=["outbox"], route_class=JsonRoute, dependencies=[Depends(Requires(Scope.READ))])
 
@@ -21,9 +27,30 @@ router = APIRouter(tags=["outbox"], route_class=JsonRoute, dependencies=[Depends
     summary="How long the streams are",
     responses=problems(Unreachable),
 )
-async def show_queue(state: Current) -> dict[str, QueueView]:
-    """Each declared stream in numbers."""
+async def show_queue(state: Current) -> dict[str, StreamQueueView]:
+    """Each declared stream in numbers, its key in Redis, and whether another outbox has it.
+
+    Needs Redis alone: while MongoDB is away, whose streams they are is not known.
+    """
     queue = await stats.queue(state.redis, state.streams)
     if not queue.reachable:
         raise Unreachable("Redis", state.redis_address, queue.cause.what if queue.cause else "no answer")
-    return {name: QueueView.model_validate(depth.as_json()) for name, depth in queue.streams.items()}
+    others = await _refused(state)
+    return {
+        name: StreamQueueView(
+            **depth.as_json(), key=state.streams[name].key, prefix=state.streams[name].prefix,
+            refused=others.get(state.streams[name].key),
+        )
+        for name, depth in queue.streams.items()
+    }  # fmt: skip
+
+
+async def _refused(state: State) -> dict[str, str]:
+    """By the keys of streams that belong to another outbox, as far as it can be known: what a relay says."""
+    with suppress(PyMongoError, SchemaError, RedisError, OSError), pymongo.timeout(state.settings.api_probe_seconds):
+        ours = await own(state.database)
+        return {
+            error.stream: f"{error.what}. {error.do}"
+            for error in await refused(state.redis, state.streams.values(), ours)
+        }
+    return {}

@@ -149,6 +149,23 @@ class PausesView(BaseModel):
         return cls(paused=found)
 
 
+class StreamQueueView(QueueView):
+    """The same, and where it is in Redis."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "length": 12, "undelivered": 3, "unacknowledged": 1, "key": "staging:file_parsing_queue", "prefix":
+                "staging:", "refused": None,
+            }
+        }
+    )  # fmt: skip
+
+    key: str = Field(description="of the stream in Redis")
+    prefix: str = Field(description="how the keys of this outbox begin: OUTBOX_REDIS_PREFIX")
+    refused: str | None = Field(description="why nothing is published there: it belongs to another outbox")
+
+
 class StatusView(BaseModel):
     """Everything at a glance, by the clock of the database."""
 

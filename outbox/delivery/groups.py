@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -16,6 +17,9 @@ from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Streams
 
 SECONDS = 2.0
+LOOKED_AT = 1000
+"""Entries of a group that are looked at for who holds them, the oldest first."""
+
 SHOWN = 50
 """How many consumers of a group are told apart, the most recently active first."""
 
@@ -24,12 +28,22 @@ SHOWN = 50
 class Consumer:
     """A worker by the name that it reads under, as it can be shown.
 
-    `idle_seconds`: since it last asked for work, or said it is done.
+    `idle_seconds`: since it last asked for work, or said it is done. `oldest`: the first entry that it holds, with the
+    message that it is of, and `silent_seconds` since somebody last gave a sign of life for one of them, the longest.
     """
 
     name: str
     unacknowledged: int
     idle_seconds: float
+    oldest: str | None = None
+    message: str | None = None
+    silent_seconds: float = 0.0
+
+    @property
+    def published(self) -> datetime | None:
+        """When the first entry that it holds came into the stream, by Redis's clock."""
+        milliseconds = int(self.oldest.partition("-")[0]) if self.oldest else None
+        return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +99,30 @@ async def _readers(redis: AnyRedis, stream: str, declared: str) -> Readers:
 async def _group(redis: AnyRedis, stream: str, group: dict[str, Any], declared: str) -> Group:
     name = str(group["name"])
     consumers: list[dict[str, Any]] = await redis.xinfo_consumers(stream, name)
-    read = [
-        Consumer(printable(str(c["name"])), int(c["pending"]), int(c["idle"]) / 1000)
-        for c in consumers
-        if c["name"] != MARK
-    ]
-    read.sort(key=lambda consumer: consumer.idle_seconds)
-    return Group(printable(name), name == declared, group.get("lag"), int(group["pending"]), tuple(read[:SHOWN]))
+    consumers = sorted((c for c in consumers if c["name"] != MARK), key=lambda c: int(c["idle"]))[:SHOWN]
+    held = await _held(redis, stream, name) if group["pending"] else {}
+    messages = await _messages(redis, stream, [entries[0]["message_id"] for entries in held.values()][:SHOWN])
+    read = []
+    for consumer in consumers:
+        shown = printable(str(consumer["name"])), int(consumer["pending"]), int(consumer["idle"]) / 1000
+        entries = held.get(consumer["name"], [])
+        first = str(entries[0]["message_id"]) if entries else None
+        silent = max((int(entry["time_since_delivered"]) for entry in entries), default=0) / 1000
+        read.append(Consumer(*shown, first, messages.get(first or ""), silent))
+    return Group(printable(name), name == declared, group.get("lag"), int(group["pending"]), tuple(read))
+
+
+async def _held(redis: AnyRedis, stream: str, group: str) -> dict[str, list[dict[str, Any]]]:
+    """What each consumer holds, of the entries that are looked at, the oldest first."""
+    found: Any = await redis.xpending_range(stream, group, min="-", max="+", count=LOOKED_AT)
+    held: dict[str, list[dict[str, Any]]] = {}
+    for entry in found:
+        held.setdefault(str(entry["consumer"]), []).append(entry)
+    return held
+
+
+async def _messages(redis: AnyRedis, stream: str, entries: list[str]) -> Mapping[str, str]:
+    """The messages of entries; without those that others added, and that are gone."""
+    found: list[Any] = await asyncio.gather(*(redis.xrange(stream, entry, entry) for entry in entries))
+    fields = {str(entry): page[0][1] for entry, page in zip(entries, found, strict=True) if page}
+    return {entry: printable(str(each["message_id"])) for entry, each in fields.items() if "message_id" in each}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import pymongo
@@ -55,6 +55,8 @@ class Sample:
     queued: tuple[Queued, ...]
     jobs: tuple[Job, ...]
     outages: tuple[Downtime, ...]
+    kin: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The streams of each declared one: those of its groups, priorities and shards."""
 
     @property
     def at(self) -> datetime:
@@ -74,8 +76,15 @@ async def take(database: Database, redis: AnyRedis, streams: Streams, *, since: 
         )
     return Sample(
         status, readers, sum(status.messages.values()), sum(added) if status.queue.reachable else None,
-        delays, queued, tuple(replays), tuple(outages),
+        delays, queued, tuple(replays), tuple(outages), _kin(streams),
     )  # fmt: skip
+
+
+def _kin(streams: Streams) -> Mapping[str, tuple[str, ...]]:
+    found: dict[str, list[str]] = {}
+    for stream in streams.values():
+        found.setdefault(stream.topic or stream.family, []).append(stream.name)
+    return {name: tuple(members) for name, members in found.items()}
 
 
 async def _queued(database: Database) -> tuple[Queued, ...]:

@@ -65,12 +65,15 @@ class Status:
     redis_prefix: str = ""
     paused: tuple[Pause, ...] = ()
     workers: tuple[Worker, ...] = ()
+    oldest_partition: str | None = None
+    """Of the oldest pending message."""
 
     def as_json(self) -> dict[str, Any]:
         return {
             **plain({"at": self.at}),
             "messages": {state.value: count for state, count in self.messages.items()},
             "oldest_pending_seconds": self.oldest_pending_seconds,
+            "oldest_pending_partition": self.oldest_partition,
             "streams": {name: depth.as_json() for name, depth in self.queue.streams.items()},
             "partitions": [plain(partition) for partition in self.partitions],
             "relays": [plain(relay) for relay in self.relays],
@@ -103,11 +106,12 @@ async def collect(database: Database, redis: AnyRedis, streams: Streams) -> Stat
         now = await server_time(readable)
         oldest = await _oldest_pending(readable, streams, paused)
         # A position is cut to the second, and a clock may be set back.
-        age = max(0.0, round((now - oldest).total_seconds(), 3)) if oldest else None
+        age = max(0.0, round((now - oldest[0]).total_seconds(), 3)) if oldest else None
         return Status(
             now, await count(readable), age, depths,
             await _partitions(readable), await _relays(readable), tuple(await recoveries.latest(readable)),
             streams.prefix, tuple(paused.paused.values()), await workers.read(readable),
+            oldest[1] if oldest else None,
         )  # fmt: skip
 
 
@@ -130,7 +134,7 @@ async def waiting(database: Database, streams: Streams) -> Waiting:
     """Read from the states' own indexes, each of which holds what waits and no more."""
     oldest = await _oldest_pending(database, streams, streams.pauses)
     now = await server_time(database)
-    age = max(0.0, (now - oldest).total_seconds()) if oldest else None
+    age = max(0.0, (now - oldest[0]).total_seconds()) if oldest else None
     states = (State.SCHEDULED, State.PENDING, State.DEAD)
     scheduled, pending, dead = [await _count(database, state, limit=COUNTED) for state in states]
     return Waiting(scheduled, pending, dead, age)
@@ -255,13 +259,13 @@ async def _unaccounted(database: Database, redis: AnyRedis, streams: Streams) ->
     return found
 
 
-async def _oldest_pending(database: Database, streams: Streams, paused: Pauses) -> datetime | None:
-    """Since when the message at the head of a partition has been waiting, the longest of all partitions.
+async def _oldest_pending(database: Database, streams: Streams, paused: Pauses) -> tuple[datetime, str] | None:
+    """Since when the message at the head of a partition has been waiting, the longest of all partitions, and which.
 
     It waits since it was appended, or since it became pending again by a retry, replay or its due time, or its stream
     was resumed. In a paused stream no message counts: it waits because somebody wants it to.
     """
-    waiting: list[datetime] = []
+    waiting: list[tuple[datetime, str]] = []
     async for partition in database[PARTITIONS].find({}, {"stream": 1, "number": 1}):
         stream = streams.get(str(partition["stream"]))
         if stream and paused.of(stream):
@@ -272,7 +276,8 @@ async def _oldest_pending(database: Database, streams: Streams, paused: Pauses) 
             "position": {"$type": "timestamp"},  # one written around the library would stand at the head without one
         }  # fmt: skip
         head = database[OUTBOX].find(pending, _WAITING).sort("position").limit(1).hint("pending")
-        waiting += [max(_waiting_since(message), resumed or _EVER) async for message in head]
+        name = str(partition["_id"])
+        waiting += [(max(_waiting_since(message), resumed or _EVER), name) async for message in head]
     return min(waiting, default=None)
 
 

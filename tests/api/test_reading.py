@@ -9,9 +9,10 @@ import pytest
 from bson import ObjectId
 from redis.asyncio import Redis
 
-from outbox.database import Database
+from outbox.database import STREAMS, Database
 from outbox.embedded import RedisServer
 from outbox.message.document import State
+from outbox.settings import OutboxSettings
 from tests.api.conftest import Serve
 from tests.outbox.shelf import Shelf
 
@@ -78,7 +79,8 @@ async def test_every_error_is_a_problem(
 
 async def test_the_queue_is_what_redis_has(api: httpx.AsyncClient, redis: Redis, redis_server: RedisServer) -> None:
     empty = {"length": 0, "undelivered": 0, "unacknowledged": 0}
-    assert (await api.get("/queue")).json() == {"file_parsing_queue": empty}
+    place = {"key": "file_parsing_queue", "prefix": "", "refused": None}
+    assert (await api.get("/queue")).json() == {"file_parsing_queue": empty | place}
     await redis.xadd("file_parsing_queue", {"file_id": "1"})
     assert (await api.get("/queue")).json()["file_parsing_queue"]["length"] == 1
 
@@ -88,6 +90,19 @@ async def test_the_queue_is_what_redis_has(api: httpx.AsyncClient, redis: Redis,
     assert answer.headers["retry-after"]
     assert answer.json()["title"] == "Server unreachable"
     assert "127.0.0.1" not in answer.text
+
+
+async def test_the_queue_says_where_it_is_and_whose(
+    db: Database, serve: Serve, redis: Redis, outbox_settings: OutboxSettings
+) -> None:
+    await db[STREAMS].update_many({}, {"$set": {"prefix": "staging:"}})
+    api = await serve(outbox_settings.model_copy(update={"outbox_redis_prefix": "staging:"}))
+    queue = (await api.get("/queue")).json()["file_parsing_queue"]
+    assert (queue["key"], queue["prefix"], queue["refused"]) == ("staging:file_parsing_queue", "staging:", None)
+    await redis.hset("{staging:file_parsing_queue}:outbox:stream", mapping={"outbox": "f" * 32, "database": "live"})
+    refused = (await api.get("/queue")).json()["file_parsing_queue"]["refused"]
+    assert "belongs to outbox ffffffff" in refused
+    assert "outbox init --adopt-streams" in refused
 
 
 async def test_stats(api: httpx.AsyncClient, redis_server: RedisServer) -> None:

@@ -36,6 +36,8 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 REQUIRED = os.environ.get("TESTS_SKIP_NOTHING") == "1"
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
+RECORDED = (schema.HISTORY, schema.OUTAGES, schema.WORKERS)
+
 expect.set_options(timeout=20_000)  # a look takes a quarter of the time at most, on a machine that is busy otherwise
 
 SECRET, KEY = keys.make("alice", [Scope.READ, Scope.OPERATE])
@@ -67,12 +69,36 @@ class System:
             self.db.files.update_one({"_id": key}, {"$set": {"message_id": document["_id"]}})
         return ObjectId(document["_id"])
 
+    def record_a_day(self) -> None:
+        """As a relay has recorded it, with half an hour without Redis."""
+        for minutes in range(30, 24 * 60, 10):
+            at, away = ago(minutes / 60), 150 <= minutes <= 180
+            minute = {
+                "_id": at, "at": at, "appended": 60, "added": None if away else 60 * (24 * 60 - minutes),
+                "pending": 900 if away else 0, "scheduled": 0, "dead": 0, "oldest": 0.0, "median": 0.01, "longest": 0.1,
+            }  # fmt: skip
+            self.db.outbox_history.insert_one(minute)
+
+    def worker(self, name: str, message: ObjectId, seconds: float) -> None:
+        """One that has held a message for so long, as it records that."""
+        now = datetime.now(UTC)
+        held = {
+            "stream": FILES.name, "entry": "1-1", "message": message, "attempt": 1, "limit_seconds": 3600,
+            "since": now - timedelta(seconds=seconds),
+        }  # fmt: skip
+        self.db.outbox_workers.insert_one(
+            {
+                "_id": name, "host": "here", "pid": 7, "streams": [FILES.name], "concurrency": 4, "every_seconds": 600,
+                "started_at": now, "seen_at": now, "in_flight": 1, "holds": [held],
+            }
+        )  # fmt: skip
+
     def state(self, message: ObjectId) -> str:
         found = self.db.outbox.find_one({"_id": message}, {"state": 1})
         return str(found["state"]) if found else "gone"
 
     def empty(self) -> None:
-        for collection in ("outbox", "files", schema.JOBS, schema.AUDIT, schema.RECOVERIES):
+        for collection in ("outbox", "files", schema.JOBS, schema.AUDIT, schema.RECOVERIES, *RECORDED):
             self.db[collection].delete_many({})
         with self.redis.client() as redis, suppress(ResponseError):  # as if workers had taken all of it
             redis.xgroup_setid(FILES.name, FILES.group, "$")

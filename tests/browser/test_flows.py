@@ -167,3 +167,46 @@ def test_who_may_only_look_is_offered_nothing_else(system: System, visit: Visit)
     expect(page.get_by_label("Your key")).to_be_visible()
     page.goto("/dashboard")
     expect(page.get_by_label("Your key")).to_be_visible()
+
+
+def test_what_happened_before_the_page_was_opened_is_there(system: System, visit: Visit) -> None:
+    system.record_a_day()
+    system.db.outbox_outages.insert_one({"server": "redis", "since": ago(3), "until": ago(2.5), "waited": 900})
+    page = visit()
+    day = page.get_by_label("The last 24 hours", exact=True)
+    expect(day).to_contain_text("8,460 messages appended")
+    expect(day).to_contain_text("at most 900 pending")
+    expect(day).to_contain_text(re.compile(r"a server was away, \d+ times?, for 30 min"))
+    page.locator("[data-plot=pending][data-span=day] summary").click()
+    rows = page.locator("[data-plot=pending][data-span=day] tbody tr")
+    expect(rows.filter(has_text="900").first).to_be_visible()
+    expect(rows.filter(has_text="–").first).to_be_visible()  # five minutes of which nothing is on record
+
+
+def test_a_stuck_worker_is_named_first_and_its_section_is_read(system: System, visit: Visit) -> None:
+    file = system.file("stuck.pdf")
+    message = system.message(State.PUBLISHED, file, batch=0)
+    system.worker("parser-1", message, seconds=900)
+    page = visit()
+    verdict = page.get_by_label("Is all well")
+    expect(verdict).to_contain_text(f"The worker parser-1 (process 7 on here) has worked on message {message}")
+    verdict.get_by_role("link", name="Show me").click()
+    row = page.get_by_role("row", name=re.compile("parser-1 stuck"))
+    expect(row).to_be_in_viewport()
+    expect(row.get_by_role("link")).to_have_text(str(file))
+    verdict.get_by_role("link", name="What it means").click()
+    page.wait_for_url("**/docs/operations#worker-stuck")
+    expect(page.get_by_role("heading", name="worker-stuck")).to_be_in_viewport()
+
+
+def test_a_stream_is_paused_and_resumed(system: System, page: Page, watched: Watched) -> None:
+    page.get_by_role("link", name="Pause file_parsing_queue").click()
+    page.get_by_label("Why, for those who find it paused").fill("the disk is full")
+    page.get_by_role("button", name="Pause").click()
+    expect(page.get_by_label("Is it paused")).to_contain_text("by alice: the disk is full")
+    assert watched.dialogs == ["Pause file_parsing_queue, until somebody resumes it?"]
+    page.goto("/dashboard")
+    expect(page.get_by_label("Is all well")).to_contain_text("Stream file_parsing_queue has been paused")
+    page.get_by_role("link", name="Resume file_parsing_queue").click()
+    page.get_by_role("button", name="Resume").click()
+    expect(page.get_by_label("Is it paused")).to_contain_text("It runs.")

@@ -30,6 +30,9 @@ def planted(system: System, name: str = "a file.pdf", reason: str = "it cannot b
         {"at": ago(2), "stream": FILES.name, "number": 1, "owner": "r", "verdict": "lost", "recovered": 3, "settled": 2,
          "kept": 1}
     )  # fmt: skip
+    system.db.outbox_outages.insert_one({"server": "redis", "since": ago(3), "until": ago(2.5), "waited": 7})
+    system.record_a_day()
+    system.worker("stuck-worker", dead, seconds=900)
     job = ObjectId()
     system.db.outbox_jobs.insert_one(
         {"_id": job, "who": "alice", "selection": {"states": ["published"], "key": name}, "before": ago(1),
@@ -42,17 +45,20 @@ def planted(system: System, name: str = "a file.pdf", reason: str = "it cannot b
         "/dashboard", "/dashboard/search", "/dashboard/search?q=file", "/dashboard/dead", "/dashboard/audit",
         "/dashboard/replay?since=4h", f"/dashboard/replays/{job}", f"/dashboard/messages/{dead}",
         f"/dashboard/messages/{published}", "/dashboard/messages/000000000000000000000000", "/dashboard/login",
+        f"/dashboard/streams/{FILES.name}", "/dashboard/docs", "/dashboard/docs/operations",
     ]  # fmt: skip
 
 
 def settled(page: Page, path: str) -> None:
     page.goto(path)
     if path == "/dashboard":
-        expect(page.locator(".uplot")).to_have_count(4)
-        expect(page.locator("[data-plot=pending] [data-value='0']")).not_to_have_text("–")
+        expect(page.locator(".uplot")).to_have_count(8)
+        for span in ("live", "day"):
+            expect(page.locator(f"[data-plot=pending][data-span={span}] [data-value='0']")).not_to_have_text("–")
         for plot in page.locator("[data-plot] summary").all():
             plot.click()
-        expect(page.locator("[data-plot=pending] tbody tr").first).to_be_visible()
+        for span in ("live", "day"):
+            expect(page.locator(f"[data-plot=pending][data-span={span}] tbody tr").first).to_be_visible()
 
 
 @pytest.fixture

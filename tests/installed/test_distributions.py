@@ -45,7 +45,7 @@ def test_the_wheel_has_the_packages_whole_and_nothing_else(built: Path) -> None:
         names = {name for name in wheel.namelist() if not name.startswith(f"{STEM}.dist-info/")}
     there = {
         f"{package}/{path.relative_to(folder)}"
-        for package, folder in PACKAGES.items()
+        for package, folder in (PACKAGES | {"outbox_api/docs": ROOT / "docs"}).items()
         for path in folder.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }

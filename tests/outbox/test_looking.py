@@ -21,6 +21,7 @@ from outbox.operations.downtime import Downtime
 from outbox.operations.samples import Queued, Sample
 from outbox.operations.search import Found, Wanted, search
 from outbox.operations.stats import Queue, Status
+from outbox.operations.workers import Held, Worker
 from outbox.servers.causes import Cause
 from outbox.streams.declaration import FILES, Streams
 from tests.outbox.shelf import Shelf
@@ -181,6 +182,26 @@ async def test_groups_and_their_consumers_are_seen(redis: Redis) -> None:
     assert [(c.name, c.unacknowledged) for c in group.consumers] == [("w", 1)]
 
 
+async def test_what_a_consumer_holds_is_seen(redis: Redis) -> None:
+    """The first of its entries, of which message that is, and for how long nobody gave a sign of life."""
+    await redis.xgroup_create(FILES.name, FILES.group, "0", mkstream=True)
+    for fields in ({"message_id": "m-1"}, {"message_id": "m-2"}, {"of": "others"}):
+        await redis.xadd(FILES.name, cast(Any, fields))
+    read: Any = await redis.xreadgroup(FILES.group, "w-1", {FILES.name: ">"}, count=2)
+    entries = read[0][1]
+    await redis.xreadgroup(FILES.group, "w-2", {FILES.name: ">"}, count=1)
+    await redis.xgroup_createconsumer(FILES.name, FILES.group, "w-3")
+    await redis.xclaim(FILES.name, FILES.group, "w-1", 0, [entries[1][0]], idle=90_000, justid=True)
+    (group,) = (await groups.collect(redis, STREAMS))[FILES.name].groups
+    one, two, three = sorted(group.consumers, key=lambda consumer: consumer.name)
+    assert (one.oldest, one.message, round(one.silent_seconds)) == (entries[0][0], "m-1", 90)
+    assert one.published is not None
+    assert abs(datetime.now(UTC) - one.published) < timedelta(minutes=5)
+    assert two.oldest is not None
+    assert two.message is None, "others added it"
+    assert (three.oldest, three.published, three.silent_seconds) == (None, None, 0.0)
+
+
 async def test_a_sample_has_the_delays_of_what_was_published_since(shelf: Shelf, db: Database, redis: Redis) -> None:
     now = datetime.now(UTC)
     await shelf.put(State.PUBLISHED, at=now - timedelta(seconds=9), published_at=now - timedelta(seconds=7))
@@ -238,6 +259,8 @@ OLD = Queued(ObjectId(), "a", "f", None, NOW - timedelta(hours=1))
 SILENT = Readers((Group(FILES.group, True, 3, 0, (Consumer("w", 0, 400.0),)),), 5)
 NOBODY = Readers((Group(FILES.group, True, 3, 0, ()),), 5)
 HOLDS = Readers((Group(FILES.group, True, 0, 2, (Consumer("w-2", 2, 4000.0),)),), 5)
+HELD = Held(FILES.name, "key", OLD.id, "1-1", 1, 900.0, 3600.0)
+STUCK = Worker("w-2", "here", 7, (FILES.name,), 4, 4000.0, 1.0, False, 2, (HELD,))
 FREE = ({"stream": "s", "number": 3, "owner": None, "expires_in_seconds": None, "token": 0, "batch": 0},)
 
 
@@ -255,14 +278,28 @@ FREE = ({"stream": "s", "number": 3, "owner": None, "expires_in_seconds": None, 
         ({"relays": (), "messages": counts(pending=1)}, Level.BROKEN, "No relay is running: 1 message waits"),
         ({"oldest_pending_seconds": 90.0, "messages": counts(pending=1)}, Level.BROKEN, "waited for 1 min 30 s"),
         (
+            {
+                "oldest_pending_seconds": 90.0,
+                "oldest_partition": f"{FILES.name}/2",
+                "messages": counts(pending=1),
+            },
+            Level.BROKEN,
+            "file_parsing_queue/2 stands still, and its owner is the relay r: a message has waited",
+        ),
+        (
             {"queue": FULL, "oldest_pending_seconds": 90.0, "messages": counts(pending=1)},
             Level.LOOK,
             "entries that no worker has; the rest waits in MongoDB",
         ),
         ({"partitions": FREE, "messages": counts(pending=1)}, Level.LOOK, "1 partition without an owner (s/3)"),
-        ({"readers": {FILES.name: SILENT}}, Level.BROKEN, "no worker has asked for 6 min 40 s"),
+        ({"readers": {FILES.name: SILENT}}, Level.BROKEN, "no worker has asked for 6 min 40 s; the last was w"),
         ({"readers": {FILES.name: NOBODY}}, Level.BROKEN, "3 entries of file_parsing_queue wait, and no worker has"),
         ({"readers": {FILES.name: HOLDS}}, Level.LOOK, "The worker w-2 has held 2 entries"),
+        (
+            {"workers": (STUCK,), "readers": {FILES.name: HOLDS}},
+            Level.LOOK,
+            f"The worker w-2 (process 7 on here) has worked on message {OLD.id} of file_parsing_queue for 15 min.",
+        ),
         ({"queued": (OLD,)}, Level.BROKEN, "A file is queued, and nothing is on its way"),
         ({"queued": (OLD,), "messages": counts(pending=1)}, Level.WELL, "All is well"),
         ({"messages": counts(dead=2)}, Level.LOOK, "2 messages could not be delivered"),
@@ -273,6 +310,11 @@ def test_the_first_sentence_names_what_matters_most(changes: dict[str, Any], lev
     assert seen in first.seen
     assert first.level is level
     assert first.do
+
+
+def test_a_worker_that_records_what_it_holds_is_named_once() -> None:
+    found = diagnosis.diagnose(a_sample(workers=(STUCK,), readers={FILES.name: HOLDS}), STREAMS)
+    assert [finding.name for finding in found] == ["worker-stuck"]
 
 
 def test_what_stands_still_comes_before_what_can_wait() -> None:

@@ -19,7 +19,7 @@ from outbox_api.dashboard.sampler import Frame
 from outbox_api.headers import OWN_PAGES
 
 HERE = Path(__file__).parent
-REGIONS = ("verdict", "flow", "day", "waiting", "streams", "partitions", "timeline", "jobs")
+REGIONS = ("verdict", "flow", "day", "waiting", "workers", "streams", "partitions", "timeline", "jobs")
 """The parts of the overview that change while one looks at them."""
 
 static = StaticFiles(directory=HERE / "static")

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import pymongo
 import structlog
@@ -18,16 +18,17 @@ from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 from starlette.datastructures import FormData
 
-from outbox.errors import OutboxError
-from outbox.operations import audit, dead, jobs, reasons, replay, search, story
+from outbox.errors import NoSuchStream, OutboxError
+from outbox.operations import audit, dead, jobs, pausing, reasons, replay, search, story
 from outbox.operations.messages import read_id
 from outbox.servers import causes
 from outbox.servers.clock import as_text, server_time
 from outbox.servers.outages import classify
+from outbox.streams import pauses
 from outbox.web.keys import Scope
 from outbox_api.access import Asking, refuse_other_sites
 from outbox_api.bodies import WHOLE, limited
-from outbox_api.dashboard import forms
+from outbox_api.dashboard import documents, forms
 from outbox_api.dashboard.board import Dashboard
 from outbox_api.dashboard.pages import REGIONS, draw, page
 from outbox_api.dashboard.sessions import PATH, ByCookie, Session
@@ -42,6 +43,7 @@ log = structlog.get_logger(__name__)
 MAX_FORM = 64 * 1024
 DONE = {
     "retried": "retried", "discarded": "discarded", "replayed": "replayed", "cancelled": "cancelled",
+    "paused": "paused", "resumed": "resumed",
     "unchanged": "nothing was changed, because it is not published or completed",
 }  # fmt: skip
 """What a page says was done, by the word in its address: a link can be made by anybody, and must not say more."""
@@ -226,6 +228,45 @@ async def show_audit(request: Request, state: Current) -> Response:
     before = request.query_params.get("before", "")
     found = await audit.page(state.database, before=read_id(before) if before else None)
     return page("audit.html", found=found, **_about(request))
+
+
+@reading.get("/streams/{name:path}")
+async def show_stream(request: Request, state: Current, name: str) -> Response:
+    members = [one for one in state.streams.values() if (one.topic or one.family) == name]
+    if not members:
+        raise NoSuchStream(f"no stream {name!r:.80} is registered; there are {', '.join(state.streams.families())}")
+    paused = (await pauses.read(state.database)).paused.get(name)
+    return page("stream.html", name=name, members=members, pause=paused, **_about(request))
+
+
+@operating.post("/streams/{name:path}/pause")
+async def pause_stream(request: Request, state: Current, asking: Asking, name: str) -> Response:
+    reason = request.state.fields.get("reason", "").strip() or None
+    await pausing.pause(state.database, name, who=asking.name, reason=reason)
+    return _done(f"{PATH}/streams/{quote(name)}", "paused")
+
+
+@operating.post("/streams/{name:path}/resume")
+async def resume_stream(state: Current, asking: Asking, name: str) -> Response:
+    await pausing.resume(state.database, name, who=asking.name)
+    return _done(f"{PATH}/streams/{quote(name)}", "resumed")
+
+
+@reading.get("/docs")
+async def list_documents(request: Request) -> Response:
+    return _document(request, documents.INDEX)
+
+
+@reading.get("/docs/{name}")
+async def show_document(request: Request, name: str) -> Response:
+    return _document(request, name)
+
+
+def _document(request: Request, name: str) -> Response:
+    text = documents.read(name)
+    if text is None:
+        return _failure(request, "There is no such page", "All pages are listed under Docs.", 404)
+    return page("document.html", name=name, text=text, **_about(request))
 
 
 def _done(path: str, what: str) -> Response:

@@ -16,17 +16,17 @@ from datetime import datetime, timedelta
 from types import FrameType
 from typing import Any
 
-import pymongo
 import structlog
 from pymongo.errors import PyMongoError
 
 from outbox.message.document import State as MessageState
-from outbox.operations import day, diagnosis, downtime, history, samples, stats
+from outbox.operations import diagnosis, downtime, samples, stats
 from outbox.operations.day import Day, Point
 from outbox.operations.diagnosis import Finding
 from outbox.operations.downtime import Downtime
 from outbox.operations.samples import Sample
 from outbox.servers import causes
+from outbox_api.dashboard.lately import DAY_SECONDS, OPENED_SECONDS, Lately
 from outbox_api.state import State
 
 log = structlog.get_logger(__name__)
@@ -37,9 +37,6 @@ ALONE_SECONDS = 10.0
 
 SHARE = 0.25
 """Looking takes this part of the time at most, so that a large or slow database is not slowed down further."""
-
-DAY_SECONDS = 60.0
-"""The last 24 hours are read so often, while somebody watches."""
 
 HISTORY = 900
 SHOWN = 20
@@ -83,8 +80,7 @@ class Sampler:
         self._frame: Frame | None = None
         self._regions: Mapping[str, str] = {}
         self._changes = b""
-        self._day = Day()
-        self._day_read = float("-inf")
+        self._lately = Lately(state.database)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -109,8 +105,9 @@ class Sampler:
     async def frame(self) -> Frame:
         """The latest frame, and a fresh one if that is old."""
         async with self._looking:  # one look, whoever comes at the same time
-            if self._frame is None or time.monotonic() - self._looked > 2 * WATCHED_SECONDS:
-                await self._look(watched=True)
+            old = time.monotonic() - self._looked > 2 * WATCHED_SECONDS or self._lately.older_than(OPENED_SECONDS)
+            if self._frame is None or old:
+                await self._look(day_seconds=OPENED_SECONDS)
         assert self._frame is not None
         return self._frame
 
@@ -144,7 +141,7 @@ class Sampler:
 
     def _all(self) -> bytes:
         return _event(
-            "start", {"history": list(self._history), "regions": self._regions, "day": self._day.as_json()}
+            "start", {"history": list(self._history), "regions": self._regions, "day": self._lately.day.as_json()}
         )  # fmt: skip
 
     async def _run(self) -> None:
@@ -152,7 +149,7 @@ class Sampler:
             began = time.monotonic()
             try:
                 async with self._looking:
-                    await self._look(watched=self._watchers > 0)
+                    await self._look(day_seconds=DAY_SECONDS if self._watchers else None)
             except Exception:
                 log.exception("sampling failed")
             took = time.monotonic() - began
@@ -164,10 +161,10 @@ class Sampler:
                 async with asyncio.timeout(pause):
                     await self._wanted.wait()
 
-    async def _look(self, *, watched: bool) -> None:
+    async def _look(self, *, day_seconds: float | None) -> None:
         last = self._frame
         before = last.sample if last else None
-        sample = before
+        sample, taken = before, None
         try:
             sample = taken = await samples.take(
                 self._state.database, self._state.redis, self._state.streams, since=before.at if before else None
@@ -178,8 +175,7 @@ class Sampler:
             point = _point(taken, before)
         except PyMongoError as error:
             findings = diagnosis.without_mongodb(causes.explain(error))
-            now = datetime.now().astimezone()
-            self._note("mongodb", True, now)
+            self._note("mongodb", True, datetime.now().astimezone())
             point = (time.time(), None, None, None, None, None, None)
         await self._look_too()
         self._looked = time.monotonic()
@@ -187,8 +183,12 @@ class Sampler:
         # What this process has met, too: it lasts still, or there was no relay to put it on record.
         outages = downtime.merged([*self._outages, *(sample.outages if sample else ())])
         number = last.number + 1 if last else 0
-        fresh = await self._read_day(outages, sample) if watched else None
-        self._frame = Frame(number, sample, findings, point, tuple(outages[:SHOWN]), self._day)
+        fresh = None
+        if day_seconds:
+            now = taken.at if taken else datetime.now().astimezone()
+            losses = sample.status.recoveries if sample else ()
+            fresh = await self._lately.look(outages, losses, now, seconds=day_seconds, answers=taken is not None)
+        self._frame = Frame(number, sample, findings, point, tuple(outages[:SHOWN]), self._lately.day)
         regions = self._draw(self._frame)
         changed = {name: html for name, html in regions.items() if self._regions.get(name) != html}
         self._regions = regions
@@ -197,22 +197,6 @@ class Sampler:
         self._changes = _event("frame", {"point": point, "regions": changed, **told})
         changed_before, self._changed = self._changed, asyncio.Event()
         changed_before.set()
-
-    async def _read_day(self, outages: list[Downtime], sample: Sample | None) -> Day | None:
-        """The last 24 hours, when they are due to be read. An outage that begins or ends is shown at once."""
-        seen = [outage for outage in outages if outage.until is None]
-        changed = seen != [outage for outage in self._day.outages if outage.until is None]
-        if time.monotonic() - self._day_read < DAY_SECONDS and not changed:
-            return None
-        try:
-            with pymongo.timeout(stats.MONGO_SECONDS):
-                minutes = await history.read(self._state.database)
-        except PyMongoError:
-            return None  # what was read before is shown, and the verdict says why
-        self._day_read = time.monotonic()
-        now = sample.at if sample else datetime.now().astimezone()
-        self._day = day.summarise(minutes, outages, sample.status.recoveries if sample else (), now)
-        return self._day
 
     def _note(self, server: str, away: bool, at: datetime) -> None:
         current = next((o for o in self._outages if o.server == server and o.until is None), None)

@@ -46,7 +46,7 @@ window.plots = (() => {
         cursor: { drag: { x: false, y: false } },
         hooks: span === "day" ? { drawClear: [mark] } : {},
         scales: { y: { range: (_, __, high) => [0, Math.max(1, (high || 0) * 1.1)] } },
-        axes: [{ ...axis, size: 26, space: span === "day" ? 60 : 80, values: (_, ticks) => ticks.map((tick) => clock(tick).slice(0, ticks[1] - ticks[0] < 60 ? 8 : 5)) }, { ...axis, size: 52, space: 36, values: (_, ticks) => ticks.map((tick) => tick.toLocaleString("en")) }],
+        axes: [{ ...axis, size: 26, space: span === "day" ? 60 : 80, values: (_, ticks) => ticks.map((tick) => clock(tick).slice(0, ticks[1] - ticks[0] < 60 ? 8 : 5)) }, { ...axis, size: 52, space: 36, values: (_, ticks) => ticks.map((tick) => tick.toLocaleString("en", { notation: tick < 10000 ? "standard" : "compact" })) }],
         series: [{}, ...columns.map((_, n) => ({ stroke: () => style(`--series-${n + 1}`), width: 2, points: { size: 4 }, spanGaps: name === "delay" && span === "live" }))],
       },
       data(span, columns),
