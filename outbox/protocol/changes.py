@@ -1,21 +1,26 @@
-"""Changes: change streams over messages and relays, as hints of what to look at."""
+"""Changes: change streams over messages and relays. They save looking; what they miss is found by looking."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import cast
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar, cast
 
-from bson import decode_all
+from bson import CodecOptions, Timestamp, decode_all
+from bson.raw_bson import RawBSONDocument
+from pymongo.topology_description import TOPOLOGY_TYPE
 
 from outbox.database import LENIENT, OUTBOX, RELAYS, Database, Document
 from outbox.message.document import State
+from outbox.message.poison import RAW
 from outbox.streams.declaration import Partition
+
+T = TypeVar("T", Document, RawBSONDocument)
 
 AWAIT_MILLISECONDS = 5000
 """How long the server holds an idle request back before it answers that nothing happened."""
 
 _PENDING: list[Document] = [
-    {"$changeStream": {}},
     {
         "$match": {
             "$or": [
@@ -24,10 +29,9 @@ _PENDING: list[Document] = [
             ]
         }
     },
-    {"$project": {"fullDocument.stream": 1, "fullDocument.partition": 1}},
+    {"$project": {"operationType": 1, "clusterTime": 1, "fullDocument": 1}},
 ]
 _COME_AND_GO: list[Document] = [
-    {"$changeStream": {}},
     {
         "$match": {
             "$or": [
@@ -42,35 +46,65 @@ _COME_AND_GO: list[Document] = [
 ]
 
 
-async def pending_partitions(database: Database) -> AsyncIterator[set[Partition] | None]:
-    """Where messages become pending from now on: a set of partitions, or None for "anywhere", without end.
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A change stream is open. What happened before has to be looked for.
 
-    The first answer comes as soon as the stream is open, and is None: what happened before has to be looked for. The
-    stream is not resumed after an error, so it cannot be behind: open it again. Raises what the server raises.
+    All that was committed at `since` or later will be shown, in the order of commits. None: nobody knows from when on.
     """
-    async for events in _batches(database, OUTBOX, _PENDING):
-        documents = [event.get("fullDocument") for event in events]
-        # An update does not say of which partition the message is, and an unusual document may not, either.
-        known = [d for d in documents if d and isinstance(d.get("stream"), str) and isinstance(d.get("partition"), int)]
-        if len(known) < len(documents) or not documents:
-            yield None
-        else:
-            yield {Partition(document["stream"], document["partition"]) for document in known}
+
+    since: Timestamp | None
+
+
+class Change(NamedTuple):
+    """A message became pending at a time. `partition`: where; None: that is not known. `new`: the message as it is
+    stored, if it was new, and None if it was there before.
+    """
+
+    at: Timestamp
+    partition: Partition | None
+    new: bytes | None
+
+
+async def pending(database: Database) -> AsyncIterator[Begun | Sequence[Change]]:
+    """What becomes pending from now on, without end.
+
+    The stream is not resumed after an error, so it cannot be behind: open it again. Raises what the server raises.
+    """
+    # The answer of a replica set; and its client knows then what it is connected to.
+    time = (await database.command("ping")).get("operationTime")
+    # In a sharded cluster a transaction's time in the stream may be later than the one from which on it is read.
+    sharded = database.client.topology_description.topology_type == TOPOLOGY_TYPE.Sharded
+    options: Document = {"startAtOperationTime": time} if time else {}
+    async for events in _batches(database, OUTBOX, _PENDING, RAW, **options):
+        yield [_change(event) for event in events] if events else Begun(None if sharded else time)
+
+
+def _change(event: RawBSONDocument) -> Change:
+    document = event.get("fullDocument")
+    stream, number = (document.get("stream"), document.get("partition")) if document else (None, None)
+    new = bytes(document.raw) if document and event["operationType"] == "insert" else None
+    if isinstance(stream, str) and isinstance(number, int):
+        return Change(event["clusterTime"], Partition(stream, number), new)
+    # An update does not say of which partition the message is, and an unusual document may not, either.
+    return Change(event["clusterTime"], None, new)
 
 
 async def relays(database: Database) -> AsyncIterator[None]:
     """Yields when the stream is open, and then whenever relays come or leave."""
-    async for _ in _batches(database, RELAYS, _COME_AND_GO):
+    async for _ in _batches(database, RELAYS, _COME_AND_GO, LENIENT):
         yield None
 
 
-async def _batches(database: Database, collection: str, pipeline: list[Document]) -> AsyncIterator[list[Document]]:
+async def _batches(
+    database: Database, collection: str, pipeline: list[Document], decoding: CodecOptions[T], **options: Any
+) -> AsyncIterator[list[T]]:
     """The events of one server reply at a time, beginning with none: one by one, a busy stream would cost too much."""
     cursor = await database[collection].aggregate_raw_batches(
-        pipeline, maxAwaitTimeMS=AWAIT_MILLISECONDS, batchSize=1000
+        [{"$changeStream": options}, *pipeline], maxAwaitTimeMS=AWAIT_MILLISECONDS, batchSize=1000
     )
     async with cursor:
         yield []
         async for reply in cursor:
-            if events := decode_all(cast(bytes, reply), LENIENT):
+            if events := decode_all(cast(bytes, reply), decoding):
                 yield events

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any
 
 import pymongo
-from bson import ObjectId
+from bson import ObjectId, Timestamp
 from bson.raw_bson import RawBSONDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.asynchronous.collection import AsyncCollection
-from pymongo.read_concern import ReadConcern
 
-from outbox.database import OUTBOX, Database
+from outbox.database import OUTBOX, Database, Document
 from outbox.errors import InvalidMessage
 from outbox.message import transitions
 from outbox.message.document import Message, Sent, State, by_attempt, read_document
@@ -32,13 +30,15 @@ COUNTED = 1_000_000
 class Fetched:
     """Pending messages by position, those that cannot be sent apart. `more`: a limit was reached.
 
-    `waits`: those that follow wait for messages of their keys in other partitions.
+    `waits`: those that follow wait for messages of their keys in other partitions. `at`: the snapshot's time; what was
+    committed until then, and no later, was looked at.
     """
 
     messages: tuple[Message, ...]
     poison: tuple[Poison, ...]
     more: bool
     waits: bool = False
+    at: Timestamp | None = None
 
 
 class Store:
@@ -51,8 +51,6 @@ class Store:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._messages = database[OUTBOX]
-        raw = cast(AsyncCollection[RawBSONDocument], database[OUTBOX])
-        self._snapshots = raw.with_options(codec_options=RAW, read_concern=ReadConcern("snapshot"))
 
     async def fetch(
         self,
@@ -75,23 +73,41 @@ class Store:
         poison: list[Poison] = []
         size = 0
         pending = {"stream": partition.stream, "partition": partition.number, "state": State.PENDING.value}
-        cursor = self._snapshots.find(pending, session=session, batch_size=limit)
-        async with cursor.sort("position").limit(limit).hint("pending"):
-            async for document in cursor:
-                size += len(document.raw)
-                try:
-                    messages.append(read_document(bytes(document.raw)))
-                    if beside:
-                        turns.append((messages[-1].key, document["position"]))
-                except InvalidMessage as error:
-                    poison.append(Poison(identity(bytes(document.raw)), str(error)))
-                if size >= max_bytes:
-                    break
-        more = size >= max_bytes or len(messages) + len(poison) >= limit
+        documents, at, left = await self._snapshot(pending, limit, session)
+        for document in documents:
+            size += len(document.raw)
+            try:
+                messages.append(read_document(bytes(document.raw)))
+                if beside:
+                    turns.append((messages[-1].key, document["position"]))
+            except InvalidMessage as error:
+                poison.append(Poison(identity(bytes(document.raw)), str(error)))
+            if size >= max_bytes:
+                break
+        more = left or size >= max_bytes or len(messages) + len(poison) >= limit
         if not beside:
-            return Fetched(tuple(messages), tuple(poison), more)
+            return Fetched(tuple(messages), tuple(poison), more, at=at)
         going = await may_go(self._messages, partition, beside, turns, session)
-        return Fetched(tuple(messages[:going]), tuple(poison), more, waits=going < len(messages))
+        return Fetched(tuple(messages[:going]), tuple(poison), more, waits=going < len(messages), at=at)
+
+    async def _snapshot(
+        self, pending: Document, limit: int, session: AsyncClientSession
+    ) -> tuple[list[RawBSONDocument], Timestamp | None, bool]:
+        """One reply: the documents, the snapshot's time, and whether others did not fit in.
+
+        A command and not a cursor, which keeps the time of its snapshot to itself.
+        """
+        concern: Document = {"level": "snapshot"}
+        if session.operation_time:
+            concern["afterClusterTime"] = session.operation_time
+        find: Document = {"filter": pending, "sort": {"position": 1}, "limit": limit, "batchSize": limit}
+        reply = await self._database.command(
+            "find", self._messages.name, **find, hint="pending", readConcern=concern, session=session, codec_options=RAW
+        )
+        cursor: Mapping[str, Any] = reply["cursor"]
+        if cursor["id"]:
+            await self._database.command("killCursors", self._messages.name, cursors=[cursor["id"]], session=session)
+        return list(cursor["firstBatch"]), cursor.get("atClusterTime"), bool(cursor["id"])
 
     async def mark(self, held: Held, session: AsyncClientSession, sent: Iterable[Sent], entries: Range) -> int:
         """Record that the batch which the lease has reached is in the stream; returns how many messages were marked.

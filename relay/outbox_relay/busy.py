@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from outbox.streams.declaration import Partition
-from outbox_relay.drainer import Drained, Outcome
+from outbox_relay.drained import Drained, Outcome
 
 PASSES = 2
 """How many passes in a row must leave something over, so that a burst does not count."""

@@ -14,7 +14,8 @@ from outbox.protocol.losses import Losses
 from outbox.protocol.store import Store
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Partition, Streams
-from outbox_relay.drainer import Drainer, Outcome
+from outbox_relay.drained import Outcome
+from outbox_relay.drainer import Drainer
 from outbox_relay.recovery import Recovery
 from outbox_relay.settings import RelaySettings
 

@@ -36,7 +36,8 @@ from outbox_relay.advice import Advice
 from outbox_relay.backlog import Backlog
 from outbox_relay.busy import Busy
 from outbox_relay.declarations import Declarations
-from outbox_relay.drainer import Drained, Drainer, Outcome
+from outbox_relay.drained import Drained, Outcome
+from outbox_relay.drainer import Drainer
 from outbox_relay.jobs import add_all
 from outbox_relay.leaser import Leaser
 from outbox_relay.metrics import Metrics
@@ -49,6 +50,7 @@ from outbox_relay.rescuer import Rescuer, interval
 from outbox_relay.service import Pass, Service
 from outbox_relay.settings import RelaySettings
 from outbox_relay.startup import refuse_what_cannot_be_confirmed, unless_stopped, wait_for_schema
+from outbox_relay.tail import Tail
 from outbox_relay.trimmer import Trimmer
 from outbox_relay.wakeup import Hints, Sweep
 from outbox_relay.watch import Watch
@@ -152,7 +154,8 @@ class Relay:
             return made
 
         def drain(lease: Lease) -> tuple[Service, asyncio.Task[None]]:
-            drainer = Drainer(lease, leaser.trusted, client, store, checkpoints, leases, recovery, settings)
+            inbox = tail.inbox(lease.partition)
+            drainer = Drainer(lease, leaser.trusted, client, store, checkpoints, leases, recovery, settings, inbox)
 
             async def run_once() -> Drained:
                 drained = await busy.watch(lease.partition, drainer.run_once)
@@ -162,21 +165,25 @@ class Relay:
                     watching.wake()
                 return drained
 
+            def done() -> None:
+                tail.leave(lease.partition, inbox)
+                leasing.wake()
+
             draining = service(f"drain {lease.partition}", run_once, IDLE_SECONDS)
-            drained = _drain(drainer, draining, watch, done=leasing.wake)
+            drained = _drain(drainer, draining, watch, done=done)
             try:
                 return draining, group.create_task(drained, name=draining.name)
             except RuntimeError:  # the group ends by a defect
                 drained.close()
                 raise
 
-        busy = Busy()
+        busy, tail = Busy(), Tail(lambda partitions: leaser.wake(partitions))
         about: Document = {"host": socket.gethostname(), "pid": os.getpid()}
         leaser = Leaser(
             leases, self._me, about, drain, seconds=settings.relay_lease_seconds, read_streams=declarations.read
         )
         leasing = service("lease", leaser.run_once, settings.relay_lease_seconds / 3)
-        messages = Hints(lambda: changes.pending_partitions(database), leaser.wake, busy)
+        messages = Hints(lambda: changes.pending(database), tail.show, busy, tail.end)
         watch = Watch(checkpoints, leaser.wake, seconds=settings.relay_verify_seconds)
         watching = service("watch", watch.run_once, settings.relay_verify_seconds / 2)
         advice = Advice(redis)
@@ -188,7 +195,9 @@ class Relay:
         beside = [
             watching,
             service("pauses", pausing.run_once, pauses.LOOK_SECONDS),
-            service("sweep", Sweep(store, leaser.wake, messages.working).run_once, settings.relay_poll_seconds),
+            service(
+                "sweep", Sweep(store, tail.look_everywhere, messages.working).run_once, settings.relay_poll_seconds
+            ),
             service("hints of messages", messages.run_once),
             service("hints of relays", relays.run_once),
             service("advice", advice.run_once, advising.LOOK_SECONDS),

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import Enum
 
 import structlog
 from pymongo import AsyncMongoClient
@@ -22,54 +20,12 @@ from outbox.protocol.leases import Lease, LeaseLost, Leases, Progress
 from outbox.protocol.store import Store
 from outbox.streams.entry_ids import EntryId
 from outbox_relay.ahead import Ahead
+from outbox_relay.drained import Drained, Outcome
 from outbox_relay.recovery import Reconciled, Recovery
-from outbox_relay.service import Next
 from outbox_relay.settings import RelaySettings
+from outbox_relay.tail import Inbox
 
 log = structlog.get_logger(__name__)
-
-
-class Outcome(Enum):
-    """How a pass ended."""
-
-    MORE = "more"
-    EMPTY = "empty"
-    REFUSED = "refused"
-    """Redis would not take the batch, or something else is not as it was: what is there must be looked at first."""
-    FULL = "full"
-    """As much as is allowed waits in the stream for a worker: the rest waits in MongoDB."""
-    BLOCKED = "blocked"
-    """All that is pending waits for earlier messages of its keys, which are in other partitions."""
-    PAUSED = "paused"
-    """An operator has paused the stream."""
-    LEASE_LOST = "lease lost"
-
-
-@dataclass(frozen=True, slots=True)
-class Drained:
-    """One pass over a partition. `held_back`: since the last pass, so many seconds were waited for workers."""
-
-    outcome: Outcome
-    published: int = 0
-    buried: int = 0
-    seconds: float = 0.0
-    held_back: float = 0.0
-    reconciled: Reconciled | None = None
-    latency: float | None = None
-    """From append to entry, in seconds, of the batch's oldest message that is published for the first time. By the
-    clocks of who appended it and of Redis: how far they are apart shows."""
-
-    @property
-    def next(self) -> Next:
-        match self.outcome:
-            case Outcome.MORE | Outcome.REFUSED:
-                return Next.AGAIN
-            case Outcome.EMPTY | Outcome.PAUSED:
-                return Next.WAIT
-            case Outcome.FULL | Outcome.BLOCKED:
-                return Next.PAUSE
-            case Outcome.LEASE_LOST:
-                return Next.END
 
 
 class Drainer:
@@ -89,6 +45,7 @@ class Drainer:
         leases: Leases,
         recovery: Recovery,
         settings: RelaySettings,
+        inbox: Inbox | None = None,
     ) -> None:
         self.lease = lease
         self._trusted = trusted
@@ -98,6 +55,7 @@ class Drainer:
         self._leases = leases
         self._recovery = recovery
         self._settings = settings
+        self._inbox = inbox or Inbox()
         self._batch_size = checkpoints.batch_size(lease.partition, settings.relay_batch_size)
         self._full_at: float | None = None
         self._session: AsyncClientSession | None = None
@@ -147,6 +105,7 @@ class Drainer:
         """Forget what is known of the partition."""
         self._progress = None
         self._ahead.clear()
+        self._inbox.doubt()
         session, self._session = self._session, None
         if session:
             await session.end_session()
@@ -167,13 +126,15 @@ class Drainer:
         held_back = self._held_back()
         if self._paused():
             self._ahead.clear()  # it may be paused for long: what is pending then is fetched again
+            self._inbox.doubt()
             self._full_at = None
             return Drained(Outcome.PAUSED, held_back=held_back, reconciled=reconciled)
         if self._full_at and not await self._checkpoints.has_room(self.lease.partition, self._batch_size):
             return Drained(Outcome.FULL, held_back=held_back, reconciled=reconciled)
         self._full_at = None
-        buried, looked = 0, not self._ahead
-        if looked:
+        buried, looked = 0, False
+        if not self._ahead and not self._shown():
+            looked = True
             buried = await self._fetch(self._session)
             if self._blocked:
                 return Drained(Outcome.BLOCKED, buried=buried, held_back=held_back, reconciled=reconciled)
@@ -183,14 +144,14 @@ class Drainer:
             if isinstance(answer, Full):
                 # It may be full for long: what is pending then is fetched again.
                 self._ahead.clear()
+                self._inbox.doubt()
                 self._full_at = time.monotonic()
                 return Drained(Outcome.FULL, buried=buried, held_back=held_back, reconciled=reconciled)
             if not isinstance(answer, Published):
                 return await self._refused()
             latency = _latency(batch, answer)
         return Drained(
-            # A change stream's event may have come after the fetch, and is not kept: so fetch once more before waiting.
-            Outcome.EMPTY if looked and not self._ahead and not self._more else Outcome.MORE,
+            self._outcome(looked),
             len(batch),
             buried,
             time.perf_counter() - started,
@@ -198,6 +159,23 @@ class Drainer:
             reconciled,
             latency,
         )
+
+    def _shown(self) -> bool:
+        """Whether nothing has to be fetched; what the change stream has shown, then, is the next batch."""
+        if not self._inbox.joined:
+            return False
+        if self._leases.streams[self.lease.partition.stream].earlier_partitions:
+            self._inbox.doubt()  # a message may have to wait for one in another partition
+            return False
+        self._ahead.add(self._inbox.take(self._batch_size, self._settings.relay_batch_bytes))
+        return True
+
+    def _outcome(self, looked: bool) -> Outcome:
+        if self._ahead or self._more:
+            return Outcome.MORE
+        if self._inbox.waiting:
+            return Outcome.SHOWN
+        return Outcome.EMPTY if looked or self._inbox.joined else Outcome.MORE
 
     async def _reconcile(self) -> Reconciled:
         # One causal session for all reads under the lease: each sees at least what was written under it before.
@@ -211,11 +189,14 @@ class Drainer:
     async def _fetch(self, session: AsyncClientSession) -> int:
         """Fetch what is pending; returns how many were made dead, as they cannot be sent."""
         stream = self._leases.streams[self.lease.partition.stream]
+        if self._inbox.since:
+            session.advance_operation_time(self._inbox.since)
         fetched = await self._store.fetch(
             self.lease.partition, session, limit=self._ahead.wanted, max_bytes=self._ahead.max_bytes,
             beside=stream.numbers if stream.earlier_partitions else (),
         )  # fmt: skip
-        if fetched.messages:
+        joins = self._inbox.since is not None and not (fetched.more or fetched.waits)
+        if fetched.messages or joins:
             # By MongoDB's word, not by a clock's: who slept, and was superseded, may have fetched the later one of two
             # messages while the next owner has the earlier one in flight.
             await self._leases.check(self.lease, session)
@@ -225,6 +206,8 @@ class Drainer:
             log.error("messages marked dead", partition=str(self.lease.partition), reasons=reasons)
         self._ahead.add(fetched.messages)
         self._more, self._blocked = fetched.more or fetched.waits, fetched.waits and not fetched.messages
+        if joins:
+            self._inbox.join(fetched.at)
         return buried
 
     async def _publish(

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 
 from outbox.message.outcome import Found
 from outbox_relay.backlog import Measured
-from outbox_relay.drainer import Drained
+from outbox_relay.drained import Drained
 from outbox_relay.leaser import Leased
 from outbox_relay.pausing import Looked
 from outbox_relay.replays import Replayed

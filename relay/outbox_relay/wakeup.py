@@ -1,7 +1,8 @@
-"""Wake-up: change streams that hint at what to look at, and a sweep that misses nothing.
+"""Wake-up: change streams that show what to look at, and a sweep that misses nothing.
 
-A hint only saves waiting. Change streams are opened at the present and never resumed: whatever happened while there was
-none is found by the sweep, so that a history that is lost, or a stream that falls silent, costs time and nothing else.
+They only save waiting and looking. Change streams are opened at the present and never resumed: whatever happened while
+there was none is found by the sweep, so that a history that is lost, or a stream that falls silent, costs time and
+nothing else.
 """
 
 from __future__ import annotations
@@ -55,10 +56,13 @@ class Hints(Generic[T]):
         open_changes: Callable[[], AsyncIterator[T]],
         notify: Callable[[T | None], None],
         busy: Busy | None = None,
+        closed: Callable[[], None] = lambda: None,
     ) -> None:
+        """`closed` is called when the stream was closed, and shows nothing until it notifies of a new one."""
         self._open_changes = open_changes
         self._notify = notify
         self._busy = busy or Busy()
+        self._closed = closed
         self._changes: AsyncIterator[T] | None = None
         self._logged = False
 
@@ -77,14 +81,14 @@ class Hints(Generic[T]):
         try:
             waiting = await self._first(self._changes)
             if not waiting.done():
-                self._changes = None
+                self._close()
                 return Hinted(True)
             hint = waiting.result()
         except StopAsyncIteration:  # the collection was dropped or renamed: there may be another one
-            self._changes = None
+            self._close()
             return Hinted(False)
         except Exception as error:
-            self._changes = None
+            self._close()
             trouble = classify(error)
             if trouble is None:
                 raise
@@ -95,6 +99,10 @@ class Hints(Generic[T]):
         self._logged = False
         self._notify(hint)
         return Hinted(True)
+
+    def _close(self) -> None:
+        self._changes = None
+        self._closed()
 
     async def _first(self, changes: AsyncIterator[T]) -> asyncio.Future[T]:
         """The next hint. Not done: a backlog came before it, and `changes` is closed."""

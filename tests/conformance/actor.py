@@ -18,7 +18,8 @@ from outbox.errors import LookAgain
 from outbox.protocol.leases import LeaseLost, Leases
 from outbox.protocol.store import Fetched
 from outbox.settings import load
-from outbox_relay.drainer import Drainer, Outcome
+from outbox_relay.drained import Outcome
+from outbox_relay.drainer import Drainer
 from outbox_relay.recovery import Recovery
 from outbox_relay.settings import RelaySettings
 from tests.conformance import mapping

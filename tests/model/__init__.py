@@ -22,6 +22,8 @@ was given up, or whose sender sleeps, can arrive at any later one.
 
 Left out:
 
+- Why a change stream ends, or shows a message late: with one (`Bounds.tail`), a relay that has caught up publishes what
+  it is shown, at any time after the commit, and fetches again at any time.
 - All that is not one partition of one outbox. At a stream of another one every script is refused, and changes nothing.
   Other partitions only add entries to the stream and give it a new marker. How a new stream is told from the old one
   (by its last id and its count, in the record that partitions share) is taken for granted.

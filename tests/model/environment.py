@@ -50,6 +50,9 @@ def _requests(world: World, rules: Rules, bounds: Bounds) -> Iterator[tuple[Acti
         elif then != relay or after is not world:
             yield ("step", relay.token), after._replace(relays=_sorted(others, then))
         if relay.request.do is Do.FETCH:
+            if relay.request.tail:
+                shown = program.from_tail(world, relay, rules, bounds)
+                yield ("shown", relay.token), world._replace(relays=_sorted(others, shown))
             # An owner that has nothing to publish verifies its checkpoint now and then, by opening it once more.
             if _differs(world, relay):
                 opened, _ = program.perform(world, relay._replace(request=program.OPEN), rules, bounds)
@@ -57,7 +60,8 @@ def _requests(world: World, rules: Rules, bounds: Bounds) -> Iterator[tuple[Acti
                 yield ("verify", relay.token), opened._replace(relays=again)
         elif world.left.troubles and relay.request.do not in _LEAVES_NOTHING:
             left = world.left._replace(troubles=world.left.troubles - 1)
-            flying = tuple(sorted((*world.flying, relay), key=repr))
+            given_up = relay._replace(request=relay.request._replace(tail=None))
+            flying = tuple(sorted((*world.flying, given_up), key=repr))
             reopened = _sorted(others, relay._replace(request=program.AGAIN))
             yield ("give up", relay.token), world._replace(relays=reopened, flying=flying, left=left)
             if relay.request.do in (Do.PUBLISH, Do.STAMP):
@@ -109,7 +113,9 @@ def _users(world: World, rules: Rules, bounds: Bounds) -> Iterator[tuple[Action,
             if bounds.keys[i] not in appended:
                 appended.add(bounds.keys[i])
                 # Its fence stays: a write names messages that are there, and a page of the model also those to come.
-                yield ("append", i), _with(world, i, message._replace(state=State.PENDING))
+                shown = tuple(program.show(relay, i) for relay in world.relays)
+                appended_to = _with(world, i, message._replace(state=State.PENDING))
+                yield ("append", i), appended_to._replace(relays=shown)
             continue
         if left.settles and message.state is not State.COMPLETED and _delivered(world, i):
             at = UNKNOWN if rules.shared and rules.raised else message.at

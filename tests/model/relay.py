@@ -68,7 +68,8 @@ def _next(world: World, request: Request, answer: object, rules: Rules, bounds: 
             return Request(Do.COMPARE, before, there, entries, redis.marker, step=int(redis.gone))
         case Do.COMPARE if answer in ("same", "adopted"):
             # Also when both say the same: the lease advances before the messages are marked.
-            return _mark(Request(Do.MARK, UNKNOWN, position, request.entries), rules, bounds)
+            marking = Request(Do.MARK, UNKNOWN, position, request.entries, tail=_unjoined(rules, bounds))
+            return _mark(marking, rules, bounds)
         case Do.COMPARE if answer == "histories differ":
             return Request(Do.SCAN, position, UNKNOWN, (), request.marker, world.lease.position)
         case Do.COMPARE:
@@ -98,21 +99,18 @@ def _next(world: World, request: Request, answer: object, rules: Rules, bounds: 
             return request._replace(entries=found, step=found[0][0] + 1 if found else 1)
         case Do.FETCH:
             entries = cast(tuple[Entry, ...], answer)
-            if not entries:
-                return Request(Do.FETCH, before=request.before)
-            reached = fresh(world, request.before[0] + 1)
-            first = Do.PUBLISH if rules.late_mark else Do.MARK
-            return Request(first, request.before, reached, entries)
+            tail = _joined(request.tail, len(entries), rules, bounds)
+            return publishing(world, request._replace(tail=tail), entries, rules)
         case Do.PUBLISH:
             return request._replace(do=Do.ADVANCE if rules.advance or not rules.late_mark else Do.MARK)
         case Do.ADVANCE if not (rules.advance and rules.late_mark):
-            return Request(Do.FETCH, before=position)
+            return Request(Do.FETCH, before=position, tail=request.tail)
         case Do.ADVANCE:
-            return _mark(Request(Do.MARK, UNKNOWN, position, request.entries), rules, bounds)
+            return _mark(Request(Do.MARK, UNKNOWN, position, request.entries, tail=request.tail), rules, bounds)
         case Do.MARK:
             return _mark(request._replace(step=request.step + bounds.page), rules, bounds)
         case Do.SETTLE:
-            return Request(Do.FETCH, before=position)
+            return Request(Do.FETCH, before=position, tail=_unjoined(rules, bounds))
     raise ValueError(request)
 
 
@@ -123,12 +121,48 @@ def _keep(request: Request) -> Request:
     return request._replace(do=Do.MEAN_TO_TAKE, entries=(), step=1)
 
 
+def publishing(world: World, request: Request, entries: tuple[Entry, ...], rules: Rules) -> Request:
+    """After a look: `entries` go out as the next batch; without any, the relay looks again."""
+    if not entries:
+        return Request(Do.FETCH, before=request.before, tail=request.tail)
+    reached = fresh(world, request.before[0] + 1)
+    first = Do.PUBLISH if rules.late_mark else Do.MARK
+    return Request(first, request.before, reached, entries, tail=request.tail)
+
+
+def from_tail(world: World, relay: Relay, rules: Rules, bounds: Bounds) -> Relay:
+    """A relay that is to look next, and has been shown something, publishes that and does not ask."""
+    token, request = relay
+    assert request.tail
+    shown, rest = request.tail[: bounds.batch], request.tail[bounds.batch :]
+    return Relay(token, publishing(world, request._replace(tail=rest), tuple((i, 1) for i in shown), rules))
+
+
+def show(relay: Relay, i: int) -> Relay:
+    """The change stream of a relay shows the commit of a message, if there is one that counts."""
+    token, request = relay
+    if request.tail is None:
+        return relay
+    return Relay(token, request._replace(tail=(*request.tail, i)))
+
+
+def _unjoined(rules: Rules, bounds: Bounds) -> tuple[int, ...] | None:
+    return () if bounds.tail and not rules.joined else None
+
+
+def _joined(tail: tuple[int, ...] | None, found: int, rules: Rules, bounds: Bounds) -> tuple[int, ...] | None:
+    """What the change stream has shown since the snapshot of a fetch, if that was all there was."""
+    if not bounds.tail or (rules.whole and found >= bounds.batch):
+        return None
+    return () if rules.cut or tail is None else tail
+
+
 def _mark(request: Request, rules: Rules, bounds: Bounds) -> Request:
     """The next page of a mark; after the last one, the next fetch (or what a mutation has put off)."""
     if request.step < len(request.entries):
         return request
     if request.before == UNKNOWN:
-        return Request(Do.FETCH, before=request.position)
+        return Request(Do.FETCH, before=request.position, tail=request.tail)
     return request._replace(do=Do.ADVANCE if rules.late_mark else Do.PUBLISH, step=0)
 
 

@@ -36,6 +36,12 @@ class Rules(NamedTuple):
     """Who wrote and changed fewer messages than it should looks why, and does not take it for done."""
     snapshot: bool = True
     """A fetch is one snapshot."""
+    joined: bool = True
+    """After a reconciliation, the change stream counts only from the snapshot of a fetch on."""
+    cut: bool = True
+    """What the change stream has shown of the time before that snapshot is not published by it."""
+    whole: bool = True
+    """It does not count after a fetch that has left something over."""
     current: bool = True
     """A fetch counts only if the lease was held when it was made."""
     exact: bool = True
@@ -77,6 +83,8 @@ class Bounds(NamedTuple):
     """The key of each message, in commit order."""
     early: int = 1
     """So many messages are committed from the start; the others at any time."""
+    tail: bool = False
+    """Whether relays publish what a change stream shows, without a fetch, when they have caught up."""
     batch: int = 2
     page: int = 2
     """So many messages are marked, kept or taken back at once."""

@@ -18,6 +18,11 @@ SCENARIOS: dict[str, Bounds] = {
     "the same, and a late request": Bounds(acquires=2, troubles=1, replays=1, settles=1),
     "one of each": Bounds(troubles=1, losses=1, replays=1, settles=1),
     "mongodb is restored": Bounds(acquires=2, losses=1, restores=1),
+    "a relay sleeps with what it was shown": Bounds(keys=(0, 0), acquires=2, losses=1, tail=True),
+    "the same, two keys": Bounds(keys=(0, 1, 0), early=0, acquires=2, tail=True),
+    "shown, and a request is late": Bounds(keys=(0, 0), early=0, acquires=2, troubles=1, tail=True),
+    "shown, and redis forgets and remembers": Bounds(keys=(0, 0), early=0, losses=2, tail=True),
+    "shown, a worker and an operator": Bounds(keys=(0, 0), early=0, acquires=2, replays=1, settles=1, tail=True),
 }
 """Small enough for every change: well under a minute for all."""
 
@@ -55,6 +60,7 @@ _TWO = Bounds(acquires=2, losses=1)
 _REPLAY = Bounds(replays=1, settles=1)
 _RETURN = Bounds(losses=2)
 _PAGES = Bounds(keys=(0, 0), page=1, losses=2)
+_TAIL = Bounds(keys=(0, 0), tail=True)
 _LATE_LOSS = Bounds(troubles=1, losses=1)
 
 MUTATIONS = (
@@ -74,7 +80,11 @@ MUTATIONS = (
     Mutation(("same",), _RETURN, "G4"),
     Mutation(("wanted",), Bounds(losses=1, settles=1), "G5"),
     Mutation(("snapshot",), Bounds(keys=(0, 0), early=0), "G3"),
+    Mutation(("joined",), _TAIL, "G3"),
+    Mutation(("cut",), _TAIL._replace(early=0), "G4"),
+    Mutation(("whole",), _TAIL._replace(keys=(0, 0, 0, 0), early=3), "G3"),
     Mutation(("current",), Bounds(keys=(0, 0), acquires=2, losses=1), "G3"),
+    Mutation(("current",), SCENARIOS["a relay sleeps with what it was shown"], "G3"),
     Mutation(("gone",), _LOSS, "G5"),
     Mutation(("incarnation",), _LOSS, "G5"),
     Mutation(("marker",), _RETURN, "G5"),

@@ -45,8 +45,9 @@ def run(
     held = mongo.lease.token == token
     if do is Do.FETCH:
         found = fetch(mongo.messages, request, rules, bounds)
-        # Who finds nothing does not ask whether the lease is held, and waits.
-        return mongo, found if held or not found or not rules.current else LOST
+        # Who finds nothing, and is shown nothing, does not ask whether the lease is held, and waits.
+        waits = not found and not bounds.tail
+        return mongo, found if held or waits or not rules.current else LOST
     if do in WRITES:
         return _write(mongo, token, request, rules, bounds)
     if do is Do.FENCE:

@@ -31,13 +31,17 @@ def _happened(before: World | None, action: Action | None, after: World, rules: 
     if before is None or action is None:
         return "at first"
     what, which = action
-    if what not in ("step", "late", "give up", "send again", "verify"):
+    if what not in ("step", "late", "give up", "send again", "verify", "shown"):
         whose = f"token {which}" if "acquire" in what else name(bounds.keys, which)
         return what if which < 0 else f"{what}: {whose}"
     if what == "late":
         relay = next(late for late in before.flying if before.flying.count(late) > after.flying.count(late))
     else:
         relay = next(relay for relay in before.relays if relay.token == which)
+    if what == "shown":
+        return (
+            f"relay {which} is shown {_names((relay.request.tail or ())[: bounds.batch], bounds)} by its change stream"
+        )
     request = _request(relay, bounds)
     if what in ("step", "late"):
         answer = _answer(program.perform(before, relay, rules, bounds)[1], bounds)

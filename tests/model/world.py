@@ -117,6 +117,10 @@ class Request(NamedTuple):
     step: int = 0
     """In a recovery that keeps: the first entry of the page; in one that takes back: 1 if the stream was scanned. In a
     mark: the first message of the page. In `compare`: 1 if the stream is gone. In `raise`: go above it."""
+    tail: tuple[int, ...] | None = None
+    """Messages that the change stream has shown since the snapshot of the last fetch, in the order of their commits.
+    None: there is no such stream, or it may have missed some, so that the next look is a fetch.
+    """
 
 
 class Relay(NamedTuple):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tests.mutations.mutation import Mutation
 
-CRASHES, LATE, RECOVERY, HISTORIES, DRAINING = (
-    f"tests/relay/test_{name}.py" for name in ("crashes", "late_owners", "recovery", "histories", "draining")
+CRASHES, LATE, RECOVERY, HISTORIES, DRAINING, TAIL = (
+    f"tests/relay/test_{name}.py" for name in ("crashes", "late_owners", "recovery", "histories", "draining", "tail")
 )
 NETWORKS, FORGETS, FAILS_OVER = (
     f"tests/faults/test_{name}.py" for name in ("networks", "redis_forgets", "redis_fails_over")
@@ -25,28 +25,74 @@ MUTATIONS = [
     ),
     Mutation(
         "majority reads", "G2", "outbox/protocol/store.py",
-        'ReadConcern("snapshot")', 'ReadConcern("local")',
+        '"level": "snapshot"', '"level": "local"',
         f"{DRAINING}::test_a_fetch_is_one_snapshot_and_at_least_as_new_as_the_last_mark",
     ),
     Mutation(
         "fetch in one snapshot", "G3", "outbox/protocol/store.py",
-        'ReadConcern("snapshot")', 'ReadConcern("majority")',
+        '"level": "snapshot"', '"level": "majority"',
         f"{DRAINING}::test_a_fetch_is_one_snapshot_and_at_least_as_new_as_the_last_mark",
     ),
     Mutation(
         "fetch by position", "G3", "outbox/protocol/store.py",
-        'cursor.sort("position")', 'cursor.sort("position", -1)',
+        '"sort": {"position": 1}', '"sort": {"position": -1}',
         f"{DRAINING}::test_messages_enter_the_stream_in_the_order_of_their_commits",
     ),
     Mutation(
         "whatever is pending is fetched, not what is after the last id", "G1", "outbox/protocol/store.py",
-        '"state": State.PENDING.value}\n        cursor =',
+        '"state": State.PENDING.value}\n        documents, at, left =',
         '"state": State.PENDING.value}\n        from bson import ObjectId\n'
         '        pending["_id"] = {"$gt": getattr(self, "_last", ObjectId(b"\\0" * 12))}\n'
         "        async for last in self._database[OUTBOX].find(pending).sort(\"_id\", -1).limit(1):\n"
         '            self._last = last["_id"]\n'
-        "        cursor =",
+        "        documents, at, left =",
         f"{DRAINING}::test_a_message_whose_transaction_commits_late_is_found",
+    ),
+    # -- what the change stream shows
+    Mutation(
+        "after a reconciliation a fetch comes first", "G3", "relay/outbox_relay/tail.py",
+        "return self._joined is not None", "return self.since is not None",
+        f"{TAIL}::test_what_waited_before_the_stream_comes_first",
+    ),
+    Mutation(
+        "what a fetch has seen is not published by the stream", "G4", "relay/outbox_relay/tail.py",
+        "or (self._joined and at <= self._joined)", "",
+        f"{TAIL}::test_what_was_fetched_is_not_published_again_when_it_is_shown",
+    ),
+    Mutation(
+        "what was shown before a fetch is not published by the stream", "G4", "relay/outbox_relay/tail.py",
+        "self._shown[0][0] <= at", "False",
+        f"{TAIL}::test_what_was_shown_before_a_fetch_is_published_once",
+    ),
+    Mutation(
+        "a fetch that left something over is not all there was", "G3", "relay/outbox_relay/drainer.py",
+        "joins = self._inbox.since is not None and not (fetched.more or fetched.waits)", "joins = True",
+        f"{TAIL}::test_what_a_fetch_left_over_comes_first",
+    ),
+    Mutation(
+        "who is shown messages held the lease at the fetch before", "G3", "relay/outbox_relay/drainer.py",
+        "if fetched.messages or joins:", "if fetched.messages:",
+        f"{TAIL}::test_who_has_lost_the_lease_is_shown_nothing",
+    ),
+    Mutation(
+        "a fetch is as new as the change stream", "G1", "relay/outbox_relay/drainer.py",
+        "session.advance_operation_time(self._inbox.since)", "pass",
+        f"{TAIL}::test_a_fetch_is_as_new_as_what_was_shown",
+    ),
+    Mutation(
+        "what is put back is looked for", "G1", "relay/outbox_relay/tail.py",
+        "                inbox.doubt(change.at)\n        elif", "                pass\n        elif",
+        f"{TAIL}::test_what_is_put_back_is_looked_for",
+    ),
+    Mutation(
+        "messages of one key in two partitions are not published by the stream", "G3", "relay/outbox_relay/drainer.py",
+        "if self._leases.streams[self.lease.partition.stream].earlier_partitions:", "if False:",
+        f"{TAIL}::test_nothing_is_shown_while_keys_may_be_in_two_partitions",
+    ),
+    Mutation(
+        "what is put aside for a pause is fetched after it", "G1", "relay/outbox_relay/drainer.py",
+        "            self._inbox.doubt()\n            self._full_at = None", "            self._full_at = None",
+        f"{TAIL}::test_what_waits_while_a_stream_is_paused_is_fetched_after_it",
     ),
     # -- the scripts
     Mutation(

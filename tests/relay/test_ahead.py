@@ -7,7 +7,7 @@ from bson import ObjectId
 from outbox.database import OUTBOX
 from outbox.message.document import Message
 from outbox_relay.ahead import BATCHES, Ahead
-from outbox_relay.drainer import Outcome
+from outbox_relay.drained import Outcome
 from tests.relay.world import World
 
 

@@ -22,7 +22,7 @@ from outbox.database import OUTBOX, Database, Document
 from outbox.message import schema
 from outbox.message.document import new_document
 from outbox.streams.declaration import Streams
-from outbox_relay.drainer import Drained, Outcome
+from outbox_relay.drained import Drained, Outcome
 from outbox_relay.service import Next
 from tests.relay.processes import a_relay
 from tests.relay.world import STREAM, Owner, World, a_world

@@ -7,7 +7,7 @@ import pytest
 from outbox.database import OUTBOX, PARTITIONS
 from outbox.errors import LookAgain
 from outbox.protocol.checkpoint import Opened
-from outbox_relay.drainer import Outcome
+from outbox_relay.drained import Outcome
 from tests.relay.world import PARTITION, STREAM, World, notice
 
 CHECKPOINT = STREAM.checkpoint_key(0)

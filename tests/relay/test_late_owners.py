@@ -14,7 +14,7 @@ from outbox.message.document import Sent
 from outbox.protocol.checkpoint import Fenced, Opened, Published, Range
 from outbox.protocol.fences import TokenTooLow
 from outbox.protocol.leases import Held, LeaseLost, Progress
-from outbox_relay.drainer import Outcome
+from outbox_relay.drained import Outcome
 from tests.relay.world import PARTITION, STREAM, Owner, World
 
 SOMEWHERE = Range("1-0", "1-0")

@@ -15,7 +15,7 @@ from outbox.embedded import RedisServer, ports
 from outbox.message.document import State
 from outbox.operations import stats
 from outbox_relay.backlog import Backlog
-from outbox_relay.drainer import Drained, Outcome
+from outbox_relay.drained import Drained, Outcome
 from outbox_relay.metrics import Metrics
 from tests.outbox.shelf import a_document
 from tests.relay.processes import RelayProcess

@@ -29,7 +29,7 @@ from outbox.settings import OutboxSettings, load
 from outbox.streams.keys import record_key
 from outbox.worker import Consumer
 from outbox.worker.rescue import Rescue
-from outbox_relay.drainer import Outcome
+from outbox_relay.drained import Outcome
 from tests.cli.conftest import Cli, bare, cli  # noqa: F401  # fixtures
 from tests.outbox.ward import SOON, Ward
 from tests.relay.processes import a_relay

@@ -23,7 +23,7 @@ from outbox.streams import pauses
 from outbox.streams.declaration import Partition, Priority
 from outbox.worker.rescue import Rescue
 from outbox_relay.backlog import Backlog
-from outbox_relay.drainer import Outcome
+from outbox_relay.drained import Outcome
 from outbox_relay.pausing import Pausing
 from outbox_relay.rescuer import Rescuer
 from outbox_relay.service import Next

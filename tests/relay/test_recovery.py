@@ -11,7 +11,7 @@ from outbox.operations import recoveries
 from outbox.protocol.checkpoint import Opened
 from outbox.protocol.leases import Progress
 from outbox.streams.keys import record_key
-from outbox_relay.drainer import Outcome
+from outbox_relay.drained import Outcome
 from outbox_relay.recovery import Verdict
 from tests.relay.world import PARTITION, STREAM, World, notice
 

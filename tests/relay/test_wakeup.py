@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 from bson import Timestamp
 
 from outbox.database import OUTBOX
 from outbox.protocol import changes
-from outbox.streams.declaration import Partition
+from outbox.protocol.changes import Begun, Change
 from outbox_relay.busy import PASSES, Busy
-from outbox_relay.drainer import Drained, Outcome
+from outbox_relay.drained import Drained, Outcome
 from outbox_relay.wakeup import Hints, Sweep
 from tests.relay.world import PARTITION, STREAM, World
 
@@ -34,8 +34,8 @@ async def test_the_sweep_wakes_while_anything_is_pending(world: World) -> None:
 
 
 async def test_a_commit_is_hinted_with_its_partition(world: World) -> None:
-    told: list[set[Partition] | None] = []
-    hints = Hints(lambda: changes.pending_partitions(world.database), told.append)
+    told: list[object] = []
+    hints = Hints(lambda: changes.pending(world.database), _where(told))
     await hints.run_once()
     assert told == [None]  # it is open now; what was before has to be looked for
     await world.append("f1")
@@ -46,29 +46,29 @@ async def test_a_commit_is_hinted_with_its_partition(world: World) -> None:
 async def test_a_message_put_back_is_hinted_without_its_partition(world: World) -> None:
     await world.append("f1")
     await (await world.owner()).drain_all()
-    told: list[set[Partition] | None] = []
-    hints = Hints(lambda: changes.pending_partitions(world.database), told.append)
+    told: list[object] = []
+    hints = Hints(lambda: changes.pending(world.database), _where(told))
     await hints.run_once()
     await world.database[OUTBOX].update_many({}, {"$set": {"state": "pending"}})
     await asyncio.wait_for(hints.run_once(), 5)
-    assert told[1:] == [None]
+    assert told[1:] == [{None}]
 
 
 async def test_what_is_not_pending_is_not_hinted(world: World) -> None:
-    told: list[set[Partition] | None] = []
-    hints = Hints(lambda: changes.pending_partitions(world.database), told.append)
+    told: list[object] = []
+    hints = Hints(lambda: changes.pending(world.database), _where(told))
     await hints.run_once()
     odd = {"_id": 1, "stream": STREAM.name, "partition": "odd", "state": "pending", "position": Timestamp(1, 1)}
     await world.database[OUTBOX].insert_one({**odd, "_id": 0, "state": "dead"}, bypass_document_validation=True)
     await world.database[OUTBOX].insert_one(odd, bypass_document_validation=True)
     await asyncio.wait_for(hints.run_once(), 5)
-    assert told[1:] == [None]  # of the second one only, and it does not say where
+    assert told[1:] == [{None}]  # of the second one only, and it does not say where
 
 
 async def test_hints_rest_during_a_backlog_and_tell_to_look_everywhere_after_it(world: World) -> None:
-    told: list[set[Partition] | None] = []
+    told: list[object] = []
     busy = Busy()
-    hints = Hints(lambda: changes.pending_partitions(world.database), told.append, busy)
+    hints = Hints(lambda: changes.pending(world.database), _where(told), busy)
     await hints.run_once()
     waiting = asyncio.create_task(hints.run_once())
     assert not (await asyncio.wait({waiting}, timeout=0.1))[0]
@@ -98,6 +98,15 @@ async def test_a_pass_that_fails_is_no_backlog(world: World) -> None:
         await busy.watch(PARTITION, fails)
     assert busy.over.is_set()
     assert not busy.begun.is_set()
+
+
+def _where(told: list[object]) -> Callable[[Begun | Sequence[Change] | None], None]:
+    """Puts down where messages were shown to be pending, and None when everywhere is to be looked at."""
+
+    def notify(seen: Begun | Sequence[Change] | None) -> None:
+        told.append(None if seen is None or isinstance(seen, Begun) else {change.partition for change in seen})
+
+    return notify
 
 
 def _passes(result: Drained) -> Callable[[], Awaitable[Drained]]:

@@ -15,7 +15,7 @@ from outbox.settings import OutboxSettings, load
 from outbox.streams.declaration import Partition
 from outbox.streams.keys import record_key
 from outbox_relay import daemon
-from outbox_relay.drainer import Outcome
+from outbox_relay.drained import Outcome
 from outbox_relay.watch import Watch
 from tests.faults.relays import in_this_process
 from tests.relay.test_daemon import FOUR

@@ -23,9 +23,11 @@ from outbox.servers.topology import AnyRedis
 from outbox.settings import load
 from outbox.streams.declaration import Partition, Stream, Streams, Subject
 from outbox_api.collections import FILES_APPLICATION
-from outbox_relay.drainer import Drained, Drainer, Outcome
+from outbox_relay.drained import Drained, Outcome
+from outbox_relay.drainer import Drainer
 from outbox_relay.recovery import Recovery
 from outbox_relay.settings import RelaySettings
+from outbox_relay.tail import Inbox
 
 STREAM = Stream("file_parsing_queue", "file_parsers", partitions=1, subject=Subject())
 PARTITION = Partition(STREAM.name, 0)
@@ -73,7 +75,9 @@ class World:
         self.checkpoints = Checkpoints(redis, streams, ours)
         self._owners: list[Owner] = []
 
-    async def owner(self, name: str = "a", *, seconds: float = 10, **settings: Any) -> Owner:
+    async def owner(
+        self, name: str = "a", *, seconds: float = 10, inbox: Inbox | None = None, **settings: Any
+    ) -> Owner:
         """A new owner of the partition; an earlier one's lease runs out, and it is not told."""
         await self.database[PARTITIONS].update_one({"_id": str(PARTITION)}, {"$set": {"owner": None}})
         leases = Leases(self.database, self.streams, name, seconds=seconds)
@@ -89,6 +93,7 @@ class World:
             leases,
             recovery,
             load(RelaySettings, **settings),
+            inbox,
         )
         owner = Owner(leases, drainer)
         self._owners.append(owner)

@@ -1,0 +1,285 @@
+"""What a change stream shows of new messages is published without a fetch: once, in order, and only while it is all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import pytest
+from bson import ObjectId, Timestamp
+
+from outbox.database import OUTBOX, STREAMS
+from outbox.message.document import Message
+from outbox.protocol import changes
+from outbox.protocol.changes import Begun, Change
+from outbox.streams.declaration import Partition
+from outbox.streams.pauses import Pause, Pauses
+from outbox_relay.drained import Outcome
+from outbox_relay.tail import MOST, Inbox, Tail
+from tests.relay.world import PARTITION, STREAM, Owner, World
+
+
+class Watched:
+    """An owner whose partition is watched by a change stream, of which a test decides when it is read."""
+
+    def __init__(self, world: World, tail: Tail, stream: Any) -> None:
+        self._world = world
+        self._tail = tail
+        self._stream = stream
+        self.inbox = tail.inbox(PARTITION)
+
+    async def owner(self, **settings: Any) -> Owner:
+        return await self._world.owner(inbox=self.inbox, **settings)
+
+    async def see(self, count: int = 1) -> None:
+        """Read the stream until it has shown so many changes more."""
+        while count > 0:
+            seen = await asyncio.wait_for(anext(self._stream), 10)
+            self._tail.show(seen)
+            count -= 0 if isinstance(seen, Begun) else len(seen)
+
+
+@asynccontextmanager
+async def watched(world: World) -> AsyncIterator[Watched]:
+    tail = Tail(lambda _: None)
+    async with aclosing(changes.pending(world.database)) as stream:  # type: ignore[type-var]
+        tail.show(await anext(stream))
+        yield Watched(world, tail, stream)
+
+
+def without_fetch(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fetch(*_: Any, **__: Any) -> None:
+        raise AssertionError("there is nothing to be fetched")
+
+    monkeypatch.setattr(world.store, "fetch", fetch)
+
+
+async def files(world: World) -> list[str]:
+    return [entry["file_id"] for entry in await world.entries()]
+
+
+async def test_what_is_shown_is_published_without_a_fetch(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with watched(world) as watch:
+        owner = await watch.owner(relay_batch_size=2)
+        await owner.drain_all()
+        without_fetch(world, monkeypatch)
+        await world.append("f1", "f2", "f1")
+        await watch.see(3)
+        assert (await owner.drain()).outcome is Outcome.SHOWN
+        assert (await owner.drain()).outcome is Outcome.EMPTY
+        assert await files(world) == ["f1", "f2", "f1"]
+        assert set((await world.states()).values()) == {"published"}
+
+
+async def test_what_waited_before_the_stream_comes_first(world: World) -> None:
+    await world.append("f", filename="before")
+    async with watched(world) as watch:
+        owner = await watch.owner()
+        await world.append("f", filename="after")
+        await watch.see()
+        await owner.drain_all()
+        assert [entry["filename"] for entry in await world.entries()] == ["before", "after"]
+
+
+async def test_what_was_fetched_is_not_published_again_when_it_is_shown(world: World) -> None:
+    async with watched(world) as watch:
+        owner = await watch.owner()
+        await world.append("f1")
+        await owner.drain_all()
+        await watch.see()
+        await world.append("f2")
+        await watch.see()
+        await owner.drain_all()
+        assert await files(world) == ["f1", "f2"]
+
+
+async def test_what_was_shown_before_a_fetch_is_published_once(world: World) -> None:
+    async with watched(world) as watch:
+        owner = await watch.owner()
+        await world.append("f1")
+        await watch.see()
+        await owner.drain_all()
+        assert await files(world) == ["f1"]
+
+
+async def test_what_a_fetch_left_over_comes_first(world: World) -> None:
+    await world.append(*("f" for _ in range(9)))
+    async with watched(world) as watch:
+        owner = await watch.owner(relay_batch_size=2)
+        for _ in range(4):  # all that one fetch brings
+            await owner.drain()
+        last = (await world.append("f"))[0]
+        await watch.see()
+        await owner.drain_all()
+        assert (await world.published_ids()).index(str(last)) == 9
+
+
+async def test_a_fetch_is_as_new_as_what_was_shown(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a failover, a primary may not know yet that a majority has what the one before has shown."""
+    async with watched(world) as watch:
+        owner = await watch.owner()
+        await owner.drain_all()
+        await world.append("f1")
+        await watch.see()
+        assert [message.fields["file_id"] for message in watch.inbox.take(1, 1)] == ["f1"]
+        watch.inbox.doubt()
+        needed = watch.inbox.since
+        assert needed
+        asked: list[Timestamp] = []
+        fetch = world.store.fetch
+
+        async def asking(partition: Any, session: Any, **limits: Any) -> Any:
+            asked.append(session.operation_time)
+            return await fetch(partition, session, **limits)
+
+        monkeypatch.setattr(world.store, "fetch", asking)
+        await owner.drain_all()
+        assert asked[0] >= needed
+        assert await files(world) == ["f1"]
+
+
+async def test_what_is_put_back_is_looked_for(world: World) -> None:
+    async with watched(world) as watch:
+        owner = await watch.owner()
+        await world.append("f1")
+        await watch.see()
+        await owner.drain_all()
+        await world.database[OUTBOX].update_many({}, {"$set": {"state": "pending"}})
+        await watch.see()
+        await owner.drain_all()
+        assert [entry["attempt"] for entry in await world.entries()] == ["1", "2"]
+
+
+async def test_what_cannot_be_sent_is_fetched_and_buried(world: World) -> None:
+    async with watched(world) as watch:
+        owner = await watch.owner()
+        await owner.drain_all()
+        message = {"_id": ObjectId(), "schema": 99, "stream": PARTITION.stream, "partition": 0, "state": "pending"}
+        message |= {"position": Timestamp(0, 0), "key": "k", "fields": {"a": "b"}, "attempts": 0}
+        await world.database[OUTBOX].insert_one(message, bypass_document_validation=True)
+        await watch.see()
+        await owner.drain_all()
+        assert set((await world.states()).values()) == {"dead"}
+
+
+async def test_nothing_is_shown_while_keys_may_be_in_two_partitions(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with watched(world) as watch:
+        owner = await watch.owner()
+        await owner.drain_all()
+        await world.database[STREAMS].update_one({}, {"$set": {"earlier_partitions": [2]}})
+        stream = world.streams[PARTITION.stream]
+        monkeypatch.setattr(type(stream), "earlier_partitions", (2,))
+        await world.append("f1")
+        await watch.see()
+        without_fetch(world, monkeypatch)
+        with pytest.raises(AssertionError, match="fetched"):
+            await owner.drain()
+
+
+async def test_what_waits_while_a_stream_is_paused_is_fetched_after_it(world: World) -> None:
+    async with watched(world) as watch:
+        owner = await watch.owner(relay_batch_size=1)
+        await world.append("f1", "f2", "f3")
+        await owner.drain()  # one of three that were fetched together
+        world.streams.pauses = Pauses({STREAM.name: Pause(STREAM.name)})
+        assert (await owner.drain()).outcome is Outcome.PAUSED
+        world.streams.pauses = Pauses()
+        await owner.drain_all()
+        assert await files(world) == ["f1", "f2", "f3"]
+
+
+async def test_who_has_lost_the_lease_is_shown_nothing(world: World) -> None:
+    """Its successor has published the earlier one; if Redis forgot that, the later one would come first."""
+    async with watched(world) as watch:
+        owner = await watch.owner()
+        await owner.drain_all()
+        watch.inbox.doubt()
+        successor = await world.owner("next")
+        await world.append("f")
+        await watch.see()
+        await successor.drain_all()
+        assert (await owner.drain()).outcome is Outcome.LEASE_LOST
+        assert not watch.inbox.joined
+
+
+async def test_after_trouble_a_fetch_comes_first(world: World) -> None:
+    async with watched(world) as watch:
+        owner = await watch.owner()
+        await world.append("f1")
+        await watch.see()
+        await owner.drain_all()
+        await world.redis.flushall()
+        await world.append("f1")
+        await watch.see()
+        assert (await owner.drain()).outcome is Outcome.REFUSED
+        await owner.drain_all()
+        assert await files(world) == ["f1", "f1"]
+        assert len(set(await world.published_ids())) == 2
+
+
+# -- inboxes alone
+
+
+def _message(number: int, size: int = 100) -> Message:
+    return Message(ObjectId(), str(number), {"n": str(number)}, {}, 0, None, size)
+
+
+def _counts(inbox: Inbox) -> bool:
+    return inbox.joined
+
+
+def _joined(at: int = 1) -> Inbox:
+    inbox = Inbox()
+    inbox.begin(Timestamp(at, 0))
+    inbox.join(Timestamp(at, 0))
+    return inbox
+
+
+def test_an_inbox_that_is_full_is_given_up_until_a_newer_fetch() -> None:
+    inbox = _joined()
+    for number in range(MOST + 1):
+        inbox.show(Timestamp(2, number), _message(number))
+    assert not _counts(inbox)
+    inbox.join(Timestamp(2, MOST - 1))
+    assert not _counts(inbox)  # the last one came after that, and was not kept
+    inbox.join(Timestamp(2, MOST))
+    assert _counts(inbox)
+    assert not inbox.waiting
+
+
+def test_batches_are_bounded_by_number_and_bytes() -> None:
+    inbox = _joined()
+    for number in range(5):
+        inbox.show(Timestamp(2, number), _message(number))
+    assert [message.key for message in inbox.take(3, 1000)] == ["0", "1", "2"]
+    assert [message.key for message in inbox.take(3, 1)] == ["3"]
+    assert [message.key for message in inbox.take(3, 1000)] == ["4"]
+    assert inbox.take(3, 1000) == []
+
+
+def test_a_stream_that_ends_shows_nothing_any_more() -> None:
+    woken: list[set[Partition] | None] = []
+    tail = Tail(woken.append)
+    inbox = tail.inbox(PARTITION)
+    tail.show(Begun(Timestamp(1, 0)))
+    inbox.join(Timestamp(1, 0))
+    assert _counts(inbox)
+    tail.end()
+    assert not _counts(inbox)
+    inbox.join(Timestamp(2, 0))
+    assert not _counts(inbox)
+    tail.show([Change(Timestamp(3, 0), PARTITION, None)])
+    tail.show([Change(Timestamp(3, 0), None, None), Change(Timestamp(3, 1), PARTITION, None)])
+    assert woken == [None, {PARTITION}, None]
+
+
+def test_a_successor_has_an_inbox_of_its_own() -> None:
+    tail = Tail(lambda _: None)
+    before, after = tail.inbox(PARTITION), tail.inbox(PARTITION)
+    tail.leave(PARTITION, before)
+    tail.show(Begun(Timestamp(1, 0)))
+    assert (before.since, after.since) == (None, Timestamp(1, 0))
