@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,13 @@ from tests.docs.session import Session
 from tests.documents import PAGES
 
 FOLLOWED = [page for page in PAGES if any(block.mode in ("run", "background") for block in blocks_of(page))]
-OWN_SERVERS = {"docs/tutorial.md"}
-"""Pages that start servers themselves, and wait until a killed one is started again. `.ci/run` follows them in an empty
+OWN_SERVERS = {"README.md", "docs/tutorial.md"}
+"""Pages that start servers themselves with `outbox up`. `.ci/run` follows them in an empty
 environment with the wheel."""
-PORTS = ("8080", "8081")
+PORTS = ("8000", "8080", "8081")
 """The ports of the pages: in the tests they are free ones."""
+_INSTALL = re.compile(r"^python3 -m venv \S+ && \S+ install \S+ && \.venv/bin/", re.MULTILINE)
+"""What a command begins with that has been done already."""
 
 
 @pytest.mark.timeout(600)
@@ -30,7 +33,7 @@ def test_a_page_can_be_followed(page: str, mongodb_uri: str, database: str, redi
     free = {port: str(ports.pick("127.0.0.1")) for port in PORTS}
     with Session(tmp_path, environment) as session:
         for block in blocks_of(page):
-            text = block.text
+            text = _INSTALL.sub("", block.text).replace("outbox up\n", "outbox up --port 8000\n")
             for port, other in free.items():
                 text = text.replace(port, other)
             session.follow(block, text)
