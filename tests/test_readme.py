@@ -120,7 +120,7 @@ def test_the_example_of_a_worker(mongodb_uri: str, database: str, redis_url: str
     """As it is written, but for the name of the database."""
     example = code(PAGES["docs/workers.md"], "python")[0].replace('client["outbox"]', f'client["{database}"]')
     (tmp_path / "tasks.py").write_text(example)
-    (command,) = code(PAGES["docs/workers.md"], "sh")
+    command, *_ = code(PAGES["docs/workers.md"], "sh")
     environment = {"MONGODB_URI": mongodb_uri, "MONGODB_DATABASE": database, "REDIS_URL": redis_url}
     outbox = [sys.executable, "-m", "outbox"]
     subprocess.run([*outbox, "init"], env=os.environ | environment, cwd=ROOT, check=True, timeout=30)
