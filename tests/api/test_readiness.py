@@ -74,7 +74,8 @@ async def test_a_look_costs_the_same_however_many_streams_there_are(
     after = await _commands(mongo, redis_server)
     # The dashboard's own look at the system, which is of this process too, may be among them once or twice.
     asked, spent = after[0] - before[0], after[1] - before[1]
-    assert (asked["ping"], asked["listCollections"], asked["listIndexes"]) == (50, 0, 0)
+    assert (asked["listCollections"], asked["listIndexes"]) == (0, 0)
+    assert asked["find"] >= 50, "each asks MongoDB, and learns what is paused"
     assert 50 <= spent["info"] < 60
     assert spent["xlen"] < 10 * 41
 
