@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from redis.asyncio import Redis
 from outbox.database import CONTENTS, Document
 from outbox.draft import Draft
 from outbox.embedded import Mongod
+from outbox.operations import pausing
 from outbox.servers.clock import server_time
 from outbox.settings import OutboxSettings, load
 from outbox.streams.declaration import FILE_GROUP, FILE_STREAM
@@ -82,8 +84,14 @@ async def append_many(world: World, count: int) -> None:
 
         async def body(session: AsyncClientSession, files: Sequence[Any] = files) -> None:
             await world.database.files.insert_many(files, session=session)
-            drafts = [Draft(_fields(str(file["_id"]), number), str(file["_id"])) for number, file in enumerate(files)]
+            drafts = [
+                Draft(_fields(key, number), key, unique=None if number % 20 else key)
+                for number, key in enumerate(str(file["_id"]) for file in files)
+            ]
             await world.outbox.append_many(session, FILE_STREAM, drafts)
+            again = [replace(draft, id=ObjectId()) for draft in drafts if draft.unique]
+            ids = await world.outbox.append_many(session, FILE_STREAM, again)
+            assert ids == [draft.id for draft in drafts if draft.unique]
 
         # Again when it takes longer than a transaction may here, on a busy machine.
         async with world.client.start_session() as session:
@@ -122,9 +130,13 @@ async def test_workers_are_killed_at_random_and_each_effect_is_there_once(
 
         for kill in range(kills):
             await eventually(partial(reached, (kill + 1) * count // (kills + 2)), 120)
+            pause = kill % 2 == 1 and await pausing.pause(database, FILE_STREAM, who="anna")
             victim = dice.choice(workers)
             victim.kill()
             victim.start()
+            if pause:
+                await eventually(partial(relay.told, "stream paused"), 20)
+                await pausing.resume(database, FILE_STREAM, who="anna")
         await eventually(partial(reached, count), 120)
     print(f"\n{count} messages, {kills} kills, {time.monotonic() - began:.0f} s")
     effects = [effect["message"] async for effect in database.effects.find()]
