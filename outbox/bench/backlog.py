@@ -28,7 +28,7 @@ async def fill(
     if count <= 0:
         return []
     messages = ground.database[OUTBOX].with_options(write_concern=WriteConcern(w=1, j=False))
-    documents = _documents(ground, count, size, state)
+    documents = documents_of(ground, count, size, state)
     ids: list[ObjectId] = []
 
     async def write() -> None:
@@ -46,7 +46,10 @@ async def fill(
     return ids
 
 
-def _documents(ground: Ground, count: int, size: int, state: State) -> Iterator[Document]:
+def documents_of(
+    ground: Ground, count: int, size: int = SMALL_BYTES, state: State = State.PENDING
+) -> Iterator[Document]:
+    """Messages as `append` would insert them, each under a key of its own."""
     stream = ground.stream
     filling = "x" * (size - 70)
     fields = {"file_id": "0" * 24, "filename": filling, "folder_id": "bench"}

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from outbox.bench import append, drain, flow, idle, latency, memory, recover, scale, upload, worker
+from outbox.bench import append, drain, flow, idle, large, latency, memory, recover, scale, several, upload, worker
 from outbox.bench.extent import Extent
 from outbox.bench.ground import Ground, prepared
 from outbox.bench.result import Figure, Run
@@ -27,6 +27,8 @@ MEASUREMENTS: dict[str, Measure] = {
     "upload": upload.measure,
     "worker": worker.measure,
     "recover": recover.measure,
+    "large": large.measure,
+    "relays": several.measure,
     "scale": scale.measure,
     "idle": idle.measure,
     "memory": memory.measure,

@@ -19,7 +19,6 @@ class Extent:
     transaction_seconds: float
     upload_seconds: float
     outage_seconds: float
-    verify_seconds: float
     scale_messages: int
     retained: tuple[int, ...]
     pending: tuple[int, ...]
@@ -27,6 +26,8 @@ class Extent:
     batch_sizes: tuple[int, ...]
     message_bytes: tuple[int, ...]
     relays: tuple[int, ...]
+    large_bytes: tuple[int, ...]
+    large_megabytes: int
     idle_seconds: float
     memory_messages: int
     worker_messages: int
@@ -44,7 +45,6 @@ FULL = Extent(
     transaction_seconds=1.5,
     upload_seconds=2.5,
     outage_seconds=2,
-    verify_seconds=5,
     scale_messages=50_000,
     retained=(10_000, 100_000, 1_000_000, 2_000_000),
     pending=(10_000, 100_000),
@@ -52,6 +52,8 @@ FULL = Extent(
     batch_sizes=(100, 500, 2_000),
     message_bytes=(200, 2_000, 64_000),
     relays=(1, 2, 4),
+    large_bytes=(2_000, 64_000),
+    large_megabytes=250,
     idle_seconds=15,
     memory_messages=1_000_000,
     worker_messages=3_000,
@@ -68,14 +70,15 @@ QUICK = Extent(
     transaction_seconds=0.6,
     upload_seconds=1,
     outage_seconds=1,
-    verify_seconds=5,
     scale_messages=15_000,
     retained=(10_000, 100_000),
     pending=(10_000,),
     partitions=(1, 4),
     batch_sizes=(100, 500),
     message_bytes=(200, 64_000),
-    relays=(1, 2),
+    relays=(1, 4),
+    large_bytes=(64_000,),
+    large_megabytes=100,
     idle_seconds=4,
     memory_messages=100_000,
     worker_messages=1_000,
@@ -92,14 +95,15 @@ SMALLEST = Extent(
     transaction_seconds=0.1,
     upload_seconds=0.1,
     outage_seconds=0.3,
-    verify_seconds=0.5,
     scale_messages=1_000,
     retained=(100, 1_000),
     pending=(),
     partitions=(),
     batch_sizes=(),
     message_bytes=(200,),
-    relays=(),
+    relays=(1, 2),
+    large_bytes=(64_000,),
+    large_megabytes=1,
     idle_seconds=0.5,
     memory_messages=3_000,
     worker_messages=100,

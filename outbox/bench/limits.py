@@ -7,7 +7,7 @@ import time
 
 from bson import ObjectId
 
-from outbox.bench.backlog import pages_of
+from outbox.bench.backlog import SMALL_BYTES, pages_of
 from outbox.bench.ground import Ground
 from outbox.database import OUTBOX
 from outbox.message.document import State
@@ -35,13 +35,14 @@ async def bare_update_many(ground: Ground, ids: list[ObjectId], *, connections: 
     return len(ids) / (time.perf_counter() - started)
 
 
-async def bare_xadd(ground: Ground, count: int) -> float:
-    """Entries a second: the entries of a backlog, added in pipelines, and nothing else."""
-    fields = {"file_id": "0" * 24, "filename": "x" * 130, "folder_id": "bench", "message_id": "0" * 24, "attempt": "1"}
+async def bare_xadd(ground: Ground, count: int, *, size: int = SMALL_BYTES, batch: int = BATCH) -> float:
+    """Entries a second: the entries of a backlog, added in pipelines of `batch`, and nothing else."""
+    filling = "x" * (size - 70)
+    fields = {"file_id": "0" * 24, "filename": filling, "folder_id": "bench", "message_id": "0" * 24, "attempt": "1"}
     started = time.perf_counter()
-    for batch in pages_of(list(range(count)), BATCH):
+    for page in pages_of(list(range(count)), batch):
         async with ground.redis.pipeline(transaction=False) as pipe:
-            for _ in batch:
+            for _ in page:
                 pipe.xadd(ground.stream.key, fields)  # type: ignore[arg-type]
             await pipe.execute()
     return count / (time.perf_counter() - started)

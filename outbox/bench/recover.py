@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 
-from outbox.bench.backlog import fill, lengths, until_drained
+from outbox.bench.backlog import documents_of, fill, lengths, until_drained
 from outbox.bench.extent import Extent
 from outbox.bench.ground import Ground
 from outbox.bench.relays import drained, fresh, shared
 from outbox.bench.result import Figure, Limit
 from outbox.bench.telling import Tell
+from outbox.database import OUTBOX
 from outbox.embedded import RedisServer
-from outbox.protocol.store import Store
+from outbox.message.document import State
+
+APPENDED_A_SECOND = 50
+VERIFY = Limit("OUTBOX_RELAY_VERIFY_SECONDS", 1.5)
 
 
 async def measure(ground: Ground, extent: Extent, tell: Tell) -> list[Figure]:
@@ -20,10 +24,11 @@ async def measure(ground: Ground, extent: Extent, tell: Tell) -> list[Figure]:
     tell(f"{count:,} messages drained without an outage, to compare")
     await fresh(ground)
     await fill(ground, count)
-    undisturbed = Limit("without outage", count / await drained(ground, count))
+    rate = await drained(ground, count)
+    undisturbed = Limit("without outage", count / rate)
     figures = []
     await ground.clear()
-    with ground.relay(OUTBOX_RELAY_VERIFY_SECONDS=extent.verify_seconds):
+    with ground.relay():
         await shared(ground)
         if ground.server is None:
             await fill(ground, count)
@@ -32,7 +37,9 @@ async def measure(ground: Ground, extent: Extent, tell: Tell) -> list[Figure]:
             tell(f"Redis away, {count:,} messages waiting")
             figures += await _outage(ground, ground.server, extent, undisturbed)
         tell(f"Redis loses {count:,} entries")
-        figures += await _loss(ground, extent, undisturbed)
+        figures += await _loss(ground, extent, undisturbed, Limit("drain", rate))
+        tell(f"Redis loses {count:,} entries while others are added")
+        figures += await _loss_while_published(ground)
     return figures
 
 
@@ -58,19 +65,45 @@ async def _outage(ground: Ground, server: RedisServer, extent: Extent, undisturb
     ]
 
 
-async def _loss(ground: Ground, extent: Extent, undisturbed: Limit) -> list[Figure]:
+async def _loss(ground: Ground, extent: Extent, undisturbed: Limit, drain: Limit) -> list[Figure]:
     count = extent.messages
-    store = Store(ground.database)
     lost = time.perf_counter()
     await ground.forget()
-    while not await store.any_pending():
-        await ground.look_again()
+    await _noticed(ground)
     noticed = time.perf_counter() - lost
     await until_drained(ground, count)
     back = time.perf_counter() - lost
     return [
-        Figure(
-            "recover", "all lost: noticed", noticed, "s", (Limit("OUTBOX_RELAY_VERIFY_SECONDS", extent.verify_seconds),)
-        ),
+        Figure("recover", "all lost: noticed while idle", noticed, "s", (VERIFY,)),
         Figure("recover", f"all lost: {count:,} back", back, "s", (undisturbed,)),
+        Figure("recover", "all lost: back", count / back, "messages/s", (drain,)),
     ]
+
+
+async def _loss_while_published(ground: Ground) -> list[Figure]:
+    """The relay is stopped before it has taken everything back."""
+    messages = ground.database[OUTBOX]
+
+    async def append() -> None:
+        while True:
+            await messages.insert_many(documents_of(ground, 1))
+            await asyncio.sleep(1 / APPENDED_A_SECOND)
+
+    appending = asyncio.create_task(append())
+    try:
+        await asyncio.sleep(1)
+        lost = time.perf_counter()
+        await ground.forget()
+        await _noticed(ground)
+        noticed = time.perf_counter() - lost
+    finally:
+        appending.cancel()
+        await asyncio.wait([appending])
+    return [Figure("recover", "all lost: noticed while published", noticed, "s", (VERIFY,))]
+
+
+async def _noticed(ground: Ground) -> None:
+    """Return when the first lost message is pending again."""
+    again = {"state": State.PENDING.value, "recovered": {"$gt": 0}}
+    while not await ground.database[OUTBOX].find_one(again, {"_id": 1}, hint="pending"):
+        await ground.look_again()

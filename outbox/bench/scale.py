@@ -29,9 +29,6 @@ async def measure(ground: Ground, extent: Extent, tell: Tell) -> list[Figure]:
     for size in extent.batch_sizes:
         rate = await _drained(ground, tell, f"batches of {size}", count, OUTBOX_RELAY_BATCH_SIZE=size)
         figures.append(_figure(f"batch size {size:,}", rate, bare))
-    for relays in extent.relays:
-        rate = await _drained(ground, tell, f"{relays} relays", count, partitions=8, relays=relays)
-        figures.append(_figure(f"relays {relays}", rate, bare))
     return figures + await _retained(ground, extent, tell, bare)
 
 
@@ -40,12 +37,12 @@ def _figure(name: str, rate: float, limits: tuple[Limit, ...]) -> Figure:
 
 
 async def _drained(
-    ground: Ground, tell: Tell, what: str, count: int, *, partitions: int = 4, relays: int = 1, **environment: object
+    ground: Ground, tell: Tell, what: str, count: int, *, partitions: int = 4, **environment: object
 ) -> float:
     tell(what)
     await fresh(ground, partitions=partitions)
     await fill(ground, count)
-    return await drained(ground, count, relays=relays, **environment)
+    return await drained(ground, count, **environment)
 
 
 async def _sizes(ground: Ground, extent: Extent, tell: Tell) -> list[Figure]:
