@@ -10,7 +10,8 @@ from outbox.streams.declaration import Partition
 from outbox_relay.drained import Drained, Outcome
 
 PASSES = 2
-"""How many passes in a row must leave something over, so that a burst does not count."""
+"""How many passes in a row must leave something over, so that a burst does not count. More than one fetch may bring is
+a backlog at once: of each message that is marked while hints are open, MongoDB looks at the change for every one."""
 
 
 class Busy:
@@ -24,17 +25,18 @@ class Busy:
 
     async def watch(self, partition: Partition, run_once: Callable[[], Awaitable[Drained]]) -> Drained:
         """A pass over `partition`, whatever it returns or raises."""
-        more = False
+        passes = 0
         try:
             drained = await run_once()
-            more = drained.outcome is Outcome.MORE
+            if drained.outcome is Outcome.MORE:
+                passes = PASSES if drained.backlog else 1
         finally:
-            self._see(partition, more)
+            self._see(partition, passes)
         return drained
 
-    def _see(self, partition: Partition, more: bool) -> None:
-        if more:
-            self._full[partition] += 1
+    def _see(self, partition: Partition, passes: int) -> None:
+        if passes:
+            self._full[partition] += passes
         else:
             del self._full[partition]
         if any(passes >= PASSES for passes in self._full.values()):

@@ -191,7 +191,7 @@ class Relay:
         pausing = Pausing(database, streams, leaser.wake)
         self._pausing = pausing
         rescuer = Rescuer(streams, Rescue(database, redis), leaser.partitions)
-        relays = Hints(lambda: changes.relays(database), lambda _: leasing.wake(), busy)
+        relays = Hints(lambda: changes.relays(database), lambda _: leasing.wake(), busy, look=False)
         beside = [
             watching,
             service("pauses", pausing.run_once, pauses.LOOK_SECONDS),

@@ -37,6 +37,8 @@ class Drained:
     seconds: float = 0.0
     held_back: float = 0.0
     reconciled: Reconciled | None = None
+    backlog: bool = False
+    """More waits than one fetch brings."""
     latency: float | None = None
     """From append to entry, in seconds, of the batch's oldest message that is published for the first time. By the
     clocks of who appended it and of Redis: how far they are apart shows."""

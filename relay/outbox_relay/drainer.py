@@ -157,6 +157,7 @@ class Drainer:
             time.perf_counter() - started,
             held_back,
             reconciled,
+            self._more,
             latency,
         )
 

@@ -57,8 +57,14 @@ class Hints(Generic[T]):
         notify: Callable[[T | None], None],
         busy: Busy | None = None,
         closed: Callable[[], None] = lambda: None,
+        *,
+        look: bool = True,
     ) -> None:
-        """`closed` is called when the stream was closed, and shows nothing until it notifies of a new one."""
+        """`closed` is called when the stream was closed, and shows nothing until it notifies of a new one.
+
+        :param look: whether to ask for a look everywhere meanwhile; not where somebody looks often enough anyway.
+        """
+        self._look = look
         self._open_changes = open_changes
         self._notify = notify
         self._busy = busy or Busy()
@@ -74,7 +80,8 @@ class Hints(Generic[T]):
         """Wait for one hint and pass it on. None stands for "anywhere"."""
         if not self._busy.over.is_set():
             await first(self._busy.over, seconds=REST_SECONDS)
-            self._notify(None)
+            if self._look:
+                self._notify(None)
             return Hinted(True)
         if self._changes is None:
             self._changes = self._open_changes()

@@ -11,6 +11,7 @@ from bson import Timestamp
 from outbox.database import OUTBOX
 from outbox.protocol import changes
 from outbox.protocol.changes import Begun, Change
+from outbox_relay.ahead import BATCHES
 from outbox_relay.busy import PASSES, Busy
 from outbox_relay.drained import Drained, Outcome
 from outbox_relay.wakeup import Hints, Sweep
@@ -83,6 +84,39 @@ async def test_hints_rest_during_a_backlog_and_tell_to_look_everywhere_after_it(
     await world.append("f1")
     await asyncio.wait_for(hints.run_once(), 5)
     assert told[2:] == [None, {PARTITION}]
+
+
+async def test_more_than_one_fetch_brings_is_a_backlog_at_once(world: World) -> None:
+    busy = Busy()
+    await busy.watch(PARTITION, _passes(Drained(Outcome.MORE)))
+    assert not busy.begun.is_set()
+    await busy.watch(PARTITION, _passes(Drained(Outcome.MORE, backlog=True)))
+    assert busy.begun.is_set()
+    await busy.watch(PARTITION, _passes(Drained(Outcome.EMPTY)))
+    assert busy.over.is_set()
+    await busy.watch(PARTITION, _passes(Drained(Outcome.MORE, backlog=True)))
+    assert busy.begun.is_set()
+
+
+async def test_hints_that_nobody_needs_during_a_backlog_are_silent(world: World) -> None:
+    """Leases are renewed often enough: each renewal beside them is a write that MongoDB has to confirm."""
+    heard: list[object] = []
+    busy = Busy()
+    hints = Hints(lambda: changes.relays(world.database), heard.append, busy, look=False)
+    await busy.watch(PARTITION, _passes(Drained(Outcome.MORE, backlog=True)))
+    await hints.run_once()
+    assert heard == []
+    await busy.watch(PARTITION, _passes(Drained(Outcome.EMPTY)))
+    await asyncio.wait_for(hints.run_once(), 5)
+    assert heard == [None]
+
+
+async def test_a_backlog_shows_in_the_first_pass(world: World) -> None:
+    await world.append(*(f"f{number}" for number in range(2 * BATCHES)))
+    owner = await world.owner(relay_batch_size=1)
+    assert (await owner.drain()).backlog
+    await owner.drain_all()
+    assert not (await owner.drain()).backlog
 
 
 async def test_a_pass_that_fails_is_no_backlog(world: World) -> None:
