@@ -42,7 +42,7 @@ async def _drained(
     tell(what)
     await fresh(ground, partitions=partitions)
     await fill(ground, count)
-    return await drained(ground, count, **environment)
+    return await drained(ground, count, relays=1, **environment)
 
 
 async def _sizes(ground: Ground, extent: Extent, tell: Tell) -> list[Figure]:
