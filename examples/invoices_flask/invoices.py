@@ -1,5 +1,7 @@
 """Invoices, with Flask and plain PyMongo.
 
+export MONGODB_DATABASE=office OUTBOX_STREAMS='[{"name": "invoices", "group": "senders", "subject":
+    {"collection": "invoices", "field": "state", "wanted": "to send", "id_type": "objectId"}}]'
 outbox init && outbox relay &
 flask --app invoices run &
 outbox worker --handler invoices:send --stream invoices

@@ -1,8 +1,9 @@
 """Orders, with FastAPI and Beanie.
 
+export MONGODB_DATABASE=shop
 outbox init && outbox relay &
 uvicorn --factory orders:create_app &
-outbox worker --handler orders:confirm --stream orders
+outbox worker --handler orders:confirm --lifespan orders:beanie --stream orders
 """
 
 from collections.abc import AsyncIterator
@@ -36,9 +37,11 @@ class Order(Document):
         name = "orders"
 
 
-async def start(client: AsyncMongoClient) -> None:
-    """What both the service and its worker do once."""
+@asynccontextmanager
+async def beanie(client: AsyncMongoClient) -> AsyncIterator[None]:
+    """The lifespan of the worker, and part of the service's: models belong to the client that sessions are of."""
     await init_beanie(client.shop, document_models=[Order])
+    yield
 
 
 async def place(client: AsyncMongoClient, draft: Draft) -> Order:
@@ -66,8 +69,7 @@ def create_app(settings: OutboxSettings | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with AsyncMongoClient(uri) as client:
-            await start(client)
+        async with AsyncMongoClient(uri) as client, beanie(client):
             await outbox.register(client)
             app.state.client = client
             yield

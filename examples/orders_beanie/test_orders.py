@@ -2,6 +2,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from beanie import PydanticObjectId
+from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
 from orders import Draft, Order, confirm, create_app, place
 from pymongo import AsyncMongoClient
@@ -11,21 +12,23 @@ from outbox.worker import GiveUp
 
 
 @pytest.fixture
-async def http(outbox_kit: Kit) -> AsyncIterator[AsyncClient]:
+async def app(outbox_kit: Kit) -> AsyncIterator[FastAPI]:
     """The service, with its lifespan."""
     app = create_app(outbox_kit.settings)
-    async with (
-        app.router.lifespan_context(app),
-        AsyncClient(transport=ASGITransport(app), base_url="http://shop") as http,
-    ):
-        http.mongo = app.state.client
+    async with app.router.lifespan_context(app):
+        yield app
+
+
+@pytest.fixture
+async def http(app: FastAPI) -> AsyncIterator[AsyncClient]:
+    async with AsyncClient(transport=ASGITransport(app), base_url="http://shop") as http:
         yield http
 
 
 @pytest.fixture
-def mongo(http: AsyncClient) -> AsyncMongoClient:
+def mongo(app: FastAPI) -> AsyncMongoClient:
     """The client that Beanie was started with: a session that Beanie is given must be one of this client."""
-    return http.mongo
+    return app.state.client
 
 
 async def test_an_order_and_its_message_are_written_together(http: AsyncClient, outbox_kit: Kit) -> None:

@@ -1,5 +1,7 @@
 """Parcels, with FastStream: what the shop appended to `parcels` is packed, exactly once.
 
+export MONGODB_DATABASE=depot
+export OUTBOX_STREAMS='[{"name": "parcels", "group": "packers"}, {"name": "labels", "group": "printers"}]'
 outbox init && outbox relay &
 faststream run parcels:app
 """

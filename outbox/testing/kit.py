@@ -124,6 +124,7 @@ class Kit:
         headers: Mapping[str, str] | None = None,
         priority: str = Priority.NORMAL,
         subject: object = ABSENT,
+        unique: str | None = None,
     ) -> Appended:
         """Append a message in a transaction of its own, as the service that a handler gets its messages from.
 
@@ -131,7 +132,14 @@ class Kit:
         """
         with self.client.start_session() as session, session.start_transaction():
             id_ = self.outbox.append(
-                session, stream, fields, key=key, headers=headers, priority=priority, subject=subject
+                session,
+                stream,
+                fields,
+                key=key,
+                headers=headers,
+                priority=priority,
+                subject=subject,
+                unique=unique,
             )
         return self.look(id_)
 

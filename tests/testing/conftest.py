@@ -12,7 +12,7 @@ __all__ = ["outbox_kit", "outbox_servers", "outbox_settings"]
 def outbox_streams() -> Streams:
     return Streams(
         [
-            Stream("orders", "shippers", retry=Retry(attempts=2, base_seconds=1e-6)),
+            Stream("orders", "shippers", unique_seconds=3600, retry=Retry(attempts=2, base_seconds=1e-6)),
             Stream("urgent", "shippers", priorities=("high",), groups=("billing",)),  # type: ignore[arg-type]
         ]
     )

@@ -160,6 +160,15 @@ def test_without_a_session_a_handler_is_called_as_a_worker_calls_it(outbox_kit: 
     assert (seen, worked.state) == (["tea"], "completed")
 
 
+def test_a_unique_message_is_one_until_its_time_is_over(outbox_kit: Kit) -> None:
+    first = outbox_kit.append("orders", {"item": "tea"}, key="tea", unique="tea")
+    assert outbox_kit.append("orders", {"item": "tea"}, key="tea", unique="tea").id == first.id
+    outbox_kit.work(ship)
+    assert outbox_kit.append("orders", {"item": "tea"}, key="tea", unique="tea").id == first.id
+    outbox_kit.advance(hours=1)
+    assert outbox_kit.append("orders", {"item": "tea"}, key="tea", unique="tea").id != first.id
+
+
 def test_handlers_by_field_those_that_take_many_and_what_a_lifespan_yields(outbox_kit: Kit) -> None:
     handlers, calls = Handlers("kind", unknown="dead"), list[list[str]]()
 
