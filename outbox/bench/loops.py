@@ -29,7 +29,7 @@ class Meter:
         self._count = count
         self._warm = warm
         self._done = 0
-        self._began = 0.0
+        self._began = self._ended = 0.0
         self.all_done = asyncio.Event()
 
     def tick(self, more: int = 1) -> None:
@@ -37,12 +37,13 @@ class Meter:
         self._done += more
         if not self._began and self._done >= self._warm:
             self._began, self._warm = time.perf_counter(), self._done
-        if self._done >= self._count:
+        if self._done >= self._count and not self._ended:
+            self._ended = time.perf_counter()
             self.all_done.set()
 
     def rate(self) -> float:
         """Messages a second, to be asked when all are done."""
-        return (self._count - self._warm) / (time.perf_counter() - self._began)
+        return (self._count - self._warm) / (self._ended - self._began)
 
 
 async def transactions(ground: Ground, meter: Meter) -> None:

@@ -15,6 +15,7 @@ import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from outbox import logs
 from outbox.bench import plot as pictures
 from outbox.bench.bench import MEASUREMENTS, run
 from outbox.bench.extent import FULL, QUICK
@@ -90,10 +91,13 @@ def _measure(
     # Without the addresses, which may hold a password.
     words = ["outbox bench", *(["--quick"] if quick else []), *([f"--messages {messages}"] if messages else [])]
     words += [] if len(names) == len(MEASUREMENTS) else names
+    settings = load(OutboxSettings)
+    # The workers that are measured log to stderr, and only what somebody should act on.
+    logs.configure(settings.model_copy(update={"outbox_log_level": "WARNING"}))
     with _progress(len(names)) as tell:
         return uvloop.run(
             run(
-                load(OutboxSettings), extent, names,
+                settings, extent, names,
                 mongodb_uri=mongodb_uri, redis_url=redis_url, command=" ".join(words), tell=tell,
             )
         )  # fmt: skip

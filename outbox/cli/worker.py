@@ -51,7 +51,7 @@ def worker(
     ] = None,
     batch: Annotated[
         int | None,
-        typer.Option(min=1, max=1000, help="Entries taken by one read, at most: 10, or 100 for handle(messages)."),
+        typer.Option(min=1, max=1000, help="Entries taken by one read, at most: 10, or 200 for handle(messages)."),
     ] = None,
     silent_seconds: Annotated[
         float, typer.Option(min=1, help="A worker without a sign of life for so long is dead: take over its entries.")

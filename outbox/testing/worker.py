@@ -85,7 +85,8 @@ class Worker:
             ownership = await Ownership.checked(database, redis, streams)
             never = asyncio.Event()
             batches, patience = Batches(work, most=MANY if many else 1), Patience()
-            settlement = Settlement(database, work, batches, patience, ownership, lambda _: False, never, never)
+            slots = asyncio.Semaphore(MANY if many else 1)
+            settlement = Settlement(database, work, batches, patience, ownership, lambda _: False, slots, never, never)
             entries = Entries(redis, f"{OURS}testing")
             while True:
                 await drain()

@@ -13,6 +13,7 @@ from typing import Any
 import pymongo
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.client_session import ClientSession
+from pymongo.errors import WriteError
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
@@ -118,19 +119,29 @@ async def complete(
     """
     if session is None:
         await _refuse_unsettled(database, stream, messages, None)
-    outbox = database[OUTBOX]
-    if len(messages) == 1:
-        done = (await outbox.update_one(*transitions.complete(sent_of(messages[0])), session=session)).modified_count
+    if session is not None:
+        done = await _update(database, [*_together(messages)], session)
+    elif len(messages) == 1:
+        done = (await database[OUTBOX].update_one(*transitions.complete(sent_of(messages[0])))).modified_count
     else:
         done = 0
         for together in _together(messages):
-            done += (await outbox.update_many(*together, session=session)).modified_count
+            done += (await database[OUTBOX].update_many(*together)).modified_count
     if done < len(messages):
         raise Superseded
     if session is not None:
         for update in uniques.touch(stream, messages):
             await database[UNIQUE].update_one(*update, session=session)
         await _refuse_unsettled(database, stream, messages, session)
+
+
+async def _update(database: Database, updates: Sequence[transitions.Transition], session: AsyncClientSession) -> int:
+    """How many messages have changed. As a command of its own, which takes half of the time that `update_one` takes."""
+    many = [{"q": guard, "u": change, "multi": True} for guard, change in updates]
+    reply: Document = await database.command("update", database[OUTBOX].name, updates=many, session=session)
+    if errors := reply.get("writeErrors"):
+        raise WriteError(str(errors[0].get("errmsg")), errors[0].get("code"), errors[0])
+    return int(reply["nModified"])
 
 
 async def _refuse_unsettled(
@@ -172,6 +183,8 @@ def complete_sync(database: PlainDatabase, stream: Stream, messages: Sequence[Me
 
 
 def _together(messages: Sequence[Message]) -> list[transitions.Transition]:
+    if len(messages) == 1:
+        return [transitions.complete(sent_of(messages[0]))]
     return [transitions.complete_batch(ids, attempt) for attempt, ids in by_attempt(map(sent_of, messages)).items()]
 
 

@@ -22,7 +22,7 @@ from outbox.worker.tries import Count
 log = structlog.get_logger(__name__)
 
 BATCH = 10
-MANY = 100
+MANY = 200
 """The same for handlers that take many."""
 
 
@@ -65,7 +65,7 @@ class Consumer:
         :param name: of this consumer in the group; by default a new one at each start.
         :param concurrency: how many messages are worked on at a time; 10, or twice `batch` where a handler takes many.
         :param batch: how many entries one read takes, at most, and how many messages a handler that takes many; 10, or
-            100 for such a handler.
+            200 for such a handler.
         :param silent_seconds: after which another consumer that gives no sign of life is taken for dead, and its
             entries are taken over. Each gives three in that time.
         :param stop_seconds: from `stop` until what is still worked on is given back.

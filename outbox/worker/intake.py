@@ -23,8 +23,10 @@ PAUSED_BLOCK_SECONDS = 0.25
 """The same while a stream is paused, and so how late it is noticed that it goes on."""
 ANSWER_SECONDS = 0.25
 """How long the others wait for one server's answer, in a cluster. A server that is away is waited for beside them."""
-GATHER_SECONDS = 0.005
-"""How long a consumer that is nearly full waits for more to be finished, to read several entries at once."""
+GATHER_SECONDS = 0.05
+"""How long, at most, a consumer that is nearly full waits for more to be finished, to read several entries at once."""
+GATHER_PART = 0.1
+"""The same, as a part of the time that a message takes: what waiting costs where nothing else does."""
 
 
 class Intake:
@@ -69,6 +71,8 @@ class Intake:
             await first(processing.free, seconds=None)
             return
         await self._gather_room()
+        if processing.room <= 0:
+            return
         self._pausing.resumed.clear()
         streams = [stream for stream in self._order() if not self._pausing(stream)]
         if not streams:
@@ -93,12 +97,15 @@ class Intake:
 
     async def _gather_room(self) -> None:
         """Where handlers end one shortly after the other, one read is for several of them."""
-        enough, deadline = self._processing.options.concurrency // 2, time.monotonic() + GATHER_SECONDS
-        while (
-            not self._stop.is_set() and self._processing.room < enough and (seconds := deadline - time.monotonic()) > 0
-        ):
-            self._processing.free.clear()
-            await first(self._processing.free, seconds=seconds)
+        processing, options = self._processing, self._processing.options
+        while processing.ahead and processing.room < options.batch and not self._stop.is_set():
+            processing.free.clear()  # each hand has its next one, so nothing waits for this
+            await first(processing.free, seconds=None)
+        seconds = min(GATHER_SECONDS, max(0.005, GATHER_PART * processing.mean_seconds))
+        enough, deadline = min(options.concurrency, options.batch) // 2, time.monotonic() + seconds
+        while not self._stop.is_set() and processing.room < enough and (seconds := deadline - time.monotonic()) > 0:
+            processing.free.clear()
+            await first(processing.free, seconds=seconds)
 
     async def _look_alone(self, lane: Lane, block_seconds: float) -> int:
         """Look for entries of one lane, for as long as its server is away; returns how many were taken."""

@@ -16,6 +16,7 @@ class Isolation:
     def __init__(self) -> None:
         self._at_work = 0
         self._suspects = 0
+        self._waiting = 0
         self._changed = asyncio.Event()
 
     @asynccontextmanager
@@ -28,7 +29,11 @@ class Isolation:
         self._suspects += suspect
         try:
             while self._at_work if suspect else self._suspects:
-                await first(self._changed, hand.abandoned, seconds=None)
+                self._waiting += 1
+                try:
+                    await first(self._changed, hand.abandoned, seconds=None)
+                finally:
+                    self._waiting -= 1
                 if hand.abandoned.is_set():
                     break
             self._at_work += 1
@@ -38,5 +43,6 @@ class Isolation:
                 self._at_work -= 1
         finally:
             self._suspects -= suspect
-            self._changed.set()
-            self._changed = asyncio.Event()
+            if self._waiting:
+                self._changed.set()
+                self._changed = asyncio.Event()

@@ -9,6 +9,7 @@ import asyncio
 import os
 import secrets
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -42,6 +43,9 @@ from outbox.worker.tries import Count
 from outbox.worker.work import Work
 
 log = structlog.get_logger(__name__)
+
+AHEAD_SECONDS = 0.1
+"""Messages that take no longer are read ahead."""
 
 
 def new_name(name: str | None = None) -> str:
@@ -109,14 +113,23 @@ class Processing:
         self._settlement = settlement
         self._ownership = ownership
         self._pulse = pulse
-        self._slots = asyncio.Semaphore(options.concurrency)
         self._unsettled = 0
+        self.mean_seconds = 0.0
+        """How long a message takes of late, the last ones counting most."""
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def ahead(self) -> int:
+        """How many are looked at before there is a hand for them, while messages take a moment each.
+
+        What takes longer is left to others meanwhile.
+        """
+        return 2 * self.options.batch if 0 < self.mean_seconds < AHEAD_SECONDS else 0
 
     @property
     def room(self) -> int:
         """How many more may be begun. What only waits to be acknowledged takes none: its server may be away."""
-        return self.options.concurrency - self._unsettled
+        return self.options.concurrency + self.ahead - self._unsettled
 
     @property
     def has_suspect(self) -> bool:
@@ -161,10 +174,10 @@ class Processing:
         settle = partial(self._settlement.settle, entry, hand, choose)
         try:
             try:
-                async with self._slots:
-                    end = await self.patience.wait(settle, self.late)
+                end = await self.patience.wait(settle, self.late)
             finally:
                 self._unsettled -= 1
+                self.mean_seconds += 0.1 * (time.monotonic() - hand.began - self.mean_seconds)
                 hand.suspect = None  # others may be taken again, though its acknowledgement may take long
                 hand.settled = True
                 self.free.set()
@@ -263,7 +276,10 @@ async def opened(
             return
         work.resources = await stack.enter_async_context(entered(lifespan, client, work.threads))
         batches = Batches(work, most=options.batch)
-        settlement = Settlement(database, work, batches, patience, ownership, pausing, stop, late, options.count)
+        slots = asyncio.Semaphore(options.concurrency)
+        settlement = Settlement(
+            database, work, batches, patience, ownership, pausing, slots, stop, late, options.count
+        )  # fmt: skip
         pulse.beat()
         await pulse.ready()
         yield Processing(

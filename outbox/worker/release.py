@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from enum import Enum
 
 import structlog
 
 from outbox.delivery.entries import Entries, Entry
 from outbox.protocol.ownership import UNKNOWN, Ownership
 from outbox.streams.declaration import Stream
-from outbox.worker.settlement import End
 
 log = structlog.get_logger(__name__)
 
 LEAVE_SECONDS = 2.0
 """For taking leave of the groups, which is only tidiness."""
+
+
+class End(Enum):
+    """What is to be done with the entry."""
+
+    DONE = "acknowledge"
+    AGAIN = "acknowledge and remove: its message, if it is still wanted, comes again in another entry"
+    HELD = "leave: it is another consumer's by now, or must be looked at again"
+    UNKNOWN = "its message is not in the database: acknowledge and remove, unless it may be another outbox's"
 
 
 async def release(entries: Entries, ownership: Ownership, entry: Entry, end: End) -> None:

@@ -5,28 +5,28 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from enum import Enum
+from contextlib import suppress
 from functools import partial
 
 import structlog
 
 from outbox.database import Database, Document
 from outbox.delivery.entries import Entry
-from outbox.errors import CommitUnknown
 from outbox.message import attempts
-from outbox.message.transitions import Cause
 from outbox.protocol.ownership import Ownership
 from outbox.servers.waiting import first
 from outbox.streams.declaration import Stream
 from outbox.worker.adoption import adopt
 from outbox.worker.batches import Batches
 from outbox.worker.completion import Standing, Superseded
-from outbox.worker.failures import Failed, GiveUp, LeftAlone, Snooze, headline, summary, wait_seconds
+from outbox.worker.failures import Failed, GiveUp, LeftAlone
 from outbox.worker.hand import Abandoned, Hand
 from outbox.worker.handler import Handler
 from outbox.worker.isolation import Isolation
 from outbox.worker.message import Message
 from outbox.worker.patience import Patience
+from outbox.worker.release import End
+from outbox.worker.setbacks import Setbacks
 from outbox.worker.tries import Count, counted
 from outbox.worker.work import Work
 
@@ -44,14 +44,8 @@ UNMARKED_SECONDS = 0.5
 """How long to wait for the relay to mark a message published before its handler is called. It does so within
 milliseconds; a transaction that is under way by then would be repeated."""
 
-
-class End(Enum):
-    """What is to be done with the entry."""
-
-    DONE = "acknowledge"
-    AGAIN = "acknowledge and remove: its message, if it is still wanted, comes again in another entry"
-    HELD = "leave: it is another consumer's by now, or must be looked at again"
-    UNKNOWN = "its message is not in the database: acknowledge and remove, unless it may be another outbox's"
+SLOT_SECONDS = 5.0
+"""How long a message that was read ahead waits for a slot before it is given back: handlers may have come to hang."""
 
 
 class Settlement:
@@ -65,20 +59,25 @@ class Settlement:
         patience: Patience,
         ownership: Ownership,
         paused: Callable[[Stream], bool],
+        slots: asyncio.Semaphore,
         stop: asyncio.Event,
         late: asyncio.Event,
         count: Count | None = None,
     ) -> None:
-        """:param count: is called with each try that has ended."""
+        """:param slots: one is taken while a handler works on a message.
+        :param count: is called with each try that has ended.
+        """
         self._database = database
         self._work = work
         self._batches = batches
         self._patience = patience
         self._ownership = ownership
         self._paused = paused
+        self._slots = slots
         self._stop = stop
         self._late = late
         self._count = count
+        self._setbacks = Setbacks(database)
         self._isolation = Isolation()
 
     async def settle(self, entry: Entry, hand: Hand, choose: Choose) -> End:
@@ -139,10 +138,16 @@ class Settlement:
                 if document.get("taker") != hand.taker and attempts.is_convicted(
                     message.attempt, document, entry.stream.retry
                 ):
-                    return await self._die_of_deaths(entry, hand, message, document)
+                    return await self._setbacks.die_of_deaths(entry, hand, message, document)
                 document = await self._put_on_record(entry, hand)
-            with counted(self._count, entry.stream.name, hand):
-                await self._work_on(entry, hand, message, choose)
+            if not await self._has_slot():
+                give_back = True
+                raise Abandoned
+            try:
+                with counted(self._count, entry.stream.name, hand):
+                    await self._work_on(entry, hand, message, choose)
+            finally:
+                self._slots.release()
             return End.DONE
         except Superseded:
             standing, _ = await self._work.looks.look(entry.sent)
@@ -150,18 +155,24 @@ class Settlement:
         except Abandoned:
             if not (give_back or self._stop.is_set()):
                 return End.HELD
-            forgive = 2 if hand.on_record else 1  # its publication, and its take-over
-            if await attempts.again(
-                self._database, entry.sent, Cause.RETURNED, suspect=hand.suspect, forgive=forgive
-            ):  # fmt: skip
-                hand.told.info("given back")
-            return End.AGAIN
+            return await self._setbacks.give_back(entry, hand)
         except Failed as failed:
-            put_back = partial(self._put_back, entry, hand, message, document, failed.error)
+            put_back = partial(self._setbacks.put_back, entry, hand, message, document, failed.error)
             # Repeated by itself, so that an outage now does not have the handler called again.
             return await self._patience.wait(put_back, self._late)
 
+    async def _has_slot(self) -> bool:
+        """Take a slot. False: others have kept all of them for long, so that the message is not to wait for them."""
+        if not self._slots.locked():
+            return await self._slots.acquire()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SLOT_SECONDS):
+                return await self._slots.acquire()
+        return False
+
     async def _work_on(self, entry: Entry, hand: Hand, message: Message, choose: Choose) -> None:
+        if hand.abandoned.is_set():
+            raise Abandoned  # while it waited for its turn
         try:
             handler = choose(message)
         except (GiveUp, LeftAlone) as error:
@@ -191,62 +202,3 @@ class Settlement:
             tried=attempts.tries(entry.sent.attempt, document), of=entry.stream.retry.attempts,
         )  # fmt: skip
         return document
-
-    async def _die_of_deaths(self, entry: Entry, hand: Hand, message: Message, document: Document) -> End:
-        """Its worker has died each time that the message was in flight, at last with nothing else."""
-        assert entry.sent
-        workers = ", ".join([*attempts.killers(document), str(hand.suspect)])
-        tried = attempts.tries(message.attempt, document)
-        reason = f"given up after {tried} tries: its worker died each time while it was in flight: {workers}"
-        try:
-            await attempts.die(
-                self._database, entry.stream, entry.sent, Cause.TAKEN_OVER,
-                message=document, reason=reason, error=reason,
-            )  # fmt: skip
-        except CommitUnknown:
-            return End.HELD  # not acknowledged, and so found again
-        hand.told.error("dead", tried=tried, error=reason)
-        return End.AGAIN
-
-    async def _put_back(
-        self, entry: Entry, hand: Hand, message: Message, document: Document, error: BaseException
-    ) -> End:
-        """After a failure: schedule the next try, or let the message die with its file."""
-        assert entry.sent
-        tried = attempts.tries(message.attempt, document)
-        retry = entry.stream.retry
-        if isinstance(error, Snooze):
-            snoozed = attempts.count(document, Cause.SNOOZED.value)
-            if isinstance(error, LeftAlone) or snoozed < error.most:
-                return await self._snooze(entry, hand, error)
-            error = GiveUp(f"snoozed {snoozed} times, as often as its handler allows: {headline(error)}")
-        if isinstance(error, GiveUp) or tried >= retry.attempts:
-            try:
-                await attempts.die(
-                    self._database, entry.stream, entry.sent, Cause.FAILED,
-                    message=document, reason=summary(error), error=headline(error),
-                )  # fmt: skip
-            except CommitUnknown:
-                return End.HELD  # not acknowledged, and so found again
-            hand.told.error("dead", tried=tried, error=f"{type(error).__name__}: {headline(error)}"[:500])
-            return End.AGAIN
-        asked = wait_seconds(error)
-        seconds = attempts.backoff_seconds(retry, tried) if asked is None else asked
-        await attempts.again(
-            self._database, entry.sent, Cause.FAILED, reason=summary(error), wait_seconds=seconds
-        )  # fmt: skip
-        hand.told.warning(
-            "failed, tried again later", tried=tried, of=retry.attempts, seconds=round(seconds, 1),
-            error=f"{type(error).__name__}: {headline(error)}"[:500],
-        )  # fmt: skip
-        return End.AGAIN
-
-    async def _snooze(self, entry: Entry, hand: Hand, error: Snooze) -> End:
-        """Put the message back, at no try's cost."""
-        assert entry.sent
-        seconds = wait_seconds(error)
-        await attempts.again(
-            self._database, entry.sent, Cause.SNOOZED, reason=summary(error), wait_seconds=seconds or 0.0, forgive=1
-        )  # fmt: skip
-        hand.told.info("put back", seconds=seconds, reason=headline(error)[:500])
-        return End.AGAIN

@@ -39,8 +39,7 @@ MUTATIONS = [
     ),
     Mutation(
         "completion in the handler's transaction", "G6", "outbox/worker/completion.py",
-        "update_one(*transitions.complete(sent_of(messages[0])), session=session)",
-        "update_one(*transitions.complete(sent_of(messages[0])))",
+        "updates=many, session=session)", "updates=many)",
         "tests/worker/test_consumer.py::test_a_handler_that_leaves_its_file_waiting_has_failed",
     ),
     Mutation(

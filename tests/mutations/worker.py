@@ -59,6 +59,11 @@ MUTATIONS = [
         "if len(processing.work.left) >= processing.options.concurrency:", "if False:",
         "tests/worker/test_time_limit.py::test_a_worker_that_has_left_too_many_ends_for_its_supervisor",
     ),
+    Mutation(
+        "what was read ahead does not wait for a handler that hangs", "G1", "outbox/worker/settlement.py",
+        "async with asyncio.timeout(SLOT_SECONDS):", "async with asyncio.timeout(None):",
+        "tests/worker/test_time_limit.py::test_what_was_read_ahead_does_not_wait_for_a_handler_that_hangs",
+    ),
     # -- many messages in one transaction, chosen handlers, snooze
     Mutation(
         "a batch with one that is completed elsewhere has no effect", "G6", "outbox/worker/completion.py",
@@ -77,12 +82,12 @@ MUTATIONS = [
         "tests/worker/test_many.py::test_a_stop_gives_a_batch_back_at_no_trys_cost",
     ),
     Mutation(
-        "a snooze costs no try", "G1", "outbox/worker/settlement.py",
+        "a snooze costs no try", "G1", "outbox/worker/setbacks.py",
         "wait_seconds=seconds or 0.0, forgive=1", "wait_seconds=seconds or 0.0",
         "tests/worker/test_choice.py::test_a_snooze_costs_no_try_and_has_a_limit_of_its_own",
     ),
     Mutation(
-        "snoozes have a limit", "G1", "outbox/worker/settlement.py",
+        "snoozes have a limit", "G1", "outbox/worker/setbacks.py",
         "isinstance(error, LeftAlone) or snoozed < error.most", "True",
         "tests/worker/test_choice.py::test_a_snooze_costs_no_try_and_has_a_limit_of_its_own",
     ),

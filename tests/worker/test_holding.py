@@ -33,6 +33,7 @@ async def test_a_long_handler_keeps_its_entry(workshop: Workshop, parser: Parser
     [id_] = await workshop.publish("a")
     parser.gate = asyncio.Event()
     other = Parser(workshop)
+    other.gate = parser.gate
     async with workshop.working(parser, silent_seconds=0.6), workshop.working(other, silent_seconds=0.6):
         await eventually(lambda: parser.messages or other.messages)
         [pending] = await workshop.world.redis.xpending_range(workshop.stream.name, workshop.stream.group, "-", "+", 1)
@@ -43,7 +44,6 @@ async def test_a_long_handler_keeps_its_entry(workshop: Workshop, parser: Parser
             [now] = await workshop.world.redis.xpending_range(workshop.stream.name, workshop.stream.group, "-", "+", 1)
             return bool(now["consumer"] == holder and int(now["time_since_delivered"]) < 600)
 
-        other.gate = parser.gate
         await stays(is_kept, 1.5)
         assert time.monotonic() - began > 1.4
         parser.gate.set()

@@ -154,3 +154,24 @@ async def test_what_is_within_its_time_is_let_finish(workshop: Workshop) -> None
     [id_] = await workshop.publish("a")
     async with workshop.working(slow, handler_seconds=30):
         await eventually(lambda: workshop.in_state("completed", id_))
+
+
+async def test_what_was_read_ahead_does_not_wait_for_a_handler_that_hangs(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another worker gets it, at no try's cost."""
+    monkeypatch.setattr("outbox.worker.settlement.SLOT_SECONDS", 0.2)
+    gate = asyncio.Event()
+
+    async def handle(message: Message, session: Any) -> None:
+        files = session.client[workshop.world.database.name].files
+        await files.update_one({"_id": message.key}, _PARSED, session=session)
+        if message.key == "hangs":
+            await gate.wait()
+
+    await workshop.publish(*(f"file {number}" for number in range(20)), "hangs", *(f"more {n}" for n in range(5)))
+    monkeypatch.setattr("outbox.worker.processing.AHEAD_SECONDS", 60)  # however slow the machine is
+    async with workshop.working(handle, concurrency=1):
+        given_back = {"state": "pending", "returned": 1, "forgiven": 1}
+        await eventually(lambda: workshop.world.database.outbox.count_documents(given_back))
+        gate.set()
