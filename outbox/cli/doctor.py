@@ -11,6 +11,7 @@ from outbox.cli.failures import Unfinished
 from outbox.cli.output import checking, write_json, write_line
 from outbox.cli.servers import Servers, run
 from outbox.errors import Unreachable
+from outbox.operations import docs
 from outbox.operations.doctor import CHECKS, UNREACHABLE, Finding, Level, Program, Surroundings, examine
 from outbox.settings import OutboxSettings
 
@@ -64,6 +65,7 @@ def _show(findings: list[Finding]) -> None:
     for finding in findings:
         write_line(f"{_TITLES[finding.level]}  {finding.what}  [{finding.check}]")
         write_line(f"    {finding.means}")
+        write_line(f"    read about it: {docs.section(finding.check, docs.GOING_LIVE)}")
         write_line(f"    change it: {finding.mend}")
         write_line("")
     if not findings:

@@ -12,7 +12,7 @@ from outbox.cli.failures import Unfinished
 from outbox.cli.output import checking, write_json, write_line
 from outbox.cli.servers import Servers, run
 from outbox.message import schema
-from outbox.operations import applications, audit, moments
+from outbox.operations import applications, audit, docs, moments
 from outbox.operations import verify as verifying
 from outbox.operations.verify import CHECKS, Finding, System
 from outbox.servers.clock import server_time
@@ -97,6 +97,7 @@ def _show(findings: list[Finding], repaired: dict[str, int | str]) -> None:
             write_line(f"    such as {', '.join(finding.examples[:3])}")
         match repaired.get(finding.check):
             case None:
+                write_line(f"    read about it: {docs.section(finding.check)}")
                 write_line(f"    mend it: {finding.mend}" + ("  (or --repair)" if finding.repair else ""))
             case int(count):
                 write_line(f"    repaired: {count}")

@@ -10,12 +10,15 @@ from bson import ObjectId
 from fastapi.routing import APIRoute
 
 from outbox.database import AUDIT, Database
+from outbox.message import schema
 from outbox.message.document import State
 from outbox.operations import reasons, replay
+from outbox.settings import OutboxSettings, load
 from outbox.streams import pauses
 from outbox.streams.declaration import FILES
 from outbox.web import keys
 from outbox.web.keys import Scope
+from outbox_api.collections import FILES_APPLICATION
 from outbox_api.dashboard import routes
 from outbox_api.dashboard.sessions import ByCookie
 from tests.api.conftest import Serve
@@ -267,3 +270,22 @@ async def test_who_may_only_look_pauses_nothing(api: httpx.AsyncClient, db: Data
     assert (await api.post(f"{place}/pause", data={"token": "x" * 64})).status_code == 403
     assert (await pauses.read(db)).paused == {}
     assert (await api.get("/dashboard/streams/nothing")).status_code == 404
+
+
+async def test_the_streams_of_a_topic_stand_together(
+    db: Database, serve: Serve, outbox_settings: OutboxSettings
+) -> None:
+    """Those of its groups and priorities, with one pause for all of them."""
+    topic = {"name": "orders", "group": "billing", "groups": ["search"], "priorities": ["high"], "partitions": 1}
+    files = {"name": FILES.name, "group": FILES.group, "subject": {}}
+    settings = load(OutboxSettings, **outbox_settings.model_dump() | {"outbox_streams": [files, topic]})
+    await schema.ensure(db, settings.streams, FILES_APPLICATION)
+    api = await serve(settings, api_keys=KEYS, api_session_secret="s" * 32)
+    await login(api, ALICE)
+    page = re.sub(r"\s+", " ", (await api.get("/dashboard")).text)
+    assert "orders <small>(4 streams: groups, priorities, shards)</small>" in page
+    assert page.count('aria-label="Pause orders"') == 1
+    for name in ("orders", "orders:high", "orders:search", "orders:search:high"):
+        assert f'<th scope="row" class="text">{name}</th>' in page
+    stream = (await api.get("/dashboard/streams/orders")).text
+    assert "(group search, 1 partitions, key orders:search:high)" in stream

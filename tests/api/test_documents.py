@@ -27,6 +27,14 @@ async def test_a_page_is_shown_and_another_one_is_not_there(db: Database, serve:
         assert (await api.get(f"/dashboard/docs/{nothing}")).status_code == 404
 
 
+def test_no_other_file_is_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "secret.md").write_text("secret")
+    monkeypatch.setattr(documents, "_PACKAGED", tmp_path / "docs")
+    for name in ("../secret", "..", "", f"{tmp_path}/secret"):
+        assert documents.read.__wrapped__(name) is None
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_links_lead_to_pages_and_sections_that_there_are(name: str) -> None:
     text = documents.read(name)

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from outbox.database import Database
+from outbox.operations import docs
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Streams
 
@@ -36,7 +37,7 @@ class Finding:
     def as_json(self) -> dict[str, Any]:
         return {
             "check": self.check, "what": self.what, "means": self.means, "mend": self.mend, "count": self.count,
-            "examples": list(self.examples), "repairable": self.repair is not None,
+            "examples": list(self.examples), "repairable": self.repair is not None, "docs": docs.section(self.check),
         }  # fmt: skip
 
 

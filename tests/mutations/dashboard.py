@@ -1,0 +1,23 @@
+"""Protections of the dashboard's pages."""
+
+from __future__ import annotations
+
+from tests.mutations.mutation import Mutation
+
+MUTATIONS = [
+    Mutation(
+        "no file but a document is a page", "dashboard", "api/outbox_api/dashboard/documents.py",
+        '_PAGE = re.compile(r"[A-Za-z][A-Za-z-]*")', '_PAGE = re.compile(r".*")',
+        "tests/api/test_documents.py::test_no_other_file_is_a_page",
+    ),
+    Mutation(
+        "a worker that records what it holds is named once", "dashboard", "outbox/operations/diagnosis.py",
+        "if consumer.name in recorded:", "if False:",
+        "tests/outbox/test_looking.py::test_a_worker_that_records_what_it_holds_is_named_once",
+    ),
+    Mutation(
+        "what a group holds is of its first entry", "dashboard", "outbox/delivery/groups.py",
+        'first = str(entries[0]["message_id"])', 'first = str(entries[-1]["message_id"])',
+        "tests/outbox/test_looking.py::test_what_a_consumer_holds_is_seen",
+    ),
+]  # fmt: skip
