@@ -48,7 +48,7 @@ def main(
     processes: Annotated[int, typer.Option("-n", min=1, help="Scenarios at a time: most of them wait.")] = 3,
     only: Annotated[str, typer.Option("-k", help="An expression that chooses scenarios, as pytest takes it.")] = "",
     reports: Annotated[Path | None, typer.Option(help="A folder for pytest's reports; those in it are shown.")] = None,
-    write: Annotated[bool, typer.Option(help="Put the table into tests/README.md.")] = False,
+    write: Annotated[bool, typer.Option(help="Put the table into tests/RESULTS.md.")] = False,
 ) -> None:
     """All scenarios of tests/faults, the slow ones too, on Valkey 9.1, Redis 8.2 and Redis 7.0; then fault by fault.
 
@@ -79,7 +79,7 @@ def main(
     text = f"{heading}\n\n{totals(outcomes)}\n\n{table(outcomes)}"
     console.print(text, markup=False)
     if write:
-        documents.put(documents.ROOT / "tests/README.md", "matrix", text)
+        documents.put(documents.ROOT / "tests/RESULTS.md", "matrix", text)
     sys.exit(0 if all(outcome.passed for found in outcomes.values() for outcome in found) else 1)
 
 

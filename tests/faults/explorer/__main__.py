@@ -28,7 +28,7 @@ def main(
     minutes: Annotated[float | None, typer.Option(help="Seed after seed, for so long.")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Actions for each seed.")] = STEPS,
     logged: Annotated[Path | None, typer.Option("--log", help="Add a line of JSON for each seed.")] = None,
-    write: Annotated[bool, typer.Option(help="Put what is in the log into tests/README.md.")] = False,
+    write: Annotated[bool, typer.Option(help="Put what is in the log into tests/RESULTS.md.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show actions as they happen.")] = False,
 ) -> None:
     """Random faults, one upon the other, over real servers; the judge decides. Exit code 1 when a promise was broken.
@@ -59,7 +59,7 @@ def main(
             if logged:
                 log.write(logged, result)
     if logged and write:
-        documents.put(documents.ROOT / "tests/README.md", "explorer", log.summary(log.read(logged)))
+        documents.put(documents.ROOT / "tests/RESULTS.md", "explorer", log.summary(log.read(logged)))
     sys.exit(1 if any(result.violation for result in done) else 0)
 
 
