@@ -22,6 +22,7 @@ from outbox_relay.drained import Outcome
 from outbox_relay.drainer import Drainer
 from outbox_relay.recovery import Recovery
 from outbox_relay.settings import RelaySettings
+from outbox_relay.tail import Inbox
 from tests.conformance import mapping
 from tests.conformance.gates import Gate, Gated, LastingSessions, Request
 from tests.model.world import Do
@@ -44,8 +45,9 @@ class _Taking:
 class Actor:
     """`request` is the one that the relay is about to send; None once it has lost its lease."""
 
-    def __init__(self, world: World, sessions: LastingSessions, batch: int) -> None:
-        self._world, self._sessions, self._batch = world, sessions, batch
+    def __init__(self, world: World, sessions: LastingSessions, batch: int, inbox: Inbox) -> None:
+        """:param inbox: what a change stream has shown; one without a beginning is of none."""
+        self._world, self._sessions, self._batch, self.inbox = world, sessions, batch, inbox
         self._gate = Gate()
         self._before = ""
         self._taking: _Taking | None = None
@@ -77,7 +79,7 @@ class Actor:
         self._recovery = Recovery(world.database, store, losses, checkpoints, leases)
         self._drainer = Drainer(
             lease, lambda: True, cast(Any, self._sessions), store, checkpoints, leases, self._recovery,
-            load(RelaySettings, relay_batch_size=self._batch, relay_verify_seconds=1e9),
+            load(RelaySettings, relay_batch_size=self._batch, relay_verify_seconds=1e9), self.inbox,
         )  # fmt: skip
         self._running = asyncio.create_task(self._run())
         await self._next()
@@ -101,10 +103,17 @@ class Actor:
             return await self._mean_to_take()
         if do is Do.TAKE:
             return await self._take()
+        if do is Do.FETCH:
+            self.inbox.doubt()  # else it waits for what the change stream shows
         await self._go()
         while self.request and self.request.name in mapping.FOLLOWED.get(do, ()) and self._before != self.request.name:
             await self._go()
         return None
+
+    async def shown(self) -> None:
+        """An owner that has caught up takes what the change stream has shown."""
+        assert self.inbox.joined
+        await self._go()
 
     async def verify(self) -> None:
         """An owner that has nothing else to do looks whether its checkpoint is as it was left."""

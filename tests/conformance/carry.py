@@ -62,7 +62,7 @@ def _story(trace: Trace, bounds: Bounds, why: Iterable[str]) -> str:
 async def _do(real: Real, before: World, action: Action, after: World) -> None:
     what, which = action
     match what:
-        case "step" | "verify" | "give up" | "send again":
+        case "step" | "shown" | "verify" | "give up" | "send again":
             await _relay(real, what, which, before, after)
         case "late":
             gone = next(late for late in before.flying if before.flying.count(late) > after.flying.count(late))
@@ -116,6 +116,8 @@ async def _relay(real: Real, what: str, token: int, before: World, after: World)
                 assert now is None, "the relay has lost its lease, and the model's goes on"
             else:
                 assert now, "the relay goes on, and the model's has lost its lease"
+        case "shown":
+            await actor.shown()
         case "verify":
             await actor.verify()
         case "give up":

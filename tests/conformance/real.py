@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, cast
 
-from bson import ObjectId
+from bson import ObjectId, decode
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from outbox.database import OUTBOX, PARTITIONS, Document
 from outbox.message import transitions
 from outbox.message.document import Sent
 from outbox.protocol import fences
+from outbox.protocol.changes import Begun, Change, pending
 from outbox.protocol.checkpoint import Checkpoints
 from outbox.protocol.script import Script
 from outbox.streams.declaration import Partition
 from outbox.streams.keys import record_key
+from outbox_relay.tail import Tail
 from tests.conformance.actor import Actor, Late
 from tests.conformance.gates import LastingSessions
 from tests.model import world as model
@@ -37,6 +40,9 @@ class Real:
         self._saved: tuple[dict[str, bytes], Redis] | None = ({}, Redis()) if bounds.losses else None
         self._backup: tuple[dict[str, list[Document]], tuple[tuple[Message, ...], Lease]] | None = None
         self._others = 0
+        self._begun: Begun | None = None
+        self._changes: AsyncIterator[Begun | Sequence[Change]] | None = None
+        self._tails: dict[Actor, Tail] = {}
         self.actors: dict[int, Actor] = {}
         self.flying: list[tuple[Relay, Late, int]] = []
 
@@ -46,6 +52,11 @@ class Real:
             await self._world.database[collection].delete_many({})
         await self._reset_leases()
         await self._world.redis.flushall()
+        if self._bounds.tail:
+            self._changes = pending(self._world.database)
+            begun = await anext(self._changes)
+            assert isinstance(begun, Begun)
+            self._begun = begun
         # Each gets its position now, in the order of the messages; others commit in between, and in another order.
         for i in range(len(self._bounds.keys)):
             await self._insert(i)
@@ -54,6 +65,8 @@ class Real:
 
     async def close(self) -> None:
         await self.stop()
+        if self._changes:
+            await cast(Any, self._changes).aclose()
         for session in self._open.values():
             await session.end_session()
         await self._sessions.close()
@@ -66,7 +79,11 @@ class Real:
         self.flying.clear()
 
     async def acquire(self, token: int) -> None:
-        actor = self.actors[token] = Actor(self._world, self._sessions, self._bounds.batch)
+        tail = Tail(lambda _: None)
+        if self._begun:
+            tail.show(self._begun)
+        actor = Actor(self._world, self._sessions, self._bounds.batch, tail.inbox(PARTITION))
+        self.actors[token], self._tails[actor] = actor, tail
         await actor.acquire(f"relay {token}")
 
     async def _insert(self, i: int) -> None:
@@ -82,6 +99,18 @@ class Real:
         session = self._open.pop(i)
         await session.commit_transaction()
         await session.end_session()
+        if self._changes:
+            await self._show(self._changes, self._ids[i])
+
+    async def _show(self, changes: AsyncIterator[Begun | Sequence[Change]], message: ObjectId) -> None:
+        """The change streams of all relays show the commit. What else they show may come late, and is left out."""
+        while True:
+            seen = await anext(changes)
+            new = [change for change in cast(Sequence[Change], seen) if change.new]
+            for actor in self.actors.values():
+                self._tails[actor].show(new)
+            if any(decode(cast(bytes, change.new))["_id"] == message for change in new):
+                return
 
     async def complete(self, i: int, attempt: int) -> None:
         done = await self._world.database[OUTBOX].update_one(*transitions.complete(Sent(self._ids[i], attempt)))
@@ -144,7 +173,7 @@ class Real:
     async def seen(self) -> model.World:
         """What there is, in the model's words; tags and markers are the real ones."""
         relays = tuple(
-            Relay(actor.token, Request(actor.doing, entries=self._numbered(actor.named())))
+            Relay(actor.token, Request(actor.doing, entries=self._numbered(actor.named()), tail=_tail(actor)))
             for actor in self.actors.values()
         )
         flying = tuple(Relay(token, relay.request) for relay, _, token in self.flying)
@@ -185,6 +214,11 @@ class Real:
         position: Any = (batch, there["tag"])
         sent = self._numbered(word.split(":") for word in there.get("messages", "").split())
         return Redis(stream, marker, Checkpoint(int(there["token"]), position, before, sent, there.get("marker", 0)))
+
+
+def _tail(actor: Actor) -> tuple[int, ...] | None:
+    """Of what was shown, only the number is compared."""
+    return (0,) * actor.inbox.waiting if actor.inbox.joined else None
 
 
 def _message(document: Document | None, settled: bool) -> Message:

@@ -68,7 +68,13 @@ class _Names:
     def _relay(self, relay: Relay) -> Any:
         token, request = relay
         named = request.entries if request.do in NAMED else ()
-        return self._tokens[token], str(request.do), tuple(sorted(set(named))) if request.do is Do.FENCE else named
+        shown = -1 if request.tail is None else len(request.tail)
+        return (
+            self._tokens[token],
+            str(request.do),
+            tuple(sorted(set(named))) if request.do is Do.FENCE else named,
+            shown,
+        )
 
     def _position(self, position: Any) -> Any:
         return position[0], self._tags.setdefault(position, len(self._tags))

@@ -18,7 +18,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     without_delays(monkeypatch.setattr)
 
 
-@pytest.mark.parametrize(("bounds", "depth"), ALL[:2])
+@pytest.mark.parametrize(("bounds", "depth"), ALL[1:3])
 async def test_every_short_trace(world: World, bounds: Bounds, depth: int) -> None:
     for trace in every(bounds, depth):
         await carry(world, trace, bounds)
