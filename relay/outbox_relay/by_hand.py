@@ -33,7 +33,8 @@ class RelayByHand:
         self._leases = Leases(database, streams, "by hand", seconds=LEASE_SECONDS)
         self._checkpoints = Checkpoints(redis, streams, ours, bounded=False)
         losses = Losses(database, streams)
-        self._recovery = Recovery(database, self._store, losses, self._checkpoints, self._leases)
+        # One partition is drained after the other: there are none to wait for.
+        self._recovery = Recovery(database, self._store, losses, self._checkpoints, self._leases, gather_seconds=0)
         self._settings = RelaySettings()
         self._drainers: dict[Partition, Drainer] = {}
 

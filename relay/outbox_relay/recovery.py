@@ -51,14 +51,22 @@ class Recovery:
     """Opens checkpoints and makes MongoDB agree with them. Every step can be repeated after a crash."""
 
     def __init__(
-        self, database: Database, store: Store, losses: Losses, checkpoints: Checkpoints, leases: Leases
+        self,
+        database: Database,
+        store: Store,
+        losses: Losses,
+        checkpoints: Checkpoints,
+        leases: Leases,
+        *,
+        gather_seconds: float | None = None,
     ) -> None:
+        """:param gather_seconds: how long a search waits for other partitions, instead of the usual time."""
         self._database = database
         self._store = store
         self._losses = losses
         self._checkpoints = checkpoints
         self._leases = leases
-        self._surveys = Surveys(checkpoints, losses)
+        self._surveys = Surveys(checkpoints, losses, gather_seconds=gather_seconds)
 
     async def reconcile(self, lease: Lease, session: AsyncClientSession) -> Reconciled:
         """Open the checkpoint under `lease`, and account for every message that one side knows and the other does not.

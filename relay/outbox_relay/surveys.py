@@ -49,7 +49,8 @@ class _Seeker:
 class Surveys:
     """The searches of one relay."""
 
-    def __init__(self, checkpoints: Checkpoints, losses: Losses) -> None:
+    def __init__(self, checkpoints: Checkpoints, losses: Losses, *, gather_seconds: float | None = None) -> None:
+        self._gather_seconds = GATHER_SECONDS if gather_seconds is None else gather_seconds
         self._checkpoints = checkpoints
         self._losses = losses
         self._waiting: defaultdict[str, list[_Seeker]] = defaultdict(list)
@@ -89,7 +90,7 @@ class Surveys:
     async def _search_all(self, stream: str) -> None:
         """One search after the other, each for those that wait when it begins."""
         try:
-            await asyncio.sleep(GATHER_SECONDS)
+            await asyncio.sleep(self._gather_seconds)
             while seekers := [seeker for seeker in self._waiting.pop(stream, []) if not seeker.gone]:
                 try:
                     await self._search(seekers)
