@@ -200,8 +200,8 @@ async def test_the_children_end_with_their_parent(
 
 
 async def test_a_wrong_call_is_not_repeated(environment: dict[str, str], tmp_path: Path) -> None:
-    nowhere = {**environment, "MONGODB_DATABASE": f"{environment['MONGODB_DATABASE']}_none", "OUTBOX_STREAMS": "[]"}
-    parent = WorkerProcess(tmp_path / "worker.log", nowhere, "effect", "--processes", "2", "--group", "nobody")
+    parent = WorkerProcess(tmp_path / "worker.log", environment, "effect", "--processes", "2", "--group", "nobody")
     with running(parent):
-        assert await asyncio.to_thread(parent.wait) == 2
+        assert await asyncio.to_thread(parent.wait, 60) == 2
+    assert started(parent), "only the children read what is registered"
     assert not parent.told("starting it again")
