@@ -81,8 +81,6 @@ def _stamp(redis: Redis, token: int, request: Request, rules: Rules) -> tuple[Re
         return redis, "gap"
     if not rules.stamp:
         return redis._replace(checkpoint=there._replace(marker=redis.marker)), "resumed"
-    if there.position == request.position:
-        return redis, "repeated"
     if not _follows(there, request, rules):
         return redis, "gap"
     before = UNKNOWN if rules.root else there.position
