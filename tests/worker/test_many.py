@@ -25,11 +25,15 @@ class Parsers:
         self._database = workshop.world.database
         self.calls: list[list[Message]] = []
         self.bad = ""
+        self.work: asyncio.Event | None = None
+        """Waited for before anything of a batch is written."""
         self.gate: asyncio.Event | None = None
         """Waited for when all of a batch is written, and its transaction is still open."""
 
     async def handle(self, messages: Sequence[Message], session: Any) -> None:
         self.calls.append([*messages])
+        if self.work and len(messages) > 1:
+            await self.work.wait()
         files, effects = session.client[self._name].files, session.client[self._name].effects
         await effects.insert_many([{"message": message.id} for message in messages], session=session)
         keys = [message.key for message in messages]
@@ -85,13 +89,13 @@ async def test_one_that_fails_costs_the_others_nothing(workshop: Workshop, parse
 
 
 async def test_one_that_was_completed_elsewhere_takes_nobody_with_it(workshop: Workshop, parsers: Parsers) -> None:
-    parsers.gate = asyncio.Event()
+    parsers.work = asyncio.Event()
     ids = await workshop.publish(*KEYS)
     async with workshop.working(parsers.handle):
         await eventually(lambda: parsers.calls)
-        done = {"state": "completed"}  # by another worker, so that this batch must have no effect
+        done = {"state": "completed"}  # by another worker, before this batch's transaction begins
         await workshop.world.database.outbox.update_one({"_id": ids[3]}, {"$set": done})
-        parsers.gate.set()
+        parsers.work.set()
         await eventually(lambda: workshop.in_state("completed", *ids))
         await eventually(workshop.all_acknowledged)
     assert await parsers.effects() == sorted({*ids} - {ids[3]})
