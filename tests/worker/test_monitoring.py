@@ -196,7 +196,11 @@ async def test_the_children_end_with_their_parent(
         await eventually(lambda: parent.text().count('"worker started"') == 2, 20)
         children = started(parent)
         parent.kill()
-        await eventually(lambda: not [pid for pid in children if lives(pid)], 20)
+        try:
+            await eventually(lambda: not [pid for pid in children if lives(pid)], 20)
+        finally:  # or they would outlive the tests
+            for pid in filter(lives, children):
+                os.kill(pid, signal.SIGKILL)
 
 
 async def test_a_wrong_call_is_not_repeated(environment: dict[str, str], tmp_path: Path) -> None:
