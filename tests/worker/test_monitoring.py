@@ -179,7 +179,7 @@ async def test_several_processes_are_one_to_who_starts_watches_and_stops_them(
         assert 'process="0"' in text
         first, second = started(parent)
         os.kill(first, signal.SIGKILL)
-        await eventually(lambda: len(started(parent)) == 3, 20)
+        await eventually(lambda: len(started(parent)) == 3, 60)
         assert parent.told("worker process ended, starting it again")
         await answers(port, "/readyz", 200)
         third = started(parent)[2]
@@ -193,11 +193,11 @@ async def test_the_children_end_with_their_parent(
 ) -> None:
     parent = WorkerProcess(tmp_path / "worker.log", environment, "effect", "--processes", "2")
     with running(parent):
-        await eventually(lambda: parent.text().count('"worker started"') == 2, 20)
+        await eventually(lambda: parent.text().count('"worker started"') == 2, 60)
         children = started(parent)
         parent.kill()
         try:
-            await eventually(lambda: not [pid for pid in children if lives(pid)], 20)
+            await eventually(lambda: not [pid for pid in children if lives(pid)], 60)
         finally:  # or they would outlive the tests
             for pid in filter(lives, children):
                 os.kill(pid, signal.SIGKILL)
