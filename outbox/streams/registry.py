@@ -166,8 +166,9 @@ def load(document: Document) -> Stream:
 def _understood(documents: list[Document]) -> Registered | None:
     if not documents:
         return None
+    streams = [load(one) for one in documents]  # first: what others wrote has no revision, or an `_id` that is no key
     revisions = {one["_id"]: one["revision"] for one in documents}
-    return Registered([load(one) for one in documents], revisions, pauses.understood(documents))
+    return Registered(streams, revisions, pauses.understood(documents))
 
 
 async def _register(database: Database, stream: Stream, *, dry_run: bool) -> list[str]:
