@@ -162,8 +162,10 @@ async def test_a_relay_with_other_streams_joins_and_leaves_under_load(
             async with a_relay_of_invoices(settings, tmp_path / "relay.log", killed=killed):
                 await eventually(lambda: all_owned(world.database, by=2), 20, what="both have their share")
                 assert len({owner for id_, owner in (await owners(world.database)).items() if "orders" in id_}) == 1
-                documents = await world.database[RELAYS].find().to_list()
-                assert sorted(sorted(one["streams"]) for one in documents) == [["invoices"], ["invoices", "orders"]]
+                documents = (
+                    await world.database[RELAYS].find().to_list()
+                )  # that of one that was killed, too, for a while
+                assert {tuple(sorted(one["streams"])) for one in documents} == {("invoices",), ("invoices", "orders")}
             await eventually(lambda: all_owned(world.database, by=1), 20, what="the first one has all again")
         watching.cancel()
         for load in loads:
