@@ -98,7 +98,7 @@ class Intake:
     async def _gather_room(self) -> None:
         """Where handlers end one shortly after the other, one read is for several of them."""
         processing, options = self._processing, self._processing.options
-        while processing.ahead and processing.room < options.batch and not self._stop.is_set():
+        while processing.ahead and processing.room < processing.ahead // 2 and not self._stop.is_set():
             processing.free.clear()  # each hand has its next one, so nothing waits for this
             await first(processing.free, seconds=None)
         seconds = min(GATHER_SECONDS, max(0.005, GATHER_PART * processing.mean_seconds))

@@ -109,6 +109,7 @@ class Processing:
         self.hands: dict[tuple[Stream, str], Hand] = {}
         self.failure: BaseException | None = None
         self._handlers = handlers
+        self._many = any(handler.many for handler in handlers)
         self._presence = Presence(database, options.name, streams, self.hands, options.concurrency)
         self._settlement = settlement
         self._ownership = ownership
@@ -122,9 +123,12 @@ class Processing:
     def ahead(self) -> int:
         """How many are looked at before there is a hand for them, while messages take a moment each.
 
-        What takes longer is left to others meanwhile.
+        What takes longer is left to others meanwhile. No more than a few for each hand: if the process is killed, each
+        of them is handled alone. None where a handler takes many, whose next batch is in flight already.
         """
-        return 2 * self.options.batch if 0 < self.mean_seconds < AHEAD_SECONDS else 0
+        if self._many or not 0 < self.mean_seconds < AHEAD_SECONDS:
+            return 0
+        return 2 * min(self.options.batch, self.options.concurrency)
 
     @property
     def room(self) -> int:
