@@ -37,14 +37,20 @@ from tests.waiting import eventually, eventually_sync
 from tests.worker.handlers import KINDS
 from tests.worker.processes import LegacyProcess, WorkerProcess, running
 
-QUICK_RETRIES = {"attempts": 3, "base_seconds": 0.2, "cap_seconds": 1.0}
+TRIES = 3
+QUICK_RETRIES = {"base_seconds": 0.2, "cap_seconds": 1.0}
 RESCUE_SECONDS = 3.0
 
 
 @pytest.fixture
-def settings(mongodb_uri: str, database: str, redis_url: str) -> OutboxSettings:
+def tries() -> int:
+    return TRIES
+
+
+@pytest.fixture
+def settings(mongodb_uri: str, database: str, redis_url: str, tries: int) -> OutboxSettings:
     declared = {
-        "name": FILE_STREAM, "group": FILE_GROUP, "partitions": 2, "retry": QUICK_RETRIES,
+        "name": FILE_STREAM, "group": FILE_GROUP, "partitions": 2, "retry": {**QUICK_RETRIES, "attempts": tries},
         "rescue_seconds": RESCUE_SECONDS, "subject": {"collection": "files", "field": "parsing", "wanted": "queued"},
     }  # fmt: skip
     return load(
@@ -106,6 +112,9 @@ def _fields(key: str, number: int) -> dict[str, str]:
 
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("short_transactions")
+@pytest.mark.parametrize(
+    "tries", [20]
+)  # each kill costs what is in flight a try, and chance may choose one of them often
 @pytest.mark.parametrize(
     ("count", "handler", "kills"),
     [
