@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,6 +16,7 @@ from outbox.delivery.entries import MARK
 from outbox.printable import printable
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Streams
+from outbox.streams.entry_ids import EntryId
 
 SECONDS = 2.0
 LOOKED_AT = 1000
@@ -41,9 +43,10 @@ class Consumer:
 
     @property
     def published(self) -> datetime | None:
-        """When the first entry that it holds came into the stream, by Redis's clock."""
-        milliseconds = int(self.oldest.partition("-")[0]) if self.oldest else None
-        return datetime.fromtimestamp(milliseconds / 1000, UTC) if milliseconds is not None else None
+        """When the first entry that it holds came into the stream, by Redis's clock; None where its id is no time."""
+        with suppress(ValueError, OverflowError, OSError):  # others choose ids as they like
+            return datetime.fromtimestamp(EntryId.parse(self.oldest).milliseconds / 1000, UTC)
+        return None
 
 
 @dataclass(frozen=True, slots=True)
