@@ -66,6 +66,7 @@ class Session:
             process = subprocess.Popen(
                 ["bash", "-euo", "pipefail", "-c", text],
                 cwd=self.folder, env=self.environment, stdout=log, stderr=log, start_new_session=True,
+                preexec_fn=_heed_interrupts,
             )  # fmt: skip
         self._ends.callback(_end, process, name, output)
 
@@ -95,6 +96,11 @@ def alike(shown: Any, real: Any) -> bool:
             return not shown or (bool(real) and alike(shown[0], real[0]))
     numbers = isinstance(shown, int | float) and isinstance(real, int | float)
     return type(shown) is type(real) or (numbers and not isinstance(shown, bool) and not isinstance(real, bool))
+
+
+def _heed_interrupts() -> None:
+    """What a shell starts in the background ignores them, and so would all that this run starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _end(process: subprocess.Popen[bytes], name: str, output: Path) -> None:
