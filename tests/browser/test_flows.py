@@ -190,11 +190,11 @@ def test_a_stuck_worker_is_named_first_and_its_section_is_read(system: System, v
     page = visit()
     verdict = page.get_by_label("Is all well")
     expect(verdict).to_contain_text(f"The worker parser-1 (process 7 on here) has worked on message {message}")
-    verdict.get_by_role("link", name="Show me").click()
+    verdict.get_by_role("link", name="Show me: The worker parser-1").click()
     row = page.get_by_role("row", name=re.compile("parser-1 stuck"))
     expect(row).to_be_in_viewport()
     expect(row.get_by_role("link")).to_have_text(str(file))
-    verdict.get_by_role("link", name="What it means").click()
+    verdict.get_by_role("link", name="What it means: The worker parser-1").click()
     page.wait_for_url("**/docs/operations#worker-stuck")
     expect(page.get_by_role("heading", name="worker-stuck")).to_be_in_viewport()
 
