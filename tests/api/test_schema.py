@@ -35,6 +35,7 @@ def test_the_api_keeps_to_its_document(api: Api) -> None:
     scan(api, "--max-examples", "25")
 
 
+@pytest.mark.slow
 def test_the_api_keeps_to_its_document_with_keys(tmp_path: Path, outbox_settings: OutboxSettings, db: Database) -> None:
     """The same behind keys; and what asks for a key answers neither without one nor to a wrong one."""
     with Api(tmp_path, outbox_settings, OUTBOX_API_KEYS=KEY.line, OUTBOX_LOG_FORMAT="json") as api:

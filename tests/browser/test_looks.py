@@ -68,7 +68,7 @@ def expected_errors(watched: Watched) -> Any:
     watched.complaints[:] = [text for text in watched.complaints if "404 (Not Found)" not in text]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_axe_finds_nothing(system: System, visit: Visit, expected_errors: Any, scheme: Any) -> None:
     pages = planted(system)
     page = visit(color_scheme=scheme)

@@ -94,8 +94,8 @@ async def settled(world: World, supervised: Supervised) -> bool:
     [
         ("killer", 1, None, 300.0),
         ("killer_plain", 2, None, 300.0),
-        ("killer", 1, "same", 300.0),
-        ("killer", 2, None, 1.0),
+        pytest.param("killer", 1, "same", 300.0, marks=pytest.mark.slow),
+        pytest.param("killer", 2, None, 1.0, marks=pytest.mark.slow),
     ],
     ids=["killed", "segmentation fault", "the same name again", "rescued by a relay before"],
 )
