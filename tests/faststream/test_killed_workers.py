@@ -14,9 +14,9 @@ from tests.relay.processes import RelayProcess
 from tests.relay.world import World
 from tests.waiting import eventually
 from tests.worker.processes import WorkerProcess, running
-from tests.worker.test_processes import append_many, environment, settings, short_transactions, world
+from tests.worker.test_processes import append_many, environment, settings, short_transactions, tries, world
 
-__all__ = ["environment", "settings", "short_transactions", "world"]
+__all__ = ["environment", "settings", "short_transactions", "tries", "world"]
 
 
 @pytest.mark.timeout(900)
