@@ -31,6 +31,7 @@ RUNS = {
     "model": Run("-m tests.model --deep"),
     "conformance": Run("-m tests.conformance --seconds {seconds}"),
     "mutations": Run("-m tests.mutations"),
+    "slow tests": Run("-m pytest -q --timeout 3600 -m slow tests --ignore tests/faults"),
     "generated inputs": Run("-m pytest -q --timeout 3600 -k test_any_ tests", {"ADVERSE_TIMES": "10"}),
     "adverse streams": Run("-m pytest -q --timeout 3600 tests/cli/test_adverse.py", {"ADVERSE_TO": "30"}),
     "faults": Run("-m tests.faults --write"),
@@ -42,7 +43,7 @@ def main(
     words: Annotated[list[str] | None, typer.Argument(help="Only runs with one of these words in their names.")] = None,
     minutes: Annotated[float, typer.Option(min=0, help="For each run that could go on for ever.")] = 30,
 ) -> None:
-    """Run the model, conformance, all mutations, generated inputs, the matrix of faults, and the explorer.
+    """Run the model, conformance, all mutations, slow tests, generated inputs, the matrix of faults, and the explorer.
 
     Exit code 1 when one of them has failed. Some hours; needs what `python -m tests.faults` needs.
 

@@ -29,9 +29,16 @@ async def _run(names: list[str], mongodb_uri: str | None, redis_url: str | None)
     )
 
 
+IN_EVERY_RUN = ("drain", "append", "flow", "worker")
+
+
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[pytest.mark.slow] * (name == "scale")) for name in MEASUREMENTS if name != "recover"],
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name not in IN_EVERY_RUN))
+        for name in MEASUREMENTS
+        if name != "recover"
+    ],
 )
 async def test_measures_on_servers_of_the_user_and_leaves_nothing_there(
     name: str, mongodb_uri: str, redis_url: str
