@@ -49,7 +49,7 @@ async def test_a_handler_that_never_gives_its_process_back_ends_it(
     world: World, environment: dict[str, str], tmp_path: Path
 ) -> None:
     await append(world, "a", "killer", "b", "c")
-    options = ("--silent-seconds", "2", "--handler-seconds", "1")
+    options = ("--silent-seconds", "2", "--handler-seconds", "3")
     worker = WorkerProcess(tmp_path / "worker.log", environment, "blocks_its_loop", *options)
     supervised = Supervised(worker)
     with running(RelayProcess(tmp_path / "relay.log", environment), worker):
@@ -57,7 +57,7 @@ async def test_a_handler_that_never_gives_its_process_back_ends_it(
     parsing = {file["filename"]: file["parsing"] async for file in world.database.files.find()}
     assert [parsing[name] for name in "abc"] == ["parsed"] * 3
     assert parsing["killer"].startswith("error: given up after 3 tries: its worker died")
-    # On a busy machine, a message that does nothing wrong may take as long as that, and end one more.
+    # On a busy machine, one that does nothing wrong may take as long as that, too, and so end one more.
     assert supervised.ended >= 3
     assert worker.told("has let nothing else run for")
 
