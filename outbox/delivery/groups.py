@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from bson import ObjectId
 from redis.exceptions import RedisError
 
 from outbox.delivery.depth import Depth, depth_of
@@ -125,7 +126,8 @@ async def _held(redis: AnyRedis, stream: str, group: str) -> dict[str, list[dict
 
 
 async def _messages(redis: AnyRedis, stream: str, entries: list[str]) -> Mapping[str, str]:
-    """The messages of entries; without those that others added, and that are gone."""
+    """The messages of entries; without entries that are gone, or in which others wrote something else."""
     found: list[Any] = await asyncio.gather(*(redis.xrange(stream, entry, entry) for entry in entries))
     fields = {str(entry): page[0][1] for entry, page in zip(entries, found, strict=True) if page}
-    return {entry: printable(str(each["message_id"])) for entry, each in fields.items() if "message_id" in each}
+    named = {entry: each.get("message_id") for entry, each in fields.items()}
+    return {entry: message for entry, message in named.items() if message and ObjectId.is_valid(message)}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Any
 
 from bson import ObjectId
@@ -133,12 +134,12 @@ def _known(worker: Worker, messages: Mapping[ObjectId | None, Document]) -> Work
 def _worker(document: Document) -> Worker:
     now = document["now"]
     silent = _seconds(now, document.get("seen_at"))
-    holds = [_held(now, one) for one in _documents(document.get("holds"))]
+    holds = [_held(now, one) for one in _list(document.get("holds")) if isinstance(one, dict)]
     return Worker(
         printable(str(document["_id"])),
         printable(str(document.get("host"))),
         _number(document.get("pid")),
-        tuple(printable(str(name)) for name in document.get("streams") or ()),
+        tuple(printable(str(name)) for name in _list(document.get("streams"))),
         _number(document.get("concurrency")),
         _seconds(now, document.get("started_at")),
         silent,
@@ -161,12 +162,12 @@ def _held(now: Any, document: Document) -> Held:
     )
 
 
-def _documents(value: object) -> Iterable[Document]:
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _number(value: object) -> Any:
-    return value if isinstance(value, int | float) else 0
+    return value if isinstance(value, int | float) and isfinite(value) else 0
 
 
 def _seconds(now: Any, moment: Any) -> float:

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from bson import ObjectId
 from fastapi.routing import APIRoute
+from redis.asyncio import Redis
 
 from outbox.database import AUDIT, Database
 from outbox.message import schema
@@ -206,6 +207,19 @@ async def test_what_was_written_around_the_library_can_be_looked_at(api: httpx.A
     await login(api, ALICE)
     for path in ("", "/dead", "/search?state=dead", f"/messages/{strange['_id']}"):
         assert (await api.get(f"/dashboard{path}")).status_code == 200, path
+
+
+async def test_a_worker_that_holds_an_entry_of_others_is_shown(api: httpx.AsyncClient, redis: Redis) -> None:
+    """Its id is no time that there is, and what it names is no message."""
+    entry = f"{2**63}-0"
+    await redis.xgroup_create(FILES.key, FILES.group, "0", mkstream=True)
+    await redis.xadd(FILES.key, {"message_id": "../replay"}, id=entry)
+    await redis.xreadgroup(FILES.group, "another", {FILES.key: ">"})
+    await login(api, ALICE)
+    page = await api.get("/dashboard")
+    assert page.status_code == 200
+    assert f"entry {entry}" in page.text
+    assert "../replay" not in page.text
 
 
 async def test_pages_are_kept_nowhere_and_run_nothing_of_their_own(api: httpx.AsyncClient) -> None:

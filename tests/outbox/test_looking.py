@@ -185,7 +185,8 @@ async def test_groups_and_their_consumers_are_seen(redis: Redis) -> None:
 async def test_what_a_consumer_holds_is_seen(redis: Redis) -> None:
     """The first of its entries, of which message that is, and for how long nobody gave a sign of life."""
     await redis.xgroup_create(FILES.name, FILES.group, "0", mkstream=True)
-    for fields in ({"message_id": "m-1"}, {"message_id": "m-2"}, {"of": "others"}):
+    first, second = str(ObjectId()), str(ObjectId())
+    for fields in ({"message_id": first}, {"message_id": second}, {"message_id": "../../health/live"}):
         await redis.xadd(FILES.name, cast(Any, fields))
     read: Any = await redis.xreadgroup(FILES.group, "w-1", {FILES.name: ">"}, count=2)
     entries = read[0][1]
@@ -194,7 +195,7 @@ async def test_what_a_consumer_holds_is_seen(redis: Redis) -> None:
     await redis.xclaim(FILES.name, FILES.group, "w-1", 0, [entries[1][0]], idle=90_000, justid=True)
     (group,) = (await groups.collect(redis, STREAMS))[FILES.name].groups
     one, two, three = sorted(group.consumers, key=lambda consumer: consumer.name)
-    assert (one.oldest, one.message, round(one.silent_seconds)) == (entries[0][0], "m-1", 90)
+    assert (one.oldest, one.message, round(one.silent_seconds)) == (entries[0][0], first, 90)
     assert one.published is not None
     assert abs(datetime.now(UTC) - one.published) < timedelta(minutes=5)
     assert two.oldest is not None

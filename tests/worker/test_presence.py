@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -124,10 +125,12 @@ async def test_a_worker_that_holds_a_message_for_long_is_named(workshop: Worksho
 
 
 async def test_what_others_wrote_is_shown_all_the_same(workshop: Workshop) -> None:
-    odd = {"_id": 7, "holds": [1, {"since": "then", "message": "no id"}], "seen_at": "now", "pid": "x", "streams": None}
+    holds = [1, {"since": "then", "message": "no id", "limit_seconds": float("inf"), "attempt": float("nan")}]
+    odd = {"_id": 7, "holds": holds, "seen_at": "now", "pid": "x", "streams": 3, "in_flight": float("inf")}
     await workshop.world.database[WORKERS].insert_one(odd)
     (worker,) = await workers.read(workshop.world.database)
     assert worker.as_json()["worker"] == "7"
+    json.dumps(worker.as_json(), allow_nan=False)
 
 
 async def test_a_worker_works_without_the_record(
