@@ -1,4 +1,4 @@
-"""History: the system in numbers, once a minute, kept for a day, for who looks after something has happened.
+"""History: the system in numbers, once a minute, kept for a day, to be read after something has happened.
 
 Every relay may record it: the first that comes to a minute does, and the others find it done. So a minute costs one
 document whatever the number of relays, and there are 1,440 of them.
@@ -10,11 +10,11 @@ import statistics
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
+from pydantic import FiniteFloat, TypeAdapter, ValidationError
 from pymongo.errors import DuplicateKeyError
 
-from outbox.database import HISTORY, OUTBOX, Database, Document
+from outbox.database import HISTORY, LENIENT, OUTBOX, Database, Document
 from outbox.delivery import groups
 from outbox.operations import delays, stats
 from outbox.servers.clock import id_at, server_time
@@ -25,7 +25,7 @@ from outbox.streams.declaration import Streams
 INTERVAL = timedelta(minutes=1)
 KEPT = timedelta(hours=24)
 COUNTED = 1_000_000
-"""Appended messages of a minute are counted so far."""
+"""At most so many appended messages of a minute are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +43,14 @@ class Minute:
     pending: int
     scheduled: int
     dead: int
-    oldest: float
+    oldest: FiniteFloat
     undelivered: int | None
     unacknowledged: int | None
-    median: float | None
-    longest: float | None
+    median: FiniteFloat | None
+    longest: FiniteFloat | None
+
+
+_MINUTE = TypeAdapter(Minute)
 
 
 async def record(database: Database, redis: AnyRedis) -> int:
@@ -69,15 +72,23 @@ async def record(database: Database, redis: AnyRedis) -> int:
 
 
 async def read(database: Database) -> list[Minute]:
-    """What is on record of the last 24 hours by the server's clock, the earliest first."""
-    lately = {"$expr": {"$gte": ["$at", {"$subtract": ["$$NOW", int(KEPT.total_seconds() * 1000)]}]}}
-    found = await database[HISTORY].find(lately, {"_id": 0}).sort("_id", 1).to_list()
-    return [Minute(**_named(document)) for document in found]
+    """What is on record of the last 24 hours by the server's clock, the earliest first.
+
+    Left out is what no relay writes, and what was recorded while the clock was ahead.
+    """
+    since = {"$subtract": ["$$NOW", int(KEPT.total_seconds() * 1000)]}
+    lately = {"$expr": {"$and": [{"$gte": ["$at", since]}, {"$lte": ["$at", "$$NOW"]}]}}
+    # What this version knows of a minute: the next one may record more.
+    fields = {"_id": 0, **dict.fromkeys(Minute.__slots__, 1)}
+    found = database[HISTORY].with_options(codec_options=LENIENT).find(lately, fields).sort("_id", 1)
+    return [minute async for document in found if (minute := _understood(document))]
 
 
-def _named(document: Document) -> dict[str, Any]:
-    """What this version knows of a minute: the next one may record more."""
-    return {name: document.get(name) for name in Minute.__slots__}
+def _understood(document: Document) -> Minute | None:
+    try:
+        return _MINUTE.validate_python({name: document.get(name) for name in Minute.__slots__})
+    except ValidationError:
+        return None
 
 
 async def _measured(database: Database, redis: AnyRedis, streams: Streams, now: datetime) -> Document:

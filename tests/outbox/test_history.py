@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from bson import DatetimeMS, Timestamp
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
@@ -96,6 +97,19 @@ async def test_a_day_is_kept_by_the_servers_clock(db: Database, redis: Redis) ->
         await db[HISTORY].insert_one({"_id": moment, "at": moment, **fields})
     [minute] = await history.read(db)  # MongoDB removes what is past its time once a minute
     assert now - minute.at < timedelta(hours=23, seconds=1)
+
+
+async def test_what_others_wrote_is_left_out(db: Database) -> None:
+    now = await server_time(db)
+    fields = {"at": now, "appended": 1, "pending": 0, "scheduled": 0, "dead": 0, "oldest": 0.0}
+    for odd in (
+        {"appended": "many"}, {"pending": None}, {"oldest": float("nan")}, {"median": float("inf")},
+        {"at": now + timedelta(days=9999)}, {"at": Timestamp(now, 1)}, {"longest": DatetimeMS(2**62)},
+    ):  # fmt: skip
+        await db[HISTORY].insert_one(fields | odd)
+    await db[HISTORY].insert_one({**fields, "more": {"of": "the next version"}})
+    [minute] = await history.read(db)
+    assert minute == Minute(now, 1, None, 0, 0, 0, 0.0, None, None, None, None)
 
 
 # -- the day
