@@ -28,18 +28,20 @@ def folder() -> Path:
     return _PACKAGED if _PACKAGED.is_dir() else _REPOSITORY
 
 
-@cache
 def read(name: str) -> str | None:
     """A page as HTML, by the name of its file without `.md`; None when there is none."""
     path = folder() / f"{name}.md"
-    if not _PAGE.fullmatch(name) or not path.is_file():
-        return None
+    return _html(path) if _PAGE.fullmatch(name) and path.is_file() else None
+
+
+@cache
+def _html(path: Path) -> str:
     # Ours, and not a stranger's: what is HTML in it are names for links.
     parser = MarkdownIt("commonmark", {"html": True}).enable("table")
     parser.add_render_rule("table_open", lambda *_: f"{_SCROLLS}<table>")
     parser.add_render_rule("table_close", lambda *_: "</table></div>")
     parser.add_render_rule("fence", _code)
-    tokens = parser.parse(path.read_text())
+    tokens = parser.parse(path.read_text(encoding="utf-8"))
     for before, token in pairwise(tokens):
         if before.type == "heading_open":
             before.attrSet("id", _anchor(token.content))
