@@ -61,7 +61,8 @@ class Lookout:
             if self._found is None or time.monotonic() - self._looked > LOOK_SECONDS:
                 mongodb, queue = await asyncio.gather(self._mongodb(), self._redis())
                 checks = {"mongodb": mongodb, "redis": queue.cause.in_short if queue.cause else "ok"}
-                paused = map(str, self._paused.paused.values())
+                # Anybody may ask: who paused it and why is for those with a key.
+                paused = (f"stream {name!r} is paused" for name in self._paused.paused)
                 self._found, self._looked = Readiness(checks, (*queue.warnings, *paused)), time.monotonic()
             return self._found
 

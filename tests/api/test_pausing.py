@@ -33,7 +33,7 @@ async def test_pause_and_resume(api: httpx.AsyncClient) -> None:
     ready = await api.get("/health/ready")
     assert ready.status_code == 200
     (warning,) = [text for text in ready.json()["warnings"] if "paused" in text]
-    assert "by alice (the parser is broken)" in warning
+    assert warning == f"stream '{FILE_STREAM}' is paused", "who and why is for those with a key"
     uploaded = await api.post("/files", files={"file": ("a", b"1")}, data={"folderId": "f"}, headers=headers)
     assert uploaded.status_code == 201
     assert (await api.post(RESUME, headers=headers)).json() == {"paused": []}
