@@ -84,7 +84,8 @@ def _change(event: RawBSONDocument) -> Change:
     document = event.get("fullDocument")
     stream, number = (document.get("stream"), document.get("partition")) if document else (None, None)
     new = bytes(document.raw) if document and event["operationType"] == "insert" else None
-    if isinstance(stream, str) and isinstance(number, int):
+    # Not true, which equals 1 in Python and not in MongoDB: no fetch of partition 1 would find the message.
+    if isinstance(stream, str) and isinstance(number, int) and not isinstance(number, bool):
         return Change(event["clusterTime"], Partition(stream, number), new)
     # An update does not say of which partition the message is, and an unusual document may not, either.
     return Change(event["clusterTime"], None, new)
