@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from bson.codec_options import CodecOptions
+from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.raw_bson import RawBSONDocument
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import OperationFailure
@@ -17,7 +17,11 @@ from outbox.message import transitions
 from outbox.message.document import State
 
 MAX_REASON = 2000
-RAW: CodecOptions[RawBSONDocument] = CodecOptions(RawBSONDocument)
+RAW: CodecOptions[RawBSONDocument] = CodecOptions(
+    RawBSONDocument, unicode_decode_error_handler="replace", datetime_conversion=DatetimeConversion.DATETIME_AUTO
+)
+"""Documents in the bytes of MongoDB. As lenient as LENIENT: to look at one value of them is to decode them all."""
+
 TOO_LARGE = frozenset({10334, 17419, 17420})
 """BSONObjectTooLarge, and what an update says that would make a document so."""
 

@@ -85,6 +85,17 @@ MUTATIONS = [
         f"{TAIL}::test_what_is_put_back_is_looked_for",
     ),
     Mutation(
+        "what Python cannot read ends no change stream and holds up no partition", "G1", "outbox/message/poison.py",
+        'RawBSONDocument, unicode_decode_error_handler="replace", datetime_conversion=DatetimeConversion.DATETIME_AUTO',
+        "RawBSONDocument",
+        f"{TAIL}::test_what_python_cannot_read_does_not_end_the_stream",
+    ),
+    Mutation(
+        "the change stream shows only what a fetch would find", "G5", "outbox/protocol/changes.py",
+        " and not isinstance(number, bool)", "",
+        f"{TAIL}::test_the_stream_shows_only_what_a_fetch_would_find",
+    ),
+    Mutation(
         "messages of one key in two partitions are not published by the stream", "G3", "relay/outbox_relay/drainer.py",
         "if self._leases.streams[self.lease.partition.stream].earlier_partitions:", "if False:",
         f"{TAIL}::test_nothing_is_shown_while_keys_may_be_in_two_partitions",

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from bson import ObjectId, Timestamp
+from bson import ObjectId, Timestamp, encode
+from bson.datetime_ms import DatetimeMS
+from bson.raw_bson import RawBSONDocument
 
 from outbox.database import OUTBOX, STREAMS
 from outbox.message.document import Message
@@ -164,6 +167,51 @@ async def test_what_cannot_be_sent_is_fetched_and_buried(world: World) -> None:
         await watch.see()
         await owner.drain_all()
         assert set((await world.states()).values()) == {"dead"}
+
+
+def _written_around(**values: Any) -> dict[str, Any]:
+    message: dict[str, Any] = {"_id": ObjectId(), "schema": 1, "stream": PARTITION.stream, "partition": 0}
+    message |= {"position": Timestamp(0, 0), "key": "k", "fields": {"a": "b"}, "headers": {}}
+    return message | {"state": "pending", "attempts": 0, "created_at": datetime.now(UTC), **values}
+
+
+YEAR_33658 = DatetimeMS(10**15)
+
+
+async def test_what_python_cannot_read_does_not_end_the_stream(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A date beyond the year 9999, which the validator takes, and text that is none."""
+    async with watched(world) as watch:
+        owner = await watch.owner()
+        await owner.drain_all()
+        text = encode(_written_around(key="abc")).replace(b"abc", b"\xff\xfec")
+        await world.database[OUTBOX].insert_one(RawBSONDocument(text), bypass_document_validation=True)
+        await watch.see()
+        await owner.drain_all()
+        assert await world.database[OUTBOX].count_documents({"state": "dead"}) == 1
+        without_fetch(world, monkeypatch)
+        await world.database[OUTBOX].insert_one(_written_around(created_at=YEAR_33658))
+        await watch.see()
+        await owner.drain_all()
+        assert await world.database[OUTBOX].count_documents({"state": "published"}) == 1
+
+
+async def test_a_date_beyond_python_holds_up_nobody_while_keys_may_be_in_two_partitions(world: World) -> None:
+    await world.database[OUTBOX].insert_one(_written_around(created_at=YEAR_33658))
+    async with world.client.start_session() as session:
+        fetched = await world.store.fetch(PARTITION, session, limit=10, max_bytes=1000, beside=(0, 1))
+    assert len(fetched.messages) == 1
+
+
+async def test_the_stream_shows_only_what_a_fetch_would_find(world: World) -> None:
+    """For Python, true is 1; for MongoDB, it is not."""
+    async with watched(world) as watch:
+        owner = await watch.owner()
+        await owner.drain_all()
+        odd = _written_around(partition=bool(PARTITION.number))
+        await world.database[OUTBOX].insert_one(odd, bypass_document_validation=True)
+        await watch.see()
+        assert await owner.drain_all() == 0
+        assert set((await world.states()).values()) == {"pending"}
 
 
 async def test_nothing_is_shown_while_keys_may_be_in_two_partitions(
