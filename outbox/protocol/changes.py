@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 from bson import CodecOptions, Timestamp, decode_all
 from bson.raw_bson import RawBSONDocument
-from pymongo.topology_description import TOPOLOGY_TYPE
 
 from outbox.database import LENIENT, OUTBOX, RELAYS, Database, Document
 from outbox.message.document import State
@@ -71,13 +70,12 @@ async def pending(database: Database) -> AsyncIterator[Begun | Sequence[Change]]
 
     The stream is not resumed after an error, so it cannot be behind: open it again. Raises what the server raises.
     """
-    # The answer of a replica set; and its client knows then what it is connected to.
-    time = (await database.command("ping")).get("operationTime")
+    hello = await database.command("hello")
     # In a sharded cluster a transaction's time in the stream may be later than the one from which on it is read.
-    sharded = database.client.topology_description.topology_type == TOPOLOGY_TYPE.Sharded
+    time: Timestamp | None = hello.get("operationTime") if "setName" in hello else None
     options: Document = {"startAtOperationTime": time} if time else {}
     async for events in _batches(database, OUTBOX, _PENDING, RAW, **options):
-        yield [_change(event) for event in events] if events else Begun(None if sharded else time)
+        yield [_change(event) for event in events] if events else Begun(time)
 
 
 def _change(event: RawBSONDocument) -> Change:

@@ -214,6 +214,22 @@ async def test_the_stream_shows_only_what_a_fetch_would_find(world: World) -> No
         assert set((await world.states()).values()) == {"pending"}
 
 
+async def test_a_sharded_cluster_is_fetched_from(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether its client knows that it is one, or was connected to one server or a load balancer alone."""
+    command = world.database.command
+
+    async def from_mongos(name: str) -> dict[str, Any]:
+        reply = await command(name)
+        return {"msg": "isdbgrid", "operationTime": reply["operationTime"]}
+
+    monkeypatch.setattr(world.database, "command", from_mongos)
+    async with watched(world) as watch:
+        assert watch.inbox.since is None
+        await world.append("f1")
+        await watch.see()
+        assert not watch.inbox.waiting
+
+
 async def test_nothing_is_shown_while_keys_may_be_in_two_partitions(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
