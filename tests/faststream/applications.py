@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from outbox.faststream import CurrentMessage, OutboxWorker, Session
 from outbox.settings import OutboxSettings, load
 from tests.relay.processes import RelayProcess
-from tests.waiting import eventually_sync
+from tests.waiting import eventually_sync, pass_by
 
 STREAM = "file_parsing_queue"
 
@@ -63,7 +63,7 @@ async def effect(file: Named, session: Session, message: CurrentMessage) -> None
     """As the handler of the same name for our own workers: traces of each time that it took effect."""
     database = session.client[os.environ["MONGODB_DATABASE"]]
     await database.effects.insert_one({"message": message.id, "by": "faststream"}, session=session)
-    await asyncio.sleep(random.uniform(0, 0.02))
+    await pass_by(random.uniform(0, 0.02))
     change = {"$inc": {"effects": 1}, "$set": {"parsing": "parsed"}}
     await database.files.update_one({"_id": ObjectId(file.file_id)}, change, session=session)
 

@@ -23,7 +23,7 @@ from outbox.servers.topology import on_one_connection
 from outbox.settings import OutboxSettings, load
 from outbox.streams.declaration import Stream
 from tests.faults.topologies import SLOTS, ThreePrimaries
-from tests.waiting import PATIENCE, eventually
+from tests.waiting import PATIENCE, eventually, pass_by
 
 THREE = ["alpha", "beta", "delta"]
 """Streams whose slots belong to three different primaries."""
@@ -168,7 +168,7 @@ async def _ask_for_ever(redis: Cluster, name: str) -> None:
     while True:
         with suppress(RedisError):
             await redis.xlen(name)
-        await asyncio.sleep(0.01)
+        await pass_by(0.01)
 
 
 async def test_the_nodes_of_the_address_are_asked_again_when_all_others_are_gone(

@@ -28,6 +28,7 @@ from outbox.streams.declaration import Partition, Stream
 from outbox.streams.registry import read, register
 from outbox_relay.shares import shares
 from tests.faults.relays import as_a_process, in_this_process
+from tests.relay.load import Load, Watch, append
 from tests.relay.world import World, a_world
 from tests.waiting import eventually
 
@@ -69,53 +70,6 @@ async def owners(database: Database) -> dict[str, str | None]:
 async def all_owned(database: Database, *, by: int) -> bool:
     found = set((await owners(database)).values())
     return None not in found and len(found) == by
-
-
-class Watch:
-    """Looks at the leases again and again: for how long was a partition seen without an owner, at least?"""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._since: dict[str, float] = {}
-        self.longest = 0.0
-
-    async def run(self) -> None:
-        without: list[Document] = [
-            {"$match": {"$or": [{"owner": None}, {"$expr": {"$lte": ["$expires_at", "$$NOW"]}}]}},
-            {"$set": {"now": "$$NOW"}},
-        ]
-        while True:
-            found = await (await self._database[PARTITIONS].aggregate(without)).to_list()
-            now = {f"{one['_id']} {one['token']}": one["now"].timestamp() for one in found}
-            self._since = {which: self._since.get(which, at) for which, at in now.items()}
-            self.longest = max([self.longest, *(at - self._since[which] for which, at in now.items())])
-            await asyncio.sleep(0.05)
-
-
-class Load:
-    """Appends to one stream, some keys, until it is stopped; remembers the order of each key."""
-
-    def __init__(self, world: World, outbox: Outbox, stream: str, keys: list[str]) -> None:
-        self._world, self._outbox, self._stream, self._keys = world, outbox, stream, keys
-        self.stopped = asyncio.Event()
-        self.committed: defaultdict[str, list[str]] = defaultdict(list)
-
-    async def run(self) -> None:
-        while not self.stopped.is_set():
-            for key in self._keys:
-                self.committed[key].append(str(await append(self._world, self._outbox, self._stream, key)))
-            await asyncio.sleep(0.01)
-
-
-async def append(world: World, outbox: Outbox, stream: str, key: str) -> Any:
-    async def body(session: Any) -> Any:
-        await world.database.application.records.update_one(
-            {"_id": key}, {"$inc": {"n": 1}}, upsert=True, session=session
-        )
-        return await outbox.append(session, stream, {"k": key}, key=key)
-
-    async with world.client.start_session() as session:
-        return await session.with_transaction(body)
 
 
 async def entered(redis: Redis, stream: str) -> dict[str, list[str]]:
