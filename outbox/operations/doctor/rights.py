@@ -69,7 +69,8 @@ def _needed(at: Surroundings) -> Needed:
 
 def _granted(privileges: Iterable[Document], database: str, collection: str, action: str) -> bool:
     return any(
-        action in privilege["actions"] and _covers(privilege["resource"], database, collection)
+        not {action, "anyAction"}.isdisjoint(privilege["actions"])
+        and _covers(privilege["resource"], database, collection)
         for privilege in privileges
     )
 

@@ -232,6 +232,23 @@ def test_the_users_of_the_documents_have_the_rights(
             there.command("dropAllRolesFromDatabase")
 
 
+def test_a_user_who_may_do_anything_lacks_nothing(
+    doctor: Doctor, mongod: Mongod, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with mongod.client() as client:
+        there = client[database]
+        anything = {"resource": {"db": database, "collection": ""}, "actions": ["anyAction"]}
+        there.command("createRole", "anything", privileges=[anything], roles=[])
+        there.command("createUser", "owner", pwd="owner", roles=["anything"])
+        try:
+            monkeypatch.setenv("MONGODB_URI", mongod.uri.replace("//", "//owner:owner@") + f"&authSource={database}")
+            assert "mongodb-rights" not in doctor()
+        finally:
+            monkeypatch.setenv("MONGODB_URI", mongod.uri)
+            there.command("dropAllUsersFromDatabase")
+            there.command("dropAllRolesFromDatabase")
+
+
 def test_looking_for_rights_writes_nothing(doctor: Doctor, redis: Any) -> None:
     for program in ("relay", "worker"):
         doctor("--program", program)
