@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import pymongo
@@ -19,7 +19,7 @@ from outbox.delivery.evidence import unaccounted
 from outbox.delivery.held import Holding
 from outbox.errors import Owner
 from outbox.message.document import State
-from outbox.operations import recoveries, workers
+from outbox.operations import oldest, recoveries, workers
 from outbox.operations.messages import plain
 from outbox.operations.recoveries import Recovery
 from outbox.operations.workers import Worker
@@ -104,14 +104,14 @@ async def collect(database: Database, redis: AnyRedis, streams: Streams) -> Stat
         depths = replace(depths, warnings=(*depths.warnings, *await _unaccounted(readable, redis, streams)))
     with pymongo.timeout(MONGO_SECONDS):
         now = await server_time(readable)
-        oldest = await _oldest_pending(readable, streams, paused)
+        head = await oldest.of_pending(readable, streams, paused)
         # A position is cut to the second, and a clock may be set back.
-        age = max(0.0, round((now - oldest[0]).total_seconds(), 3)) if oldest else None
+        age = max(0.0, round((now - head[0]).total_seconds(), 3)) if head else None
         return Status(
             now, await count(readable), age, depths,
             await _partitions(readable), await _relays(readable), tuple(await recoveries.latest(readable)),
             streams.prefix, tuple(paused.paused.values()), await workers.read(readable),
-            oldest[1] if oldest else None,
+            head[1] if head else None,
         )  # fmt: skip
 
 
@@ -132,9 +132,9 @@ class Waiting:
 
 async def waiting(database: Database, streams: Streams) -> Waiting:
     """Read from the states' own indexes, each of which holds what waits and no more."""
-    oldest = await _oldest_pending(database, streams, streams.pauses)
+    head = await oldest.of_pending(database, streams, streams.pauses)
     now = await server_time(database)
-    age = max(0.0, (now - oldest[0]).total_seconds()) if oldest else None
+    age = max(0.0, (now - head[0]).total_seconds()) if head else None
     states = (State.SCHEDULED, State.PENDING, State.DEAD)
     scheduled, pending, dead = [await _count(database, state, limit=COUNTED) for state in states]
     return Waiting(scheduled, pending, dead, age)
@@ -257,38 +257,6 @@ async def _unaccounted(database: Database, redis: AnyRedis, streams: Streams) ->
                     "acknowledged them: `outbox verify` names them, and what to do"
                 )
     return found
-
-
-async def _oldest_pending(database: Database, streams: Streams, paused: Pauses) -> tuple[datetime, str] | None:
-    """Since when the message at the head of a partition has been waiting, the longest of all partitions, and which.
-
-    It waits since it was appended, or since it became pending again by a retry, replay or its due time, or its stream
-    was resumed. In a paused stream no message counts: it waits because somebody wants it to.
-    """
-    waiting: list[tuple[datetime, str]] = []
-    async for partition in database[PARTITIONS].find({}, {"stream": 1, "number": 1}):
-        stream = streams.get(str(partition["stream"]))
-        if stream and paused.of(stream):
-            continue
-        resumed = paused.resumed_at(stream) if stream else None
-        pending = {
-            "state": State.PENDING.value, "stream": partition["stream"], "partition": partition["number"],
-            "position": {"$type": "timestamp"},  # one written around the library would stand at the head without one
-        }  # fmt: skip
-        head = database[OUTBOX].find(pending, _WAITING).sort("position").limit(1).hint("pending")
-        name = str(partition["_id"])
-        waiting += [(max(_waiting_since(message), resumed or _EVER), name) async for message in head]
-    return min(waiting, default=None)
-
-
-_EVER = datetime.min.replace(tzinfo=UTC)
-_AGAIN = ("available_at", "replayed_at", "retried_at", "recovered_at", "rescued_at", "returned_at")
-_WAITING = {"position": 1, **dict.fromkeys(_AGAIN, 1)}
-
-
-def _waiting_since(message: Document) -> datetime:
-    times = [message["position"].as_datetime(), *(message.get(name) for name in _AGAIN)]
-    return max(time for time in times if isinstance(time, datetime))
 
 
 async def _partitions(database: Database) -> tuple[Document, ...]:

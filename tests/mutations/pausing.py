@@ -34,7 +34,7 @@ MUTATIONS = [
     Mutation(
         "the age of a message counts from when its stream was resumed",
         "G1",
-        "outbox/operations/stats.py",
+        "outbox/operations/oldest.py",
         "max(_waiting_since(message), resumed or _EVER)",
         "_waiting_since(message)",
         f"{RELAY}::test_age_depth_and_diagnosis_of_a_paused_stream",
