@@ -17,7 +17,7 @@ from outbox_api.access import Requires
 from outbox_api.bodies import JsonRoute
 from outbox_api.documentation import problems
 from outbox_api.state import Current, State
-from outbox_api.views import StreamQueueView
+from outbox_api.stream_views import StreamQueueView
 
 router = APIRouter(tags=["outbox"], route_class=JsonRoute, dependencies=[Depends(Requires(Scope.READ))])
 

@@ -15,7 +15,7 @@ from outbox_api.bodies import JsonRoute
 from outbox_api.documentation import problems
 from outbox_api.errors import BodyStalled, BodyTooLarge
 from outbox_api.state import Bounded, Current
-from outbox_api.views import PauseRequest, PausesView
+from outbox_api.stream_views import PauseRequest, PausesView
 
 router = APIRouter(
     prefix="/outbox/streams", tags=["outbox"], route_class=JsonRoute, dependencies=[Depends(Requires(Scope.READ))]

@@ -12,14 +12,13 @@ from pydantic.config import JsonDict
 from outbox.errors import UsageError
 from outbox.message.document import State
 from outbox.message.transitions import REPLAYABLE
-from outbox.operations import jobs, pausing
-from outbox.operations.messages import plain
+from outbox.operations import jobs
 from outbox.operations.selection import Selection
 from outbox.servers.clock import as_text, read_time
 from outbox.streams.declaration import Priority
-from outbox.streams.pauses import Pauses
 from outbox_api import labels
 from outbox_api.ids import Id, read_ids
+from outbox_api.stream_views import PauseView, QueueView
 from outbox_api.uploads.records import File, Page
 
 FolderId = Annotated[
@@ -111,59 +110,6 @@ class MessageView(BaseModel):
     key: str
     fields: dict[str, Any] = Field(description="what the worker reads")
     attempts: int = Field(description="how often it was published")
-
-
-class QueueView(BaseModel):
-    """A stream in numbers; null: not known."""
-
-    model_config = ConfigDict(json_schema_extra={"example": {"length": 12, "undelivered": 3, "unacknowledged": 1}})
-
-    length: int | None = Field(description="entries in the stream")
-    undelivered: int | None = Field(description="of those, given to no worker yet")
-    unacknowledged: int | None = Field(description="given to a worker and not acknowledged")
-
-
-class PauseView(BaseModel):
-    """A stream that an operator has paused; null: not known."""
-
-    stream: str
-    at: str | None
-    who: str
-    reason: str | None
-
-
-class PauseRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"reason": "mail provider is down"}})
-
-    reason: str | None = Field(default=None, max_length=pausing.MAX_REASON, description="for those who find it paused")
-
-
-class PausesView(BaseModel):
-    """The streams that are paused."""
-
-    paused: list[PauseView]
-
-    @classmethod
-    def of(cls, pauses: Pauses) -> Self:
-        found = [PauseView.model_validate(plain(pause.as_json())) for pause in pauses.paused.values()]
-        return cls(paused=found)
-
-
-class StreamQueueView(QueueView):
-    """The same, and where it is in Redis."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "length": 12, "undelivered": 3, "unacknowledged": 1, "key": "staging:file_parsing_queue", "prefix":
-                "staging:", "refused": None,
-            }
-        }
-    )  # fmt: skip
-
-    key: str = Field(description="of the stream in Redis")
-    prefix: str = Field(description="how the keys of this outbox begin: OUTBOX_REDIS_PREFIX")
-    refused: str | None = Field(description="why nothing is published there: it belongs to another outbox")
 
 
 class StatusView(BaseModel):

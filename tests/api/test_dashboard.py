@@ -20,7 +20,7 @@ from outbox.streams.declaration import FILES
 from outbox.web import keys
 from outbox.web.keys import Scope
 from outbox_api.collections import FILES_APPLICATION
-from outbox_api.dashboard import routes
+from outbox_api.dashboard import routing
 from outbox_api.dashboard.sessions import ByCookie
 from tests.api.conftest import Serve
 from tests.outbox.shelf import Shelf
@@ -49,13 +49,13 @@ async def token(api: httpx.AsyncClient, message: ObjectId) -> str:
 
 
 def test_every_page_but_the_door_asks_who_is_there() -> None:
-    for router, scope in ((routes.reading, Scope.READ), (routes.operating, Scope.OPERATE)):
+    for router, scope in ((routing.reading, Scope.READ), (routing.operating, Scope.OPERATE)):
         for route in router.routes:
             assert isinstance(route, APIRoute)
             guards = [d.dependency for d in route.dependencies if isinstance(d.dependency, ByCookie)]
             assert [guard.scope for guard in guards] == [scope], route.path
             assert (route.methods == {"POST"}) == (scope is Scope.OPERATE), "what changes something is a form"
-    assert {getattr(route, "path", "") for route in routes.door.routes} == {"/dashboard/login", "/dashboard/logout"}
+    assert {getattr(route, "path", "") for route in routing.door.routes} == {"/dashboard/login", "/dashboard/logout"}
 
 
 async def test_who_is_not_logged_in_is_asked_to_and_comes_back(api: httpx.AsyncClient) -> None:

@@ -13,7 +13,7 @@ MUTATIONS = [
     Mutation(
         "a worker that records what it holds is named once", "dashboard", "outbox/operations/diagnosis.py",
         "if consumer.name in recorded:", "if False:",
-        "tests/outbox/test_looking.py::test_a_worker_that_records_what_it_holds_is_named_once",
+        "tests/outbox/test_diagnosis.py::test_a_worker_that_records_what_it_holds_is_named_once",
     ),
     Mutation(
         "what a group holds is of its first entry", "dashboard", "outbox/delivery/groups.py",

@@ -96,7 +96,7 @@ MUTATIONS = [
         f"{ON_RECORD}test_ten_thousand_ids_are_shown_as_their_number",
     ),
     Mutation(
-        "a page says what was done by known words", "access", "api/outbox_api/dashboard/routes.py",
+        "a page says what was done by known words", "access", "api/outbox_api/dashboard/routing.py",
         'DONE.get(request.query_params.get("done", ""))', 'request.query_params.get("done", "")',
         f"{INTRUDERS}test_a_link_cannot_put_words_into_a_page",
     ),
