@@ -94,8 +94,17 @@ def summary(error: BaseException) -> str:
 
 def wait_seconds(error: BaseException) -> float | None:
     """How long the handler asked to wait; None: it did not, or in a way that is no time."""
+    return _number(error, "seconds") if isinstance(error, RetryAfter) else None
+
+
+def most_snoozes(error: BaseException) -> float | None:
+    """How often the handler lets its message be snoozed; None: it did not, or in a way that is no number."""
+    return _number(error, "most") if isinstance(error, Snooze) else None
+
+
+def _number(error: BaseException, name: str) -> float | None:
     try:
-        seconds = float(error.seconds) if isinstance(error, RetryAfter) else None
-    except (TypeError, ValueError):
+        value = float(getattr(error, name))
+    except Exception:  # noqa: BLE001  # of a handler's class, which may have no such attribute, or any
         return None
-    return None if seconds is None or math.isnan(seconds) else seconds
+    return None if math.isnan(value) else value

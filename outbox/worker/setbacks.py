@@ -7,7 +7,7 @@ from outbox.delivery.entries import Entry
 from outbox.errors import CommitUnknown
 from outbox.message import attempts
 from outbox.message.transitions import Cause
-from outbox.worker.failures import GiveUp, LeftAlone, Snooze, headline, summary, wait_seconds
+from outbox.worker.failures import GiveUp, LeftAlone, headline, most_snoozes, summary, wait_seconds
 from outbox.worker.hand import Hand
 from outbox.worker.message import Message
 from outbox.worker.release import End
@@ -52,9 +52,9 @@ class Setbacks:
         assert entry.sent
         tried = attempts.tries(message.attempt, document)
         retry = entry.stream.retry
-        if isinstance(error, Snooze):
+        if (most := most_snoozes(error)) is not None:
             snoozed = attempts.count(document, Cause.SNOOZED.value)
-            if isinstance(error, LeftAlone) or snoozed < error.most:
+            if isinstance(error, LeftAlone) or snoozed < most:
                 return await self._snooze(entry, hand, error)
             error = GiveUp(f"snoozed {snoozed} times, as often as its handler allows: {headline(error)}")
         if isinstance(error, GiveUp) or tried >= retry.attempts:
@@ -78,7 +78,7 @@ class Setbacks:
         )  # fmt: skip
         return End.AGAIN
 
-    async def _snooze(self, entry: Entry, hand: Hand, error: Snooze) -> End:
+    async def _snooze(self, entry: Entry, hand: Hand, error: BaseException) -> End:
         """Put the message back, at no try's cost."""
         assert entry.sent
         seconds = wait_seconds(error)

@@ -88,8 +88,13 @@ MUTATIONS = [
     ),
     Mutation(
         "snoozes have a limit", "G1", "outbox/worker/setbacks.py",
-        "isinstance(error, LeftAlone) or snoozed < error.most", "True",
+        "isinstance(error, LeftAlone) or snoozed < most", "True",
         "tests/worker/test_choice.py::test_a_snooze_costs_no_try_and_has_a_limit_of_its_own",
+    ),
+    Mutation(
+        "what a handler says in a way that is no number is its failure", "G1", "outbox/worker/failures.py",
+        "    except Exception:  # noqa: BLE001  # of a handler's class", "    except ValueError:  # of a class",
+        "tests/worker/test_any_exception.py::test_the_worker_lives_and_the_attempt_is_counted[async]",
     ),
     # -- messages that kill their process
     Mutation(

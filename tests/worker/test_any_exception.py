@@ -16,7 +16,7 @@ from pymongo.errors import AutoReconnect, NetworkTimeout, OperationFailure, PyMo
 from outbox.message import attempts
 from outbox.message.document import Sent
 from outbox.message.transitions import Cause
-from outbox.worker import GiveUp, Message, RetryAfter
+from outbox.worker import GiveUp, Message, RetryAfter, Snooze
 from tests.waiting import eventually
 from tests.worker.workshop import Workshop
 
@@ -46,6 +46,11 @@ class LateSeconds(RetryAfter):
     def __init__(self, seconds: Any) -> None:
         super().__init__(1)
         self.seconds = seconds
+
+
+class Secondless(RetryAfter):
+    def __init__(self) -> None:
+        Exception.__init__(self, "its class does not call that of RetryAfter")
 
 
 def _labelled(error: PyMongoError) -> PyMongoError:
@@ -92,6 +97,9 @@ RAISED: dict[str, Callable[[], BaseException]] = {
     "RetryAfter text": lambda: RetryAfter("soon"),  # type: ignore[arg-type]
     "seconds set later": lambda: LateSeconds("soon"),
     "seconds set to nan": lambda: LateSeconds(float("nan")),
+    "no seconds": Secondless,
+    "snoozed a text's number of times": lambda: Snooze(60, most="often"),  # type: ignore[arg-type]
+    "snoozed None times": lambda: Snooze(60, most=None),  # type: ignore[arg-type]
     "another MongoDB is away": lambda: ServerSelectionTimeoutError("mine"),
     "another MongoDB's transaction": lambda: _labelled(AutoReconnect("mine")),
     "another MongoDB's time-out": lambda: _labelled(NetworkTimeout("mine")),
