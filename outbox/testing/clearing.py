@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pymongo import MongoClient, WriteConcern
 from redis import Redis
 
-from outbox.database import META, PARTITIONS, STREAMS, Document, PlainDatabase
+from outbox.database import META, PARTITIONS, STREAMS, Document, Place, PlainDatabase
 from outbox.settings import OutboxSettings
 
 SERVERS_OWN = {"admin", "config", "local"}
 
 
-def clear(client: MongoClient[Document], settings: OutboxSettings) -> None:
-    """Delete all documents but what `outbox init` has written, and all of Redis. Collections and indexes stay."""
+def clear(client: MongoClient[Document], settings: OutboxSettings, places: Iterable[Place]) -> None:
+    """Delete all documents but what `outbox init` has written, and all of Redis. Collections and indexes stay.
+
+    :param places: those of all outboxes on these servers.
+    """
     ours = PlainDatabase(client, settings.place)
-    kept = {ours[name].full_name for name in (META, STREAMS, PARTITIONS)}
+    kept = {PlainDatabase(client, each)[name].full_name for each in places for name in (META, STREAMS, PARTITIONS)}
     for name in set(client.list_database_names()) - SERVERS_OWN:
         database = client[name]
         for collection in database.list_collection_names(

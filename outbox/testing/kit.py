@@ -15,7 +15,7 @@ from pymongo.client_session import ClientSession
 
 from outbox import environment
 from outbox.append import Outbox
-from outbox.database import LENIENT, OUTBOX, Document, PlainDatabase
+from outbox.database import LENIENT, OUTBOX, Document, Place, PlainDatabase
 from outbox.draft import ABSENT
 from outbox.errors import NoSuchMessage
 from outbox.servers.connections import connect_mongo, connect_mongo_sync
@@ -41,8 +41,13 @@ class Kit:
     A worker or relay of the service itself must not run beside it: `drain` and `work` are those.
     """
 
-    def __init__(self, settings: OutboxSettings, streams: Streams) -> None:
-        """Set up the outbox as `outbox init` does. `settings` are of the servers of the tests."""
+    def __init__(self, settings: OutboxSettings, streams: Streams, *, places: set[Place] | None = None) -> None:
+        """Set up the outbox as `outbox init` does. `settings` are of the servers of the tests.
+
+        :param places: shared by all kits of the same servers, so that none deletes what `outbox init` made for another.
+        """
+        self._places = set() if places is None else places
+        self._places.add(settings.place)
         self.settings = settings
         """What the service would read from its environment, with the addresses of the servers of the tests."""
         self.client: MongoClient[Document] = connect_mongo_sync(settings)
@@ -266,7 +271,7 @@ class Kit:
         """Delete what was written to both servers, by anybody: the application's documents as well, but no index."""
         self._background.call(self._relay.forget())
         self._handled.clear()
-        clearing.clear(self.client, self.settings)
+        clearing.clear(self.client, self.settings, self._places)
 
     def close(self) -> None:
         self._background.call(self._relay.close())

@@ -7,6 +7,7 @@ from typing import Self
 
 from pydantic import SecretStr
 
+from outbox.database import Place
 from outbox.embedded.mongod import Mongod
 from outbox.embedded.redis import RedisServer
 from outbox.settings import OutboxSettings
@@ -25,6 +26,7 @@ class Servers:
         self.mongod = Mongod(folder / "mongod", binary=None)
         self.redis = RedisServer(folder / "redis")
         self._kits: dict[str, Kit] = {}
+        self._places: set[Place] = set()
 
     def __enter__(self) -> Self:
         """:raises NotStarted, BinaryMissing: a server cannot be started; the text says what to do."""
@@ -49,8 +51,7 @@ class Servers:
         here = settings.model_copy(update={"mongodb_uri": mongod, "redis_url": redis})
         declared = here.streams if streams is None else streams
         name = repr((here.place, sorted(declared.values(), key=lambda stream: stream.name)))
-        if name in self._kits:
-            self._kits[name].reset()
-        else:
-            self._kits[name] = Kit(here, declared)
+        if name not in self._kits:
+            self._kits[name] = Kit(here, declared, places=self._places)
+        self._kits[name].reset()
         return self._kits[name]

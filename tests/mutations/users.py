@@ -31,6 +31,16 @@ MUTATIONS = [
         f"{_KIT}::test_each_test_begins_with_nothing",
     ),
     Mutation(
+        "a kit for other streams begins with empty servers", "G8", "outbox/testing/servers.py",
+        "        self._kits[name].reset()\n", "",
+        f"{_KIT}::test_a_kit_for_other_streams_begins_as_empty_as_any",
+    ),
+    Mutation(
+        "a kit keeps what `outbox init` made for another one", "G8", "outbox/testing/servers.py",
+        "places=self._places", "places=None",
+        f"{_KIT}::test_kits_of_two_outboxes_take_turns_on_the_same_servers",
+    ),
+    Mutation(
         "a user's tests reach no servers but their own", "G8", "outbox/testing/servers.py",
         '{"mongodb_uri": mongod, "redis_url": redis}', '{"mongodb_uri": mongod}',
         f"{_KIT}::test_the_servers_of_the_settings_are_never_reached",

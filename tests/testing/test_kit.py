@@ -11,6 +11,7 @@ from pymongo.client_session import ClientSession
 
 from outbox import UndeclaredStream, UsageError
 from outbox.settings import OutboxSettings, load
+from outbox.streams.declaration import Stream, Streams
 from outbox.testing import Kit, Servers
 from outbox.worker import GiveUp, Handlers, Message, RetryAfter
 
@@ -206,6 +207,22 @@ def test_the_servers_of_the_settings_are_never_reached(
         "MONGODB_DATABASE": "shop",
     }
     assert "shop" in kit.client.list_database_names()
+
+
+def test_a_kit_for_other_streams_begins_as_empty_as_any(outbox_kit: Kit, outbox_servers: Servers) -> None:
+    outbox_kit.append("orders", {"item": "tea"}, key="tea")
+    more = Streams([*outbox_kit.streams.declared(), Stream("letters", "post")])
+    other = outbox_servers.kit(outbox_kit.settings, more)
+    assert other.appended("orders") == []
+    assert other.drain() == 0
+
+
+def test_kits_of_two_outboxes_take_turns_on_the_same_servers(outbox_kit: Kit, outbox_servers: Servers) -> None:
+    elsewhere = outbox_kit.settings.model_copy(update={"outbox_database": "elsewhere"})
+    for settings in (elsewhere, outbox_kit.settings, elsewhere):
+        kit = outbox_servers.kit(settings, outbox_kit.streams)
+        kit.append("orders", {"item": "tea"}, key="tea")
+        assert kit.drain() == 1
 
 
 def test_indexes_of_the_application_outlast_a_test(outbox_kit: Kit) -> None:
