@@ -97,11 +97,15 @@ def _holds(found: Document, stream: Stream) -> Generator[Statement, Any, bool]:
 
 
 async def carry_out(claims: Claims, database: Database, session: AsyncClientSession) -> dict[ObjectId, ObjectId]:
-    """Returns what `claims` does. Raises what MongoDB raises: a conflict with another append, of the same value."""
+    """Returns what `claims` does. Raises what MongoDB raises: a conflict with another append, of the same value.
+
+    Documents are read as we need them, however the application has its own client read dates.
+    """
     try:
         statement = next(claims)
         while True:
-            call = getattr(database[statement.collection], statement.method)
+            collection = database[statement.collection].with_options(codec_options=LENIENT)
+            call = getattr(collection, statement.method)
             statement = claims.send(await call(*statement.arguments, **statement.options, session=session))
     except StopIteration as end:
         instead: dict[ObjectId, ObjectId] = end.value
@@ -113,7 +117,8 @@ def carry_out_sync(claims: Claims, database: PlainDatabase, session: ClientSessi
     try:
         statement = next(claims)
         while True:
-            call = getattr(database[statement.collection], statement.method)
+            collection = database[statement.collection].with_options(codec_options=LENIENT)
+            call = getattr(collection, statement.method)
             statement = claims.send(call(*statement.arguments, **statement.options, session=session))
     except StopIteration as end:
         instead: dict[ObjectId, ObjectId] = end.value

@@ -32,6 +32,14 @@ MUTATIONS = [
         f"{TESTS}::test_a_clock_that_was_set_back_keeps_nothing_from_being_appended",
     ),
     Mutation(
+        "dates of unique values are read whatever way the application reads its own",
+        "G1",
+        "outbox/message/uniques.py",
+        "collection, statement.method)\n            statement = claims.send(await",
+        "database[statement.collection], statement.method)\n            statement = claims.send(await",
+        f"{TESTS}::test_a_client_that_reads_dates_as_numbers",
+    ),
+    Mutation(
         "a value that was appended again meanwhile is not forgotten",
         "G1",
         "outbox/message/uniques.py",

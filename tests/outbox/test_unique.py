@@ -189,6 +189,17 @@ def sync_mongo(mongodb_uri: str) -> Iterator[MongoClient[Document]]:
         yield client
 
 
+async def test_a_client_that_reads_dates_as_numbers(shop: Shop, mongodb_uri: str) -> None:
+    options: Any = {"datetime_conversion": "DATETIME_MS", "w": "majority"}
+    async with AsyncMongoClient[Document](mongodb_uri, **options) as client:
+        theirs = Shop(client, Database(client, shop.database.name))
+        first = await theirs.append(stream="reports")
+        assert await theirs.append(stream="reports") == first
+    with MongoClient[Document](mongodb_uri, **options) as plain, plain.start_session() as session:
+        with session.start_transaction():
+            assert shop.outbox.append(session, "reports", {"a": "b"}, key="k", unique="u") == first
+
+
 async def test_a_sync_session(shop: Shop, sync_mongo: MongoClient[Document]) -> None:
     first = await shop.append()
 
