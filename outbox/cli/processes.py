@@ -74,17 +74,17 @@ class Child:
             log.info("worker process started", process=self.number, pid=process.pid)
             if stop.is_set():  # it came meanwhile
                 self.terminate()
-            self.returncode = await process.wait()
+            code = await process.wait()
             self._process = None
-            if stop.is_set():
-                return
-            if self.returncode == USAGE:
+            if stop.is_set() or code == USAGE:
+                # One that had only begun to start ends by the signal itself.
+                self.returncode = 0 if code == -signal.SIGTERM else code
                 stop.set()
                 return
             ends = 1 if time.monotonic() - began > STEADY_SECONDS else ends + 1
             log.warning(
                 "worker process ended, starting it again", process=self.number, pid=process.pid,
-                code=self.returncode, seconds=backoff(ends),
+                code=code, seconds=backoff(ends),
             )  # fmt: skip
             await first(stop, seconds=backoff(ends))
 

@@ -203,6 +203,13 @@ async def test_the_children_end_with_their_parent(
                 os.kill(pid, signal.SIGKILL)
 
 
+async def test_a_stop_while_the_processes_start_is_no_failure(environment: dict[str, str], tmp_path: Path) -> None:
+    parent = WorkerProcess(tmp_path / "worker.log", environment, "effect", "--processes", "2")
+    with running(parent):
+        await eventually(lambda: len(started(parent)) == 2, 60)
+        assert await asyncio.to_thread(parent.stop) == 0
+
+
 async def test_a_wrong_call_is_not_repeated(environment: dict[str, str], tmp_path: Path) -> None:
     parent = WorkerProcess(tmp_path / "worker.log", environment, "effect", "--processes", "2", "--group", "nobody")
     with running(parent):
