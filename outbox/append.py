@@ -22,7 +22,6 @@ from outbox.streams.declaration import Priority, Streams
 
 MAX_MESSAGE_BYTES = 256 * 1024
 
-
 T = TypeVar("T")
 
 
@@ -161,9 +160,7 @@ class Outbox:
         """
         draft = Draft(fields, key, headers, available_at, subject=subject, unique=unique)
         inserted = self.append_many(session, stream, [draft], priority=priority)
-        if isinstance(inserted, list):
-            return inserted[0]
-        return _first(inserted)
+        return inserted[0] if isinstance(inserted, list) else _first(inserted)
 
     @overload
     def append_many(

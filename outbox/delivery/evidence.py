@@ -147,7 +147,7 @@ async def _put_back(database: Database, stream: Stream, sent: Sent, reason: str)
 async def _complete(database: Database, acknowledged: Sequence[Sent]) -> int:
     completed = 0
     for attempt, ids in by_attempt(acknowledged).items():
-        done = transitions.complete_acknowledged(ids, attempt)
+        done = transitions.complete_batch(ids, attempt)
         result = await database[OUTBOX].update_many(*done, hint="_id_")
         completed += result.modified_count
     return completed

@@ -172,11 +172,6 @@ def complete_settled(ids: Collection[Any]) -> Transition:
     return Transition({"_id": {"$in": list(ids)}, "state": State.PUBLISHED.value}, _COMPLETED)
 
 
-def complete_acknowledged(ids: Sequence[Any], attempt: int) -> Transition:
-    """Messages of a stream without a subject, whose entries of this attempt were acknowledged; marked or not."""
-    return complete_batch(ids, attempt)
-
-
 def prune(ids: Collection[Any]) -> Document:
     """Past retention, and completed or settled."""
     return {"_id": {"$in": list(ids)}, "state": {"$in": PRUNABLE}}
@@ -191,7 +186,8 @@ def complete(sent: Sent) -> Transition:
 
 
 def complete_batch(ids: Sequence[Any], attempt: int) -> Transition:
-    """The same for messages that stand in the stream under the same attempt. Fewer changed: as with nothing changed."""
+    """The same for messages that stand in the stream under the same attempt. Fewer changed: as with nothing changed.
+    Also for those of a stream without a subject whose entries of this attempt were acknowledged; marked or not."""
     return Transition({"_id": {"$in": ids}, **_undecided(attempt)}, _completed_at(attempt))
 
 

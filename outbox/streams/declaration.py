@@ -7,33 +7,17 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from enum import StrEnum
 
-from outbox.errors import InvalidMessage, NoSuchPriority, SettingsError, UndeclaredGroup, UndeclaredStream
+from outbox.errors import NoSuchPriority, SettingsError, UndeclaredGroup, UndeclaredStream
 from outbox.streams.keys import checkpoint_key
 from outbox.streams.pauses import Pauses
+from outbox.streams.priorities import Priority as Priority
 from outbox.streams.subject import Subject as Subject
 
 FILE_STREAM = "file_parsing_queue"
 FILE_GROUP = "file_parsers"
 
 _NAME = re.compile(r"[A-Za-z0-9_.:/-]*(\{[A-Za-z0-9_.:/-]+\})?[A-Za-z0-9_.:/-]*")
-
-
-class Priority(StrEnum):
-    """How soon a message is wanted, the highest first. Each priority has a stream of its own."""
-
-    HIGH = "high"
-    NORMAL = "normal"
-    LOW = "low"
-
-    @classmethod
-    def read(cls, text: str) -> Priority:
-        """Raises InvalidMessage."""
-        try:
-            return cls(text)
-        except ValueError:
-            raise InvalidMessage(f"priority {text!r:.40} is unknown: use {', '.join(cls)}") from None
 
 
 @dataclass(frozen=True, slots=True)

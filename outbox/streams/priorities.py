@@ -1,10 +1,32 @@
-"""Whose turn it is: which of a family's streams a worker reads next."""
+"""Priorities of messages, and whose turn it is: which of a family's streams a worker reads next."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from outbox.streams.declaration import Priority, Stream
+from outbox.errors import InvalidMessage
+
+if TYPE_CHECKING:
+    from outbox.streams.declaration import Stream
+
+
+class Priority(StrEnum):
+    """How soon a message is wanted, the highest first. Each priority has a stream of its own."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+    @classmethod
+    def read(cls, text: str) -> Priority:
+        """Raises InvalidMessage."""
+        try:
+            return cls(text)
+        except ValueError:
+            raise InvalidMessage(f"priority {text!r:.40} is unknown: use {', '.join(cls)}") from None
+
 
 WEIGHTS = {Priority.HIGH: 16, Priority.NORMAL: 4, Priority.LOW: 1}
 """While all of them have entries: the turns of each, out of the sum."""
