@@ -43,7 +43,7 @@ class Handler:
     @property
     def name(self) -> str:
         """Of the function, for metrics."""
-        innermost, _ = _without_partials(self.function)
+        innermost, _ = without_partials(self.function)
         return str(getattr(innermost, "__qualname__", type(innermost).__qualname__))
 
     def call(self, messages: Sequence[object], session: object = None, resources: object = None) -> Any:
@@ -61,7 +61,7 @@ class Handler:
         """Raises UsageError when the function cannot be called as a handler."""
         if not callable(function):
             raise UsageError(f"{function!r:.80} is not a function: a handler is {FORMS}")
-        innermost, bound = _without_partials(function)
+        innermost, bound = without_partials(function)
         called = innermost if inspect.isroutine(innermost) else type(innermost).__call__
         if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
             raise UsageError(f"{function!r:.80} is a generator, nothing of which would run: a handler is {FORMS}")
@@ -82,7 +82,7 @@ class Handler:
         return cls(function, plain, with_session, by_name, many, len(others) < len(free), seconds)
 
 
-def _without_partials(function: Callable[..., Any]) -> tuple[Callable[..., Any], set[str]]:
+def without_partials(function: Callable[..., Any]) -> tuple[Callable[..., Any], set[str]]:
     """The function inside of `functools.partial`, and the names of arguments that it has been given there."""
     bound: set[str] = set()
     while isinstance(function, functools.partial):

@@ -10,6 +10,7 @@ from typing import Any
 from pymongo import AsyncMongoClient
 
 from outbox.database import Document
+from outbox.worker.handler import without_partials
 from outbox.worker.threads import Threads
 
 Lifespan = Callable[..., AbstractAsyncContextManager[Any] | AbstractContextManager[Any]]
@@ -42,4 +43,5 @@ async def entered(
 def _is_async(lifespan: Lifespan) -> bool:
     if isinstance(lifespan, type):
         return hasattr(lifespan, "__aenter__")
-    return not inspect.isgeneratorfunction(inspect.unwrap(lifespan))
+    function, _ = without_partials(lifespan)
+    return not inspect.isgeneratorfunction(inspect.unwrap(function))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -128,9 +129,10 @@ class Resources:
         self.closed = False
 
 
+@pytest.mark.parametrize("partly", [False, True], ids=["called as it is", "by functools.partial"])
 @pytest.mark.parametrize("plain", [False, True])
 async def test_handlers_get_what_the_lifespan_yields_with_the_client_of_their_sessions(
-    plain: bool, workshop: Workshop
+    plain: bool, partly: bool, workshop: Workshop
 ) -> None:
     made: list[Resources] = []
     seen: list[bool] = []
@@ -158,7 +160,7 @@ async def test_handlers_get_what_the_lifespan_yields_with_the_client_of_their_se
 
     ids = await workshop.publish("a", "b")
     form: Any = (handle_plain, lifespan_plain) if plain else (handle, lifespan)
-    async with workshop.working(form[0], lifespan=form[1]):
+    async with workshop.working(form[0], lifespan=partial(form[1]) if partly else form[1]):
         await eventually(lambda: workshop.in_state("completed", *ids))
         assert not made[0].closed
     assert seen == [True, True]
