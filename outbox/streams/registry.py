@@ -14,7 +14,7 @@ from bson import Int64
 from pydantic import TypeAdapter, ValidationError
 from pymongo.errors import DuplicateKeyError
 
-from outbox.database import PARTITIONS, STREAMS, Database, Document
+from outbox.database import LENIENT, PARTITIONS, STREAMS, Database, Document
 from outbox.errors import SchemaError, SettingsError, WrongDeclaration
 from outbox.streams import agreement, pauses
 from outbox.streams.declaration import Stream, Streams
@@ -48,7 +48,8 @@ class Registered(Streams):
 
 async def read(database: Database) -> Registered | None:
     """The registered streams; None when there is none yet. Raises SchemaError when one cannot be understood."""
-    return _understood(await database[STREAMS].find().sort("_id").to_list())
+    documents = database[STREAMS].with_options(codec_options=LENIENT)
+    return _understood(await documents.find().sort("_id").to_list())
 
 
 def compare(declared: Streams, documents: list[Document]) -> None:

@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from bson import DatetimeMS
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
@@ -136,7 +137,7 @@ async def test_a_stream_is_paused_with_its_priorities_and_groups_and_no_other(tw
 
 
 async def test_what_others_wrote_as_a_pause_is_one(world: World) -> None:
-    for odd in (True, "yes", {"at": 7, "who": 3}):
+    for odd in (True, "yes", {"at": 7, "who": 3}, {"at": DatetimeMS(2**62)}):
         await world.database[STREAMS].update_one({"_id": NAME}, {"$set": {"paused": odd}})
         assert str((await pauses.read(world.database)).paused[NAME]).startswith(f"stream '{NAME}' is paused; to go on")
     assert await pausing.resume(world.database, NAME, who="anna")
