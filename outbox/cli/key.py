@@ -29,9 +29,9 @@ def new(
 ) -> None:
     """Make a key, show it this once, and show the line for OUTBOX_API_KEYS, which holds only its hash.
 
-    `upload` may upload and reparse, `read` may look at everything, `operate` may retry, discard and replay. To replace
-    a key, put the new line beside the old one, hand the new key out, and then take the old line away; each time, start
-    the API again.
+    `upload` may upload and reparse, `read` may look at everything, `operate` may retry, discard, replay and pause. To
+    replace a key, put the new line beside the old one, hand the new key out, and then take the old line away; each
+    time, start the API again.
 
     Examples:
 
