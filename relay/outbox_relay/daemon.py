@@ -62,7 +62,7 @@ CONNECTIONS = 10_000
 partitions there will be is not known when the client is made."""
 
 IDLE_SECONDS = 5.0
-"""How long a drainer with nothing to do waits for the sweep or a hint before it looks by itself."""
+"""How long a drainer with nothing to do waits for the sweep or a hint before the next pass."""
 
 
 class Relay:

@@ -3,6 +3,9 @@
 Events come in the order of commits, and only of what a majority has. They count from the snapshot of a fetch on that
 found all there was: what is before it, the fetch has seen. After anything that the stream does not show as a new
 message (a retry, a replay, a recovery), and after any doubt, the next look is a fetch again.
+
+As with what a fetch has brought (Ahead), a message that is deleted or completed meanwhile, here even by the transaction
+that inserted it, is published all the same, and whoever reads its entry sees that there is nothing to do.
 """
 
 from __future__ import annotations
