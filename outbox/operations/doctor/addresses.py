@@ -70,7 +70,7 @@ async def encryption(at: Surroundings) -> list[Finding]:
                     f"serve TLS, and {mend}".replace("...", "FILE"),
                 )
             )  # fmt: skip
-        options = _mongodb_options(at.settings) if server == "MongoDB" else _redis_options(at.settings)
+        options = _mongodb_options(at.settings) if server == "MongoDB" else redis_options(at.settings)
         unchecked = [f"{name}={value}" for name, value in options.items() if _UNCHECKED.get(name) == value]
         if encrypted and unchecked:
             findings.append(
@@ -114,12 +114,13 @@ def _mongodb_options(settings: OutboxSettings) -> dict[str, str]:
     return _options(settings.mongodb_uri.get_secret_value())
 
 
-def _redis_options(settings: OutboxSettings) -> dict[str, str]:
+def redis_options(settings: OutboxSettings) -> dict[str, str]:
     return _options(settings.redis_dsn)
 
 
 def _options(url: str) -> dict[str, str]:
-    return {name.lower(): value.strip().lower() for name, value in parse_qsl(url.rpartition("?")[2])}
+    _, mark, options = url.rpartition("?")
+    return {name.lower(): value.strip().lower() for name, value in parse_qsl(options if mark else "")}
 
 
 def _mongodb_tls(settings: OutboxSettings) -> bool:

@@ -81,7 +81,8 @@ async def fsync(at: Surroundings) -> list[Finding]:
 
 
 async def authentication(at: Surroundings) -> list[Finding]:
-    if addresses.is_local(at.settings, "Redis") or "@" in at.settings.redis_dsn:
+    has_password = "@" in at.settings.redis_dsn or "password" in addresses.redis_options(at.settings)
+    if has_password or addresses.is_local(at.settings, "Redis"):
         return []
     return [
         Finding(

@@ -163,6 +163,15 @@ def test_what_leaves_the_machine(host: str, here: bool, monkeypatch: pytest.Monk
     assert "p@ss" not in "".join(addresses.hosts(settings, "Redis"))
 
 
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [("redis://redis:6379/0", True), ("redis://:p@redis:6379/0", False), ("redis://redis:6379/0?password=p", False)],
+)
+async def test_redis_without_a_password(url: str, named: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    at: Any = SimpleNamespace(settings=load_settings(monkeypatch, url))
+    assert bool(await redis_checks.authentication(at)) is named
+
+
 async def test_certificates_that_nobody_looks_at(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings(monkeypatch, "rediss://redis:6379/0?ssl_cert_reqs=none")
     at: Any = SimpleNamespace(settings=settings)
