@@ -56,11 +56,36 @@ _REDIS_ACCESS = (redis_errors.AuthenticationError, redis_errors.NoPermissionErro
 _MONGO_ACCESS = frozenset({13, 18, 8000})
 """Unauthorized, AuthenticationFailed, AtlasError."""
 
-_MONGO_PASSES = frozenset({43, 134, 175, 237, 239, 246, 286, 388})
+_MONGO_RETRYABLE = frozenset(
+    {
+        6,
+        7,
+        89,
+        91,
+        189,
+        262,
+        9001,
+        10058,
+        10107,
+        11600,
+        11602,
+        13435,
+        13436,
+    }  # a node unreachable, ending, or not primary
+    | {24, 46, 50, 112, 290, 365}  # LockTimeout, LockBusy, MaxTimeMSExpired, WriteConflict, a transaction too old, busy
+)
+"""The first line as in "Retryable Writes" and "Server Discovery and Monitoring" of MongoDB's driver specifications. A
+command that fails with one carries a label or is an error of another type; the error of one write of a command does
+not. So fails, with 10107, a write of many documents under which the primary steps down."""
+
+_MONGO_PASSES = _MONGO_RETRYABLE | {43, 134, 175, 237, 239, 246, 286, 388}
 """CursorNotFound, QueryPlanKilled, CursorKilled: a failover took the rest of an answer. SnapshotTooOld,
 SnapshotUnavailable, ReadConcernMajorityNotAvailableYet: a new primary cannot answer yet. ChangeStreamHistoryLost: it
 fell behind the oplog, and is opened again at the present. TransactionTooLargeForCache: also of a single write, when few
 others are under way and the cache is full. What is asked once more is answered."""
+
+_MONGO_NEVER = frozenset({79, 100})
+"""UnknownReplWriteConcern, UnsatisfiableWriteConcern: the write concern asks for members that do not exist."""
 
 
 def classify(error: BaseException) -> Trouble | None:
@@ -99,6 +124,18 @@ def _passes(error: mongo_errors.PyMongoError) -> bool:
         "RetryableWriteError",
         "ResumableChangeStreamError",
     )
-    if isinstance(error, mongo_errors.OperationFailure) and error.code in _MONGO_PASSES:
+    if any(error.has_error_label(label) for label in labels):
         return True
-    return any(error.has_error_label(label) for label in labels) or isinstance(error, mongo_errors.WriteConcernError)
+    codes = _codes(error)
+    if isinstance(error, mongo_errors.WriteConcernError):
+        return not codes & _MONGO_NEVER
+    return bool(codes) and codes <= _MONGO_PASSES
+
+
+def _codes(error: mongo_errors.PyMongoError) -> set[int | None]:
+    """The server's codes: of the command, or of each write in it that failed."""
+    if isinstance(error, mongo_errors.BulkWriteError):
+        return {
+            one.get("code") for kind in ("writeErrors", "writeConcernErrors") for one in error.details.get(kind, ())
+        }
+    return {error.code} if isinstance(error, mongo_errors.OperationFailure) else set()

@@ -52,7 +52,7 @@ async def test_a_primary_steps_down_under_load(scenario: Elsewhere, members: Rep
             assert await asyncio.to_thread(members.step_down) is not old
             await more(scenario, 100)
         await scenario.comes_to_rest(30)
-        assert not scenario.told("unavailable", "error")
+        assert not scenario.told("unavailable", "error"), scenario.everything_told()
     await scenario.stays_at_rest()
 
 
@@ -67,7 +67,7 @@ async def test_a_primary_is_killed_under_load(scenario: Elsewhere, members: Repl
             old.start()
             await more(scenario, 50)
         await scenario.comes_to_rest(30)
-        assert not scenario.told("unavailable", "error")
+        assert not scenario.told("unavailable", "error"), scenario.everything_told()
     await scenario.stays_at_rest()
 
 
@@ -98,7 +98,7 @@ async def test_a_primary_that_is_alone_is_not_believed(scenario: Elsewhere, memb
                 other.resume()
             await more(scenario, 50)
         await scenario.comes_to_rest(30)
-        assert not scenario.told("unavailable", "error")
+        assert not scenario.told("unavailable", "error"), scenario.everything_told()
     await scenario.stays_at_rest()
 
 
