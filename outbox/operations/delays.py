@@ -14,7 +14,7 @@ async def of_newest(database: Database, since: datetime) -> tuple[float, ...]:
     """Seconds from append to publication of those of the newest messages that were published after `since`, for the
     first time and as soon as they could. The appending process's clock has a part in them.
     """
-    fields = {"created_at": 1, "available_at": 1, "published_at": 1, "replayed_at": 1, "recovered_at": 1, "attempts": 1}
+    fields = {"created_at": 1, "available_at": 1, "published_at": 1, "attempts": 1}
     readable = database[OUTBOX].with_options(codec_options=LENIENT)
     delays = []
     async for message in readable.find({}, fields).sort("_id", -1).limit(NEWEST):

@@ -20,4 +20,14 @@ MUTATIONS = [
         'first = str(entries[0]["message_id"])', 'first = str(entries[-1]["message_id"])',
         "tests/outbox/test_looking.py::test_what_a_consumer_holds_is_seen",
     ),
+    Mutation(
+        "a link to a message is made of ids alone", "dashboard", "outbox/delivery/groups.py",
+        "if message and ObjectId.is_valid(message)", "if message",
+        "tests/outbox/test_looking.py::test_what_a_consumer_holds_is_seen",
+    ),
+    Mutation(
+        "readiness does not say who paused a stream", "access", "api/outbox_api/readiness.py",
+        'f"stream {name!r} is paused"', "str(self._paused.paused[name])",
+        "tests/api/test_pausing.py::test_pause_and_resume",
+    ),
 ]  # fmt: skip

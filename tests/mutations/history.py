@@ -27,4 +27,9 @@ MUTATIONS = [
         " and minute.added >= before.added", "",
         _TESTS + "test_where_nothing_is_known_there_is_a_gap",
     ),
+    Mutation(
+        "what was recorded while the clock was ahead is no point", "history", "outbox/operations/history.py",
+        '{"$lte": ["$at", "$$NOW"]}', "True",
+        _TESTS + "test_what_others_wrote_is_left_out",
+    ),
 ]  # fmt: skip
