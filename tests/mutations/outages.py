@@ -21,6 +21,14 @@ MUTATIONS = [
         "",
         "tests/outbox/test_connections.py::test_what_the_guarantees_rest_on_holds_whatever_the_address_says",
     ),
+    Mutation(
+        "a write that an election cut off is an outage, and no mistake of an operator",
+        "G5",
+        "outbox/servers/outages.py",
+        "_MONGO_PASSES = _MONGO_RETRYABLE | {",
+        "_MONGO_PASSES = {",
+        "tests/outbox/test_outages.py::test_errors_of_mongodb",
+    ),
     # -- a cluster
     Mutation(
         "a node that is redirected to need not be known",
