@@ -5,6 +5,7 @@ OUTBOX_REDIS_SERVER and OUTBOX_MONGOD choose other server programs for the whole
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, cast
 from uuid import uuid4
@@ -13,9 +14,16 @@ import pytest
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
-from outbox.embedded import Mongod, RedisServer
+from outbox.embedded import Mongod, RedisServer, ports
 from outbox.servers.connections import connect_mongo, connect_redis
 from outbox.settings import OutboxSettings, load
+
+
+def pytest_configure() -> None:
+    """Each test process picks ports of its own: that of a server which is down for a while stays free for it."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+    mine = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    ports.RANGE = ports.RANGE[mine::workers]
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ import random
 import socket
 from pathlib import Path
 
-_RANGE = range(20_000, 32_768)
+RANGE = range(20_000, 32_768)
 _EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
@@ -34,12 +34,12 @@ def pick(host: str) -> int:
     port as its own, connects to itself, and the server cannot come back.
     """
     low, high = ephemeral()
-    candidates = [port for port in _RANGE if not low <= port <= high] or _RANGE
+    candidates = [port for port in RANGE if not low <= port <= high] or RANGE
     for _ in range(200):
         port = random.choice(candidates)
         if not is_taken(host, port):
             return port
-    raise OSError(f"no free port found on {host} from {_RANGE.start} on")
+    raise OSError(f"no free port found on {host} from {RANGE.start} on")
 
 
 def ephemeral() -> tuple[int, int]:
