@@ -10,7 +10,7 @@ An insert would do as little: that its key is there already ends the whole trans
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
 from bson import ObjectId
@@ -19,7 +19,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.client_session import ClientSession
 
 from outbox.database import LENIENT, OUTBOX, UNIQUE, Database, Document, PlainDatabase
-from outbox.message.document import State
+from outbox.message.document import State, number
 from outbox.servers.clock import server_time
 from outbox.streams.declaration import Stream, Streams
 
@@ -62,7 +62,9 @@ def claim(documents: Sequence[Document], streams: Streams) -> Claims:
         place = {"_id": _name(stream, document["unique"])}
         found = yield _ask(place, new, stream)
         stands = found["message"]
-        if stands in inserted or (not found["fresh"] and (yield from _holds(found, stream))):
+        # What others wrote there stands for nothing.
+        known = isinstance(stands, ObjectId) and stands != new
+        if known and (stands in inserted or (not found["fresh"] and (yield from _holds(found, stream)))):
             instead[new] = stands
             continue
         if not found["fresh"]:
@@ -76,7 +78,7 @@ def _ask(place: Document, new: ObjectId, stream: Stream) -> Statement:
     change = {
         **{name: {"$ifNull": [f"${name}", value]} for name, value in _taken(new, stream).items()},
         "fresh": {"$eq": [{"$type": "$message"}, "missing"]},
-        "appends": {"$add": [{"$ifNull": ["$appends", 0]}, 1]},
+        "appends": {"$add": [number("appends"), 1]},
         "at": "$$NOW",
     }
     options = {"upsert": True, "return_document": ReturnDocument.AFTER}
@@ -89,7 +91,8 @@ def _taken(new: ObjectId, stream: Stream) -> Document:
 
 def _holds(found: Document, stream: Stream) -> Generator[Statement, Any, bool]:
     """Whether the message that stands for the value rules out another one."""
-    left = (found["until"] - found["at"]).total_seconds()
+    until = found["until"]
+    left = (until - found["at"]).total_seconds() if isinstance(until, datetime) else 0
     if 0 < left <= stream.unique_seconds:  # more is left only after the server's clock was set back
         return True
     waiting = {"_id": found["message"], "state": {"$in": WAITING}}

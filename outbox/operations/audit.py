@@ -10,15 +10,16 @@ import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from bson import ObjectId
+from pydantic import InstanceOf, TypeAdapter
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from outbox.database import AUDIT, Database, Document
 from outbox.message import pages
 from outbox.operations.messages import plain
+from outbox.operations.records import Moment, Whole, or_none
 from outbox.servers.clock import server_time
 
 MAX_PAGE = 500
@@ -28,12 +29,12 @@ MAX_PAGE = 500
 class Record:
     """One action. `count`: of how many messages or other things, None: not counted; `at`: by the server's clock."""
 
-    id: ObjectId
-    at: datetime
+    id: InstanceOf[ObjectId]
+    at: Moment
     who: str
     action: str
-    count: int | None
-    details: Mapping[str, Any]
+    count: Whole | None
+    details: dict[str, Any]
 
     def as_json(self) -> dict[str, Any]:
         return plain(
@@ -93,20 +94,29 @@ async def page(
     before: ObjectId | None = None,
     limit: int = 50,
 ) -> Page:
-    """Up to `limit` records (500 at most), and about 2 MB, that match all that is given, newest first."""
+    """Up to `limit` records (500 at most), and about 2 MB, that match all that is given, newest first.
+
+    Those that cannot be read are counted, and left out.
+    """
     limit = min(max(limit, 1), MAX_PAGE)
     query: Document = {}
     if who is not None:
         query["who"] = who
     if action is not None:
         query["action"] = action
-    if before is not None:
-        query["_id"] = {"$lt": before}
+    query["_id"] = {"$lt": before} if before else {"$type": "objectId"}  # others have written the rest
     found, more = await pages.read(database[AUDIT], query, limit=limit)
-    records = tuple(Record(d["_id"], d["at"], d["who"], d["action"], d.get("count", 1), _details(d)) for d in found)
-    return Page(records, records[-1].id if more else None)
+    return Page(
+        tuple(record for one in found if (record := or_none(understood, one))), found[-1]["_id"] if more else None
+    )
 
 
-def _details(document: Document) -> Document:
+def understood(document: Document) -> Record:
+    """What a document records. Raises ValueError when that cannot be read."""
     details = document.get("details", {})
-    return details if isinstance(details, dict) else {"left out": details}  # as large as older versions wrote it
+    if isinstance(details, str):  # as large as older versions wrote it, and so left out by `pages`
+        details = {"left out": details}
+    return _RECORD.validate_python({"count": 1, **document, "id": document.get("_id"), "details": details})
+
+
+_RECORD = TypeAdapter(Record)

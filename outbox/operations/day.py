@@ -69,8 +69,7 @@ def summarise(
         max((minute.pending for minute in minutes), default=0),
         max((minute.longest for minute in minutes if minute.longest is not None), default=0.0),
         tuple(outage for outage in outages if outage.until is None or outage.until > since),
-        # What others wrote as its time may be none.
-        tuple(recovery for recovery in recoveries if isinstance(recovery.at, datetime) and recovery.at > since),
+        tuple(recovery for recovery in recoveries if recovery.at > since),
     )
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pymongo
+from pydantic import TypeAdapter
 from pymongo.errors import PyMongoError
 
-from outbox.database import OUTAGES, Database
+from outbox.database import LENIENT, OUTAGES, Database, Document
+from outbox.operations.records import A_TIME, Moment, Whole, readable
 from outbox.servers.clock import server_time
 
 SECONDS = 2.0
@@ -24,9 +26,9 @@ class Downtime:
     """A server that did not do as asked. `until` is None as long as it lasts; `waited`: messages that it held up."""
 
     server: str
-    since: datetime
-    until: datetime | None = None
-    waited: int | None = None
+    since: Moment
+    until: Moment | None = None
+    waited: Whole | None = None
 
 
 async def record(database: Database, server: str, seconds: float, waited: int | None) -> None:
@@ -44,8 +46,16 @@ async def record(database: Database, server: str, seconds: float, waited: int | 
 
 async def latest(database: Database, limit: int = 50) -> list[Downtime]:
     """Those that are over, the newest first, as each relay has met them."""
-    found = database[OUTAGES].find().sort("until", -1).limit(limit)
-    return [Downtime(d["server"], d["since"], d["until"], d.get("waited")) async for d in found]
+    records = database[OUTAGES].with_options(codec_options=LENIENT)
+    return await readable(records.find({"until": A_TIME}).sort("until", -1), understood, limit)
+
+
+def understood(document: Document) -> Downtime:
+    """What a document records. Raises ValueError when that cannot be read."""
+    return _DOWNTIME.validate_python(document)
+
+
+_DOWNTIME = TypeAdapter(Downtime)
 
 
 def merged(outages: Iterable[Downtime]) -> list[Downtime]:

@@ -11,12 +11,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from pydantic import FiniteFloat, TypeAdapter, ValidationError
+from pydantic import FiniteFloat, TypeAdapter
 from pymongo.errors import DuplicateKeyError
 
 from outbox.database import HISTORY, LENIENT, OUTBOX, Database, Document
 from outbox.delivery import groups
 from outbox.operations import delays, stats
+from outbox.operations.records import readable
 from outbox.servers.clock import id_at, server_time
 from outbox.servers.topology import AnyRedis
 from outbox.streams import registry
@@ -81,14 +82,12 @@ async def read(database: Database) -> list[Minute]:
     # What this version knows of a minute: the next one may record more.
     fields = {"_id": 0, **dict.fromkeys(Minute.__slots__, 1)}
     found = database[HISTORY].with_options(codec_options=LENIENT).find(lately, fields).sort("_id", 1)
-    return [minute async for document in found if (minute := _understood(document))]
+    return await readable(found, understood)
 
 
-def _understood(document: Document) -> Minute | None:
-    try:
-        return _MINUTE.validate_python({name: document.get(name) for name in Minute.__slots__})
-    except ValidationError:
-        return None
+def understood(document: Document) -> Minute:
+    """What a document records. Raises ValueError when that cannot be read."""
+    return _MINUTE.validate_python({name: document.get(name) for name in Minute.__slots__})
 
 
 async def _measured(database: Database, redis: AnyRedis, streams: Streams, now: datetime) -> Document:

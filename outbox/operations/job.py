@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 from bson import ObjectId
+from pydantic import Field, FiniteFloat, InstanceOf, TypeAdapter
 
 from outbox.database import Document
 from outbox.operations.messages import plain
+from outbox.operations.records import Moment, Whole
 from outbox.operations.selection import Selection
 
 
@@ -33,22 +34,22 @@ class Job:
     been looked through. `id_count`: how many ids were asked for.
     """
 
-    id: ObjectId
+    id: InstanceOf[ObjectId]
     who: str
-    selection: Selection
-    before: datetime
-    rate: float
-    selected: int | None
+    selection: InstanceOf[Selection]
+    before: Moment
+    rate: Annotated[FiniteFloat, Field(gt=0)]
+    selected: Whole | None
     phase: Phase = Phase.WAITING
-    replayed: int = 0
-    matched: int = 0
+    replayed: Whole = 0
+    matched: Whole = 0
     request: str | None = None
-    id_count: int | None = None
-    last: ObjectId | None = None
+    id_count: Whole | None = None
+    last: InstanceOf[ObjectId] | None = None
     owner: str | None = None
-    created_at: datetime | None = None
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
+    created_at: Moment | None = None
+    started_at: Moment | None = None
+    finished_at: Moment | None = None
 
     @property
     def open(self) -> bool:
@@ -62,9 +63,9 @@ class Job:
 
     @classmethod
     def of(cls, document: Document) -> Job:
-        known = {name: document[name] for name in cls.__slots__ if name in document}
-        return cls(**known | {"id": document["_id"], "phase": Phase(document["phase"]),
-                              "selection": Selection.of(document["selection"])})  # fmt: skip
+        """What a document says. Raises ValueError when that cannot be read, or a later version selects by more."""
+        selection = Selection.of(document.get("selection"))
+        return _JOB.validate_python({**document, "id": document.get("_id"), "selection": selection})
 
     def as_json(self) -> dict[str, Any]:
         return plain(
@@ -75,3 +76,6 @@ class Job:
                 "created_at": self.created_at, "started_at": self.started_at, "finished_at": self.finished_at,
             }
         )  # fmt: skip
+
+
+_JOB = TypeAdapter(Job)

@@ -19,13 +19,14 @@ from pymongo.errors import DuplicateKeyError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
-from outbox.database import JOBS, Database, Document
+from outbox.database import JOBS, LENIENT, Database, Document
 from outbox.errors import JobEnded, KeyTaken, NoSuchJob, OutboxError, UsageError
 from outbox.operations import audit, replay
 from outbox.operations.job import Job as Job
 from outbox.operations.job import Phase as Phase
 from outbox.operations.messages import plain
 from outbox.operations.pace import Pace as Pace  # whoever works on a job needs one
+from outbox.operations.records import readable
 from outbox.operations.replay import PAGE
 from outbox.operations.selection import SHOWN_IDS, Selection
 from outbox.servers.clock import server_time
@@ -97,7 +98,7 @@ async def requested(database: Database, request: str, *, owner: str) -> Job | No
     # Linearizable: the winner of a race has committed when the loser asks, but a majority may not have it yet.
     jobs = database[JOBS].with_options(read_concern=ReadConcern("linearizable"))
     found = await jobs.find_one({"request": _owned(owner, request)})
-    return Job.of(found) if found else None
+    return _read(found) if found else None
 
 
 async def find(database: Database, job: ObjectId) -> Job:
@@ -108,13 +109,15 @@ async def find(database: Database, job: ObjectId) -> Job:
 async def latest(database: Database, limit: int = 20) -> list[Job]:
     """The latest jobs, newest first, to look at: of those that were asked for by ids, with the first of them."""
     few: Document = {"selection.ids": {"$slice": SHOWN_IDS}}
-    return [Job.of(document) async for document in database[JOBS].find({}, few).sort("_id", -1).limit(limit)]
+    jobs = database[JOBS].with_options(codec_options=LENIENT)
+    return await readable(jobs.find({"_id": {"$type": "objectId"}}, few).sort("_id", -1), Job.of, limit)
 
 
 async def cancel(database: Database, job: ObjectId, *, who: str) -> Job:
     """Stop a job after the current page. What it has replayed stays so. Raises NoSuchJob, JobEnded."""
 
     async def body(session: AsyncClientSession) -> Job:
+        await _find(database, job, session)
         found = await database[JOBS].find_one_and_update(
             {"_id": job, "open": True}, _ended(Phase.CANCELLED), session=session, return_document=ReturnDocument.AFTER
         )
@@ -133,23 +136,27 @@ async def cancel(database: Database, job: ObjectId, *, who: str) -> Job:
 async def claim(database: Database, owner: str, *, job: ObjectId | None = None) -> Job | None:
     """Take an open job that nobody works on, the oldest first, or that one; None: there is none.
 
-    Of two who ask at once, one gets it. What `owner` has already counts as free.
+    Of two who ask at once, one gets it. What `owner` has already counts as free. One that cannot be read is left alone:
+    by others, or by a later version, whose relays carry it out.
     """
     free = [{"owner": None}, {"owner": owner}, {"$expr": {"$lte": ["$expires_at", "$$NOW"]}}]
-    found = await database[JOBS].find_one_and_update(
-        {"open": True, **({"_id": job} if job else {}), "$or": free},
-        [
-            {
-                "$set": {
-                    "owner": {"$literal": owner}, "phase": Phase.RUNNING.value, "expires_at": _EXPIRY,
-                    "started_at": {"$ifNull": ["$started_at", "$$NOW"]},
+    query = {"open": True, "_id": job or {"$type": "objectId"}, "$or": free}
+    for each in await readable(database[JOBS].with_options(codec_options=LENIENT).find(query).sort("_id", 1), Job.of):
+        found = await database[JOBS].find_one_and_update(
+            {**query, "_id": each.id},
+            [
+                {
+                    "$set": {
+                        "owner": {"$literal": owner}, "phase": Phase.RUNNING.value, "expires_at": _EXPIRY,
+                        "started_at": {"$ifNull": ["$started_at", "$$NOW"]},
+                    }
                 }
-            }
-        ],
-        sort=[("_id", 1)],
-        return_document=ReturnDocument.AFTER,
-    )  # fmt: skip
-    return Job.of(found) if found else None
+            ],
+            return_document=ReturnDocument.AFTER,
+        )  # fmt: skip
+        if found is not None:
+            return _read(found)
+    return None
 
 
 async def release(database: Database, owner: str) -> None:
@@ -222,7 +229,16 @@ async def _find(database: Database, job: ObjectId, session: AsyncClientSession |
     found = await database[JOBS].find_one({"_id": job}, session=session)
     if found is None:
         raise NoSuchJob(f"there is no job {job}: jobs are kept for 90 days after their end")
-    return Job.of(found)
+    return _read(found)
+
+
+def _read(document: Document) -> Job:
+    try:
+        return Job.of(document)
+    except ValueError:
+        raise NoSuchJob(
+            f"job {document['_id']} in {JOBS} cannot be read: others wrote it, or a later version. See: outbox verify"
+        ) from None
 
 
 def _owned(owner: str, request: str) -> str:

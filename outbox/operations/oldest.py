@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from outbox.database import OUTBOX, PARTITIONS, Database, Document
+from outbox.database import OUTBOX, Database, Document
 from outbox.message.document import State
+from outbox.protocol import records
 from outbox.streams.declaration import Streams
 from outbox.streams.pauses import Pauses
 
@@ -21,18 +22,17 @@ async def of_pending(database: Database, streams: Streams, paused: Pauses) -> tu
     was resumed. In a paused stream no message counts: it waits because somebody wants it to.
     """
     waiting: list[tuple[datetime, str]] = []
-    async for partition in database[PARTITIONS].find({}, {"stream": 1, "number": 1}):
-        stream = streams.get(str(partition["stream"]))
+    for partition in await records.partitions(database):
+        stream = streams.get(partition.stream)
         if stream and paused.of(stream):
             continue
         resumed = paused.resumed_at(stream) if stream else None
         pending = {
-            "state": State.PENDING.value, "stream": partition["stream"], "partition": partition["number"],
+            "state": State.PENDING.value, "stream": partition.stream, "partition": partition.number,
             "position": {"$type": "timestamp"},  # one written around the library would stand at the head without one
         }  # fmt: skip
         head = database[OUTBOX].find(pending, _FIELDS).sort("position").limit(1).hint("pending")
-        name = str(partition["_id"])
-        waiting += [(max(_waiting_since(message), resumed or _EVER), name) async for message in head]
+        waiting += [(max(_waiting_since(message), resumed or _EVER), str(partition)) async for message in head]
     return min(waiting, default=None)
 
 

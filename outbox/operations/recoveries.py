@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 
-from outbox.database import RECOVERIES, Database, Document
+from pydantic import TypeAdapter
+
+from outbox.database import LENIENT, RECOVERIES, Database, Document
 from outbox.operations.messages import plain
+from outbox.operations.records import A_TIME, Moment, Whole, readable
 from outbox.streams.declaration import Partition
 
 
@@ -14,12 +16,12 @@ from outbox.streams.declaration import Partition
 class Recovery:
     """One partition's recovery: how many messages were made pending again, were settled, or had survived."""
 
-    at: datetime
+    at: Moment
     partition: Partition
     verdict: str
-    recovered: int
-    settled: int
-    kept: int
+    recovered: Whole
+    settled: Whole
+    kept: Whole
 
     def as_json(self) -> Document:
         return plain(
@@ -45,11 +47,14 @@ async def record(
 
 async def latest(database: Database, limit: int = 10) -> list[Recovery]:
     """The latest recoveries, newest first."""
-    found = database[RECOVERIES].find().sort("at", -1).limit(limit)
-    return [
-        Recovery(
-            document["at"], Partition(document["stream"], document["number"]), document["verdict"],
-            document["recovered"], document["settled"], document["kept"],
-        )
-        async for document in found
-    ]  # fmt: skip
+    records = database[RECOVERIES].with_options(codec_options=LENIENT)
+    return await readable(records.find({"at": A_TIME}).sort("at", -1), understood, limit)
+
+
+def understood(document: Document) -> Recovery:
+    """What a document records. Raises ValueError when that cannot be read."""
+    partition = {name: document.get(name) for name in ("stream", "number")}
+    return _RECOVERY.validate_python({**document, "partition": partition})
+
+
+_RECOVERY = TypeAdapter(Recovery)

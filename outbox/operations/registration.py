@@ -7,10 +7,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from outbox.database import OUTBOX, PARTITIONS, RELAYS, STREAMS, Database, Document
+from outbox.database import OUTBOX, PARTITIONS, STREAMS, Database, Document
 from outbox.errors import OutboxError, WrongDeclaration
 from outbox.message.document import State
 from outbox.operations import audit
+from outbox.protocol import records
 from outbox.streams import agreement, registry
 from outbox.streams.declaration import Stream, Streams
 
@@ -133,12 +134,8 @@ async def _refuse_undone(database: Database, stream: Stream, states: Sequence[St
         )
 
 
-async def _alive(database: Database) -> list[Document]:
-    return await database[RELAYS].find({"$expr": {"$gt": ["$expires_at", "$$NOW"]}}).to_list()
-
-
 async def _refuse_old_relays(database: Database, name: str) -> None:
-    if old := [str(relay["_id"]) for relay in await _alive(database) if "revisions" not in relay]:
+    if old := [str(relay["_id"]) for relay in await records.relays(database) if "revisions" not in relay]:
         raise NotNow(
             f"the number of partitions of stream {name!r} cannot be changed while relays of an earlier version run, as "
             f"they would not keep the order of messages: upgrade {', '.join(old)} first"
@@ -148,7 +145,7 @@ async def _refuse_old_relays(database: Database, name: str) -> None:
 async def _noticed(database: Database, name: str, revision: int, seconds: float) -> None:
     """Wait until every relay that drains the stream, or has drained it, knows this revision."""
     deadline = time.monotonic() + seconds
-    while behind := [str(relay["_id"]) for relay in await _alive(database) if _is_behind(relay, name, revision)]:
+    while behind := [one["_id"] for one in await records.relays(database) if _is_behind(one, name, revision)]:
         if time.monotonic() > deadline:
             raise NotNow(
                 f"the number of partitions of stream {name!r} is not changed yet: for {seconds:g} s relays "

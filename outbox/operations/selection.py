@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from bson import ObjectId
+from pydantic import ConfigDict, InstanceOf, TypeAdapter
 
 from outbox.database import Document
 from outbox.errors import UsageError
 from outbox.message import subjects
 from outbox.message.document import State
 from outbox.message.transitions import REPLAYABLE
+from outbox.operations.records import Moment
 
 MAX_IDS = 10_000
 SHOWN_IDS = 20
@@ -31,13 +33,15 @@ class Selection:
     clock. `file` selects the messages about that file.
     """
 
-    since: datetime | None = None
-    until: datetime | None = None
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")  # of a later version, what is not known here may count
+
+    since: Moment | None = None
+    until: Moment | None = None
     stream: str | None = None
     key: str | None = None
     states: tuple[State, ...] = REPLAYABLE
-    ids: tuple[ObjectId, ...] = ()
-    file: ObjectId | None = None
+    ids: tuple[InstanceOf[ObjectId], ...] = ()
+    file: InstanceOf[ObjectId] | None = None
 
     def __post_init__(self) -> None:
         for name, time in (("since", self.since), ("until", self.until)):
@@ -108,10 +112,15 @@ class Selection:
         return document
 
     @classmethod
-    def of(cls, document: Document) -> Selection:
-        """The inverse of `as_document`."""
-        lists = {"states": tuple(State(state) for state in document["states"]), "ids": tuple(document.get("ids", ()))}
-        return cls(**{**document, **lists})
+    def of(cls, document: object) -> Selection:
+        """The inverse of `as_document`. Raises ValueError of what that never gives."""
+        try:
+            return _SELECTION.validate_python(document)
+        except UsageError as error:
+            raise ValueError(str(error)) from None
+
+
+_SELECTION = TypeAdapter(Selection)
 
 
 def _refuse_beyond(name: str, time: datetime) -> None:

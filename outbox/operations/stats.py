@@ -23,6 +23,7 @@ from outbox.operations import oldest, recoveries, workers
 from outbox.operations.messages import plain
 from outbox.operations.recoveries import Recovery
 from outbox.operations.workers import Worker
+from outbox.protocol import records
 from outbox.protocol.ownership import own, refused
 from outbox.servers import causes, eviction
 from outbox.servers.causes import Cause
@@ -262,7 +263,7 @@ async def _unaccounted(database: Database, redis: AnyRedis, streams: Streams) ->
 async def _partitions(database: Database) -> tuple[Document, ...]:
     """Each partition with its owner, and for how long the lease still runs by the server's clock."""
     fields = {"_id": 0, "stream": 1, "number": 1, "owner": 1, "token": 1, "batch": 1, "expires_in_seconds": _REMAINING}
-    found = await database[PARTITIONS].aggregate([{"$sort": {"stream": 1, "number": 1}}, {"$project": fields}])
+    found = await database[PARTITIONS].aggregate([_SOUND, {"$sort": {"stream": 1, "number": 1}}, {"$project": fields}])
     return tuple(await found.to_list())
 
 
@@ -270,6 +271,7 @@ async def _relays(database: Database) -> tuple[Document, ...]:
     """The relays that are alive, with what each tells about itself."""
     found = await database[RELAYS].aggregate(
         [
+            {"$match": {"$expr": records.SOUND_RELAY}},
             {"$set": {"id": "$_id", "expires_in_seconds": _REMAINING}},
             {"$match": {"expires_in_seconds": {"$gt": 0}}},
             {"$sort": {"_id": 1}},
@@ -279,4 +281,5 @@ async def _relays(database: Database) -> tuple[Document, ...]:
     return tuple(await found.to_list())
 
 
+_SOUND: Document = {"$match": {"$expr": records.SOUND_LEASE}}
 _REMAINING: Document = {"$divide": [{"$subtract": ["$expires_at", "$$NOW"]}, 1000]}

@@ -8,11 +8,12 @@ from datetime import timedelta
 from bson import ObjectId
 from bson.datetime_ms import DatetimeMS
 
-from outbox.database import LENIENT, OUTBOX, PARTITIONS, Database, Document
+from outbox.database import LENIENT, OUTBOX, Database, Document
 from outbox.message import transitions
 from outbox.message.document import State
 from outbox.message.poison import bury_all
 from outbox.message.transitions import PRUNABLE
+from outbox.protocol import records
 from outbox.protocol.settled import NEEDED, settled
 from outbox.servers.clock import server_time
 from outbox.streams.declaration import Streams
@@ -34,8 +35,8 @@ async def strays(database: Database) -> list[Document]:
     Such a message was written around the library, or for a stream that `outbox init` has never heard of.
     """
     numbers: defaultdict[str, list[int]] = defaultdict(list)
-    async for partition in database[PARTITIONS].find({}, {"stream": 1, "number": 1}):
-        numbers[partition["stream"]].append(partition["number"])
+    for partition in await records.partitions(database):
+        numbers[partition.stream].append(partition.number)
     elsewhere: list[Document] = [{"stream": {"$nin": list(numbers)}}]
     elsewhere += [{"stream": stream, "partition": {"$nin": known}} for stream, known in numbers.items()]
     return [{"state": State.PENDING.value, **where} for where in elsewhere]

@@ -20,7 +20,7 @@ from pymongo.errors import DuplicateKeyError
 
 from outbox.database import PARTITIONS, RELAYS, Database, Document
 from outbox.errors import LookAgain, OutboxError
-from outbox.protocol import fences
+from outbox.protocol import fences, records
 from outbox.streams.declaration import Partition, Streams
 
 
@@ -120,7 +120,7 @@ class Leases:
         # Itself in any case: on a slow network, or after a pause, its own record may have run out since it was renewed.
         relays: dict[str, Iterable[str] | None] = {self._owner: drains}
         and_relays = {"$unionWith": {"coll": self._relays.name, "pipeline": _ALIVE}}
-        declared = {"$match": {"stream": {"$in": list(self.streams)}}}
+        declared = {"$match": {"stream": {"$in": list(self.streams)}, "$expr": records.SOUND_LEASE}}
         async for lease in await self._partitions.aggregate([declared, _SEEN, _EXPIRED, and_relays]):
             if "relay" in lease:
                 if lease["relay"] != self._owner:
@@ -267,7 +267,7 @@ _SEEN: Document = {"$project": {"stream": 1, "number": 1, "owner": 1, "token": 1
 _EXPIRED: Document = {"$set": {"expired": {"$lte": ["$expires_at", "$$NOW"]}}}
 _ALIVE: list[Document] = [
     _EXPIRED,
-    {"$match": {"expired": False}},
+    {"$match": {"expired": False, "$expr": records.SOUND_RELAY}},
     {"$project": {"_id": 0, "relay": "$_id", "streams": 1, "expires_at": 1}},
 ]
 

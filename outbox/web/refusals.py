@@ -12,7 +12,9 @@ WINDOW_SECONDS = 60
 
 async def count(database: Database, what: str, address: str) -> int:
     """Count one more `what` of `address`; returns how many there were in this window, this one included."""
-    still: Document = {"$gt": ["$until", "$$NOW"]}
+    # Of what others wrote there, nothing is counted.
+    known: Document = {"$in": [{"$type": "$count"}, ["int", "long"]]}
+    still: Document = {"$and": [known, {"$eq": [{"$type": "$until"}, "date"]}, {"$gt": ["$until", "$$NOW"]}]}
     found = await database[REFUSALS].find_one_and_update(
         {"_id": f"{what} {address}"},
         [

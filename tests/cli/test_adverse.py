@@ -6,12 +6,9 @@ import asyncio
 import json
 import os
 import socket
-import traceback
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
-import httpx
 import pytest
 from bson import ObjectId
 from pymongo import AsyncMongoClient
@@ -23,13 +20,11 @@ from outbox import Outbox
 from outbox.database import Database, Document
 from outbox.settings import OutboxSettings, load
 from outbox.worker import Consumer, Message
-from outbox_api.app import create_app
-from outbox_api.settings import ApiSettings
 from outbox_relay.daemon import Relay
 from outbox_relay.settings import RelaySettings
 from tests.adverse import Adverse, broken
-from tests.api.every_route import ROUTES
 from tests.cli.conftest import Cli
+from tests.cli.reading import everything_can_be_read
 from tests.waiting import eventually
 from tests.worker.processes import at_work
 
@@ -39,14 +34,6 @@ STREAM = {
     "name": NAME, "group": GROUP, "partitions": 1, "rescue_seconds": 1,
     "subject": {"collection": "files", "field": "parsing", "wanted": "queued"},
 }  # fmt: skip
-READING = [
-    ["status"], ["verify"], ["doctor"], ["migrate", "--dry-run"], ["dead", "list"], ["audit"], ["jobs", "list"],
-    ["streams", "list"], ["replay", "--since", "1h", "--dry-run", "--yes"],
-]  # fmt: skip
-PAGES = [
-    *(path for method, path in ROUTES if method == "GET" and "{" not in path),
-    "/outbox/messages?limit=500", "/dashboard/search?state=dead", "/dashboard/search?q=f",
-]  # fmt: skip
 
 
 @pytest.fixture
@@ -65,7 +52,6 @@ class Wild:
         self.redis: Any = redis
         self.settings = settings
         self.good: list[ObjectId] = []
-        self.faults: list[str] = []
 
     async def append(self, count: int) -> None:
         outbox = Outbox(self.settings.streams, database=self.db.name)
@@ -124,15 +110,6 @@ class Wild:
         assert handled == [1] * len(self.good)
         return True
 
-    @contextmanager
-    def watched(self, *what: str) -> Iterator[None]:
-        """All that goes wrong is shown together."""
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001
-            where = [f"{f.filename}:{f.lineno}" for f in traceback.extract_tb(error.__traceback__)]
-            self.faults.append(f"{' '.join(what)}: {error!r} in {[w for w in where if 'site-packages' not in w][-3:]}")
-
     async def nothing_is_held(self) -> bool:
         groups: Any = await self.redis.xinfo_groups(NAME)
         return all(not group["pending"] and not group["lag"] for group in groups if group["name"] == GROUP)
@@ -167,42 +144,9 @@ async def test_everything_goes_on(wild: Wild, bare: Cli) -> None:
             await wild.append(3)
             await eventually(lambda: working.done() or wild.all_are_handled_once(), 20, every=0.2)
             assert not working.done(), working.exception()
-            await everything_can_be_read(wild, bare)
+            await everything_can_be_read(wild.db, wild.settings, bare)
             await eventually(wild.nothing_is_held, 20, every=0.2)
             assert not working.done()
         relay.stop()
         await working
     json.dumps(logs, ensure_ascii=False, default=str).encode()
-
-
-async def everything_can_be_read(wild: Wild, outbox: Cli) -> None:
-    for command in READING:
-        for form in ([], ["--json"]):
-            with wild.watched(*command, *form):
-                result = await asyncio.to_thread(outbox, *command, *form)
-                assert result.code == 0 or (result.code == 1 and command[0] in ("verify", "doctor")), result.err
-                assert (result.out + result.err).replace("\n", "").isprintable(), ascii(result.out)
-                if form:
-                    json.dumps(result.json, ensure_ascii=False).encode()
-    async with an_api(wild.settings) as api:
-        messages: Any = wild.db.outbox.find({"_id": {"$type": "objectId"}}, {"_id": 1})
-        stories = [f"/{where}/messages/{m['_id']}" async for m in messages for where in ("outbox", "dashboard")]
-        for path in PAGES + stories:
-            with wild.watched(path):
-                answer = await api.get(path)
-                assert answer.status_code in (200, 307, 404), answer.text[:300]
-    assert not wild.faults, "\n".join(wild.faults)
-
-
-@asynccontextmanager
-async def an_api(settings: OutboxSettings) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(load(ApiSettings), settings)
-    async with app.router.lifespan_context(app) as shared:
-
-        async def with_state(scope: Any, receive: Any, send: Any) -> None:
-            scope["state"] = dict(shared or {})
-            await app(scope, receive, send)
-
-        transport = httpx.ASGITransport(with_state)
-        async with httpx.AsyncClient(transport=transport, base_url="http://api") as api:
-            yield api

@@ -25,7 +25,7 @@ from outbox.streams.declaration import FILE_STREAM, Partition
 from outbox_relay.daemon import Relay
 from outbox_relay.settings import RelaySettings
 from tests.cli.conftest import Cli
-from tests.cli.test_adverse import an_api
+from tests.cli.reading import an_api
 from tests.contracts.record import hold, shape
 
 NOT_RECORDED = {"bench", "doctor", "key new"}

@@ -51,6 +51,21 @@ MUTATIONS = [
         "tests/relay/test_odd_values.py::test_an_odd_look_is_made_anew",
     ),
     Mutation(
+        "what no relay writes is taken for no lease", "G1", "outbox/protocol/leases.py",
+        ', "$expr": records.SOUND_LEASE}}', "}}",
+        "tests/cli/test_odd_records.py::test_everything_goes_on_and_can_be_read",
+    ),
+    Mutation(
+        "a record that cannot be read stops nothing", "G1", "outbox/operations/records.py",
+        "except ValueError:", "except ZeroDivisionError:",
+        "tests/cli/test_odd_records.py::test_everything_goes_on_and_can_be_read",
+    ),
+    Mutation(
+        "a time that is none stands before no other", "G1", "outbox/operations/recoveries.py",
+        'records.find({"at": A_TIME})', "records.find()",
+        "tests/cli/test_odd_records.py::test_what_is_right_is_shown_beside_it",
+    ),
+    Mutation(
         "the next id is counted exactly", "G7", "outbox/protocol/lua/stream.lua",
         "'-' .. plus_one(sequence) end", "'-' .. string.format('%.0f', tonumber(sequence) + 1) end",
         "tests/relay/test_odd_values.py::test_an_id_beyond_what_a_float_holds_is_trimmed_exactly",

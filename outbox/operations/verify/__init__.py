@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from outbox.errors import OutboxError
 from outbox.operations import audit
-from outbox.operations.verify import backlog, entries, groups, others, partitions, setup, subjects
+from outbox.operations.verify import backlog, entries, groups, others, partitions, records, setup, subjects
 from outbox.operations.verify.findings import Check, Finding, System
 from outbox.servers import causes
 from outbox.servers.causes import Cause
@@ -33,6 +33,7 @@ CHECKS: dict[str, Check] = {
     "their streams are declared": backlog.undeclared,
     "no message is dead": backlog.dead,
     "leases and checkpoints agree": partitions.checkpoints,
+    "what is kept for operators can be read": records.records,
     "subjects are as declared": subjects.subjects_are_as_declared,
     "who waits has a message": subjects.subjects_wait_for_a_message,
     "messages are about something": subjects.messages_have_a_subject,

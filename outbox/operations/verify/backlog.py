@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from outbox.database import OUTBOX, PARTITIONS
+from outbox.database import OUTBOX
 from outbox.message.document import State
 from outbox.operations import stats, upkeep
 from outbox.operations.verify.findings import Finding, System, named, number
+from outbox.protocol import records
 
 STRAY = timedelta(minutes=2)
 """A relay buries strays every minute."""
@@ -73,14 +74,14 @@ async def undeclared(system: System) -> list[Finding]:
     """Partitions that were declared once, with messages that no relay of today will drain."""
     declared = {str(partition) for partition in system.streams.partitions()}
     findings = []
-    async for partition in system.database[PARTITIONS].find({}, {"stream": 1, "number": 1}):
-        if partition["_id"] in declared:
+    for partition in await records.partitions(system.database):
+        if str(partition) in declared:
             continue
-        pending = {"state": State.PENDING.value, "stream": partition["stream"], "partition": partition["number"]}
+        pending = {"state": State.PENDING.value, "stream": partition.stream, "partition": partition.number}
         if count := await system.database[OUTBOX].count_documents(pending, hint="pending"):
             findings.append(
                 Finding(
-                    "undeclared", f"{number(count, 'message is', 'messages are')} pending in {partition['_id']}, "
+                    "undeclared", f"{number(count, 'message is', 'messages are')} pending in {partition}, "
                     "which is not declared (any more)",
                     "relays drain what OUTBOX_STREAMS declares, and nothing else",
                     "declare the stream again, with as many partitions as it had, until it is empty", count,

@@ -9,6 +9,7 @@ from outbox.database import OUTBOX, PARTITIONS, Document
 from outbox.message.document import State
 from outbox.operations.verify.findings import Finding, System
 from outbox.printable import printable
+from outbox.protocol.records import SOUND_LEASE
 from outbox.streams.declaration import Partition
 
 
@@ -28,7 +29,7 @@ async def _judge(system: System, partition: Partition) -> tuple[Partition, Findi
     token, batch, tag = await _read(system, key)
     after = await _lease(system, partition)
     if before is None or after is None:
-        return None  # missing: told by the schema
+        return None  # missing, or not a lease: other checks name it
     finding = None
     if batch < before["batch"]:
         finding = _finding(
@@ -70,7 +71,7 @@ def _finding(
 
 
 async def _lease(system: System, partition: Partition) -> Document | None:
-    return await system.database[PARTITIONS].find_one({"_id": str(partition)})
+    return await system.database[PARTITIONS].find_one({"_id": str(partition), "$expr": SOUND_LEASE})
 
 
 async def _read(system: System, key: str) -> tuple[int, int, str]:
