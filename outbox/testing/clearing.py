@@ -16,6 +16,8 @@ SERVERS_OWN = {"admin", "config", "local"}
 def clear(client: MongoClient[Document], settings: OutboxSettings, places: Iterable[Place]) -> None:
     """Delete all documents but what `outbox init` has written, and all of Redis. Collections and indexes stay.
 
+    No stream is paused afterwards.
+
     :param places: those of all outboxes on these servers.
     """
     ours = PlainDatabase(client, settings.place)
@@ -32,3 +34,4 @@ def clear(client: MongoClient[Document], settings: OutboxSettings, places: Itera
         redis.flushall()
     unowned = {"owner": None, "token": 0, "expires_at": None, "batch": 0, "tag": ""}
     ours[PARTITIONS].update_many({}, {"$set": unowned})
+    ours[STREAMS].update_many({}, {"$unset": {"paused": "", "resumed_at": ""}})

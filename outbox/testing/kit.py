@@ -268,7 +268,10 @@ class Kit:
         self._handled.clear()
 
     def reset(self) -> None:
-        """Delete what was written to both servers, by anybody: the application's documents as well, but no index."""
+        """Delete what was written to both servers, by anybody: the application's documents as well, but no index.
+
+        No stream is paused afterwards. Between two tests, the fixture does the same.
+        """
         self._background.call(self._relay.forget())
         self._handled.clear()
         clearing.clear(self.client, self.settings, self._places)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection, HTTPException
 from typing import Any
@@ -25,18 +25,15 @@ def health(ports: Sequence[int]) -> Health:
     registry = CollectorRegistry()
     registry.register(_Merged(ports))
 
-    def states() -> dict[str, Mapping[str, Any]]:
-        answers = _ask(ports, "/readyz")
-        return {str(number): json.loads(text) if text else {} for number, text in enumerate(answers)}
-
-    def obstacles() -> list[str]:
-        found = states()
-        waiting = [f"process {number}: {', '.join(state['waiting_for'])}" for number, state in found.items()
+    def ready() -> dict[str, Any]:
+        states = {str(number): json.loads(text or "{}") for number, text in enumerate(_ask(ports, "/readyz"))}
+        waiting = [f"process {number}: {', '.join(state['waiting_for'])}" for number, state in states.items()
                    if state.get("waiting_for")]  # fmt: skip
-        return waiting + [f"process {number}: no answer" for number, state in found.items() if not state]
+        waiting += [f"process {number}: no answer" for number, state in states.items() if not state]
+        return {"waiting_for": waiting, "processes": states}
 
     # A process that ends is started again, and one that is stuck is killed, by those who look after them.
-    return Health(lambda: True, obstacles, lambda: {"processes": states()}, exposition_of(registry))
+    return Health(lambda: True, ready, exposition_of(registry))
 
 
 class _Merged(Collector):

@@ -32,7 +32,7 @@ class Monitoring:
             await asyncio.sleep(TICK_SECONDS)
 
     def health(self) -> Health:
-        return Health(self._alive, self._obstacles, self._about, exposition_of(self.metrics.registry))
+        return Health(self._alive, self._ready, exposition_of(self.metrics.registry))
 
     def _in_flight(self) -> Iterable[InFlight]:
         processing = self.consumer.processing if self.consumer else None
@@ -45,17 +45,12 @@ class Monitoring:
         longest = float("inf") if 0 in limits else max(limits, default=0.0)
         return time.monotonic() - self._ticked < SILENT_SECONDS + longest
 
-    def _obstacles(self) -> list[str]:
-        processing = self.consumer.processing if self.consumer else None
-        if processing is None:
-            return ["servers"]
-        return processing.patience.waits_for + (["stop"] if processing.stop.is_set() else [])
-
-    def _about(self) -> dict[str, Any]:
+    def _ready(self) -> dict[str, Any]:
         processing = self.consumer.processing if self.consumer else None
         if self.consumer is None or processing is None:
-            return {"warnings": [], "in_flight": 0}
+            return {"waiting_for": ["servers"], "warnings": [], "in_flight": 0}
         return {
+            "waiting_for": processing.patience.waits_for + (["stop"] if processing.stop.is_set() else []),
             "warnings": processing.pausing.warnings(processing.streams), "in_flight": len(processing.hands),
             "consumer": self.consumer.name,
         }  # fmt: skip

@@ -29,13 +29,12 @@ TIMEOUT_SECONDS = 5.0
 class Health:
     """What is asked at each request, from another thread.
 
-    `alive`: whether the process does, or may still do, its work. `obstacles`: what keeps it from taking messages, if
-    anything does. `about`: what else is to be said.
+    `alive`: whether the process does, or may still do, its work. `ready`: `waiting_for`, what keeps it from taking
+    messages, if anything does, and what else is to be said.
     """
 
     alive: Callable[[], bool]
-    obstacles: Callable[[], list[str]]
-    about: Callable[[], Mapping[str, Any]]
+    ready: Callable[[], Mapping[str, Any]]
     exposition: Callable[[], bytes]
 
 
@@ -94,9 +93,9 @@ def _reply(health: Health, method: str, path: str) -> tuple[HTTPStatus, str, byt
             alive = health.alive()
             return _json(alive, {"status": "alive" if alive else "stuck"})
         case "/readyz":
-            waiting_for = health.obstacles()
-            status = "waiting" if waiting_for else "ready"
-            return _json(not waiting_for, {"status": status, "waiting_for": waiting_for, **health.about()})
+            state = health.ready()
+            waits = bool(state["waiting_for"])
+            return _json(not waits, {"status": "waiting" if waits else "ready", **state})
         case "/metrics":
             return HTTPStatus.OK, METRICS_TYPE, health.exposition()
     return HTTPStatus.NOT_FOUND, "text/plain", b""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 
 from outbox.worker.completion import Superseded
-from outbox.worker.failures import Failed
+from outbox.worker.failures import Failed, Snooze
 from outbox.worker.hand import Abandoned, Hand
 
 
@@ -18,6 +18,8 @@ class Ended(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     """The handler raised, or was at work for longer than it may be."""
+    SNOOZED = "snoozed"
+    """The handler raised Snooze, or there is none for the message: nothing has failed."""
     SUPERSEDED = "superseded"
     """The message has an outcome, was given back, or is another worker's by now: nothing of this try lasts."""
     INTERRUPTED = "interrupted"
@@ -38,8 +40,8 @@ def counted(count: Count | None, stream: str, hand: Hand) -> Iterator[None]:
     try:
         yield
         ended = Ended.COMPLETED
-    except Failed:
-        ended = Ended.FAILED
+    except Failed as failed:
+        ended = Ended.SNOOZED if isinstance(failed.error, Snooze) else Ended.FAILED
         raise
     except (Abandoned, Superseded):
         ended = Ended.SUPERSEDED

@@ -8,6 +8,22 @@ TESTS = "tests/worker/test_monitoring.py"
 
 MUTATIONS = [
     Mutation(
+        "what is snoozed has not failed",
+        "G6",
+        "outbox/worker/tries.py",
+        "Ended.SNOOZED if isinstance(failed.error, Snooze) else Ended.FAILED",
+        "Ended.FAILED",
+        f"{TESTS}::test_tries_and_what_is_in_flight",
+    ),
+    Mutation(
+        "a paused stream of one test stops no other",
+        "G8",
+        "outbox/testing/clearing.py",
+        '{"$unset": {"paused": "", "resumed_at": ""}}',
+        '{"$unset": {"resumed_at": ""}}',
+        "tests/testing/test_kit.py::test_a_stream_that_a_test_has_paused_is_not_paused_for_the_next_one",
+    ),
+    Mutation(
         "a worker process that ends is started again",
         "G1",
         "outbox/cli/processes.py",

@@ -225,6 +225,14 @@ def test_kits_of_two_outboxes_take_turns_on_the_same_servers(outbox_kit: Kit, ou
         assert kit.drain() == 1
 
 
+def test_a_stream_that_a_test_has_paused_is_not_paused_for_the_next_one(outbox_kit: Kit) -> None:
+    streams = outbox_kit.client[outbox_kit.settings.outbox_database or SHOP].outbox_streams
+    registered = list(streams.find())
+    streams.update_many({}, {"$set": {"paused": {"who": "anna"}}})
+    outbox_kit.reset()
+    assert list(streams.find()) == registered
+
+
 def test_indexes_of_the_application_outlast_a_test(outbox_kit: Kit) -> None:
     orders: Any = outbox_kit.client[SHOP].orders
     orders.create_index("state", name="mine")

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -20,9 +21,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from outbox.embedded import ports
 from outbox.operations import pausing
 from outbox.web.listening import listen
-from outbox.worker import Handlers, Message
+from outbox.worker import Handlers, Message, Snooze, fleet
 from outbox.worker.monitoring import Monitoring
-from outbox.worker.probes import served
+from outbox.worker.probes import Health, served
 from tests.relay.test_start_and_stop import answers
 from tests.relay.world import STREAM
 from tests.waiting import eventually, eventually_sync
@@ -49,9 +50,9 @@ async def monitored(workshop: Workshop, handle: Any, **options: Any) -> AsyncIte
     """A consumer at work, and the port of its probes."""
     await workshop.owner.drain()  # so that there is a group to read as
     monitoring = Monitoring(Handlers.of(handle))
-    socket = listen("127.0.0.1", 0, name="", hint="")
-    with served(monitoring.health(), socket):
-        port = socket.getsockname()[1]
+    listening = listen("127.0.0.1", 0, name="", hint="")
+    with served(monitoring.health(), listening):
+        port = listening.getsockname()[1]
         assert get(port, "/readyz")[0] == 503, "the servers have not been reached"
         ticking = asyncio.create_task(monitoring.tick())
         async with workshop.working(handle, count=monitoring.metrics.tried, **options) as consumer:
@@ -67,10 +68,12 @@ async def test_tries_and_what_is_in_flight(workshop: Workshop) -> None:
     async def handle(message: Message) -> None:
         if message.key == "bad":
             raise ValueError("bad")
+        if message.key == "early":
+            raise Snooze(3600)
         await let_go.wait()
 
     async with monitored(workshop, handle) as port:
-        await workshop.publish("bad", "slow")
+        await workshop.publish("bad", "early", "slow")
         await workshop.world.database.files.update_many({}, {"$set": {"parsing": "parsed"}})
         name = handle.__qualname__
 
@@ -80,7 +83,8 @@ async def test_tries_and_what_is_in_flight(workshop: Workshop) -> None:
         async def one_has_failed() -> bool:
             found = await metrics()
             failed = found.get(("worker_tries_total", *sorted(("failed", STREAM.name, name))))
-            return failed == 1 and found["worker_in_flight_messages", name] == 1
+            snoozed = found.get(("worker_tries_total", *sorted(("snoozed", STREAM.name, name))))
+            return failed == snoozed == 1 and found["worker_in_flight_messages", name] == 1
 
         await eventually(one_has_failed)
         assert (await metrics())["worker_oldest_in_flight_seconds", name] > 0
@@ -98,7 +102,7 @@ async def test_tries_and_what_is_in_flight(workshop: Workshop) -> None:
             return found.get(("worker_tries_total", *sorted(("completed", STREAM.name, name)))) == 1
 
         await eventually(completed)
-        assert (await metrics())["worker_handler_seconds_count", name] == 2
+        assert (await metrics())["worker_handler_seconds_count", name] == 3
         assert (await metrics())["worker_oldest_in_flight_seconds", name] == 0
 
 
@@ -130,9 +134,9 @@ def test_a_loop_that_stands_still_for_longer_than_a_handler_may_take_is_not_aliv
 
 
 def test_other_requests() -> None:
-    socket = listen("127.0.0.1", 0, name="", hint="")
-    with served(Monitoring(Handlers.of(print)).health(), socket):
-        port = socket.getsockname()[1]
+    listening = listen("127.0.0.1", 0, name="", hint="")
+    with served(Monitoring(Handlers.of(print)).health(), listening):
+        port = listening.getsockname()[1]
         assert get(port, "/")[0] == 404
         assert get(port, "/healthz") == (200, '{"status": "alive"}')
 
@@ -186,6 +190,22 @@ async def test_several_processes_are_one_to_who_starts_watches_and_stops_them(
         assert await asyncio.to_thread(parent.stop) == 0
         assert not [pid for pid in (second, third) if lives(pid)]
     assert parent.text().count('"worker stopped"') == 2
+
+
+def test_each_process_is_asked_once() -> None:
+    asked = 0
+
+    def ready() -> dict[str, Any]:
+        nonlocal asked
+        asked += 1
+        return {"waiting_for": []}
+
+    listen = socket.create_server(("127.0.0.1", 0))
+    with served(Health(lambda: True, ready, bytes), listen):
+        assert fleet.health([listen.getsockname()[1]]).ready() == {
+            "waiting_for": [], "processes": {"0": {"status": "ready", "waiting_for": []}},
+        }  # fmt: skip
+    assert asked == 1
 
 
 async def test_the_children_end_with_their_parent(
