@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutations.mutation import Mutation
 
 _CHECKS = "tests/cli/doctor/test_checks.py::"
+_RIGHTS = "tests/cli/doctor/test_rights.py::"
 
 MUTATIONS = [
     Mutation(
@@ -20,12 +21,12 @@ MUTATIONS = [
     Mutation(
         "looking for rights adds no entry", "doctor", "outbox/operations/doctor/rights.py",
         '"NOMKSTREAM", "*", "field")', '"*", "field", "value")',
-        _CHECKS + "test_looking_for_rights_writes_nothing",
+        _RIGHTS + "test_looking_for_rights_writes_nothing",
     ),
     Mutation(
         "a right that is missing is noticed", "doctor", "outbox/operations/doctor/rights.py",
         "except NoPermissionError:\n        return False", "except NoPermissionError:\n        return True",
-        _CHECKS + "test_the_users_of_the_documents_have_the_rights",
+        _RIGHTS + "test_the_users_of_the_documents_have_the_rights",
     ),
     Mutation(
         "a server that is away does not keep the rest from being looked at", "doctor",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutations.mutation import Mutation
 
 TESTS = "tests/relay/test_ownership.py"
+WORKERS = "tests/relay/test_foreign_workers.py"
 
 _TAKEN = f"{TESTS}::test_whoever_opened_a_stream_before_it_was_taken_over_does_nothing_more"
 _UNCHANGED = f"{TESTS}::test_nothing_of_another_outbox_is_changed"
@@ -59,7 +60,7 @@ MUTATIONS = [
         "outbox/protocol/lua/acknowledge.lua",
         "earlier(record[2], ARGV[3])",
         "true",
-        f"{TESTS}::test_what_stood_in_a_stream_before_it_named_anybody_is_left_until_somebody_frees_it",
+        f"{WORKERS}::test_what_stood_in_a_stream_before_it_named_anybody_is_left_until_somebody_frees_it",
     ),
     Mutation(
         "a worker gives what may be another outbox's to whoever reads nothing",
@@ -67,7 +68,7 @@ MUTATIONS = [
         "outbox/protocol/lua/acknowledge.lua",
         "if held and held[2] == ARGV[4] then",
         "if false then",
-        f"{TESTS}::test_what_may_be_anothers_in_a_stream_that_names_nobody_comes_back_to_it",
+        f"{WORKERS}::test_what_may_be_anothers_in_a_stream_that_names_nobody_comes_back_to_it",
     ),
     Mutation(
         "an entry of others waits for the relay that claims its stream",
@@ -75,7 +76,7 @@ MUTATIONS = [
         "outbox/worker/settlement.py",
         "UNCLAIMED_SECONDS = 10.0",
         "UNCLAIMED_SECONDS = -1.0",
-        f"{TESTS}::test_an_entry_of_others_waits_for_the_relay_that_opens_the_stream",
+        f"{WORKERS}::test_an_entry_of_others_waits_for_the_relay_that_opens_the_stream",
     ),
     Mutation(
         "an entry of others is adopted by the outbox that has the stream",
@@ -83,7 +84,7 @@ MUTATIONS = [
         "outbox/worker/settlement.py",
         "if not await self._becomes_ours(entry.stream, hand):",
         "if not entry.stream.name:",
-        f"{TESTS}::test_an_entry_of_others_in_a_stream_that_names_nobody_is_not_adopted",
+        f"{WORKERS}::test_an_entry_of_others_in_a_stream_that_names_nobody_is_not_adopted",
     ),
     Mutation(
         "a worker looks at its start whose streams they are",
@@ -91,6 +92,6 @@ MUTATIONS = [
         "outbox/protocol/ownership.py",
         "            await ownership.is_ours(stream)\n",
         "            pass\n",
-        f"{TESTS}::test_a_worker_of_another_outbox_is_refused_at_its_start",
+        f"{WORKERS}::test_a_worker_of_another_outbox_is_refused_at_its_start",
     ),
 ]

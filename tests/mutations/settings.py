@@ -30,7 +30,7 @@ MUTATIONS = [
     Mutation(
         "a secret and its file are one too many", "settings", "outbox/environment.py",
         "if setting.name in variables:", "if False:",
-        _TESTS + "test_a_secret_and_its_file_are_one_too_many",
+        "tests/outbox/test_secrets.py::test_a_secret_and_its_file_are_one_too_many",
     ),
     Mutation(
         "no secret is shown", "settings", "outbox/family.py",

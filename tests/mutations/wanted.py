@@ -160,7 +160,7 @@ MUTATIONS = [
         "outbox/streams/subject.py",
         " if self.is_file else {})\n",
         ")\n",
-        f"{SUBJECTS}::test_a_failure_writes_what_is_declared_and_nothing_else",
+        "tests/relay/test_subject_declarations.py::test_a_failure_writes_what_is_declared_and_nothing_else",
     ),
     Mutation(
         "a validator of others does not keep a message from dying",
@@ -168,7 +168,7 @@ MUTATIONS = [
         "outbox/message/subjects.py",
         "    except Refused as refused:\n",
         "    except NotImplementedError as refused:\n",
-        f"{SUBJECTS}::test_a_validator_of_theirs_does_not_keep_a_message_from_dying",
+        "tests/relay/test_subject_declarations.py::test_a_validator_of_theirs_does_not_keep_a_message_from_dying",
     ),
     Mutation(
         "a subject is looked at as it was, whatever its id",

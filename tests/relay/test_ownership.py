@@ -24,10 +24,8 @@ from outbox.operations import stats
 from outbox.operations.verify import System, verify
 from outbox.protocol.checkpoint import Opened, new_tag
 from outbox.protocol.leases import Progress
-from outbox.protocol.ownership import UNKNOWN, Ownership, owner
-from outbox.settings import OutboxSettings, load
+from outbox.protocol.ownership import Ownership, owner
 from outbox.streams.keys import record_key
-from outbox.worker import Consumer
 from outbox.worker.rescue import Rescue
 from outbox_relay.drained import Outcome
 from tests.cli.conftest import Cli, bare, cli  # noqa: F401  # fixtures
@@ -36,7 +34,6 @@ from tests.relay.processes import a_relay
 from tests.relay.test_start_and_stop import answers
 from tests.relay.world import PARTITION, STREAM, World, a_world
 from tests.waiting import eventually
-from tests.worker.processes import WorkerProcess, at_work, running
 
 RECORD = record_key(STREAM.name)
 BARE = replace(STREAM, subject=None)
@@ -133,7 +130,7 @@ async def test_a_stream_of_the_version_before_names_nobody_until_it_is_opened(wo
     first = await world.owner()
     await world.append("a")
     await first.drain_all()
-    await _forget_whose(world.redis)
+    await forget_whose(world.redis)
     await world.append("b")
     assert (await first.drain()).outcome is Outcome.REFUSED
     assert await first.drain_all() == 1
@@ -153,7 +150,7 @@ async def test_an_operator_takes_a_stream_over(
     await first.drain_all()
     await other.append("b")
     monkeypatch.setenv("MONGODB_DATABASE", other.database.name)
-    monkeypatch.setenv("REDIS_URL", _url(world.redis))
+    monkeypatch.setenv("REDIS_URL", url_of(world.redis))
     monkeypatch.setenv("OUTBOX_STREAMS", _STREAMS)
 
     done = await asyncio.to_thread(bare, "init", "--adopt-streams", "--json")
@@ -178,12 +175,12 @@ async def test_status_verify_and_readiness_name_both(
     await (await world.owner()).drain_all()
     await other.database.outbox_partitions.update_many({}, {"$set": {"owner": None}})
     [waiting] = await other.append("b")
-    environment = _environment(other, mongodb_uri)
+    environment = environment_of(other, mongodb_uri)
     port = ports.pick("127.0.0.1")
     with a_relay(tmp_path / "relay.log", environment, "--port", str(port)) as relay:
         await eventually(lambda: relay.told("stream belongs to another outbox"), 20)
         waiting_for = (await answers(port, "/readyz", 503))["waiting_for"]
-        assert any(_names_both(reason, world, other) for reason in waiting_for)
+        assert any(names_both(reason, world, other) for reason in waiting_for)
         assert await answers(port, "/healthz", 200)
         assert await asyncio.to_thread(relay.stop) == 0
     assert relay.text().count("stream belongs to another outbox") == 1
@@ -191,185 +188,39 @@ async def test_status_verify_and_readiness_name_both(
     assert await other.states() == {waiting: "pending"}
     assert not await world.stream()
     queue = await stats.queue(other.redis, other.streams, other.ours)
-    assert _names_both(str(queue.cause), world, other)
+    assert names_both(str(queue.cause), world, other)
     status = await stats.collect(other.database, other.redis, other.streams)
-    assert _names_both(str(status.as_json()["redis"]["error"]), world, other)
+    assert names_both(str(status.as_json()["redis"]["error"]), world, other)
     assert (await stats.collect(world.database, world.redis, world.streams)).queue.cause is None
     system = System(other.database, other.redis, other.streams, datetime.now(UTC), timedelta(days=7))
     findings = await verify(system)
-    assert [finding.check for finding in findings if _names_both(finding.what, world, other)] == ["foreign-stream"]
+    assert [finding.check for finding in findings if names_both(finding.what, world, other)] == ["foreign-stream"]
 
 
 async def test_a_relay_that_runs_once_ends(world: World, other: World, mongodb_uri: str, tmp_path: Path) -> None:
     await (await world.owner()).drain_all()
     await other.append("b")
-    with a_relay(tmp_path / "relay.log", _environment(other, mongodb_uri), "--once") as relay:
+    with a_relay(tmp_path / "relay.log", environment_of(other, mongodb_uri), "--once") as relay:
         assert await asyncio.to_thread(relay.wait) == 2
-    assert _names_both(relay.text(), world, other)
+    assert names_both(relay.text(), world, other)
 
 
-def _names_both(text: str, world: World, other: World) -> bool:
+def names_both(text: str, world: World, other: World) -> bool:
     names = (world.ours.identity, other.ours.identity, world.database.name, other.database.name, STREAM.name)
     return all(name in text for name in names)
 
 
-def _environment(world: World, mongodb_uri: str) -> dict[str, str]:
+def environment_of(world: World, mongodb_uri: str) -> dict[str, str]:
     return {
-        "MONGODB_URI": mongodb_uri, "MONGODB_DATABASE": world.database.name, "REDIS_URL": _url(world.redis),
+        "MONGODB_URI": mongodb_uri, "MONGODB_DATABASE": world.database.name, "REDIS_URL": url_of(world.redis),
         "OUTBOX_STREAMS": _STREAMS,
     }  # fmt: skip
 
 
-def _url(redis: Redis) -> str:
+def url_of(redis: Redis) -> str:
     address = redis.connection_pool.connection_kwargs
     return f"redis://{address['host']}:{address['port']}/0"
 
 
-# -- workers
-
-
-def _settings(world: World, mongodb_uri: str) -> OutboxSettings:
-    return load(
-        OutboxSettings, mongodb_uri=mongodb_uri, mongodb_database=world.database.name, redis_url=_url(world.redis)
-    )
-
-
-async def _never(message: Any) -> None:
-    raise AssertionError(f"it was called with {message}")
-
-
-async def test_a_worker_of_another_outbox_is_refused_at_its_start(
-    world: World, other: World, mongodb_uri: str, tmp_path: Path
-) -> None:
-    first = await world.owner()
-    await world.append("a", "b")
-    await first.drain_all()
-    before = await world.remember()
-    worker = WorkerProcess(tmp_path / "worker.log", _environment(other, mongodb_uri), "effect")
-    with running(worker):
-        assert await asyncio.to_thread(worker.wait) == 2
-    assert _names_both(worker.text(), world, other)
-    assert await world.remember() == before
-
-
-async def test_what_may_be_anothers_in_a_stream_that_names_nobody_comes_back_to_it(
-    mongo: AsyncMongoClient[Document], database: str, redis: Redis, other: World, mongodb_uri: str
-) -> None:
-    async with a_world(mongo, database, redis, [SOON]) as world:
-        ward = Ward(world, await world.owner())
-        ids = await ward.publish("a", "b")
-        await _forget_whose(redis)  # as relays of the version before leave it
-
-        async def given_on() -> bool:
-            pending: Any = await redis.xpending(SOON.name, SOON.group)
-            return bool(pending["consumers"] == [{"name": UNKNOWN, "pending": 2}])
-
-        async with at_work(Consumer(_settings(other, mongodb_uri), _never)):
-            await eventually(given_on)
-        assert len(await world.stream()) == 2
-        await ward.owner.drainer.close()
-        await ward.owner.drain_all()  # opens it anew, as an upgraded relay does
-        assert await owner(redis, SOON) == world.ours
-        assert (await ward.abandoned()).rescued == 2
-        await ward.owner.drain_all()
-        assert await world.states() == dict.fromkeys(ids, "published")
-        assert await ward.held() == 0
-
-
-async def test_an_entry_of_others_waits_for_the_relay_that_opens_the_stream(world: World, mongodb_uri: str) -> None:
-    """As when worker and relay are upgraded, and started, together."""
-    relay = await world.owner()
-    await relay.drain_all()
-    await _forget_whose(world.redis)
-    await world.redis.xadd(STREAM.name, {"file_id": "legacy"})
-    consumer = Consumer(_settings(world, mongodb_uri), _never)
-
-    async def held() -> bool:
-        pending: Any = await world.redis.xpending(STREAM.name, STREAM.group)
-        return bool(pending["consumers"] == [{"name": consumer.name, "pending": 1}])
-
-    async with at_work(consumer):
-        await eventually(held)
-        assert await world.states() == {}
-        await relay.drainer.close()
-        await relay.drainer.run_once()
-        await eventually(world.states, what="it is adopted")
-        await eventually(lambda: _is_empty(world))
-
-
-async def _is_empty(world: World) -> bool:
-    return not await world.stream()
-
-
-async def test_an_entry_of_others_in_a_stream_that_names_nobody_is_not_adopted(
-    world: World, other: World, mongodb_uri: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("outbox.worker.settlement.UNCLAIMED_SECONDS", 0.3)
-    await (await world.owner()).drain_all()
-    await _forget_whose(world.redis)
-    await world.redis.xadd(STREAM.name, {"file_id": "legacy"})
-
-    async def given_on() -> bool:
-        pending: Any = await world.redis.xpending(STREAM.name, STREAM.group)
-        return bool(pending["consumers"] == [{"name": UNKNOWN, "pending": 1}])
-
-    async with at_work(Consumer(_settings(other, mongodb_uri), _never)):
-        await eventually(given_on)
-    assert await other.states() == {}
-    assert len(await world.stream()) == 1
-
-
-async def test_what_stood_in_a_stream_before_it_named_anybody_is_left_until_somebody_frees_it(world: World) -> None:
-    ward = Ward(world, await world.owner())
-    [before] = await ward.publish("a")
-    await _forget_whose(world.redis)
-    await ward.owner.drainer.close()
-    await ward.owner.drain_all()
-    [after] = await ward.publish("b")
-    await world.database.outbox.delete_many({})
-    entries = await ward.read()
-
-    async def one_left() -> bool:
-        await ward.rescue.abandoned(SOON)
-        return await ward.held() == 1
-
-    await eventually(one_left)
-    assert [id_ for id_, _ in await world.stream()] == entries[:1]
-    assert before != after
-
-
-async def test_a_worker_ends_when_its_stream_was_taken_over(world: World, other: World, mongodb_uri: str) -> None:
-    first, second = await world.owner(), await other.owner()
-    await first.drain_all()
-    consumer = Consumer(_settings(world, mongodb_uri), _never)
-    work = asyncio.create_task(consumer.run())
-
-    async def reads() -> bool:
-        return bool(await world.redis.xinfo_consumers(STREAM.name, STREAM.group))
-
-    await eventually(reads)
-    await Ownership(other.redis, other.ours).take_over(STREAM)
-    await other.append("b")
-    await second.drain_all()
-    with pytest.raises(ForeignStream):
-        await asyncio.wait_for(work, 30)
-    assert len(await world.stream()) == 1
-    pending: Any = await world.redis.xpending(STREAM.name, STREAM.group)
-    assert pending["consumers"] == [{"name": consumer.name, "pending": 1}]  # for the other's workers to take over
-
-
-async def test_what_was_discarded_is_acknowledged_in_a_stream_of_ones_own(world: World, mongodb_uri: str) -> None:
-    first = await world.owner()
-    await world.append("a")
-    await first.drain_all()
-    await world.database.outbox.delete_many({})
-
-    async def gone() -> bool:
-        return not await world.stream()
-
-    async with at_work(Consumer(_settings(world, mongodb_uri), _never)):
-        await eventually(gone)
-
-
-async def _forget_whose(redis: Redis) -> None:
+async def forget_whose(redis: Redis) -> None:
     await redis.hdel(RECORD, "outbox", "database", "hosts", "since")

@@ -14,13 +14,11 @@ from bson.datetime_ms import DatetimeMS
 from bson.raw_bson import RawBSONDocument
 
 from outbox.database import OUTBOX, STREAMS
-from outbox.message.document import Message
 from outbox.protocol import changes
-from outbox.protocol.changes import Begun, Change
-from outbox.streams.declaration import Partition
+from outbox.protocol.changes import Begun
 from outbox.streams.pauses import Pause, Pauses
 from outbox_relay.drained import Outcome
-from outbox_relay.tail import MOST, Inbox, Tail
+from outbox_relay.tail import Tail
 from tests.relay.world import PARTITION, STREAM, Owner, World
 
 
@@ -285,67 +283,3 @@ async def test_after_trouble_a_fetch_comes_first(world: World) -> None:
         await owner.drain_all()
         assert await files(world) == ["f1", "f1"]
         assert len(set(await world.published_ids())) == 2
-
-
-# -- inboxes alone
-
-
-def _message(number: int, size: int = 100) -> Message:
-    return Message(ObjectId(), str(number), {"n": str(number)}, {}, 0, None, size)
-
-
-def _counts(inbox: Inbox) -> bool:
-    return inbox.joined
-
-
-def _joined(at: int = 1) -> Inbox:
-    inbox = Inbox()
-    inbox.begin(Timestamp(at, 0))
-    inbox.join(Timestamp(at, 0))
-    return inbox
-
-
-def test_an_inbox_that_is_full_is_given_up_until_a_newer_fetch() -> None:
-    inbox = _joined()
-    for number in range(MOST + 1):
-        inbox.show(Timestamp(2, number), _message(number))
-    assert not _counts(inbox)
-    inbox.join(Timestamp(2, MOST - 1))
-    assert not _counts(inbox)  # the last one came after that, and was not kept
-    inbox.join(Timestamp(2, MOST))
-    assert _counts(inbox)
-    assert not inbox.waiting
-
-
-def test_batches_are_bounded_by_number_and_bytes() -> None:
-    inbox = _joined()
-    for number in range(5):
-        inbox.show(Timestamp(2, number), _message(number))
-    assert [message.key for message in inbox.take(3, 1000)] == ["0", "1", "2"]
-    assert [message.key for message in inbox.take(3, 1)] == ["3"]
-    assert [message.key for message in inbox.take(3, 1000)] == ["4"]
-    assert inbox.take(3, 1000) == []
-
-
-def test_a_stream_that_ends_shows_nothing_any_more() -> None:
-    woken: list[set[Partition] | None] = []
-    tail = Tail(woken.append)
-    inbox = tail.inbox(PARTITION)
-    tail.show(Begun(Timestamp(1, 0)))
-    inbox.join(Timestamp(1, 0))
-    assert _counts(inbox)
-    tail.end()
-    assert not _counts(inbox)
-    inbox.join(Timestamp(2, 0))
-    assert not _counts(inbox)
-    tail.show([Change(Timestamp(3, 0), PARTITION, None)])
-    tail.show([Change(Timestamp(3, 0), None, None), Change(Timestamp(3, 1), PARTITION, None)])
-    assert woken == [None, {PARTITION}, None]
-
-
-def test_a_successor_has_an_inbox_of_its_own() -> None:
-    tail = Tail(lambda _: None)
-    before, after = tail.inbox(PARTITION), tail.inbox(PARTITION)
-    tail.leave(PARTITION, before)
-    tail.show(Begun(Timestamp(1, 0)))
-    assert (before.since, after.since) == (None, Timestamp(1, 0))

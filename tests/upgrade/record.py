@@ -1,6 +1,6 @@
 """How `before.json` was made: a database and a Redis in use, as the version before left them.
 
-Run by hand, with that version's own code and programs; nothing of today's is imported:
+Run by hand, with that version's own code and programs; nothing of today's is imported but `dump.py`:
 
     git worktree add /tmp/before c090213
     python3 -m venv /tmp/before/.venv && /tmp/before/.venv/bin/pip install '/tmp/before[embedded]' httpx
@@ -253,55 +253,11 @@ def interrupted(url: str, api: subprocess.Popen[bytes], database: Any) -> Object
     return found
 
 
-def dump_mongodb(database: Any) -> dict[str, Any]:
-    found = {}
-    for collection in database.list_collections():
-        name = collection["name"]
-        found[name] = {
-            "options": collection["options"],
-            "indexes": [index for index in database[name].list_indexes() if index["name"] != "_id_"],
-            "documents": list(database[name].find()),
-        }
-    return found
-
-
-def dump_redis(redis: Any) -> dict[str, Any]:
-    return {key: dump_key(redis, key) for key in sorted(redis.keys("*"))}
-
-
-def dump_key(redis: Any, key: str) -> dict[str, Any]:
-    match redis.type(key):
-        case "hash":
-            return {"hash": redis.hgetall(key)}
-        case "string":
-            return {"string": redis.get(key)}
-        case "stream":
-            stream = redis.xinfo_stream(key)
-            return {
-                "stream": {
-                    "entries": redis.xrange(key),
-                    "last": stream["last-generated-id"],
-                    "added": stream["entries-added"],
-                    "deleted": stream["max-deleted-entry-id"],
-                    "groups": [dump_group(redis, key, group) for group in redis.xinfo_groups(key)],
-                }
-            }
-        case other:
-            raise AssertionError(f"{key} is a {other}")
-
-
-def dump_group(redis: Any, key: str, group: dict[str, Any]) -> dict[str, Any]:
-    name = group["name"]
-    pending = redis.xpending_range(key, name, "-", "+", 1000)
-    held: dict[str, list[list[Any]]] = {consumer["name"]: [] for consumer in redis.xinfo_consumers(key, name)}
-    for one in pending:
-        held[one["consumer"]].append([one["message_id"], one["times_delivered"]])
-    return {"name": name, "last": group["last-delivered-id"], "read": group["entries-read"], "held": held}
-
-
 def main(target: Path) -> None:
     today = Path(__file__).parents[2]
     assert today not in Path(import_module("outbox").__file__ or "").parents, "this is today's code"
+    sys.path.append(str(today))  # last, so that all else is of that version
+    dump = import_module("tests.upgrade.dump")
     with tempfile.TemporaryDirectory() as name:
         recording = Recording(Path(name))
         try:
@@ -314,8 +270,8 @@ def main(target: Path) -> None:
             "at": datetime.now(UTC),
             "streams": SETTING,
             "messages": recording.ids,
-            "mongodb": dump_mongodb(recording.database),
-            "redis": dump_redis(recording.redis),
+            "mongodb": dump.dump_mongodb(recording.database),
+            "redis": dump.dump_redis(recording.redis),
         }
     target.write_text(json_util.dumps(written, json_options=json_util.CANONICAL_JSON_OPTIONS, indent=1) + "\n")
 

@@ -23,8 +23,8 @@ from outbox.embedded import Mongod
 from outbox.settings import OutboxSettings, load
 from tests.api.serving import Api
 from tests.relay.processes import RelayProcess
+from tests.upgrade.dump import dump_key, dump_redis
 from tests.upgrade.loading import AT_WORK, Before, Document
-from tests.upgrade.record import dump_key, dump_redis
 from tests.waiting import eventually_sync
 from tests.worker.processes import WorkerProcess
 
