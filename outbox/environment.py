@@ -32,6 +32,9 @@ _LINKED_PORT = re.compile(r"(tcp|udp|sctp)://\S+:\d+", re.IGNORECASE)
 _NEAR = 0.75
 """How alike, of 1, an unknown name and one of ours must be to be taken for a misspelling of it."""
 
+_ALIKE = 0.85
+"""The same, for a name that may as well be another program's."""
+
 _OF_OTHERS = {"MONGODB_URL", "REDIS_URI", "REDIS_HOSTS"}
 """One letter from ours, and used by many for settings of their own."""
 
@@ -156,6 +159,22 @@ def misspelt(settings: Iterable[Setting], prefix: str, variables: Mapping[str, s
             meant = _one_slip_from(name, known, variables)
         if meant:
             yield f"{name} is not a setting; did you mean {meant}?"
+
+
+def unread(settings: Iterable[Setting], prefix: str, variables: Mapping[str, str]) -> list[str]:
+    """Variables that look like settings as they were called before, and are none, each with what may be meant.
+
+    :param prefix: as for `misspelt`. What begins so without OUTBOX_ may be somebody else's, and so is not refused.
+    """
+    known = list(settings)
+    old = {name for one in known if one.old for name in (_pair(one.old) if one.listens else [one.old])}
+    begins, ends = prefix.removeprefix(OURS), {one.name.removeprefix(prefix): one.name for one in known}
+    near = {
+        name: get_close_matches(name.removeprefix(begins), ends, n=1, cutoff=_ALIKE)
+        for name in sorted(variables.keys() - old)
+        if name.startswith(begins)
+    }
+    return [f"{name}, for {ends[meant[0]]}" for name, meant in near.items() if meant]
 
 
 def _nearest(name: str, known: Mapping[str, Setting]) -> str | None:

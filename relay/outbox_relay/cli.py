@@ -5,15 +5,18 @@ from __future__ import annotations
 import socket
 from typing import Annotated
 
+import structlog
 import typer
 import uvloop
 
-from outbox import logs
+from outbox import environment, logs
 from outbox.cli.signals import on_signals
 from outbox.settings import OutboxSettings, load
 from outbox.web.listening import Address, address, listen
 from outbox_relay.daemon import Relay
 from outbox_relay.settings import RelaySettings
+
+log = structlog.get_logger(__name__)
 
 
 def relay(
@@ -41,6 +44,8 @@ def relay(
     place = address(settings.relay_listen).at(host, port)
     outbox_settings = load(OutboxSettings)
     logs.configure(outbox_settings)
+    if unread := environment.unread(RelaySettings.variables().values(), RelaySettings.prefix, environment.read()):
+        log.warning("variables are not read", names=unread)
     uvloop.run(_run(settings, outbox_settings, place, once))
 
 

@@ -8,6 +8,11 @@ _TESTS = "tests/outbox/test_environment.py::"
 
 MUTATIONS = [
     Mutation(
+        "a variable that is nearly a setting as it was called before is named", "settings", "outbox/environment.py",
+        "n=1, cutoff=_ALIKE", "n=1, cutoff=1.0",
+        _TESTS + "test_a_name_that_is_nearly_an_old_one_is_named_without_its_value",
+    ),
+    Mutation(
         "links of services are not read", "settings", "outbox/environment.py",
         "if value and not _is_service_link(name, value)}", "if value}",
         _TESTS + "test_no_service_of_kubernetes_sets_anything",

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outbox import SettingsError
-from outbox.environment import read
+from outbox.environment import read, unread
 from outbox.servers.topology import connect
 from outbox.settings import Family, OutboxSettings, database_in, load
 from outbox_api.settings import ApiSettings
@@ -158,6 +158,25 @@ def test_names_of_others_are_left_alone(name: str) -> None:
     os.environ[name] = "x"
     for family in FAMILIES:
         assert load(family) == family()
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("RELAY_STREAMS", "OUTBOX_RELAY_STREAMS"),
+        ("RELAY_BATCH_SIZ", "OUTBOX_RELAY_BATCH_SIZE"),
+        ("RELAY_LEASE_SECOND", "OUTBOX_RELAY_LEASE_SECONDS"),
+    ],
+)
+def test_a_name_that_is_nearly_an_old_one_is_named_without_its_value(name: str, meant: str) -> None:
+    os.environ |= {name: "s3cr3t", "RELAY_BATCH_SIZE": "7", "RELAY_HOST": "h", "RELAY_PORT": "1"}
+    assert unread(RelaySettings.variables().values(), RelaySettings.prefix, read()) == [f"{name}, for {meant}"]
+
+
+def test_what_other_programs_call_so_is_not_named() -> None:
+    ends = "URL HOSTNAME USER USERNAME PASSWORD TOKEN DOMAINS NETWORKS SECRET NAME IMAGE NONSENSE STREAM_URL ENABLED"
+    os.environ |= {f"RELAY_{end}": "1" for end in ends.split()} | {"STREAMS": "1", "BATCH_SIZE": "2"}
+    assert unread(RelaySettings.variables().values(), RelaySettings.prefix, read()) == []
 
 
 def test_each_program_leaves_the_settings_of_the_others_to_them() -> None:
