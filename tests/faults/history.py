@@ -15,6 +15,8 @@ class Appended:
     message: str
     key: str
     acknowledged: bool = True
+    contents: str = ""
+    """Its fields in a short form, where workers are judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ class Replayed:
     """
 
     message: str
+    completed: bool = False
+    """A worker had completed it: it is to be handled once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,23 @@ class Lost:
     before: tuple[tuple[str, int], ...] | None = None
 
 
-Event = Appended | RolledBack | Poisoned | Settled | Replayed | Retried | Lost
+@dataclass(frozen=True, slots=True)
+class Hopeless:
+    """A message whose handler gives up on it, each time."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """Somebody has added an entry to a stream of ours, whose field `foreign` has this value; a worker of ours makes one
+    message of it, unless Redis loses it first."""
+
+    entry: str
+    contents: str
+
+
+Event = Appended | RolledBack | Poisoned | Settled | Replayed | Retried | Lost | Hopeless | Adopted
 
 
 @dataclass(slots=True)

@@ -80,21 +80,24 @@ class Scenario:
 
     def relay_process(self, *command: str, **settings: Any) -> AbstractContextManager[RelayProcess]:
         self._processes += 1
-        environment = {
+        log = self.folder / f"relay-{self._processes}.log"
+        return relays.as_a_process(log, self.environment(), *command, **settings)
+
+    def environment(self) -> dict[str, str]:
+        """The same for programs."""
+        return {
             "MONGODB_URI": self.settings.mongodb_uri.get_secret_value(),
             "MONGODB_DATABASE": self.database.name,
             "REDIS_URL": self.settings.redis_dsn,
         }
-        log = self.folder / f"relay-{self._processes}.log"
-        return relays.as_a_process(log, environment, *command, **settings)
 
-    async def held(self) -> None:
+    async def held(self, seconds: float = 20) -> None:
         """Every partition has an owner."""
 
         async def all_held() -> bool:
             return await self.database[schema.PARTITIONS].count_documents({"owner": None}) == 0
 
-        await eventually(all_held, 20, what="every partition has an owner")
+        await eventually(all_held, seconds, what="every partition has an owner")
 
     async def owners(self) -> dict[str, str | None]:
         """The owner of each partition's lease. Its token rises without a change of owner, too."""

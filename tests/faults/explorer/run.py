@@ -23,12 +23,13 @@ from outbox_api.collections import FILES_APPLICATION
 from tests.faults.explorer.actions import ACTIONS
 from tests.faults.explorer.actions.action import Action
 from tests.faults.explorer.servers import Members, connect
+from tests.faults.explorer.work import Work
 from tests.faults.explorer.world import World
 from tests.faults.proxy import Proxy
 from tests.waiting import pass_by
 
 STEPS = 40
-BATCH_SIZES = [1, 3, 20, 500]
+BATCH_SIZES = [1, 3, 20, 500, 5000]
 
 
 @dataclass
@@ -69,7 +70,7 @@ async def explore(
         result.story.append(f"{time.monotonic() - started:6.1f} s  {line}")
         tell(result.story[-1])
 
-    async with _a_world(seed, members, folder) as world:
+    async with _a_world(seed, members, folder, Work(seed)) as world:
         result.servers = f"{world.redis.version}, {await members.version(world.client)}"
         try:
             await _act(world, seed, steps, actions, result, told)
@@ -78,7 +79,7 @@ async def explore(
             told(f"VIOLATION: {violation}")
             result.evidence = folder
             (folder / "story.txt").write_text("\n".join([*result.story, "", *map(str, world.history.events)]))
-        result.done = world.done
+        result.done = world.done + world.work.done()
         result.done["entries"] = len(await world.stream()) if world.redis.running else 0
     result.seconds = time.monotonic() - started
     if result.violation is None:
@@ -91,8 +92,9 @@ async def _act(
 ) -> None:
     size = random.Random(f"{seed} batch").choice(BATCH_SIZES)
     told(f"{result.servers}; two relays, batches of {size}")
-    async with world.at_work(seed, relay_batch_size=size):
-        await world.held()
+    told(f"{world.work}")
+    async with world.at_work(seed, relay_batch_size=size, relay_trim_seconds=1):
+        await world.held(60)
         step = 0
         tries = 0
         while step < steps:
@@ -119,13 +121,15 @@ async def _act(
 
 
 @asynccontextmanager
-async def _a_world(seed: int, members: Members, folder: Path) -> AsyncIterator[World]:
+async def _a_world(seed: int, members: Members, folder: Path, work: Work) -> AsyncIterator[World]:
     database = f"explorer_{seed}"
     mongod = members.primary()
     async with connect(members) as client:
         await client.drop_database(database)
-        await schema.ensure(Database(client, database), Streams([FILES]), FILES_APPLICATION)
+        await schema.ensure(Database(client, database), Streams([FILES, *work.streams]), FILES_APPLICATION)
+        for name in ("effects", "work"):
+            await client[database].create_collection(name)
         with RedisServer(folder / "redis") as redis, capture_logs() as logs:
             async with Proxy((mongod.host, mongod.port)) as to_mongo, Proxy((redis.host, redis.port)) as to_redis:
-                yield World(members, client, database, redis, to_mongo, to_redis, folder, logs)
+                yield World(members, client, database, redis, to_mongo, to_redis, folder, logs, work)
         await client.drop_database(database)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import sys
 from collections import Counter
-from collections.abc import AsyncIterator, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,19 +18,22 @@ from bson import ObjectId
 from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 
-from outbox.database import Document
+from outbox.database import OUTBOX, Document
 from outbox.embedded import RedisServer
+from outbox.embedded.process import Process
 from outbox.settings import OutboxSettings, load
+from tests.documents import ROOT
 from tests.faults.explorer.servers import Members, accepts_writes
-from tests.faults.history import Appended, Lost, RolledBack, published_in
+from tests.faults.explorer.work import Work
+from tests.faults.history import Appended, History, Lost, RolledBack, published_in
 from tests.faults.proxy import Proxy
 from tests.faults.relays import RelayProcess
-from tests.faults.scenario import STREAM, Scenario
+from tests.faults.scenario import LENIENT, STREAM, Scenario
 from tests.waiting import eventually, pass_by
 
 RELAYS = 2
 WRITERS = 4
-REST_SECONDS = 60
+REST_SECONDS = 90
 APPEND_SECONDS = 20
 
 Entries = list[tuple[str, dict[str, str]]]
@@ -47,9 +52,11 @@ class World(Scenario):
         to_redis: Proxy,
         folder: Path,
         logs: list[MutableMapping[str, Any]],
+        work: Work,
     ) -> None:
         super().__init__(client, database, redis, to_mongo, to_redis, folder, logs)
         self.members = members
+        self.work = work
         self.relays: list[RelayProcess] = []
         self.asleep: set[RelayProcess] = set()
         self.down: set[RelayProcess] = set()
@@ -87,6 +94,7 @@ class World(Scenario):
                 self.relays.append(stack.enter_context(process))
             writers = [asyncio.create_task(self._write(n, random.Random(f"{seed} writer {n}"))) for n in range(WRITERS)]
             self._at_work.set()
+            await stack.enter_async_context(self.work.at_work(self))
             try:
                 yield
             finally:
@@ -101,6 +109,11 @@ class World(Scenario):
             async with self._in_hand[number]:
                 await self.append(self.keys[number])
             await pass_by(dice.expovariate(10))
+
+    def process(self, name: str, command: Sequence[str]) -> Process:
+        """A program of ours, where relays are, too."""
+        environment = {**os.environ, **self.environment(), "PYTHONPATH": str(ROOT), "OUTBOX_LOG_FORMAT": "json"}
+        return Process(name, [sys.executable, "-m", *command], self.folder / f"{name}.log", env=environment)
 
     def name(self, kind: str) -> str:
         """A key that nobody has used yet."""
@@ -120,10 +133,16 @@ class World(Scenario):
 
     async def append_for(self, key: str, available_in: float | None) -> str:
         """Append, and put down what is known of the outcome; returns the message's id, or "" if there is none."""
+        return await self.commit(lambda session: self.write_message(session, key, available_in), key, self.history)
+
+    async def commit(
+        self, write: Callable[[Any], Awaitable[ObjectId]], key: str, history: History, contents: str = ""
+    ) -> str:
+        """The same for any message that `write` appends."""
         begun: list[str] = []
 
         async def body(session: Any) -> None:
-            begun.append(str(await self.write_message(session, key, available_in)))
+            begun.append(str(await write(session)))
 
         failure: PyMongoError | None = None
         try:
@@ -135,11 +154,11 @@ class World(Scenario):
         # What the driver began again had not been committed.
         unknown = failure and (failure.has_error_label("UnknownTransactionCommitResult") or failure.timeout)
         message = begun.pop() if begun and (not failure or unknown) else ""
-        self.history.add(*map(RolledBack, begun))
+        history.add(*map(RolledBack, begun))
         if unknown:
             self.in_doubt.add(key)
         if message:
-            self.history.add(Appended(message, key, acknowledged=not failure))
+            history.add(Appended(message, key, acknowledged=not failure, contents=contents))
         self.done["appends"] += not failure
         self.done["appends in doubt or failed"] += bool(failure)
         return message
@@ -181,6 +200,18 @@ class World(Scenario):
             self.recovered = False
             yield
 
+    # -- the judge
+
+    async def dump(self) -> list[Document]:
+        """Of the stream that nobody reads."""
+        needless = dict.fromkeys(("stream", "key", "fields", "junk"), 0)
+        return (
+            await self.database[OUTBOX].with_options(codec_options=LENIENT).find({"stream": STREAM}, needless).to_list()
+        )
+
+    async def verdict(self) -> list[str]:
+        return await super().verdict() + await self.work.verdict(self)
+
     # -- rest
 
     async def comes_to_rest(self, seconds: float | None = None) -> None:
@@ -189,6 +220,7 @@ class World(Scenario):
         for lock in self._in_hand:
             async with lock:
                 pass
+        await self.work.pause()
         self.check_relays()
         await self.mend()
         await super().comes_to_rest(seconds or REST_SECONDS)
@@ -196,6 +228,7 @@ class World(Scenario):
 
     def goes_on(self) -> None:
         self._at_work.set()
+        self.work.goes_on()
 
     async def mend(self) -> None:
         self.redis.resume()
@@ -210,9 +243,12 @@ class World(Scenario):
             self.asleep.discard(relay)
             relay.start()  # unless it runs
             self.down.discard(relay)
+        self.work.mend()
 
     def check_relays(self) -> None:
-        """None has ended that nobody has ended."""
+        """None has ended that nobody has ended, nor any worker."""
+        if self.work.fallen:
+            raise AssertionError(self.work.fallen[0])
         for relay in self.relays:
             if not relay.running and relay not in self.down:
                 raise AssertionError(f"{relay.name} has ended by itself: {relay.output(last_lines=30)}")

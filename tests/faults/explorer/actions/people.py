@@ -46,7 +46,11 @@ async def schedule(world: World, dice: random.Random) -> str:
 
 @action(3, fault=False)
 async def replay(world: World, dice: random.Random) -> str | None:
-    published = await world.database[OUTBOX].find({"state": "published", "key": {"$nin": world.retired}}).to_list()
+    published = (
+        await world.database[OUTBOX]
+        .find({"stream": STREAM, "state": "published", "key": {"$nin": world.retired}})
+        .to_list()
+    )
     if not published or not world.recovered:
         return None
     chosen = [str(m["_id"]) for m in dice.sample(published, min(len(published), dice.choice([1, 5])))]

@@ -1,0 +1,195 @@
+"""Two streams with workers, beside the one that nobody reads: one for workers of ours, one for plain ones."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from bson import ObjectId
+from pymongo.asynchronous.client_session import AsyncClientSession
+
+from outbox import Outbox
+from outbox.database import LENIENT, OUTBOX
+from outbox.embedded.process import Process
+from outbox.streams.declaration import Retry, Stream, Streams, Subject
+from tests.faults import judge_work
+from tests.faults.explorer import payloads
+from tests.faults.explorer.handlers import HOPELESS, MOODS
+from tests.faults.explorer.plain import PlainWorker
+from tests.faults.history import History, Hopeless
+from tests.waiting import pass_by
+
+if TYPE_CHECKING:
+    from tests.faults.explorer.world import World
+
+WORKERS = 2
+PLAIN_WORKERS = 2
+PER_SECOND = 8
+SUBJECT = Subject(collection="work", field="state", wanted="new")
+
+# A message is to be handled, whatever happens: its attempts are not what ends here.
+_PATIENT = Retry(attempts=1000, base_seconds=0.1, cap_seconds=0.5)
+OURS = Stream("work", "workers", retry=_PATIENT, rescue_seconds=6, handler_seconds=3)
+PLAIN = Stream("plain_work", "plain_workers", retry=_PATIENT, rescue_seconds=4)
+
+
+class Work:
+    """What a seed declares, appends and expects of its consumers."""
+
+    def __init__(self, seed: int) -> None:
+        dice = random.Random(f"{seed} streams")
+        partitions = [1, 1, 2, 2, 4, 4, 4, 16, 64]
+        limits = [0, 5, 200_000, 200_000]
+        subject = SUBJECT if dice.random() < 0.5 else None
+        self.ours = replace(
+            OURS, partitions=dice.choice(partitions), subject=subject, max_undelivered=dice.choice(limits)
+        )
+        self.plain = replace(PLAIN, partitions=dice.choice(partitions), max_undelivered=dice.choice(limits))
+        self.kind_of_id = dice.choice(list(payloads.IDS))
+        self.streams = [self.ours, self.plain]
+        self.histories = {stream.name: History() for stream in self.streams}
+        self.workers: list[Process] = []
+        self.down: set[Process] = set()
+        self.asleep: set[Process] = set()
+        self.plain_workers: list[PlainWorker] = []
+        self.fallen: list[str] = []
+        """Workers that have ended by themselves, and why."""
+        self._handled: defaultdict[str, list[str]] = defaultdict(list)
+        self._number = 0
+        self._dice = random.Random(f"{seed} work")
+        self._going = asyncio.Event()
+        self._in_hand = asyncio.Lock()
+
+    def __str__(self) -> str:
+        ids = f"about documents with {self.kind_of_id} as _id" if self.ours.subject else "without a subject"
+        return ", ".join(
+            f"{stream.name} in {stream.partitions} partitions (at most {stream.max_undelivered or 'any number'} wait)"
+            for stream in self.streams
+        ) + f"; {self.ours.name} is {ids}"  # fmt: skip
+
+    @asynccontextmanager
+    async def at_work(self, world: World) -> AsyncIterator[None]:
+        """Workers run, and a client appends what they are to do."""
+        async with AsyncExitStack() as stack:
+            for number in range(WORKERS):
+                worker = self._worker(world, number)
+                self.workers.append(worker)
+                stack.callback(worker.kill)
+                worker.start()
+            self.plain_workers = [self._plain_worker(world, number) for number in range(PLAIN_WORKERS)]
+            tasks = [asyncio.create_task(worker.run()) for worker in self.plain_workers]
+            tasks += [asyncio.create_task(self._append(world)), asyncio.create_task(self._supervise())]
+            self._going.set()
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await asyncio.gather(*tasks)
+
+    def _worker(self, world: World, number: int) -> Process:
+        # One keeps its name when it starts again, the other has a new one each time.
+        name = [] if number else ["--consumer", "a-worker"]
+        options = ["--stream", self.ours.name, "--silent-seconds", "2", "--stop-seconds", "3", *name]
+        return world.process(
+            f"worker-{number + 1}",
+            ["outbox", "worker", "--handler", "tests.faults.explorer.handlers:handle", *options],
+        )
+
+    def _plain_worker(self, world: World, number: int) -> PlainWorker:
+        def handled(message: str, contents: str) -> None:
+            self._handled[message].append(contents)
+
+        dice = random.Random(f"{self._dice.random()}")
+        stream = self.plain
+        name = f"plain-{number + 1}"
+        return PlainWorker(name, stream.key, stream.group, lambda: world.redis, handled, dice, looks_back=number == 0)
+
+    async def _supervise(self) -> None:
+        """Start again what a message has killed, as whatever runs workers does."""
+        while True:
+            for worker in self.workers:
+                if not worker.running and worker not in self.down:
+                    if worker.returncode != -9:
+                        self.fallen.append(f"{worker.name} has ended by itself: {worker.output(last_lines=30)}")
+                        self.down.add(worker)
+                        continue
+                    worker.start()
+            await pass_by(0.2)
+
+    # -- the client
+
+    async def _append(self, world: World) -> None:
+        while True:
+            await self._going.wait()
+            async with self._in_hand:
+                await self.append(world, self._dice.choice(self.streams))
+            await pass_by(self._dice.expovariate(PER_SECOND))
+
+    async def append(self, world: World, stream: Stream) -> str:
+        """One message, with a document that it is about if the stream has such; returns its id, or "" for none."""
+        self._number += 1
+        number = self._number
+        [mood] = self._dice.choices(list(MOODS), list(MOODS.values())) if stream is self.ours else ["fine"]
+        fields = payloads.fields(self._dice, mood)
+        outbox = Outbox(Streams([stream]), database=world.database.name)
+        about = payloads.IDS[self.kind_of_id](number, self._dice)
+
+        async def write(session: AsyncClientSession) -> ObjectId:
+            if stream.subject is None:
+                return await outbox.append(session, stream.name, fields, key=f"work-{number % 5}")
+            await world.database.application.work.insert_one({"_id": about, "state": "new"}, session=session)
+            return await outbox.append(session, stream.name, fields, subject=about)
+
+        history = self.histories[stream.name]
+        message = await world.commit(write, f"work {number}", history, payloads.contents(fields))
+        if message and mood == HOPELESS:
+            history.add(Hopeless(message))
+        return message
+
+    # -- rest
+
+    async def pause(self) -> None:
+        """The client pauses, and everybody works as they should from now on."""
+        self._going.clear()
+        async with self._in_hand:
+            pass
+        for plain in self.plain_workers:
+            plain.manner = "careful"
+
+    def goes_on(self) -> None:
+        self._going.set()
+
+    def mend(self) -> None:
+        for worker in self.workers:
+            worker.resume()
+            worker.start()  # unless it runs
+        self.asleep.clear()
+        self.down.clear()
+
+    # -- the judge
+
+    async def verdict(self, world: World) -> list[str]:
+        effects: defaultdict[str, list[str]] = defaultdict(list)
+        async for effect in world.database.application.effects.find():
+            effects[str(effect["message"])].append(effect["contents"])
+        done = {self.ours: judge_work.Work(True, effects), self.plain: judge_work.Work(False, self._handled)}
+        outbox = world.database[OUTBOX].with_options(codec_options=LENIENT)
+        found: list[str] = [*self.fallen]
+        for stream in self.streams:
+            documents = await outbox.find({"stream": stream.name}, _LOOKED_AT).to_list()
+            found += judge_work.judge(self.histories[stream.name], documents, done[stream])
+        return found
+
+    def done(self) -> Counter[str]:
+        """How many messages of each stream there were."""
+        return Counter({stream: len(list(history.appended())) for stream, history in self.histories.items()})
+
+
+_LOOKED_AT: dict[str, Any] = {"state": 1, "last_error": 1, "fields.foreign": 1}

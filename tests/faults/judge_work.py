@@ -1,0 +1,122 @@
+"""The offline judge of consumers: what was completed has been handled, and by workers of ours exactly once.
+
+As the judge of streams, it shares no code with the product, and looks when everything has come to rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.faults.history import Adopted, Appended, History, Hopeless, Replayed, RolledBack
+
+
+@dataclass(slots=True)
+class Account:
+    """What should have become of one message. `committed` None: unknown, then the outbox tells.
+
+    `effects`: how many there should be, where each is applied exactly once.
+    """
+
+    committed: bool | None
+    contents: str = ""
+    hopeless: bool = False
+    effects: int = 1
+
+
+@dataclass(slots=True)
+class Work:
+    """What a stream's workers did: with each message they were given, the contents that they saw, in a short form.
+
+    `exactly`: they are of ours, so each message takes effect once. Otherwise at least once.
+    """
+
+    exactly: bool
+    handled: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def judge(history: History, outbox: Iterable[Mapping[str, Any]], work: Work) -> list[str]:
+    """Every violation, the promise first; an empty list is an acquittal.
+
+    :param outbox: all documents of the stream.
+    """
+    documents = {str(document["_id"]): document for document in outbox}
+    accounts, adopted = _accounts(history)
+    found: list[str] = []
+    for message, account in accounts.items():
+        found += _judge_message(message, account, documents.get(message), work)
+    becoming: dict[str, list[str]] = {entry: [] for entry in adopted}
+    for message in sorted((documents.keys() | work.handled.keys()) - accounts.keys()):
+        document = documents.get(message)
+        entry = str((document or {}).get("fields", {}).get("foreign", ""))
+        if document is None or entry not in becoming:
+            found.append(
+                f"G2: nobody appended {message}, which is {_state(document)}, and handled {_times(work, message)}"
+            )
+            continue
+        becoming[entry].append(message)
+        found += _judge_message(message, Account(True, adopted[entry]), document, work)
+    found += [
+        f"G6: the entry {entry} of others became {len(messages)} messages: {messages}"
+        for entry, messages in becoming.items()
+        if len(messages) > 1
+    ]
+    return found
+
+
+def _accounts(history: History) -> tuple[dict[str, Account], dict[str, str]]:
+    accounts: dict[str, Account] = {}
+    adopted: dict[str, str] = {}
+    for event in history.events:
+        match event:
+            case Appended():
+                accounts[event.message] = Account(True if event.acknowledged else None, event.contents)
+            case RolledBack():
+                accounts[event.message] = Account(False)
+            case Hopeless():
+                accounts[event.message].hopeless = True
+            case Replayed():
+                accounts[event.message].effects += event.completed
+            case Adopted():
+                adopted[event.entry] = event.contents
+    return accounts, adopted
+
+
+def _judge_message(message: str, account: Account, document: Mapping[str, Any] | None, work: Work) -> Iterable[str]:
+    handled = work.handled.get(message, ())
+    if account.committed is not True and document is None:
+        if handled:
+            yield f"G2: {message} was never committed, and was handled {_times(work, message)}"
+        return
+    if account.committed is False:
+        yield f"G2: {message} was rolled back, and is in the outbox as {_state(document)}"
+        return
+    if document is None:
+        yield f"G1: {message} was acknowledged, and is not in the outbox"
+        return
+    wanted = "dead" if account.hopeless else "completed"
+    if _state(document) != wanted:
+        reason = f" ({document.get('last_error')})" if _state(document) == "dead" else ""
+        yield f"G1: {message} is {_state(document)}{reason}, and should be {wanted}; handled {_times(work, message)}"
+    elif account.hopeless and not document.get("last_error"):
+        yield f"G1: {message} is dead without a reason"
+    if not work.exactly:
+        if _state(document) == "completed" and not handled:
+            yield f"G6: {message} is completed, and nobody has handled it"
+    elif not account.hopeless and _state(document) == "completed" and len(handled) != account.effects:
+        yield f"G6: {message} should have taken effect {account.effects} times, and has {_times(work, message)}"
+    elif account.hopeless and handled:
+        yield f"G6: {message} has failed each time, and has taken effect {_times(work, message)}"
+    for contents in handled:
+        if contents != account.contents:
+            yield f"surface: {message} was handled with other contents than it was appended with"
+            break
+
+
+def _state(document: Mapping[str, Any] | None) -> str:
+    return "not in the outbox" if document is None else str(document.get("state"))
+
+
+def _times(work: Work, message: str) -> str:
+    return f"{len(work.handled.get(message, ()))} times"
