@@ -209,6 +209,7 @@ class Processing:
         )  # fmt: skip
         async with asyncio.TaskGroup() as group:
             beating = [group.create_task(signs.give(lane)) for lane in dict.fromkeys(self.lanes.values())]
+            beating.append(group.create_task(signs.live()))
             watching = group.create_task(self.pausing.watch())
             group.create_task(self._presence.keep(self.late))
             try:

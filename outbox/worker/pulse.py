@@ -90,10 +90,15 @@ class Pulse:
             self._send(f"- {self._numbers[stream]} {entry}\n".encode())
 
     def beat(self) -> None:
-        """The worker's own event loop goes on, and gives signs of life itself. Starts the process where it is not."""
+        """The worker gives signs of life itself now. Starts the process where it is not."""
         if self._process is None or self._process.poll() is not None:
             self._start()
         self._send(b"=\n")
+
+    def alive(self) -> None:
+        """The worker's own event loop goes on. Whether its signs of life reach Redis is another matter: in an outage,
+        nothing blocks it."""
+        self._send(b".\n")
 
     def close(self) -> None:
         if self._process:

@@ -1,7 +1,7 @@
 """The second process of outbox.worker.pulse. Run as a file, so that it is small until it is needed.
 
-On its standard input: a line of JSON, then `+ STREAM ENTRY LIMIT`, `- STREAM ENTRY`, and `=` while the worker's own
-event loop goes on. The end of the input is the end of the worker.
+On its standard input: a line of JSON, then `+ STREAM ENTRY LIMIT`, `- STREAM ENTRY`, `=` whenever the worker gives
+signs of life itself, and `.` while its event loop goes on. The end of the input is the end of the worker.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Program:
         self._setup = setup
         self._silent_seconds = float(setup["silent_seconds"])
         self._in_flight: dict[tuple[int, str], float] = {}
-        self._sign_at = time.monotonic()
+        self._sign_at = self._alive_at = time.monotonic()
         self._rest = b""
 
     def run(self) -> None:
@@ -63,8 +63,10 @@ class Program:
                         self._in_flight[int(stream), entry] = float(limit)
                     case ["-", stream, entry]:
                         self._in_flight.pop((int(stream), entry), None)
+                    case ["."]:
+                        self._alive_at = time.monotonic()
                     case _:
-                        self._sign_at = time.monotonic()
+                        self._sign_at = self._alive_at = time.monotonic()
 
     def _is_needed(self) -> bool:
         """Whether the worker should have given a sign of life by now: it does so in every third of the time."""
@@ -75,7 +77,7 @@ class Program:
         limits = [*self._in_flight.values()]
         if not limits or 0 in limits:
             return False
-        silence = time.monotonic() - self._sign_at
+        silence = time.monotonic() - self._alive_at
         if silence <= max(limits) + self._silent_seconds:
             return False
         does = "killed, for its supervisor to start it again" if self._setup["own_process"] else "left to others"

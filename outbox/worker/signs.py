@@ -41,6 +41,12 @@ class Signs:
         self._late = late
         self._silent_seconds = silent_seconds
 
+    async def live(self) -> None:
+        """Let the second process know that nothing blocks the event loop, also while Redis is away."""
+        while not self._late.is_set():
+            await asyncio.sleep(self._silent_seconds / 3)
+            self._pulse.alive()
+
     async def give(self, lane: Lane) -> None:
         """Give signs of life for what is in hand, and let go of what has been taken over."""
         while not self._late.is_set():  # a driver may swallow the cancellation that should end it

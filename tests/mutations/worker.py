@@ -133,6 +133,11 @@ MUTATIONS = [
         "tests/worker/test_pulse.py::test_a_handler_that_holds_the_interpreters_lock_is_worked_on_once",
     ),
     Mutation(
+        "an outage of Redis does not look like a handler that blocks", "G1", "outbox/worker/pulse_program.py",
+        "silence = time.monotonic() - self._alive_at", "silence = time.monotonic() - self._sign_at",
+        "tests/worker/test_outages.py::test_an_outage_of_redis_is_not_taken_for_a_handler_that_blocks_its_process",
+    ),
+    Mutation(
         "signs of life end with the worker", "G1", "outbox/worker/pulse_program.py",
         'while self._read() and os.getppid() == self._setup["parent"] and not',
         "while (self._read() or True) and not",

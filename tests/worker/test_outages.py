@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import psutil
 import pytest
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
@@ -14,8 +15,9 @@ from outbox.database import Document
 from outbox.embedded import Mongod, RedisServer
 from outbox.servers.connections import connect_mongo, connect_redis
 from outbox.settings import OutboxSettings, load
+from outbox.worker.pulse import PROGRAM
 from tests.relay.world import a_world
-from tests.waiting import eventually
+from tests.waiting import eventually, stays
 from tests.worker.parser import Parser
 from tests.worker.workshop import Workshop
 
@@ -46,6 +48,30 @@ async def test_redis_dies_while_a_handler_works(redis_of_its_own: tuple[Workshop
         [second] = await workshop.publish("b")
         await eventually(lambda: workshop.in_state("completed", second))
     assert await parser.effects() == [first, second]
+
+
+async def test_an_outage_of_redis_is_not_taken_for_a_handler_that_blocks_its_process(
+    redis_of_its_own: tuple[Workshop, RedisServer],
+) -> None:
+    """What is done and waits to be acknowledged is in flight for as long as Redis is away, however long that is."""
+    workshop, server = redis_of_its_own
+    parser = Parser(workshop)
+    parser.gate = asyncio.Event()
+    [message] = await workshop.publish("a")
+    async with workshop.working(parser, silent_seconds=0.5, handler_seconds=2.5):
+        await eventually(lambda: parser.messages)
+        server.kill()
+        parser.gate.set()
+        await eventually(lambda: workshop.in_state("completed", message))
+        [second] = [one for one in psutil.Process().children() if str(PROGRAM) in one.cmdline()]
+
+        async def watches() -> bool:
+            return second.status() != psutil.STATUS_ZOMBIE
+
+        await stays(watches, 4)  # it ends, or ends its worker, after 3 without a sign
+        server.start()
+        await workshop.world.redis.connection_pool.disconnect()
+        await eventually(workshop.all_acknowledged, 20)
 
 
 async def test_a_stop_during_an_outage_of_redis(redis_of_its_own: tuple[Workshop, RedisServer]) -> None:
