@@ -31,9 +31,9 @@ async def test_what_is_lost_behind_everybodys_back_is_found(tmp_path: Path, monk
         await world.comes_to_rest()
         [(first, _), *_] = await world.stream()
         await world.do("XDEL", STREAM, first)
+        monkeypatch.setattr(worlds, "REST_SECONDS", 3)
         return first
 
-    monkeypatch.setattr(worlds, "REST_SECONDS", 3)
     members = One(tmp_path)
     with members.servers():
         result = await explore(1, members, steps=1, actions=[Action("delete an entry", 1, delete_an_entry, True)])

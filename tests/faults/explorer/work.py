@@ -34,7 +34,7 @@ SUBJECT = Subject(collection="work", field="state", wanted="new")
 
 # A message is to be handled, whatever happens: its attempts are not what ends here.
 _PATIENT = Retry(attempts=1000, base_seconds=0.1, cap_seconds=0.5)
-OURS = Stream("work", "workers", retry=_PATIENT, rescue_seconds=6, handler_seconds=3)
+OURS = Stream("work", "workers", retry=_PATIENT, rescue_seconds=6, handler_seconds=8)
 PLAIN = Stream("plain_work", "plain_workers", retry=_PATIENT, rescue_seconds=4)
 
 
