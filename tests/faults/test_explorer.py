@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ import pytest
 from tests.faults.explorer import world as worlds
 from tests.faults.explorer.actions.action import Action
 from tests.faults.explorer.log import read, summary, write
-from tests.faults.explorer.run import explore
+from tests.faults.explorer.run import Exploration, Step, explore
 from tests.faults.explorer.servers import One
+from tests.faults.explorer.shrink import as_a_test, fewest
 from tests.faults.explorer.world import World
 from tests.faults.scenario import STREAM
 
@@ -45,3 +47,25 @@ async def test_what_is_lost_behind_everybodys_back_is_found(tmp_path: Path, monk
     write(tmp_path / "log", result)
     assert "delete an entry 1" in summary(read(tmp_path / "log"))
     shutil.rmtree(result.evidence)
+
+
+async def test_a_finding_is_shrunk_to_the_fewest_actions_and_printed_as_a_test() -> None:
+    steps: list[Step] = [("act", number) for number in range(40)]
+    needed = {steps[3], steps[17], steps[18]}
+
+    async def still(left: Sequence[Step]) -> bool:
+        return needed <= set(left)
+
+    found = await fewest(steps, still, lambda: True)
+    assert found == sorted(needed)
+    exploration = Exploration(7, "three mongods", "", steps=found, violation='G1: "m1" is\n lost')
+    text = as_a_test(exploration, found)
+    compile(text, "pasted", "exec")
+    assert "('act', 17)," in text
+
+
+async def test_nothing_is_left_of_a_finding_that_no_action_causes() -> None:
+    async def still(left: Sequence[Step]) -> bool:
+        return True
+
+    assert await fewest([("act", number) for number in range(5)], still, lambda: True) == []

@@ -18,6 +18,7 @@ from tests import documents
 from tests.faults.explorer import log
 from tests.faults.explorer.run import STEPS, Exploration, explore, three_members
 from tests.faults.explorer.servers import One, Three
+from tests.faults.explorer.shrink import as_a_test, shrunk
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -29,6 +30,7 @@ def main(
     steps: Annotated[int, typer.Option(min=1, help="Actions for each seed.")] = STEPS,
     logged: Annotated[Path | None, typer.Option("--log", help="Add a line of JSON for each seed.")] = None,
     write: Annotated[bool, typer.Option(help="Put what is in the log into tests/RESULTS.md.")] = False,
+    shrink: Annotated[float, typer.Option(min=0, help="Minutes to look for the fewest actions of a finding.")] = 10,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show actions as they happen.")] = False,
 ) -> None:
     """Random faults, one upon the other, over real servers; the judge decides. Exit code 1 when a promise was broken.
@@ -56,6 +58,10 @@ def main(
             )
             done.append(result)
             tell(result, verbose)
+            if result.violation and shrink:
+                console.print("looking for the fewest actions")
+                fewest = asyncio.run(shrunk(result, members, 60 * shrink, console.print))
+                console.print(as_a_test(result, fewest) if fewest is not None else "it did not show again")
             if logged:
                 log.write(logged, result)
     if logged and write:

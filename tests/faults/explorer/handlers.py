@@ -22,7 +22,7 @@ async def handle(message: Message, session: AsyncClientSession) -> None:
     database = session.client[DATABASE]
     effect = {"message": message.id, "attempt": message.attempt, "contents": contents(message.fields)}
     await database.effects.insert_one(effect, session=session)
-    if message.subject_id is not None:
+    if message.subject_id is not None and "foreign" not in message.fields:
         done = await database.work.update_one({"_id": message.subject_id}, {"$set": {"state": "done"}}, session=session)
         if done.matched_count != 1:
             raise AssertionError(f"the subject {message.subject_id!r} is not there")

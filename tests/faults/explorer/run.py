@@ -7,10 +7,11 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 from structlog.testing import capture_logs
@@ -32,6 +33,10 @@ STEPS = 40
 BATCH_SIZES = [1, 3, 20, 500, 5000]
 
 
+Step = tuple[str, int]
+"""An action, and the number of the try whose chance it has."""
+
+
 @dataclass
 class Exploration:
     """What a seed has led to."""
@@ -40,6 +45,8 @@ class Exploration:
     servers: str
     day: str
     story: list[str] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    """What was done, to be given to `explore` again."""
     done: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     violation: str | None = None
@@ -59,9 +66,13 @@ async def explore(
     *,
     steps: int = STEPS,
     actions: Sequence[Action] = ACTIONS,
+    given: Sequence[Step] | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Exploration:
-    """Run a seed. A violation is in the result; whatever else goes wrong is raised."""
+    """Run a seed. A violation is in the result; whatever else goes wrong is raised.
+
+    :param given: do just these, of what an earlier run of the seed did, instead of `steps` that chance chooses.
+    """
     result = Exploration(seed, "", f"{datetime.now(UTC):%Y-%m-%d}")
     folder = Path(tempfile.mkdtemp(prefix=f"explorer-{seed}-"))
     started = time.monotonic()
@@ -73,7 +84,8 @@ async def explore(
     async with _a_world(seed, members, folder, Work(seed)) as world:
         result.servers = f"{world.redis.version}, {await members.version(world.client)}"
         try:
-            await _act(world, seed, steps, actions, result, told)
+            chosen = _chosen(seed, actions) if given is None else _given(seed, actions, given)
+            await _act(world, seed, chosen, steps, result, told)
         except AssertionError as violation:
             result.violation = f"{violation}"
             told(f"VIOLATION: {violation}")
@@ -87,29 +99,46 @@ async def explore(
     return result
 
 
+def _chosen(seed: int, actions: Sequence[Action]) -> Iterator[tuple[Action, int, random.Random]]:
+    # Chance anew for every try, so that one action's use of it does not change the others.
+    for number in count(1):
+        dice = random.Random(f"{seed} {number}")
+        [chosen] = dice.choices(actions, [action.weight for action in actions])
+        yield chosen, number, dice
+
+
+def _given(seed: int, actions: Sequence[Action], given: Sequence[Step]) -> Iterator[tuple[Action, int, random.Random]]:
+    by_name = {action.name: action for action in actions}
+    for name, number in given:
+        dice = random.Random(f"{seed} {number}")
+        dice.random()  # by which it was chosen
+        yield by_name[name], number, dice
+
+
 async def _act(
-    world: World, seed: int, steps: int, actions: Sequence[Action], result: Exploration, told: Callable[[str], None]
+    world: World,
+    seed: int,
+    chosen: Iterator[tuple[Action, int, random.Random]],
+    steps: int,
+    result: Exploration,
+    told: Callable[[str], None],
 ) -> None:
     size = random.Random(f"{seed} batch").choice(BATCH_SIZES)
     told(f"{result.servers}; two relays, batches of {size}")
     told(f"{world.work}")
     async with world.at_work(seed, relay_batch_size=size, relay_trim_seconds=1):
         await world.held(60)
-        step = 0
-        tries = 0
-        while step < steps:
-            # Chance anew for every try, so that one action's use of it does not change the others.
-            tries += 1
-            dice = random.Random(f"{seed} {tries}")
-            [chosen] = dice.choices(actions, [action.weight for action in actions])
-            outcome = await chosen.do(world, dice)
+        for action, number, dice in chosen:
+            outcome = await action.do(world, dice)
             if outcome is None:
                 continue
-            step += 1
-            told(f"{step:3d}. {chosen.name} {outcome}".rstrip())
-            result.faults[chosen.name] += chosen.fault
+            result.steps.append((action.name, number))
+            told(f"{len(result.steps):3d}. {action.name} {outcome}".rstrip())
+            result.faults[action.name] += action.fault
             world.check_relays()
             await pass_by(dice.expovariate(4))
+            if len(result.steps) == steps:
+                break
         await world.comes_to_rest()
         told("at rest")
         for relay in world.relays:

@@ -22,6 +22,7 @@ from pymongo.errors import PyMongoError
 from outbox.database import OUTBOX, Document
 from outbox.embedded import RedisServer
 from outbox.embedded.process import Process
+from outbox.operations import pausing
 from outbox.settings import OutboxSettings, load
 from tests.documents import ROOT
 from tests.faults.explorer.servers import Members, accepts_writes
@@ -114,9 +115,11 @@ class World(Scenario):
                 await self.append(self.keys[number])
             await pass_by(dice.expovariate(10))
 
-    def process(self, name: str, command: Sequence[str]) -> Process:
-        """A program of ours, where relays are, too."""
-        environment = {**os.environ, **self.environment(), "PYTHONPATH": str(ROOT), "OUTBOX_LOG_FORMAT": "json"}
+    def process(self, name: str, command: Sequence[str], *, straight: bool = False) -> Process:
+        """A program of ours, behind the same networks as relays; `straight`: on good ones."""
+        servers = {"MONGODB_URI": self.members.uri, "REDIS_URL": self.redis.url} if straight else {}
+        environment = {**os.environ, **self.environment(), **servers, "PYTHONPATH": str(ROOT)}
+        environment["OUTBOX_LOG_FORMAT"] = "json"
         return Process(name, [sys.executable, "-m", *command], self.folder / f"{name}.log", env=environment)
 
     def name(self, kind: str) -> str:
@@ -255,6 +258,8 @@ class World(Scenario):
             network.release()
         self.members.primary().resume()
         await self.accepted()
+        for stream in self.work.streams:
+            await pausing.resume(self.database, stream.name, who="an operator")
         for relay in self.relays:
             relay.resume()
             self.asleep.discard(relay)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from tests.faults.explorer.actions import mongodb, networks, people, redis, relays, workers
+from tests.faults.explorer.actions import mongodb, networks, operators, others, people, redis, relays, workers
 from tests.faults.explorer.actions.action import Actions
 from tests.faults.explorer.world import World
 
@@ -18,5 +18,15 @@ async def rest(world: World, dice: random.Random) -> str:
     return f"{len(await world.stream())} entries"
 
 
-ACTIONS = [*people.action, *relays.action, *workers.action, *networks.action, *redis.action, *mongodb.action, *action]
+ACTIONS = [
+    *people.action,
+    *relays.action,
+    *workers.action,
+    *operators.action,
+    *others.action,
+    *networks.action,
+    *redis.action,
+    *mongodb.action,
+    *action,
+]
 """Their order is a part of what a seed means."""

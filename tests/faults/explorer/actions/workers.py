@@ -5,15 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 
-from bson import ObjectId
-
-from outbox.database import OUTBOX
-from outbox.message.document import State
-from outbox.operations import replay as replays
 from tests.faults.explorer.actions.action import Actions
 from tests.faults.explorer.plain import MANNERS
 from tests.faults.explorer.world import World
-from tests.faults.history import Replayed
 
 action = Actions()
 
@@ -91,19 +85,3 @@ async def delete_a_stream_of_work(world: World, dice: random.Random) -> str:
     async with world.losing():
         await world.do("DEL", stream.key)
     return stream.name
-
-
-@action(2, fault=False)
-async def replay_work(world: World, dice: random.Random) -> str | None:
-    """What workers of ours have completed is to be done once more."""
-    if not world.recovered:
-        return None
-    stream = world.work.ours
-    done = {"stream": stream.name, "state": State.COMPLETED.value}
-    ids: list[ObjectId] = [found["_id"] async for found in world.database[OUTBOX].find(done, {"_id": 1})]
-    chosen = dice.sample(ids, min(len(ids), dice.choice([1, 5])))
-    for message in chosen:
-        selection = replays.Selection(ids=(message,), states=(State.COMPLETED,))
-        put_back = await replays.replay(world.database, selection)
-        world.work.histories[stream.name].add(*[Replayed(str(message), completed=True)] * put_back.replayed)
-    return f"{len(chosen)} messages" if chosen else None

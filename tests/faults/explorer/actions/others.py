@@ -1,0 +1,61 @@
+"""What others do on the same servers: entries that they add, and entries that they trim where they may."""
+
+from __future__ import annotations
+
+import random
+
+from tests.faults.explorer import payloads
+from tests.faults.explorer.actions.action import Actions
+from tests.faults.explorer.world import World
+from tests.faults.history import Adopted
+from tests.faults.scenario import STREAM
+
+action = Actions()
+
+
+@action(3, fault=False)
+async def add_entries_by_hand(world: World, dice: random.Random) -> str:
+    """As programs did before there was an outbox. A worker of ours makes a message of each."""
+    streams = [world.work.ours.key, world.work.plain.key, STREAM]
+    stream, count = dice.choice(streams), dice.choice([1, 5])
+    for _ in range(count):
+        name = world.name("foreign")
+        fields = {"foreign": name, "text": payloads.text(dice, 20).replace("\0", "")}
+        if stream == world.work.ours.key:
+            world.work.histories[world.work.ours.name].add(Adopted(name, payloads.contents(fields)))
+        await world.do("XADD", stream, "*", *(part for pair in fields.items() for part in pair))
+    return f"{count} to {stream}"
+
+
+@action(2)
+async def add_entries_that_nobody_can_read(world: World, dice: random.Random) -> str:
+    """Bytes that are no text: no message can be made of them, and nobody may stumble over them."""
+    stream = dice.choice(world.work.streams)
+    async with world.at_redis() as redis:
+        for _ in range(3):
+            pairs = [dice.randbytes(dice.choice([1, 8])) for _ in range(2 * dice.choice([1, 3]))]
+            await redis.execute_command("XADD", stream.key, "*", *pairs)  # type: ignore[no-untyped-call]
+    return f"to {stream.name}"
+
+
+_TRIM = """
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+local bound
+for _, raw in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+  local group = {}
+  for n = 1, #raw, 2 do group[raw[n]] = raw[n + 1] end
+  if group['name'] == ARGV[1] then
+    local pending = redis.call('XPENDING', KEYS[1], ARGV[1])
+    bound = pending[2] or group['last-delivered-id']
+  end
+end
+return bound and redis.call('XTRIM', KEYS[1], 'MINID', bound) or 0
+"""
+
+
+@action(2, fault=False)
+async def trim_what_is_done(world: World, dice: random.Random) -> str | None:
+    """Of the stream of our workers, which acknowledge what is done: up to the first entry that somebody holds."""
+    stream = world.work.ours
+    removed = await world.do("EVAL", _TRIM, 1, stream.key, stream.group)
+    return f"{removed} entries of {stream.name}" if removed else None
