@@ -20,7 +20,7 @@ ALPHABETS = [
     "abcdefghijklmnopqrstuvwxyz", "0123456789-", "\0\1\t\n\r\x1b\x7f", "äßéñøŁ", "漢字かな", "\U0001f600\U0010ffff",
     "\"'\\{}[]$<>&;|*", "\u200b\u202e\ufeff\u2028",
 ]  # fmt: skip
-SIZES = [0, 1, 1, 3, 20, 20, 200, 3_000, 60_000]
+SIZES = [0, 1, 1, 3, 20, 20, 200, 3_000, 18_000]
 
 
 def text(dice: random.Random, size: int) -> str:
