@@ -61,12 +61,12 @@ _WHY = {
 class Judged:
     """What a pass did: messages completed, and published again or dead because nobody acknowledged them.
 
-    `up_to`: entries up to this one are judged; "" when the group is not there. `reasons`: why messages came back.
+    `bound`: entries before this one are judged; "" when the group is not there. `reasons`: why messages came back.
     """
 
     completed: int = 0
     found: Found = field(default_factory=Found)
-    up_to: str = ""
+    bound: str = ""
     reasons: tuple[str, ...] = ()
 
 
@@ -87,7 +87,7 @@ async def judge(database: Database, redis: AnyRedis, stream: Stream, *, before: 
         refuse(stream.key, ours, reply)
         if not reply:
             return Judged(completed, found, "", tuple(sorted(reasons)))
-        then, up_to, acknowledged, lost = reply
+        then, bound, acknowledged, lost = reply
         for sent, why, who in _lost(lost):
             reason = _WHY[why].format(who=who)
             done = await _put_back(database, stream, sent, reason)
@@ -101,8 +101,8 @@ async def judge(database: Database, redis: AnyRedis, stream: Stream, *, before: 
             if then == "more" and settled:
                 continue
             if not settled:
-                up_to = ""  # another relay is at it: what it finds decides
-        return Judged(completed, found, up_to, tuple(sorted(reasons)))
+                bound = ""  # another relay is at it: what it finds decides
+        return Judged(completed, found, bound, tuple(sorted(reasons)))
 
 
 async def unaccounted(database: Database, redis: AnyRedis, stream: Stream) -> int:

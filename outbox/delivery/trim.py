@@ -22,7 +22,6 @@ from outbox.protocol.ownership import own, refuse
 from outbox.protocol.script import Script
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Stream
-from outbox.streams.entry_ids import EntryId
 from outbox.streams.keys import record_key
 
 ABANDONED_SECONDS = 3600.0
@@ -97,7 +96,7 @@ async def trim(database: Database, redis: AnyRedis, stream: Stream) -> Trimmed:
     if stream.subject is None:
         # First, so that nothing is trimmed that a recovery would take for lost.
         judged = await judge(database, redis, stream, before=others)
-        bound = str(EntryId.parse(judged.up_to).next()) if judged.up_to else ""
+        bound = judged.bound
     removed = 0
     while stream.trim and bound and (more := (await _run(redis, stream, up_to=bound, at_most=AT_ONCE, ours=ours))[1]):
         removed += more

@@ -32,6 +32,11 @@ MUTATIONS = [
         f"{TRIMMING}::test_a_group_that_was_set_back_needs_what_comes_then_although_it_holds_something_later",
     ),
     Mutation(
+        "what is held at a look is not trimmed after it", "G5", "outbox/protocol/lua/look.lua",
+        "if held[1] and earlier(held[1][1], bound) then bound = held[1][1] end", "",
+        f"{EVIDENCE}::test_what_is_acknowledged_right_after_a_look_is_judged_before_it_is_trimmed",
+    ),
+    Mutation(
         "a removed consumer has acknowledged nothing", "G5", "outbox/protocol/lua/look.lua",
         "(not consumers[who] and 'removed')", "nil",
         f"{GROUPS}::test_what_was_held_by_a_consumer_that_was_removed_comes_again",

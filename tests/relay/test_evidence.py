@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from outbox.database import OUTBOX
 from outbox.delivery.entries import MARK
+from outbox.delivery.evidence import Judged, judge
 from outbox.delivery.trim import trim
 from outbox.message.outcome import Found
 from outbox.worker.rescue import Rescue
@@ -28,6 +30,26 @@ async def test_a_stream_that_was_deleted_while_young_and_filled_by_others_is_ano
     await ward.drain()
     again = [fields for _, fields in await ward.world.stream() if "message_id" in fields]
     assert [fields["attempt"] for fields in again] == ["1"] * 4
+
+
+async def test_what_is_acknowledged_right_after_a_look_is_judged_before_it_is_trimmed(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await ward.publish(3)
+    first, *others = await ward.read(3)
+    await ward.ack(first)
+
+    async def and_then(*args: Any, **options: Any) -> Judged:
+        judged = await judge(*args, **options)
+        await ward.ack(*others)
+        return judged
+
+    with monkeypatch.context() as patch:
+        patch.setattr("outbox.delivery.trim.judge", and_then)
+        await ward.look()
+    await ward.look()
+    assert await ward.states() == "ccc"
+    assert await ward.world.stream() == []
 
 
 async def test_what_others_trimmed_before_it_was_given_comes_again(ward: Ward) -> None:

@@ -18,6 +18,7 @@ from outbox.database import OUTBOX, Document
 from outbox.delivery.evidence import Judged
 from outbox.delivery.trim import trim
 from outbox.operations import stats
+from outbox.streams.entry_ids import EntryId
 from outbox_relay.trimmer import Trimmer
 from tests.relay.world import STREAM, World, a_world
 
@@ -128,7 +129,7 @@ async def test_a_group_that_is_created_between_look_and_removal_loses_nothing(
 
     async def meanwhile(*_: object, **__: object) -> Judged:
         await world.redis.xgroup_create(NAME, "late", id="0")
-        return Judged(up_to=ids[-1])
+        return Judged(bound=str(EntryId.parse(ids[-1]).next()))
 
     monkeypatch.setattr("outbox.delivery.trim.judge", meanwhile)
     assert await trimmed(world, NO_SUBJECT) == ids

@@ -10,8 +10,8 @@
 -- ARGV[6] the outbox's identity
 --
 -- {'foreign', identity, database, hosts} the stream belongs to that outbox
--- {} no such group, or not the stream that it was; or {what is next 'nothing'|'settle'|'more', done, {message, attempt, …}, {message, attempt, why, who, …}}
--- done: up to here, whatever is not held is counted as done, or was put back. Then the messages whose entries were
+-- {} no such group, or not the stream that it was; or {what is next 'nothing'|'settle'|'more', bound, {message, attempt, …}, {message, attempt, why, who, …}}
+-- bound: whatever comes before this entry is counted as done, or was put back. Then the messages whose entries were
 -- acknowledged, and those whose entries were not. 'settle': this must be carried out before settle.lua is run, and 'more':
 -- then look again. Repeating it changes nothing.
 --
@@ -137,23 +137,27 @@ if earlier(done, reach) then
   end
 end
 
+-- What is held is not judged yet, and is not to be trimmed: it may be acknowledged as soon as this has been said.
+local bound = after(done)
+if held[1] and earlier(held[1][1], bound) then bound = held[1][1] end
+
 local complete = reach == delivered
-local after = {
+local stands = {
   marker = look.marker, trusted = look.trusted, seen = seen, done = done, held = held, tag = ARGV[5],
   destroyed = destroyed and not complete,
   -- As they were, until all that they are to tell of has been judged.
   server = complete and server or look.server, acks = complete and acks or look.acks, sets = complete and sets or look.sets,
 }
 if #acknowledged == 0 and #lost == 0 and not more then
-  local same = look.seen == seen and look.done == done and #look.held == #held and look.server == after.server
-    and look.acks == after.acks and look.sets == after.sets
+  local same = look.seen == seen and look.done == done and #look.held == #held and look.server == stands.server
+    and look.acks == stands.acks and look.sets == stands.sets
   for n, one in ipairs(held) do
     same = same and look.held[n][1] == one[1] and look.held[n][2] == one[2]
   end
   if not marked then redis.call('XGROUP', 'CREATECONSUMER', KEYS[1], ARGV[1], MARK) end
-  if not same then redis.call('HSET', KEYS[2], 'look', cjson.encode(after)) end
-  return {'nothing', done, {}, {}}
+  if not same then redis.call('HSET', KEYS[2], 'look', cjson.encode(stands)) end
+  return {'nothing', bound, {}, {}}
 end
-after.follows = look.tag
-redis.call('HSET', KEYS[2], 'looked', cjson.encode(after))
-return {more and 'more' or 'settle', done, acknowledged, lost}
+stands.follows = look.tag
+redis.call('HSET', KEYS[2], 'looked', cjson.encode(stands))
+return {more and 'more' or 'settle', bound, acknowledged, lost}
