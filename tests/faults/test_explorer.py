@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.explorer import world as worlds
+from tests.faults.explorer.actions import WITHOUT_WORKERS
 from tests.faults.explorer.actions.action import Action
 from tests.faults.explorer.log import read, summary, write
 from tests.faults.explorer.run import Exploration, Step, explore
@@ -21,6 +22,14 @@ from tests.faults.scenario import STREAM
 
 async def test_one_seed(tmp_path: Path, dice: random.Random) -> None:
     """Others by `python -m tests.faults.explorer`."""
+    members = One(tmp_path)
+    with members.servers():
+        result = await explore(dice.randrange(10**6), members, steps=15, actions=WITHOUT_WORKERS, workers=False)
+    assert not result.violation, "\n".join([*result.story, f"data and logs: {result.evidence}"])
+
+
+@pytest.mark.slow
+async def test_one_seed_with_workers(tmp_path: Path, dice: random.Random) -> None:
     members = One(tmp_path)
     with members.servers():
         result = await explore(dice.randrange(10**6), members, steps=15)
@@ -38,7 +47,8 @@ async def test_what_is_lost_behind_everybodys_back_is_found(tmp_path: Path, monk
 
     members = One(tmp_path)
     with members.servers():
-        result = await explore(1, members, steps=1, actions=[Action("delete an entry", 1, delete_an_entry, True)])
+        actions = [Action("delete an entry", 1, delete_an_entry, True)]
+        result = await explore(1, members, steps=1, actions=actions, workers=False)
     assert result.violation
     assert "G1" in result.violation
     assert any("delete an entry" in line for line in result.story)

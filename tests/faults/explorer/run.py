@@ -67,11 +67,13 @@ async def explore(
     steps: int = STEPS,
     actions: Sequence[Action] = ACTIONS,
     given: Sequence[Step] | None = None,
+    workers: bool = True,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Exploration:
     """Run a seed. A violation is in the result; whatever else goes wrong is raised.
 
     :param given: do just these, of what an earlier run of the seed did, instead of `steps` that chance chooses.
+    :param workers: whether there are streams with workers, which `actions` may be about.
     """
     result = Exploration(seed, "", f"{datetime.now(UTC):%Y-%m-%d}")
     folder = Path(tempfile.mkdtemp(prefix=f"explorer-{seed}-"))
@@ -81,7 +83,7 @@ async def explore(
         result.story.append(f"{time.monotonic() - started:6.1f} s  {line}")
         tell(result.story[-1])
 
-    async with _a_world(seed, members, folder, Work(seed)) as world:
+    async with _a_world(seed, members, folder, Work(seed, at_all=workers)) as world:
         result.servers = f"{world.redis.version}, {await members.version(world.client)}"
         try:
             chosen = _chosen(seed, actions) if given is None else _given(seed, actions, given)

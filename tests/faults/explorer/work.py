@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,8 @@ PLAIN = Stream("plain_work", "plain_workers", retry=_PATIENT, rescue_seconds=4)
 class Work:
     """What a seed declares, appends and expects of its consumers."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, at_all: bool = True) -> None:
+        """:param at_all: otherwise there are no workers, and nothing to do for them."""
         dice = random.Random(f"{seed} streams")
         partitions = [1, 1, 2, 2, 4, 4, 4, 16, 64]
         limits = [0, 5, 200_000, 200_000]
@@ -51,7 +52,7 @@ class Work:
         )
         self.plain = replace(PLAIN, partitions=dice.choice(partitions), max_undelivered=dice.choice(limits))
         self.kind_of_id = dice.choice(list(payloads.IDS))
-        self.streams = [self.ours, self.plain]
+        self.streams = [self.ours, self.plain] if at_all else []
         self.histories = {stream.name: History() for stream in self.streams}
         self.workers: list[Process] = []
         self.down: set[Process] = set()
@@ -66,6 +67,8 @@ class Work:
         self._in_hand = asyncio.Lock()
 
     def __str__(self) -> str:
+        if not self.streams:
+            return "no workers"
         ids = f"about documents with {self.kind_of_id} as _id" if self.ours.subject else "without a subject"
         return ", ".join(
             f"{stream.name} in {stream.partitions} partitions (at most {stream.max_undelivered or 'any number'} wait)"
@@ -75,6 +78,9 @@ class Work:
     @asynccontextmanager
     async def at_work(self, world: World) -> AsyncIterator[None]:
         """Workers run, and a client appends what they are to do."""
+        if not self.streams:
+            yield
+            return
         async with AsyncExitStack() as stack:
             for number in range(WORKERS):
                 worker = self._worker(world, number)
@@ -90,8 +96,10 @@ class Work:
             finally:
                 for task in tasks:
                     task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await asyncio.gather(*tasks)
+                await asyncio.wait(tasks)
+            for task in tasks:
+                if not task.cancelled() and (error := task.exception()):
+                    raise error
 
     def _worker(self, world: World, number: int) -> Process:
         # One keeps its name when it starts again, the other has a new one each time.
@@ -179,6 +187,8 @@ class Work:
         effects: defaultdict[str, list[str]] = defaultdict(list)
         async for effect in world.database.application.effects.find():
             effects[str(effect["message"])].append(effect["contents"])
+        if not self.streams:
+            return []
         done = {self.ours: judge_work.Work(True, effects), self.plain: judge_work.Work(False, self._handled)}
         outbox = world.database[OUTBOX].with_options(codec_options=LENIENT)
         found: list[str] = [*self.fallen]

@@ -18,15 +18,6 @@ async def rest(world: World, dice: random.Random) -> str:
     return f"{len(await world.stream())} entries"
 
 
-ACTIONS = [
-    *people.action,
-    *relays.action,
-    *workers.action,
-    *operators.action,
-    *others.action,
-    *networks.action,
-    *redis.action,
-    *mongodb.action,
-    *action,
-]
+WITHOUT_WORKERS = [*people.action, *relays.action, *networks.action, *redis.action, *mongodb.action, *action]
+ACTIONS = [*WITHOUT_WORKERS, *workers.action, *operators.action, *others.action]
 """Their order is a part of what a seed means."""
