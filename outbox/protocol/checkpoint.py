@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from bson import ObjectId
 from outbox.errors import LookAgain, Owner
 from outbox.message.document import MAX_ATTEMPTS, Message, Sent
 from outbox.protocol.confirmation import Confirm
+from outbox.protocol.encoding import as_arguments
 from outbox.protocol.leases import Progress
 from outbox.protocol.ownership import refuse
 from outbox.protocol.script import Script
@@ -29,9 +29,20 @@ class Range(NamedTuple):
     last: str
 
 
+class Batch(NamedTuple):
+    """A batch that is in the stream: where it stands, the tag that it follows, its messages and its entries."""
+
+    at: Progress
+    after: str
+    sent: tuple[Sent, ...]
+    entries: Range
+
+
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A checkpoint as it was found: its last batch, with its messages and entries, and the tag of the batch before.
+    """A checkpoint as it was found: its last batch, and the messages, with their entries, that may not be marked yet.
+    These are those of the last batch and, if they were published before a mark was known, of some before it. `previous`
+    has the tags which these batches follow, in order: of the batch before the last one, and of those before.
 
     A checkpoint that was not there is at batch 0, under a tag that nobody has seen yet. `marker` is the stream's, which
     each new stream gets anew. `other`: the stream is not the one that the checkpoint was written for; it was deleted
@@ -39,11 +50,16 @@ class Opened:
     """
 
     at: Progress
-    previous: str
+    previous: tuple[str, ...]
     messages: tuple[Sent, ...]
     entries: Range
     marker: str
     other: bool
+
+    def follows(self, known: Progress) -> bool:
+        """Whether all that was published after `known` is among the messages."""
+        back = self.at.batch - known.batch
+        return 0 < back <= len(self.previous) and self.previous[-back] == known.tag
 
 
 class Stand(NamedTuple):
@@ -99,9 +115,7 @@ SCAN_LEAST, SCAN_MOST, SCAN_BYTES = 100, 1000, 512 * 1024
 """Entries and bytes of one page of a search, in which Redis does nothing else: some milliseconds."""
 
 
-LARGE = 1000
-"""A longer word is sent beside the JSON, as it is: to write it there and to read it again in Redis takes several times
-as long as all else that is done with it. For short ones it is the other way round."""
+TAG_LETTERS = 16
 
 
 class Checkpoints:
@@ -155,7 +169,8 @@ class Checkpoints:
             return Fenced(int(rest[0]) if _TOKEN.fullmatch(rest[0]) else 0)
         batch, tag, previous, messages, first, last, marker, other = rest
         sent, entries = _read_messages(messages), Range(first, last)
-        return Opened(Progress(int(batch), tag), previous, sent, entries, marker, bool(other))
+        tags = (previous,) if len(previous) % TAG_LETTERS else tuple(re.findall(f".{{{TAG_LETTERS}}}", previous))
+        return Opened(Progress(int(batch), tag), tags, sent, entries, marker, bool(other))
 
     async def publish(
         self,
@@ -165,21 +180,25 @@ class Checkpoints:
         messages: Sequence[Message],
         *,
         after: str,
+        unmarked: Sequence[Batch] = (),
         room: int = 0,
     ) -> Published | Fenced | Gap | Full:
         """Add `messages` to the stream as `batch`, which follows the one tagged `after`. Repeating it adds nothing.
 
         Returns once the batch is confirmed. Unconfirmed, or an error: it may be there all the same.
 
+        :param unmarked: the batches before this one that are not known to be marked, which are put on record with it.
         :param room: nothing is added when the stream's `max_undelivered` leaves no room for so many. The same for every
             batch of a stream, however small, so that partitions with little to send do not keep out the others.
         """
-        sent = " ".join(f"{message.id}:{message.attempts + 1}" for message in messages)
-        entries, large = _as_arguments(messages)
+        earlier = (f"{id_}:{attempt}" for one in unmarked for id_, attempt in one.sent)
+        sent = " ".join([*earlier, *(f"{message.id}:{message.attempts + 1}" for message in messages)])
+        window = f"{''.join(one.after for one in unmarked)} {unmarked[0].entries.first}" if unmarked else ""
+        entries, large = as_arguments(messages)
         stream = self._streams[partition.stream]
         pressure: list[str | int] = [stream.group, self._most_before(stream, room)]
         args: list[str | int] = [token, batch.batch, batch.tag, after, sent, entries, *pressure, self._ours.identity]
-        args += large
+        args += [window, *large]
         status, *rest = await self._run(_PUBLISH, partition, args, self._confirm)
         match status:
             case "published" | "repeated":
@@ -252,22 +271,7 @@ class Checkpoints:
 
 def new_tag() -> str:
     """A word that nobody has drawn before."""
-    return secrets.token_hex(8)
-
-
-def _as_arguments(messages: Sequence[Message]) -> tuple[str, list[str]]:
-    """The entries as publish.lua reads them: as JSON, in which numbers stand for long words, and those words."""
-    entries: list[list[str | int]] = []
-    large: list[str] = []
-    for message in messages:
-        words: list[str | int] = [*message.entry()]
-        if message.size > LARGE:
-            for i, word in enumerate(words):
-                if isinstance(word, str) and len(word) > LARGE:
-                    large.append(word)
-                    words[i] = len(large)
-        entries.append(words)
-    return json.dumps(entries, ensure_ascii=False, separators=(",", ":")), large
+    return secrets.token_hex(TAG_LETTERS // 2)
 
 
 def _read_messages(text: str) -> tuple[Sent, ...]:

@@ -8,77 +8,25 @@ whose time is over changes nothing is what tokens and fences are for (outbox.pro
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
 
 from bson import ObjectId
-from pymongo import ReturnDocument
+from pymongo import ReturnDocument, UpdateOne
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import DuplicateKeyError
 
 from outbox.database import PARTITIONS, RELAYS, Database, Document
 from outbox.errors import LookAgain, OutboxError
 from outbox.protocol import fences, records
+from outbox.protocol.held import Held, Lease, Overview, Progress, Sign, Step
 from outbox.streams.declaration import Partition, Streams
+
+__all__ = ["Held", "Lease", "LeaseLost", "Leases", "Overview", "Progress", "Sign", "Step"]
 
 
 class LeaseLost(OutboxError):
     """Another owner has the partition, so that nothing may be written for it any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """A partition under one owner and token."""
-
-    partition: Partition
-    owner: str
-    token: int
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a partition stands: its last batch's number and tag.
-
-    In MongoDB, number 0 says that this is not known: nothing was ever published, or a recovery is under way, whose tag
-    this is then.
-    """
-
-    batch: int
-    tag: str
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """Proof that a lease was held a moment ago, and where it stands. Writes to messages go under its token."""
-
-    lease: Lease
-    progress: Progress
-
-
-@dataclass(frozen=True, slots=True)
-class Sign:
-    """A sign of life of a lease, or of a relay: as long as its owner lives, a newer one follows soon."""
-
-    owner: str
-    token: int
-    expires_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """What a relay sees when it looks around: its own leases, what is free, and who else is alive.
-
-    `partitions`: how many there are of each stream. `relays`: which streams each of them drains, by its name.
-    `signs`: of the leases of others that have not run out, and of their owners, by name.
-    """
-
-    held: frozenset[Lease]
-    free: tuple[Partition, ...]
-    partitions: Mapping[str, int]
-    relays: Mapping[str, frozenset[str]]
-    signs: Mapping[Partition | str, Sign]
 
 
 class Leases:
@@ -248,6 +196,29 @@ class Leases:
         if reached and progress != reached:
             raise LookAgain(f"{lease.partition}: the lease stands at batch {progress.batch}, not where it was left")
         return Held(lease, progress)
+
+    async def advance(self, steps: Sequence[Step], session: AsyncClientSession) -> bool:
+        """`hold` for several leases at once. False: not all of them are held, and where they were left.
+
+        Some may have gone on all the same; `hold` may be called for each of them then.
+        """
+        writes = [
+            UpdateOne(
+                {**_held(step.lease), "batch": step.after.batch, "tag": step.after.tag},
+                [
+                    {
+                        "$set": {
+                            "expires_at": self._expiry(),
+                            "batch": {"$literal": step.reached.batch},
+                            "tag": {"$literal": step.reached.tag},
+                            "intent": fences.pack(step.intent),
+                        }
+                    }
+                ],
+            )
+            for step in steps
+        ]
+        return (await self._partitions.bulk_write(writes, ordered=False, session=session)).matched_count == len(steps)
 
     async def release(self, leases: Iterable[Lease]) -> None:
         """Give partitions back, so that another relay can take them at once. Under whichever token they are by now."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pymongo
 from bson import ObjectId, Timestamp
 from bson.raw_bson import RawBSONDocument
+from pymongo import UpdateMany
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from outbox.database import OUTBOX, Database, Document
@@ -39,6 +40,14 @@ class Fetched:
     more: bool
     waits: bool = False
     at: Timestamp | None = None
+
+
+class Mark(NamedTuple):
+    """What is to be marked under a lease that was held a moment ago: see Store.mark."""
+
+    held: Held
+    sent: Sequence[Sent]
+    entries: Range
 
 
 class Store:
@@ -136,6 +145,27 @@ class Store:
             if result.matched_count < len(ids):
                 await fences.look_why(self._messages, token, transitions.unmarked(ids, attempt), session)
         return marked
+
+    async def mark_all(self, marks: Sequence[Mark], session: AsyncClientSession) -> bool:
+        """`mark` for several partitions at once. False: some messages were not as they should be.
+
+        Nearly always, workers have been faster. `mark` may be called for each of them then, which tells.
+        """
+        writes, count = [], 0
+        for held, sent, entries in marks:
+            for attempt, ids in by_attempt(sent).items():
+                place = Place(held.progress.batch, held.progress.tag, entries._asdict(), attempt)
+                guard, change = transitions.publish(ids, place, token=held.lease.token)
+                writes.append(UpdateMany(guard, change, hint="_id_"))
+                count += len(ids)
+        with pymongo.timeout(fences.WRITE_SECONDS):
+            result = await self._messages.bulk_write(
+                writes, ordered=False, bypass_document_validation=True, session=session
+            )
+            if result.matched_count == count:
+                return True
+            left = [transitions.unmarked(ids, n) for _, sent, _ in marks for n, ids in by_attempt(sent).items()]
+            return await self._messages.find_one({"$or": left}, {"_id": 1}, session=session) is None
 
     async def fence(self, lease: Lease, ids: Sequence[ObjectId], session: AsyncClientSession) -> None:
         """Before a partition is opened under a new token: what was sent under an earlier one changes none of these."""

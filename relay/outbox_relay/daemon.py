@@ -40,6 +40,7 @@ from outbox_relay.drained import Drained, Outcome
 from outbox_relay.drainer import Drainer
 from outbox_relay.jobs import add_all
 from outbox_relay.leaser import Leaser
+from outbox_relay.marks import Marks
 from outbox_relay.metrics import Metrics
 from outbox_relay.outage import Outages, Probe
 from outbox_relay.pausing import Pausing
@@ -145,7 +146,6 @@ class Relay:
         ours = await own(database)
         checkpoints = Checkpoints(redis, streams, ours, settings.relay_confirm, bounded=not self._until_empty)
         recovery = Recovery(database, store, Losses(database, streams), checkpoints, leases)
-
         services = WeakSet[Service]()
 
         def service(name: str, run_once: Callable[[], Awaitable[Pass]], interval: float = 1.0) -> Service:
@@ -155,7 +155,7 @@ class Relay:
 
         def drain(lease: Lease) -> tuple[Service, asyncio.Task[None]]:
             inbox = tail.inbox(lease.partition)
-            drainer = Drainer(lease, leaser.trusted, client, store, checkpoints, leases, recovery, settings, inbox)
+            drainer = Drainer(lease, leaser.trusted, *tools, inbox, marks)
 
             async def run_once() -> Drained:
                 drained = await busy.watch(lease.partition, drainer.run_once)
@@ -178,26 +178,26 @@ class Relay:
                 raise
 
         busy, tail = Busy(), Tail(lambda partitions: leaser.wake(partitions))
+        marks = Marks(client, leases, store, lambda partitions: leaser.wake(partitions))
+        tools = (client, store, checkpoints, leases, recovery, settings)
         about: Document = {"host": socket.gethostname(), "pid": os.getpid()}
         leaser = Leaser(
             leases, self._me, about, drain, seconds=settings.relay_lease_seconds, read_streams=declarations.read
         )
         leasing = service("lease", leaser.run_once, settings.relay_lease_seconds / 3)
         messages = Hints(lambda: changes.pending(database), tail.show, busy, tail.end)
+        sweep = Sweep(store, tail.look_everywhere, messages.working)
         watch = Watch(checkpoints, leaser.wake, seconds=settings.relay_verify_seconds)
         watching = service("watch", watch.run_once, settings.relay_verify_seconds / 2)
         advice = Advice(redis)
-        self._leaser, self._advice = leaser, advice
         pausing = Pausing(database, streams, leaser.wake)
-        self._pausing = pausing
+        self._leaser, self._advice, self._pausing = leaser, advice, pausing
         rescuer = Rescuer(streams, Rescue(database, redis), leaser.partitions)
         relays = Hints(lambda: changes.relays(database), lambda _: leasing.wake(), busy, look=False)
         beside = [
             watching,
             service("pauses", pausing.run_once, pauses.LOOK_SECONDS),
-            service(
-                "sweep", Sweep(store, tail.look_everywhere, messages.working).run_once, settings.relay_poll_seconds
-            ),
+            service("sweep", sweep.run_once, settings.relay_poll_seconds),
             service("hints of messages", messages.run_once),
             service("hints of relays", relays.run_once),
             service("advice", advice.run_once, advising.LOOK_SECONDS),
@@ -287,6 +287,7 @@ async def _drain(drainer: Drainer, service: Service, watch: Watch, *, done: Call
     watch.join(drainer)
     try:
         await service.run()
+        await drainer.finish()
     finally:
         watch.leave(drainer)
         await drainer.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import structlog
 from pymongo import AsyncMongoClient
@@ -14,13 +15,14 @@ from outbox import traces
 from outbox.database import Document
 from outbox.errors import LookAgain, UndeclaredStream
 from outbox.message.document import Message, Sent
-from outbox.protocol.checkpoint import Checkpoints, Fenced, Full, Gap, Published, Range, Stand, new_tag
+from outbox.protocol.checkpoint import Batch, Checkpoints, Fenced, Full, Gap, Published, Range, Stand, new_tag
 from outbox.protocol.fences import TokenTooLow
 from outbox.protocol.leases import Lease, LeaseLost, Leases, Progress
 from outbox.protocol.store import Store
 from outbox.streams.entry_ids import EntryId
 from outbox_relay.ahead import Ahead
 from outbox_relay.drained import Drained, Outcome
+from outbox_relay.marks import Marks, Window
 from outbox_relay.recovery import Reconciled, Recovery
 from outbox_relay.settings import RelaySettings
 from outbox_relay.tail import Inbox
@@ -46,6 +48,7 @@ class Drainer:
         recovery: Recovery,
         settings: RelaySettings,
         inbox: Inbox | None = None,
+        marks: Marks | None = None,
     ) -> None:
         self.lease = lease
         self._trusted = trusted
@@ -56,6 +59,8 @@ class Drainer:
         self._recovery = recovery
         self._settings = settings
         self._inbox = inbox or Inbox()
+        self._marks = marks or Marks(client, leases, store)
+        self._window: Window | None = None
         self._batch_size = checkpoints.batch_size(lease.partition, settings.relay_batch_size)
         self._full_at: float | None = None
         self._session: AsyncClientSession | None = None
@@ -103,18 +108,26 @@ class Drainer:
 
     async def close(self) -> None:
         """Forget what is known of the partition."""
-        self._progress = None
+        self._progress = self._window = None
         self._ahead.clear()
         self._inbox.doubt()
         session, self._session = self._session, None
         if session:
             await session.end_session()
 
+    async def finish(self) -> None:
+        """After the last pass: leave nothing for the next owner to mark, if the servers let us."""
+        if self._window:
+            with suppress(Exception):
+                await self._marks.now(self._window)
+
     async def _pass(self) -> Drained:
         started = time.perf_counter()
         if not self._trusted():
             raise LeaseLost(f"{self.lease.partition}: the lease could not be renewed in time")
         reconciled = None
+        if self._window and self._window.error:
+            raise self._window.error
         if self._progress is None or self._session is None:
             reconciled = await self._reconcile()
         elif time.monotonic() - self._verified >= self._settings.relay_verify_seconds:
@@ -123,6 +136,7 @@ class Drainer:
             self._verified = time.monotonic()
         assert self._session
         assert self._progress
+        assert self._window
         held_back = self._held_back()
         if self._paused():
             self._ahead.clear()  # it may be paused for long: what is pending then is fetched again
@@ -135,12 +149,13 @@ class Drainer:
         buried, looked = 0, False
         if not self._ahead and not self._shown():
             looked = True
+            await self._marks.now(self._window)  # or what is not marked would be fetched again
             buried = await self._fetch(self._session)
             if self._blocked:
                 return Drained(Outcome.BLOCKED, buried=buried, held_back=held_back, reconciled=reconciled)
         latency = None
         if batch := self._ahead.take():
-            answer = await self._publish(batch, self._session, self._progress)
+            answer = await self._publish(batch, self._progress, self._window)
             if isinstance(answer, Full):
                 # It may be full for long: what is pending then is fetched again.
                 self._ahead.clear()
@@ -185,6 +200,7 @@ class Drainer:
         self.lease = await self._leases.begin_anew(self.lease, self._session, above=self._above)
         reconciled = await self._recovery.reconcile(self.lease, self._session)
         self._progress, self._verified = reconciled.progress, time.monotonic()
+        self._window = Window(self.lease, self._session, reconciled.progress)
         return reconciled
 
     async def _fetch(self, session: AsyncClientSession) -> int:
@@ -212,7 +228,7 @@ class Drainer:
         return buried
 
     async def _publish(
-        self, batch: Sequence[Message], session: AsyncClientSession, progress: Progress
+        self, batch: Sequence[Message], progress: Progress, window: Window
     ) -> Published | Fenced | Gap | Full:
         """Publish the next batch, then mark it. In this order: a message marked first could be lost by a crash."""
         began = time.time_ns()
@@ -225,14 +241,16 @@ class Drainer:
             reached,
             batch,
             after=progress.tag,
+            unmarked=window.batches,
             room=self._batch_size,
         )
         if isinstance(answer, Published):
-            # The lease first: so no message ever carries a batch above its lease's, and one comparison shows a loss.
-            ids = [message.id for message in batch]
-            held = await self._leases.hold(self.lease, session, reached, after=progress, intent=ids)
-            sent = [Sent(message.id, message.attempts + 1) for message in batch]
-            await self._store.mark(held, session, sent, Range(answer.first, answer.last))
+            sent = tuple(Sent(message.id, message.attempts + 1) for message in batch)
+            window.batches.append(Batch(reached, progress.tag, sent, Range(answer.first, answer.last)))
+            if self._inbox.joined and not window.full:
+                self._marks.later(window)
+            else:
+                await self._marks.now(window)
             self._progress, self._verified = reached, time.monotonic()
             traces.published(self.lease.partition.stream, batch, began)
         return answer

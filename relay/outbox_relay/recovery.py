@@ -111,7 +111,7 @@ class Recovery:
         if known.batch and not opened.other:
             if opened.at == known:
                 return Verdict.SAME
-            if opened.at.batch == known.batch + 1 and opened.previous == known.tag:
+            if opened.follows(known):
                 return Verdict.UNMARKED
             if opened.at.batch < known.batch and await self._losses.shares_history(lease.partition, opened.at, session):
                 return Verdict.TAIL_LOST

@@ -43,6 +43,13 @@ def _requests(world: World, rules: Rules, bounds: Bounds) -> Iterator[tuple[Acti
     """A relay's request is executed, or given up; one given up earlier is executed late, or never."""
     for relay in world.relays:
         others = tuple(other for other in world.relays if other is not relay)
+        if program.may_take(relay, bounds):
+            shown = program.from_tail(world, relay, rules, bounds)
+            yield ("shown", relay.token), world._replace(relays=_sorted(others, shown))
+        if relay.request.do is Do.FETCH and relay.request.unmarked:
+            yield ("mark together", relay.token), world._replace(relays=_sorted(others, program.marking(relay)))
+            if rules.flushed:
+                continue
         after, answer = program.perform(world, relay, rules, bounds)
         then = program.follow(after, relay, answer, rules, bounds)
         if then is None:
@@ -50,9 +57,6 @@ def _requests(world: World, rules: Rules, bounds: Bounds) -> Iterator[tuple[Acti
         elif then != relay or after is not world:
             yield ("step", relay.token), after._replace(relays=_sorted(others, then))
         if relay.request.do is Do.FETCH:
-            if relay.request.tail:
-                shown = program.from_tail(world, relay, rules, bounds)
-                yield ("shown", relay.token), world._replace(relays=_sorted(others, shown))
             # An owner that has nothing to publish verifies its checkpoint now and then, by opening it once more.
             if _differs(world, relay):
                 opened, _ = program.perform(world, relay._replace(request=program.OPEN), rules, bounds)
@@ -60,8 +64,9 @@ def _requests(world: World, rules: Rules, bounds: Bounds) -> Iterator[tuple[Acti
                 yield ("verify", relay.token), opened._replace(relays=again)
         elif world.left.troubles and relay.request.do not in _LEAVES_NOTHING:
             left = world.left._replace(troubles=world.left.troubles - 1)
-            given_up = relay._replace(request=relay.request._replace(tail=None))
-            flying = tuple(sorted((*world.flying, given_up), key=repr))
+            given_up = [relay.request, *([two] if (two := program.suspended(relay.request)) else [])]
+            leaving = (Relay(relay.token, request._replace(tail=None)) for request in given_up)
+            flying = tuple(sorted((*world.flying, *leaving), key=repr))
             reopened = _sorted(others, relay._replace(request=program.AGAIN))
             yield ("give up", relay.token), world._replace(relays=reopened, flying=flying, left=left)
             if relay.request.do in (Do.PUBLISH, Do.STAMP):

@@ -76,6 +76,8 @@ class Judge:
         )  # fmt: skip
         relay = program.started(token, world.lease.intent, self._rules)
         for _ in range(QUIET):
+            if relay.request.do is Do.FETCH and relay.request.unmarked:
+                relay = program.marking(relay)
             world, answer = program.perform(world, relay, self._rules, self._bounds)
             then = program.follow(world, relay, answer, self._rules, self._bounds)
             if then is None:

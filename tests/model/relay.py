@@ -6,7 +6,7 @@ from typing import cast
 
 from . import scripts, statements
 from .rules import Bounds, Rules
-from .world import START, UNKNOWN, Do, Entry, Redis, Relay, Request, World, fresh, fresh_marker
+from .world import START, UNKNOWN, Batch, Do, Entry, Redis, Relay, Request, World, fresh, fresh_marker
 
 OPEN = Request(Do.OPEN)
 AGAIN = Request(Do.RAISE)
@@ -62,13 +62,16 @@ def _next(world: World, request: Request, answer: object, rules: Rules, bounds: 
         case Do.OPEN:
             redis = cast(Redis, answer)
             assert redis.checkpoint
-            _, there, before, entries, _ = redis.checkpoint
+            there, before = redis.checkpoint.position, redis.checkpoint.before
+            chain = redis.checkpoint.chain
             if not rules.reconcile:
                 return Request(Do.STAMP, there, _stamped(world, there, rules), (), redis.marker, world.lease.position)
-            return Request(Do.COMPARE, before, there, entries, redis.marker, step=int(redis.gone))
+            named = _entries(chain)
+            return Request(Do.COMPARE, before, there, named, redis.marker, step=int(redis.gone), unmarked=chain)
         case Do.COMPARE if answer in ("same", "adopted"):
             # Also when both say the same: the lease advances before the messages are marked.
             marking = Request(Do.MARK, UNKNOWN, position, request.entries, tail=_unjoined(rules, bounds))
+            marking = marking._replace(unmarked=request.unmarked, group=len(request.unmarked))
             return _mark(marking, rules, bounds)
         case Do.COMPARE if answer == "histories differ":
             return Request(Do.SCAN, position, UNKNOWN, (), request.marker, world.lease.position)
@@ -101,10 +104,14 @@ def _next(world: World, request: Request, answer: object, rules: Rules, bounds: 
             entries = cast(tuple[Entry, ...], answer)
             tail = _joined(request.tail, len(entries), rules, bounds)
             return publishing(world, request._replace(tail=tail), entries, rules)
+        case Do.PUBLISH if bounds.group and request.tail is not None and rules.advance and rules.late_mark:
+            return _unmarked(request, bounds)
         case Do.PUBLISH:
             return request._replace(do=Do.ADVANCE if rules.advance or not rules.late_mark else Do.MARK)
         case Do.ADVANCE if not (rules.advance and rules.late_mark):
             return Request(Do.FETCH, before=position, tail=request.tail)
+        case Do.ADVANCE if request.group:
+            return _mark(request._replace(do=Do.MARK), rules, bounds)
         case Do.ADVANCE:
             return _mark(Request(Do.MARK, UNKNOWN, position, request.entries, tail=request.tail), rules, bounds)
         case Do.MARK:
@@ -127,15 +134,63 @@ def publishing(world: World, request: Request, entries: tuple[Entry, ...], rules
         return Request(Do.FETCH, before=request.before, tail=request.tail)
     reached = fresh(world, request.before[0] + 1)
     first = Do.PUBLISH if rules.late_mark else Do.MARK
-    return Request(first, request.before, reached, entries, tail=request.tail)
+    return Request(first, request.before, reached, entries, tail=request.tail, unmarked=request.unmarked)
+
+
+def may_take(relay: Relay, bounds: Bounds) -> bool:
+    """Whether the relay has been shown something that it can publish now, also while it marks."""
+    _, request = relay
+    if not request.tail or len(request.unmarked) >= max(1, bounds.group):
+        return False
+    return request.do is Do.FETCH or (request.do in (Do.ADVANCE, Do.MARK) and request.group > 0)
 
 
 def from_tail(world: World, relay: Relay, rules: Rules, bounds: Bounds) -> Relay:
-    """A relay that is to look next, and has been shown something, publishes that and does not ask."""
+    """A relay that has been shown something publishes that, and does not ask; it may be marking meanwhile."""
     token, request = relay
     assert request.tail
     shown, rest = request.tail[: bounds.batch], request.tail[bounds.batch :]
-    return Relay(token, publishing(world, request._replace(tail=rest), tuple((i, 1) for i in shown), rules))
+    last = request.unmarked[-1].position if request.unmarked else request.before
+    next_one = publishing(world, request._replace(before=last, tail=rest), tuple((i, 1) for i in shown), rules)
+    if request.do is not Do.FETCH:
+        next_one = next_one._replace(group=request.group, then=request.do, step=request.step)
+    return Relay(token, next_one)
+
+
+def marking(relay: Relay) -> Relay:
+    """A relay that is at rest marks all that is unmarked, together."""
+    token, request = relay
+    return Relay(token, _advance(request.unmarked, len(request.unmarked), request.tail))
+
+
+def suspended(request: Request) -> Request | None:
+    """The request of a marking that is under way while a batch is published."""
+    if request.do is not Do.PUBLISH or not request.then:
+        return None
+    advance = _advance(request.unmarked, request.group, request.tail)
+    return advance._replace(do=request.then, step=request.step)
+
+
+def _advance(unmarked: tuple[Batch, ...], group: int, tail: tuple[int, ...] | None) -> Request:
+    marked = unmarked[:group]
+    before, position = marked[0].before, marked[-1].position
+    return Request(Do.ADVANCE, before, position, _entries(marked), tail=tail, unmarked=unmarked, group=group)
+
+
+def _unmarked(request: Request, bounds: Bounds) -> Request:
+    """A batch of what was shown is published: its mark can wait, unless too many do."""
+    published = Batch(request.before, request.position, request.entries)
+    going_on = suspended(request)
+    unmarked = (*request.unmarked, published)
+    if going_on:
+        return going_on._replace(unmarked=unmarked)
+    if len(unmarked) >= bounds.group:
+        return _advance(unmarked, len(unmarked), request.tail)
+    return Request(Do.FETCH, before=request.position, tail=request.tail, unmarked=unmarked)
+
+
+def _entries(batches: tuple[Batch, ...]) -> tuple[Entry, ...]:
+    return tuple(entry for batch in batches for entry in batch.entries)
 
 
 def show(relay: Relay, i: int) -> Relay:
@@ -161,6 +216,9 @@ def _mark(request: Request, rules: Rules, bounds: Bounds) -> Request:
     """The next page of a mark; after the last one, the next fetch (or what a mutation has put off)."""
     if request.step < len(request.entries):
         return request
+    if request.group:
+        left = request.unmarked[request.group :]
+        return Request(Do.FETCH, before=request.unmarked[-1].position, tail=request.tail, unmarked=left)
     if request.before == UNKNOWN:
         return Request(Do.FETCH, before=request.position, tail=request.tail)
     return request._replace(do=Do.ADVANCE if rules.late_mark else Do.PUBLISH, step=0)

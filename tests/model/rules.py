@@ -42,6 +42,10 @@ class Rules(NamedTuple):
     """What the change stream has shown of the time before that snapshot is not published by it."""
     whole: bool = True
     """It does not count after a fetch that has left something over."""
+    flushed: bool = True
+    """A fetch comes after the marks of all that is published, which would be fetched again."""
+    chained: bool = True
+    """The checkpoint names the messages of all batches that are not known to be marked."""
     current: bool = True
     """A fetch counts only if the lease was held when it was made."""
     exact: bool = True
@@ -85,6 +89,8 @@ class Bounds(NamedTuple):
     """So many messages are committed from the start; the others at any time."""
     tail: bool = False
     """Whether relays publish what a change stream shows, without a fetch, when they have caught up."""
+    group: int = 0
+    """So many batches that the change stream showed may be unmarked at a time, which are then marked together."""
     batch: int = 2
     page: int = 2
     """So many messages are marked, kept or taken back at once."""

@@ -22,6 +22,10 @@ SCENARIOS: dict[str, Bounds] = {
     "the same, two keys": Bounds(keys=(0, 1, 0), early=0, acquires=2, tail=True),
     "shown, and a request is late": Bounds(keys=(0, 0), early=0, acquires=2, troubles=1, tail=True),
     "shown, and redis forgets and remembers": Bounds(keys=(0, 0), early=0, losses=2, tail=True),
+    "marked together, and a relay sleeps": Bounds(keys=(0, 0, 1), early=0, batch=1, acquires=2, tail=True, group=2),
+    "marked together, and a request is late": Bounds(keys=(0, 0), batch=1, acquires=2, troubles=1, tail=True, group=2),
+    "marked together, and redis forgets": Bounds(keys=(0, 1, 0), early=0, batch=1, losses=1, tail=True, group=2),
+    "the same, and remembers": Bounds(keys=(0, 0), early=0, batch=1, losses=2, tail=True, group=2),
     "shown, a worker and an operator": Bounds(keys=(0, 0), early=0, acquires=2, replays=1, settles=1, tail=True),
 }
 """Small enough for every change: well under a minute for all."""
@@ -61,6 +65,7 @@ _REPLAY = Bounds(replays=1, settles=1)
 _RETURN = Bounds(losses=2)
 _PAGES = Bounds(keys=(0, 0), page=1, losses=2)
 _TAIL = Bounds(keys=(0, 0), tail=True)
+_GROUP = Bounds(keys=(0, 1), early=0, batch=1, tail=True, group=2)
 _LATE_LOSS = Bounds(troubles=1, losses=1)
 
 MUTATIONS = (
@@ -83,6 +88,8 @@ MUTATIONS = (
     Mutation(("joined",), _TAIL, "G3"),
     Mutation(("cut",), _TAIL._replace(early=0), "G4"),
     Mutation(("whole",), _TAIL._replace(keys=(0, 0, 0, 0), early=3), "G3"),
+    Mutation(("flushed",), _GROUP, "G4"),
+    Mutation(("chained",), _GROUP._replace(acquires=2), "G4"),
     Mutation(("current",), Bounds(keys=(0, 0), acquires=2, losses=1), "G3"),
     Mutation(("current",), SCENARIOS["a relay sleeps with what it was shown"], "G3"),
     Mutation(("gone",), _LOSS, "G5"),

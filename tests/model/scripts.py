@@ -68,7 +68,8 @@ def _publish(redis: Redis, token: int, request: Request, rules: Rules) -> tuple[
         return redis, "repeated"
     if not _follows(there, request, rules) or (rules.gone and redis.gone):
         return redis, "gap"
-    checkpoint = Checkpoint(there.token, request.position, there.position, request.entries, there.marker)
+    window = request.unmarked if rules.chained else tuple(b._replace(entries=()) for b in request.unmarked)
+    checkpoint = Checkpoint(there.token, request.position, there.position, request.entries, there.marker, window)
     return Redis(redis.stream + request.entries, redis.marker, checkpoint), "published"
 
 

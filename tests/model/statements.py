@@ -132,7 +132,8 @@ def _compare(mongo: Mongo, request: Request, recovery: Position, rules: Rules) -
     known = here[0] != UNKNOWN[0] and not gone
     if known and here == there:
         return _intend(mongo, _named(request), rules), "same"
-    if known and here[0] + 1 == there[0] and (here == request.before or not rules.adopt):
+    follows = any(here == b.before or (not rules.adopt and here[0] + 1 == b.position[0]) for b in request.unmarked)
+    if known and follows:
         return _intend(_at(mongo, there), _named(request), rules), "adopted"
     agreed = known and here[0] > there[0] and any(_vouches(m, there, rules) for m in mongo.messages)
     if rules.unknown:

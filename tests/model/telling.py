@@ -31,7 +31,7 @@ def _happened(before: World | None, action: Action | None, after: World, rules: 
     if before is None or action is None:
         return "at first"
     what, which = action
-    if what not in ("step", "late", "give up", "send again", "verify", "shown"):
+    if what not in ("step", "late", "give up", "send again", "verify", "shown", "mark together"):
         whose = f"token {which}" if "acquire" in what else name(bounds.keys, which)
         return what if which < 0 else f"{what}: {whose}"
     if what == "late":
@@ -50,6 +50,7 @@ def _happened(before: World | None, action: Action | None, after: World, rules: 
     meaning = {
         "give up": f"gives up: {request} (may still happen)",
         "send again": f"sends twice: {request}",
+        "mark together": "begins to mark all that is not marked",
         "verify": "has nothing else to do, and verifies its checkpoint",
     }
     return f"relay {which} {meaning[what]}"

@@ -58,6 +58,14 @@ class Lease(NamedTuple):
     """The messages that the owner's latest write to messages is about, written down before that write is sent."""
 
 
+class Batch(NamedTuple):
+    """A batch, and the position before it."""
+
+    before: Position
+    position: Position
+    entries: tuple[Entry, ...]
+
+
 class Checkpoint(NamedTuple):
     """Redis's side of the partition: its token, its last batch, and the position before that batch."""
 
@@ -67,6 +75,13 @@ class Checkpoint(NamedTuple):
     entries: tuple[Entry, ...]
     marker: int
     """The marker of the stream that it was written for."""
+    window: tuple[Batch, ...] = ()
+    """The batches before the last one that were not known to be marked when that was published."""
+
+    @property
+    def chain(self) -> tuple[Batch, ...]:
+        """All batches that may not be marked."""
+        return (*self.window, Batch(self.before, self.position, self.entries))
 
 
 class Redis(NamedTuple):
@@ -121,6 +136,12 @@ class Request(NamedTuple):
     """Messages that the change stream has shown since the snapshot of the last fetch, in the order of their commits.
     None: there is no such stream, or it may have missed some, so that the next look is a fetch.
     """
+    unmarked: tuple[Batch, ...] = ()
+    """Batches that are published and not known to be marked."""
+    group: int = 0
+    """So many of them, the first ones, are being marked together."""
+    then: Do | None = None
+    """What goes on after this request: the marking, which a batch is published in the midst of; or a recovery."""
 
 
 class Relay(NamedTuple):
@@ -166,10 +187,12 @@ def fresh(world: World, number: int) -> Position:
         if redis and redis.checkpoint:
             seen.add(redis.checkpoint.position)
             seen.add(redis.checkpoint.before)
+            seen.update(place for batch in redis.checkpoint.window for place in (batch.before, batch.position))
     for _, request in world.relays + world.flying:
         seen.add(request.before)
         seen.add(request.position)
         seen.add(request.recovery)
+        seen.update(place for batch in request.unmarked for place in (batch.before, batch.position))
     if world.backup:
         seen.update(message.at for message in world.backup[0])
         seen.add(world.backup[1].position)

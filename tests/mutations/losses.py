@@ -25,7 +25,7 @@ MUTATIONS = [
     ),
     Mutation(
         "a long text stands where it belongs", "G1", "outbox/protocol/lua/publish.lua",
-        "words[i] = ARGV[9 + word] end", "words[i] = ARGV[10] end",
+        "words[i] = ARGV[10 + word] end", "words[i] = ARGV[11] end",
         f"{DRAINING}::test_long_texts_arrive_as_they_were_written_beside_short_ones",
     ),
 ]  # fmt: skip

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from tests.mutations.mutation import Mutation
 
-CRASHES, LATE, RECOVERY, HISTORIES, DRAINING, TAIL = (
-    f"tests/relay/test_{name}.py" for name in ("crashes", "late_owners", "recovery", "histories", "draining", "tail")
+CRASHES, LATE, RECOVERY, HISTORIES, DRAINING, TAIL, MARKS = (
+    f"tests/relay/test_{name}.py"
+    for name in ("crashes", "late_owners", "recovery", "histories", "draining", "tail", "marks")
 )
 NETWORKS, FORGETS, FAILS_OVER = (
     f"tests/faults/test_{name}.py" for name in ("networks", "redis_forgets", "redis_fails_over")
@@ -105,6 +106,32 @@ MUTATIONS = [
         "            self._inbox.doubt()\n            self._full_at = None", "            self._full_at = None",
         f"{TAIL}::test_what_waits_while_a_stream_is_paused_is_fetched_after_it",
     ),
+    # -- what is marked later
+    Mutation(
+        "a fetch comes after the marks", "G4", "relay/outbox_relay/drainer.py",
+        "            await self._marks.now(self._window)  # or", "            # or",
+        f"{MARKS}::test_a_fetch_comes_after_the_marks",
+    ),
+    Mutation(
+        "the checkpoint names all that is not marked", "G4", "outbox/protocol/checkpoint.py",
+        'sent = " ".join([*earlier, *(', 'sent = " ".join([*(',
+        f"{MARKS}::test_after_a_crash_all_that_was_not_marked_is_known",
+    ),
+    Mutation(
+        "what may be unmarked is bounded", "G7", "relay/outbox_relay/drainer.py",
+        "if self._inbox.joined and not window.full:", "if self._inbox.joined:",
+        f"{MARKS}::test_so_many_batches_are_marked_at_once",
+    ),
+    Mutation(
+        "a mark that fails ends the trust in what is known", "G3", "relay/outbox_relay/drainer.py",
+        "if self._window and self._window.error:", "if False:",
+        f"{MARKS}::test_a_mark_that_fails_ends_the_trust_in_what_is_known",
+    ),
+    Mutation(
+        "a lease goes on with others only while it is held", "G4", "outbox/protocol/leases.py",
+        "session=session)).matched_count == len(steps)", "session=session)).matched_count >= 0",
+        f"{MARKS}::test_a_mark_that_fails_ends_the_trust_in_what_is_known",
+    ),
     # -- the scripts
     Mutation(
         "token check in the publish script", "G4", "outbox/protocol/lua/publish.lua",
@@ -196,8 +223,8 @@ MUTATIONS = [
         f"{CRASHES}::test_every_message_is_there_once_and_in_order_after_a_crash",
     ),
     Mutation(
-        "an unmarked batch follows the very one in the lease", "G5", "relay/outbox_relay/recovery.py",
-        " and opened.previous == known.tag", "",
+        "an unmarked batch follows the very one in the lease", "G5", "outbox/protocol/checkpoint.py",
+        " and self.previous[-back] == known.tag", "",
         f"{HISTORIES}::test_a_batch_ahead_in_another_history_is_not_taken_for_an_unmarked_one",
     ),
     Mutation(

@@ -10,7 +10,7 @@ from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStart
 from redis.asyncio import Redis
 
 from outbox.database import OUTBOX, Document
-from outbox.protocol.checkpoint import LARGE
+from outbox.protocol.encoding import LARGE
 from outbox_relay.ahead import BATCHES
 from outbox_relay.drained import Outcome
 from tests.relay.world import STREAM, World, a_world

@@ -3,12 +3,14 @@
 --
 -- KEYS[1] checkpoint   KEYS[2] stream         KEYS[3] the stream's record
 -- ARGV[1] token        ARGV[2] batch number   ARGV[3] tag   ARGV[4] tag of the batch that it follows
--- ARGV[5] messages, 'id:attempt' by spaces
+-- ARGV[5] messages, 'id:attempt' by spaces: those of this batch, and before them all that may not be marked yet
 -- ARGV[6] entries, as JSON: a list of lists of words (name, value, name, value, …). One argument, because thousands
 --         of them take client and server several times longer to write and read. A number in it stands for a long word,
---         which is the argument that is so many after ARGV[9].
+--         which is the argument that is so many after ARGV[10].
 -- ARGV[7] consumer group   ARGV[8] the most that it may have to be given still, before this batch; -1: no limit
 -- ARGV[9] the outbox's identity
+-- ARGV[10] '' or, of the batches that may not be marked yet: the tags that they follow, from the first one's on, as one
+--          word, and the first one's first entry, after a space
 --
 -- {'published', first entry, last entry}
 -- {'repeated', first entry, last entry}   this very batch is there already: a retry after a lost reply
@@ -38,16 +40,18 @@ end
 local first
 local entries = cjson.decode(ARGV[6])
 for _, words in ipairs(entries) do
-  if #ARGV > 9 then
+  if #ARGV > 10 then
     for i, word in ipairs(words) do
-      if type(word) == 'number' then words[i] = ARGV[9 + word] end
+      if type(word) == 'number' then words[i] = ARGV[10 + word] end
     end
   end
   last = redis.call('XADD', KEYS[2], '*', unpack(words))
   first = first or last
 end
 
-redis.call('HSET', KEYS[1], 'batch', ARGV[2], 'tag', ARGV[3], 'previous', ARGV[4],
-  'messages', ARGV[5], 'first', first, 'last', last)
+-- What is on record is all that may not be marked: a version that knows of one batch only takes it for another history.
+local tags, begin = string.match(ARGV[10], '^(%w+) (.+)$')
+redis.call('HSET', KEYS[1], 'batch', ARGV[2], 'tag', ARGV[3], 'previous', (tags or '') .. ARGV[4],
+  'messages', ARGV[5], 'first', begin or first, 'last', last)
 redis.call('HSET', KEYS[3], 'last', last, 'added', added == '' and '' or added + #entries)
 return {'published', first, last}
