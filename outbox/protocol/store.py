@@ -186,6 +186,17 @@ class Store:
         where = {"state": State.PENDING.value} | ({} if streams is None else {"stream": {"$in": list(streams)}})
         return await self._messages.find_one(where, {"_id": 1}) is not None
 
+    async def look_for_pending(self, before: Timestamp | None = None) -> tuple[bool, Timestamp | None]:
+        """Whether a message waits to be published, and the time of this look, if the server says it.
+
+        :param before: only one whose position is not after the time of an earlier look.
+        """
+        where: Document = {"state": State.PENDING.value} | ({} if before is None else {"position": {"$lte": before}})
+        reply = await self._database.command(
+            "find", self._messages.name, filter=where, projection={"_id": 1}, limit=1, singleBatch=True, hint="pending"
+        )
+        return bool(reply["cursor"]["firstBatch"]), reply.get("operationTime")
+
     async def count_pending(self) -> int:
         """How many messages wait to be published, in all streams; `COUNTED` at most: it is for a line in the log."""
         return await self._messages.count_documents({"state": State.PENDING.value}, limit=COUNTED, hint="pending")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import structlog
+from bson import Timestamp
 
 from outbox.protocol.store import Store
 from outbox.servers.outages import Trouble, classify
@@ -26,8 +27,9 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 REST_SECONDS = 1.0
-HINTED_SECONDS = 5.0
-"""How long a change stream may be silent for no reason before what it should have shown is found."""
+HINTED_SECONDS, AGAIN_SECONDS = 4.0, 1.0
+"""Beside a change stream: between two looks of the sweep; from finding something pending to looking if it still is.
+Together: how long the stream may be silent for no reason before what it should have shown is found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,9 @@ class Swept:
 class Sweep:
     """Looks whether anything is pending at all, with one cheap query for all partitions, and wakes the drainers.
 
-    With hints seldom: then it only finds what they should have shown. Without them it is all there is.
+    With hints seldom: then it only finds what they should have shown. As messages come and go something is always
+    pending, and a look everywhere would hold all of them up; so it is asked for when a message is pending that was
+    there at the look before. Without hints the sweep is all there is.
     """
 
     def __init__(self, store: Store, wake: Callable[[], None], hinted: Callable[[], bool] = lambda: False) -> None:
@@ -158,12 +162,18 @@ class Sweep:
         self._wake = wake
         self._hinted = hinted
         self._next = 0.0
+        self._seen: Timestamp | None = None
 
     async def run_once(self) -> Swept:
-        if self._hinted() and time.monotonic() < self._next:
+        hinted = self._hinted()
+        if hinted and time.monotonic() < self._next:
             return Swept(pending=False)
-        self._next = time.monotonic() + HINTED_SECONDS
-        pending = await self._store.any_pending()
-        if pending:
+        before, self._seen = self._seen if hinted else None, None
+        pending, at = await self._store.look_for_pending(before)
+        first_look = hinted and pending and before is None
+        self._next = time.monotonic() + (AGAIN_SECONDS if first_look else HINTED_SECONDS)
+        if first_look and at is not None:
+            self._seen = at
+        elif pending:
             self._wake()
         return Swept(pending)

@@ -11,6 +11,7 @@ from bson import Timestamp
 from outbox.database import OUTBOX
 from outbox.protocol import changes
 from outbox.protocol.changes import Begun, Change
+from outbox_relay import wakeup
 from outbox_relay.ahead import BATCHES
 from outbox_relay.busy import PASSES, Busy
 from outbox_relay.drained import Drained, Outcome
@@ -157,6 +158,25 @@ async def test_a_sweep_is_seldom_while_hints_come_and_at_once_when_they_do_not(w
     await world.append("f1")
     assert (await sweep.run_once()).pending
     assert not (await sweep.run_once()).pending
+    assert not woken
     hinted = False
     assert (await sweep.run_once()).pending
-    assert len(woken) == 2
+    assert len(woken) == 1
+
+
+async def test_beside_hints_a_sweep_wakes_only_for_what_stays_pending(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wakeup, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(wakeup, "HINTED_SECONDS", 0.0)
+    woken: list[None] = []
+    sweep = Sweep(world.store, lambda: woken.append(None), lambda: True)
+    await world.append("f1")
+    assert (await sweep.run_once()).pending
+    await (await world.owner()).drain_all()
+    await world.append("f2")  # after the first look: on its way, as far as anybody knows
+    assert not (await sweep.run_once()).pending
+    assert (await sweep.run_once()).pending
+    assert not woken
+    assert (await sweep.run_once()).pending
+    assert len(woken) == 1
