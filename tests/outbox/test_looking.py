@@ -201,9 +201,12 @@ async def test_a_sample_has_the_delays_of_what_was_published_since(shelf: Shelf,
     await shelf.put(State.PUBLISHED, at=now - timedelta(seconds=9), published_at=now - timedelta(seconds=7))
     await shelf.put(State.PUBLISHED, at=now - timedelta(hours=1))
     await shelf.put(State.PUBLISHED, at=now - timedelta(seconds=9), published_at=now, attempts=2)
+    # By a worker, before it was marked.
+    then, done = now - timedelta(seconds=9), now - timedelta(seconds=4)
+    await shelf.put(State.COMPLETED, at=then, published_at=None, completed_at=done)
     sample = await samples.take(db, redis, STREAMS, since=now - timedelta(seconds=30))
-    assert [round(delay, 1) for delay in sample.delays] == [2.0]
-    assert (sample.kept, sample.added) == (3, 0)
+    assert sorted(round(delay, 1) for delay in sample.delays) == [2.0, 5.0]
+    assert (sample.kept, sample.added) == (4, 0)
 
 
 async def test_outages_are_kept_and_those_of_several_relays_are_one(db: Database) -> None:

@@ -190,6 +190,7 @@ async def test_what_python_cannot_read_does_not_end_the_stream(world: World, mon
         await world.database[OUTBOX].insert_one(_written_around(created_at=YEAR_33658))
         await watch.see()
         await owner.drain_all()
+        await owner.drainer.finish()
         assert await world.database[OUTBOX].count_documents({"state": "published"}) == 1
 
 
