@@ -89,7 +89,10 @@ class Service:
         while not self._quiet.is_set():
             # Before the pass, so that a wake-up during it leads to another one.
             self._woken.clear()
-            decided: Next = await self._retrying(self._pass)
+            try:
+                decided = await self._pass()
+            except Exception as error:  # noqa: BLE001  # tenacity only now: it costs more than many a pass
+                decided = await self._retrying(self._again_after(error))
             match decided:
                 case Next.AGAIN:
                     # A pass that never had to wait for a server would otherwise keep everything else from running.
@@ -102,6 +105,17 @@ class Service:
                     await first(self._quiet, seconds=PAUSE_SECONDS * random.uniform(0.2, 1.8))
                 case Next.END:
                     return
+
+    def _again_after(self, error: Exception) -> Callable[[], Awaitable[Next]]:
+        """For tenacity: passes of which the first one has failed already."""
+        failed = [error]
+
+        async def run_once() -> Next:
+            if failed:
+                raise failed.pop()
+            return await self._pass()
+
+        return run_once
 
     async def _pass(self) -> Next:
         result = await self._run_once()

@@ -22,8 +22,8 @@ class Drift(AssertionError):
 
 
 def without_delays(set_: Callable[[str, object], None]) -> None:
-    """What the model leaves out: relays that wait for each other before a search, fetches of several batches, and marks that
-    come later."""
+    """What the model leaves out, or leaves to other traces: relays that wait for each other before a search, fetches of
+    several batches, and marks that come later."""
     set_("outbox_relay.surveys.GATHER_SECONDS", 0)
     set_("outbox_relay.ahead.BATCHES", 1)
     set_("outbox_relay.marks.MOST_BATCHES", 1)

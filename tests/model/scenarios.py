@@ -24,7 +24,9 @@ SCENARIOS: dict[str, Bounds] = {
     "shown, and redis forgets and remembers": Bounds(keys=(0, 0), early=0, losses=2, tail=True),
     "marked together, and a relay sleeps": Bounds(keys=(0, 0, 1), early=0, batch=1, acquires=2, tail=True, group=2),
     "marked together, and a request is late": Bounds(keys=(0, 0), batch=1, acquires=2, troubles=1, tail=True, group=2),
-    "marked together, and redis forgets": Bounds(keys=(0, 1, 0), early=0, batch=1, losses=1, tail=True, group=2),
+    "marked together, a worker, and redis forgets": Bounds(
+        keys=(0, 1, 0), early=0, batch=1, losses=1, settles=1, tail=True, group=2
+    ),
     "the same, and remembers": Bounds(keys=(0, 0), early=0, batch=1, losses=2, tail=True, group=2),
     "shown, a worker and an operator": Bounds(keys=(0, 0), early=0, acquires=2, replays=1, settles=1, tail=True),
 }
@@ -41,6 +43,9 @@ DEEP: dict[str, Bounds] = {
     "late and forgets, two keys, two relays": Bounds(keys=(0, 1, 0), acquires=2, troubles=1, losses=1),
     "late, forgets and remembers": Bounds(acquires=2, troubles=1, losses=2),
     "late, forgets and restored": Bounds(acquires=2, troubles=1, losses=1, restores=1),
+    "marked together, a sleeper, and redis forgets": Bounds(
+        keys=(0, 1, 0), early=0, batch=1, acquires=2, losses=1, tail=True, group=2
+    ),
 }
 """For a soak: some ten million worlds, and as many gigabytes."""
 

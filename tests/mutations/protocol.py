@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tests.mutations.mutation import Mutation
 
-CRASHES, LATE, RECOVERY, HISTORIES, DRAINING, TAIL, MARKS = (
+CRASHES, LATE, RECOVERY, HISTORIES, DRAINING, TAIL, MARKS, WAKEUP = (
     f"tests/relay/test_{name}.py"
-    for name in ("crashes", "late_owners", "recovery", "histories", "draining", "tail", "marks")
+    for name in ("crashes", "late_owners", "recovery", "histories", "draining", "tail", "marks", "wakeup")
 )
 NETWORKS, FORGETS, FAILS_OVER = (
     f"tests/faults/test_{name}.py" for name in ("networks", "redis_forgets", "redis_fails_over")
@@ -105,6 +105,11 @@ MUTATIONS = [
         "what is put aside for a pause is fetched after it", "G1", "relay/outbox_relay/drainer.py",
         "            self._inbox.doubt()\n            self._full_at = None", "            self._full_at = None",
         f"{TAIL}::test_what_waits_while_a_stream_is_paused_is_fetched_after_it",
+    ),
+    Mutation(
+        "a sweep asks for a look everywhere once something stays pending", "G1", "relay/outbox_relay/wakeup.py",
+        "            self._seen = at\n", "            pass\n",
+        f"{WAKEUP}::test_beside_hints_a_sweep_wakes_only_for_what_stays_pending",
     ),
     # -- what is marked later
     Mutation(
