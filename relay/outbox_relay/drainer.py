@@ -116,7 +116,8 @@ class Drainer:
             await session.end_session()
 
     async def finish(self) -> None:
-        """After the last pass: leave nothing for the next owner to mark, if the servers let us."""
+        """Mark all that is published, if the servers let us: after the last pass, so that the next owner has nothing to
+        mark; and before a recovery, which asks only of marked messages whether they are still wanted."""
         if self._window:
             with suppress(Exception):
                 await self._marks.now(self._window)
@@ -271,6 +272,7 @@ class Drainer:
         return not isinstance(opened, Fenced) and opened.at == progress and not opened.other
 
     async def _refused(self) -> Drained:
+        await self.finish()
         await self.close()
         return Drained(Outcome.REFUSED)
 

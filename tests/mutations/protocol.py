@@ -128,6 +128,11 @@ MUTATIONS = [
         f"{MARKS}::test_so_many_batches_are_marked_at_once",
     ),
     Mutation(
+        "what is lost before its mark is asked whether it is wanted", "G5", "relay/outbox_relay/drainer.py",
+        "        await self.finish()\n        await self.close()", "        await self.close()",
+        f"{MARKS}::test_what_is_lost_before_its_mark_comes_back_if_it_is_still_wanted",
+    ),
+    Mutation(
         "a mark that fails ends the trust in what is known", "G3", "relay/outbox_relay/drainer.py",
         "if self._window and self._window.error:", "if False:",
         f"{MARKS}::test_a_mark_that_fails_ends_the_trust_in_what_is_known",

@@ -125,6 +125,20 @@ async def test_redis_goes_back_to_the_midst_of_what_is_marked_together(
         assert await files(world) == ["f1", "f2", "f3"]
 
 
+@pytest.mark.usefixtures("never")
+async def test_what_is_lost_before_its_mark_comes_back_if_it_is_still_wanted(world: World) -> None:
+    async with watched(world) as watch:
+        owner = await watch.owner()
+        await owner.drain_all()
+        await shown(world, watch, owner, "f1", "f2")
+        await world.settle("f1")
+        await world.redis.flushall()
+        owner.drainer.doubt()
+        assert (await owner.drain()).outcome is Outcome.REFUSED
+        await owner.drain_all()
+        assert await files(world) == ["f2"]
+
+
 async def test_a_worker_is_faster_than_the_mark(world: World) -> None:
     async with watched(world) as watch:
         owner = await watch.owner()
