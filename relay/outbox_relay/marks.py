@@ -74,7 +74,11 @@ class Marks:
             if window.error:
                 raise window.error
             if group := tuple(window.batches):
-                await self._mark(window, group, window.session)
+                try:
+                    await self._mark(window, group, window.session)
+                except Exception as error:
+                    window.error = error
+                    raise
                 _done(window, group)
 
     def later(self, window: Window) -> None:
