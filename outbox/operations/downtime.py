@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from pymongo.errors import PyMongoError
 
 from outbox.database import LENIENT, OUTAGES, Database, Document
-from outbox.operations.records import A_TIME, Moment, Whole, readable
+from outbox.operations.records import Moment, Whole, readable
 from outbox.servers.clock import server_time
 
 SECONDS = 2.0
@@ -47,7 +47,7 @@ async def record(database: Database, server: str, seconds: float, waited: int | 
 async def latest(database: Database, limit: int = 50) -> list[Downtime]:
     """Those that are over, the newest first, as each relay has met them."""
     records = database[OUTAGES].with_options(codec_options=LENIENT)
-    return await readable(records.find({"until": A_TIME}).sort("until", -1), understood, limit)
+    return await readable(records.find().sort("until", -1), understood, limit)
 
 
 def understood(document: Document) -> Downtime:

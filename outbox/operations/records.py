@@ -5,11 +5,12 @@ One that others have written, or changed, is left out and must not hide the rest
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import datetime
 from typing import Annotated, TypeVar
 
 from pydantic import Strict
+from pymongo.asynchronous.cursor import AsyncCursor
 
 from outbox.database import Document
 
@@ -18,18 +19,16 @@ T = TypeVar("T")
 Moment = Annotated[datetime, Strict()]
 Whole = Annotated[int, Strict()]
 
-A_TIME: Document = {"$gte": datetime.min.replace(tzinfo=UTC), "$lte": datetime.max.replace(tzinfo=UTC)}
-"""A condition: a time that this language can hold. What is beyond, or of another type, would come before the newest."""
 
-
-async def readable(found: AsyncIterable[Document], read: Callable[[Document], T], limit: int | None = None) -> list[T]:
+async def readable(found: AsyncCursor[Document], read: Callable[[Document], T], limit: int | None = None) -> list[T]:
     """The first `limit` of them that can be read: `read` raises ValueError of the others."""
     records: list[T] = []
-    async for document in found:
-        if len(records) == limit:
-            break
-        if (record := or_none(read, document)) is not None:
-            records.append(record)
+    async with found:
+        async for document in found:
+            if (record := or_none(read, document)) is not None:
+                records.append(record)
+            if len(records) == limit:
+                break
     return records
 
 

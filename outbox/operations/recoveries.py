@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from outbox.database import LENIENT, RECOVERIES, Database, Document
 from outbox.operations.messages import plain
-from outbox.operations.records import A_TIME, Moment, Whole, readable
+from outbox.operations.records import Moment, Whole, readable
 from outbox.streams.declaration import Partition
 
 
@@ -48,7 +48,7 @@ async def record(
 async def latest(database: Database, limit: int = 10) -> list[Recovery]:
     """The latest recoveries, newest first."""
     records = database[RECOVERIES].with_options(codec_options=LENIENT)
-    return await readable(records.find({"at": A_TIME}).sort("at", -1), understood, limit)
+    return await readable(records.find().sort("at", -1), understood, limit)
 
 
 def understood(document: Document) -> Recovery:

@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any
 
 import pytest
-from bson import Binary, Int64, MaxKey, ObjectId
+from bson import Binary, Int64, MaxKey, ObjectId, decode
 from bson.datetime_ms import DatetimeMS
 from pymongo import AsyncMongoClient
 from pymongo.errors import BulkWriteError
@@ -44,6 +44,7 @@ from outbox.operations import downtime, jobs, recoveries
 from outbox.operations.selection import Selection
 from outbox.servers.clock import server_time
 from outbox.settings import OutboxSettings, load
+from outbox.web import refusals
 from outbox_relay.daemon import Relay
 from outbox_relay.settings import RelaySettings
 from tests.adverse import broken
@@ -173,6 +174,31 @@ async def test_what_is_right_is_shown_beside_it(odd: Database) -> None:
     await odd[OUTAGES].insert_one({**right[OUTAGES], "until": now + timedelta(hours=2)})
     assert (await recoveries.latest(odd, 1))[0].at == now + timedelta(seconds=1)
     assert (await downtime.latest(odd, 1))[0].until == now + timedelta(hours=2)
+
+
+async def test_what_stands_for_a_unique_value_keeps_no_message_back(
+    settings: OutboxSettings, mongo: AsyncMongoClient[Document], database: str
+) -> None:
+    db = Database(mongo, database, LENIENT)
+    values: Any = db[UNIQUE]
+    record = records(await server_time(db))[UNIQUE]
+    for number, one in enumerate(odd_ones(record)):
+        name = {"stream": NAME, "unique": str(number)}
+        await values.insert_one({**decode(one.raw, codec_options=LENIENT), "_id": name})
+        message = await append(db, settings, unique=str(number))
+        assert await db.outbox.count_documents({"_id": message}) == 1, one
+        assert (await values.find_one({"_id": name}))["message"] == message
+
+
+async def test_refusals_are_counted_from_the_first_that_can_be_read(
+    settings: OutboxSettings, mongo: AsyncMongoClient[Document], database: str
+) -> None:
+    db = Database(mongo, database, LENIENT)
+    kept: Any = db[REFUSALS]
+    for number, one in enumerate(odd_ones(records(await server_time(db))[REFUSALS])):
+        await kept.insert_one({**decode(one.raw, codec_options=LENIENT), "_id": f"key {number}"})
+        counted = [await refusals.count(db, "key", str(number)) for _ in range(2)]
+        assert counted[1] == counted[0] + 1, one
 
 
 @pytest.mark.parametrize("name", [STREAMS, META])

@@ -61,8 +61,18 @@ MUTATIONS = [
         "tests/cli/test_odd_records.py::test_everything_goes_on_and_can_be_read",
     ),
     Mutation(
-        "a time that is none stands before no other", "G1", "outbox/operations/recoveries.py",
-        'records.find({"at": A_TIME})', "records.find()",
+        "what others wrote in the place of a message stands for none", "G1", "outbox/message/uniques.py",
+        "isinstance(stands, ObjectId) and stands != new", "True",
+        "tests/cli/test_odd_records.py::test_what_stands_for_a_unique_value_keeps_no_message_back",
+    ),
+    Mutation(
+        "a count of refusals that is none begins anew", "G8", "outbox/web/refusals.py",
+        '"$and": [known, ', '"$and": [',
+        "tests/cli/test_odd_records.py::test_refusals_are_counted_from_the_first_that_can_be_read",
+    ),
+    Mutation(
+        "a record that cannot be read hides no other", "G1", "outbox/operations/recoveries.py",
+        '.sort("at", -1), understood, limit)', '.sort("at", -1).limit(limit), understood)',
         "tests/cli/test_odd_records.py::test_what_is_right_is_shown_beside_it",
     ),
     Mutation(

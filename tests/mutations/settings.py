@@ -8,6 +8,12 @@ _TESTS = "tests/outbox/test_environment.py::"
 
 MUTATIONS = [
     Mutation(
+        "the relay names variables that it does not read", "settings", "relay/outbox_relay/cli.py",
+        'log.warning("variables are not read", names=unread)', "pass",
+        "tests/relay/test_start_and_stop.py"
+        "::test_a_variable_that_is_nearly_a_setting_is_named_and_its_value_is_not_shown",
+    ),
+    Mutation(
         "a variable that is nearly a setting as it was called before is named", "settings", "outbox/environment.py",
         "n=1, cutoff=_ALIKE", "n=1, cutoff=1.0",
         _TESTS + "test_a_name_that_is_nearly_an_old_one_is_named_without_its_value",

@@ -89,6 +89,14 @@ async def test_a_relay_that_waits_for_mongodb_says_so_and_stops_at_once(
     assert not relay.told("Traceback")
 
 
+async def test_a_variable_that_is_nearly_a_setting_is_named_and_its_value_is_not_shown(tmp_path: Path) -> None:
+    with a_relay(tmp_path / "relay.log", {**NOBODY, "RELAY_STREAMS": "s3cr3t"}, "--port", "0") as relay:
+        await eventually(lambda: relay.told("variables are not read"), 20)
+    [line] = [json.loads(line) for line in relay.text().splitlines() if "variables are not read" in line]
+    assert (line["level"], line["names"]) == ("warning", ["RELAY_STREAMS, for OUTBOX_RELAY_STREAMS"])
+    assert not relay.told("s3cr3t")
+
+
 async def test_a_relay_that_backs_off_says_what_it_waits_for_and_stops_at_once(
     nobody: str, redis_url: str, tmp_path: Path
 ) -> None:
