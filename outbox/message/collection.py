@@ -12,7 +12,7 @@ from pymongo import IndexModel
 
 from outbox.database import Document
 
-_OPTIONS = ("partialFilterExpression", "expireAfterSeconds", "unique", "sparse", "collation")
+_OPTIONS = ("partialFilterExpression", "expireAfterSeconds", "unique", "sparse", "collation", "hidden")
 
 
 @dataclass(frozen=True, slots=True)

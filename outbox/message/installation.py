@@ -66,7 +66,7 @@ class Found:
         for index in wanted.indexes:
             there = self.indexes.get(index.document["name"])
             if there is not None and not self._made(index, there):
-                found.append(f"index {self.name}.{index.document['name']} differs")
+                found.append(f"index {self.name}.{index.document['name']} {_otherwise(there)}")
         return found
 
     def _made(self, index: IndexModel, there: Document) -> bool:
@@ -131,7 +131,7 @@ def faults(there: Sequence[Found], known: Known) -> list[str]:
             if name not in found.indexes:
                 what.append(f"index {found.name}.{name} is missing")
             elif not same(index, found.indexes[name]):
-                what.append(f"index {found.name}.{name} differs")
+                what.append(f"index {found.name}.{name} {_otherwise(found.indexes[name])}")
     return what
 
 
@@ -195,8 +195,12 @@ def _refuse_what_differs(database: Database, there: Sequence[Found]) -> None:
         raise NotOurs(
             f"in database {database.name!r} somebody has changed what outbox init made: {'; '.join(differs)}. Nothing "
             "was changed. Remove it, then run outbox init again: db.COLLECTION.dropIndex('INDEX'), or for a validator "
-            "db.runCommand({collMod: 'COLLECTION', validator: {}})"
+            "db.runCommand({collMod: 'COLLECTION', validator: {}}); db.COLLECTION.unhideIndex('INDEX') if it is hidden"
         )
+
+
+def _otherwise(there: Document) -> str:
+    return "is hidden, so that MongoDB does not use it" if there.get("hidden") else "differs"
 
 
 def _is_version_1(database: Database, there: Sequence[Found]) -> bool:

@@ -24,7 +24,10 @@ UNKNOWN = "outbox-unknown"
 """The consumer that gets entries whose message is not in this database, and which may be another outbox's. It reads
 nothing. The relay of the outbox that has the message publishes it again after the stream's `rescue_seconds`."""
 
-_ADOPT, _ACKNOWLEDGE = Script("adopt"), Script("acknowledge")
+_ADOPT, _ACKNOWLEDGE, _AHEAD = Script("adopt"), Script("acknowledge"), Script("ahead")
+
+AHEAD_MOST = 10_000
+"""Entries of one consumer that are given another time at once."""
 
 
 async def own(database: Database) -> Owner:
@@ -93,6 +96,18 @@ class Ownership:
         answer = await _ACKNOWLEDGE.run(self._redis, keys, args)
         refuse(stream.key, self._ours, answer)
         return bool(answer[0] == "acknowledged")
+
+    async def set_times_ahead(self, stream: Stream) -> int:
+        """Entries of the stream's group that were delivered at times which are ahead now count as delivered now.
+
+        Returns how many.
+
+        :raises ForeignStream: the stream belongs to another outbox.
+        """
+        keys = [stream.key, record_key(stream.key)]
+        answer = await _AHEAD.run(self._redis, keys, [stream.group, AHEAD_MOST, self._ours.identity])
+        refuse(stream.key, self._ours, answer)
+        return int(answer[0])
 
     async def take_over(self, stream: Stream) -> Owner | None:
         """Put this outbox on record for `stream`, which belonged to the one returned. None: it was nobody's or ours.

@@ -65,6 +65,8 @@ _UNREACHABLE = ("not known", "Temporary failure", "nodename", "No address", "ref
 
 def _mongodb(error: mongo_errors.PyMongoError) -> Cause:
     text = detail(error)
+    if "hint provided does not correspond" in str(error) or "bad hint" in str(error):
+        return Cause("An index of the outbox is missing or hidden in MongoDB", "Run outbox init.", False)
     if isinstance(error, mongo_errors.OperationFailure):
         return _refused_by_mongodb(error, text)
     if isinstance(error, mongo_errors.ConfigurationError):
@@ -90,6 +92,9 @@ def _mongodb(error: mongo_errors.PyMongoError) -> Cause:
 
 def _refused_by_mongodb(error: mongo_errors.OperationFailure, text: str) -> Cause:
     match error.code:
+        case 8000 if "quota" in text:
+            do = "Delete data that is not needed, or choose a larger cluster at Atlas."
+            return Cause("MongoDB is full", do, True, text)
         case 18 | 8000:
             do = "Correct user, password and authSource in MONGODB_URI."
             return Cause("MongoDB refuses the user or the password", do)
@@ -110,11 +115,14 @@ def _refused_by_mongodb(error: mongo_errors.OperationFailure, text: str) -> Caus
 
 # -- Redis
 
+_ACL = re.compile("^(ACL failure in script|The user executing the script can't)")
+"""What Valkey 8, and Redis 7, say of a command in a script, by which the driver does not know what it is about."""
+
 
 def _redis(error: BaseException) -> Cause:
     text = detail(error)
     match error:
-        case redis_errors.NoPermissionError():
+        case redis_errors.ResponseError() if isinstance(error, redis_errors.NoPermissionError) or _ACL.search(text):
             do = "Give it what docs/security.md lists (ACL SETUSER), or let REDIS_URL name another user."
             return Cause("Redis's user lacks a permission", do, False, text)
         case redis_errors.AuthenticationError() if "invalid" in text or "WRONGPASS" in text:
@@ -161,6 +169,9 @@ def _refused_by_redis(error: BaseException, text: str) -> Cause:
         return Cause(
             "A key in Redis belongs to another program: it has another type than the outbox needs", do, False, text
         )
+    if "last possible ID" in text:
+        do = "Rename or delete the stream in Redis: what nobody has acknowledged is then published again."
+        return Cause("Others have added the last possible entry to a stream, so that it takes no more", do, False, text)
     if classify(error) is Trouble.OUTAGE:
         return Cause("Redis cannot do this now", "See Redis's log if it lasts.", True, text)
     return Cause("Redis refuses what it is asked", "Correct what it complains about.", False, text)

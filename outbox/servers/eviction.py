@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from redis.exceptions import NoPermissionError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from outbox.servers.topology import AnyRedis, primaries
 
@@ -18,9 +18,16 @@ async def policy(redis: AnyRedis) -> str | None:
     found = {
         str(reply.get("maxmemory_policy", NOEVICTION)) for reply in replies if not isinstance(reply, BaseException)
     }
-    if not found and not isinstance(replies[-1], NoPermissionError):
+    if not found and not _is_kept_from_us(replies[-1]):
         raise replies[-1]
     return ", ".join(sorted(found)) or None
+
+
+def _is_kept_from_us(error: BaseException) -> bool:
+    """By the user's rights, or as the server has no such command: some services have renamed it."""
+    return isinstance(error, NoPermissionError) or (
+        isinstance(error, ResponseError) and str(error).startswith("unknown command")
+    )
 
 
 def warnings(policy: str | None) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 
 import redis.exceptions as redis_errors
@@ -38,6 +39,8 @@ _REDIS_PASSES = frozenset(
         "UNBLOCKED",
     ]
 )
+_IN_SCRIPT = re.compile("@user_script: ?[0-9]+: -([A-Z]+) ")
+"""Redis before version 7 puts the reply that ended a script behind other words."""
 _REDIS_PASSING_TYPES = (
     redis_errors.ConnectionError,
     redis_errors.TimeoutError,
@@ -78,8 +81,14 @@ _MONGO_RETRYABLE = frozenset(
 command that fails with one carries a label or is an error of another type; the error of one write of a command does
 not. So fails, with 10107, a write of many documents under which the primary steps down."""
 
-_MONGO_PASSES = _MONGO_RETRYABLE | {43, 134, 175, 237, 239, 246, 286, 388}
-"""CursorNotFound, QueryPlanKilled, CursorKilled: a failover took the rest of an answer. SnapshotTooOld,
+_MONGO_PASSES = _MONGO_RETRYABLE | {
+    *(43, 134, 175, 237, 239, 246, 286, 388),
+    *(63, 133, 150, 202, 234, 249, 13388),  # a shard has no primary, is slow, or its chunks move
+    *(117, 215, 225, 251, 267, 355, 11601, 12586, 12587),  # stopped, or kept out, by another operation
+    *(205, 211),  # right after a clock has stepped
+    *(145, 261, 264, 462, 14031),  # full: connections, sessions, files, requests, disk
+}
+"""The first line: CursorNotFound, QueryPlanKilled, CursorKilled: a failover took the rest of an answer. SnapshotTooOld,
 SnapshotUnavailable, ReadConcernMajorityNotAvailableYet: a new primary cannot answer yet. ChangeStreamHistoryLost: it
 fell behind the oplog, and is opened again at the present. TransactionTooLargeForCache: also of a single write, when few
 others are under way and the cache is full. What is asked once more is answered."""
@@ -105,14 +114,20 @@ def classify(error: BaseException) -> Trouble | None:
     if isinstance(error, _REDIS_PASSING_TYPES):
         return Trouble.OUTAGE
     if isinstance(error, redis_errors.RedisError):
-        words = str(error).split(" ", 1)
-        return Trouble.OUTAGE if words[0].rstrip(":") in _REDIS_PASSES else Trouble.MISCONFIGURED
+        return Trouble.OUTAGE if _passes_in_redis(str(error)) else Trouble.MISCONFIGURED
     return None
 
 
 def server_of(error: BaseException) -> str:
     """Which of the two servers `error` is about: "mongodb" or "redis"."""
     return "mongodb" if isinstance(error, mongo_errors.PyMongoError) else "redis"
+
+
+def _passes_in_redis(text: str) -> bool:
+    if text.startswith("max number of clients"):  # of a cluster, the driver does not know the rest of the words
+        return True
+    in_script = _IN_SCRIPT.search(text)
+    return (in_script[1] if in_script else text.split(" ", 1)[0].rstrip(":")) in _REDIS_PASSES
 
 
 def _passes(error: mongo_errors.PyMongoError) -> bool:

@@ -82,7 +82,8 @@ def same(value: object) -> Hashable:
 
 
 def _same_number(value: float | Decimal) -> Hashable:
-    return ("number", "NaN" if value != value or (isinstance(value, Decimal) and value.is_nan()) else value)
+    nan = value.is_nan() if isinstance(value, Decimal) else value != value  # a signalling one cannot be compared
+    return ("number", "NaN" if nan else value)
 
 
 def as_text(value: object) -> str:

@@ -74,6 +74,15 @@ class Rescue:
                 await self._entries.leave(stream, holder.name)
         return found
 
+    async def times_ahead(self, stream: Stream) -> int:
+        """After Redis's clock was set back: let what was delivered at times that are ahead now count as delivered now.
+
+        Returns of how many entries.
+
+        :raises ForeignStream: the stream belongs to another outbox.
+        """
+        return await (await self._ownership()).set_times_ahead(stream)
+
     async def held(self, stream: Stream) -> tuple[Holding, ...]:
         """What is held beyond the limit in spite of rescues, in whichever group."""
         return await held.collect(self._redis, stream)

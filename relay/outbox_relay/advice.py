@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
 
+from outbox.errors import SchemaError
 from outbox.servers import eviction
 from outbox.servers.topology import AnyRedis
 from outbox_relay.service import Next
@@ -18,7 +19,7 @@ LOOK_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What is to be said about Redis."""
+    """What is to be said about the servers."""
 
     warnings: tuple[str, ...]
 
@@ -28,14 +29,20 @@ class Looked:
 
 
 class Advice:
-    """Looks at how Redis is set up, at the start and then once a minute, and says each thing once."""
+    """Looks at how both servers are set up, at the start and then once a minute, and says each thing once."""
 
-    def __init__(self, redis: AnyRedis) -> None:
+    def __init__(self, redis: AnyRedis, check_schema: Callable[[], Awaitable[None]]) -> None:
+        """`check_schema` raises SchemaError when indexes, partitions or collections are missing or differ by now."""
         self._redis = redis
+        self._check_schema = check_schema
         self.warnings: Sequence[str] = ()
 
     async def run_once(self) -> Looked:
         found = tuple(eviction.warnings(await eviction.policy(self._redis)))
+        try:
+            await self._check_schema()
+        except SchemaError as error:
+            found += (str(error),)
         for warning in found:
             if warning not in self.warnings:
                 log.warning(warning)

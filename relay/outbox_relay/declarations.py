@@ -8,6 +8,8 @@ import structlog
 
 from outbox.database import Database
 from outbox.errors import SchemaError, SettingsError
+from outbox.message import meta
+from outbox.protocol.ownership import own
 from outbox.settings import OutboxSettings
 from outbox.streams import agreement, registry
 from outbox.streams.registry import Registered
@@ -44,7 +46,16 @@ class Declarations:
         self.streams.take(self._mine(registered))
 
     async def read(self) -> None:
-        """What has been registered, changed or removed since. Programs that run are not stopped by it."""
+        """What has been registered, changed or removed since. Programs that run are not stopped by it.
+
+        :raises SchemaError: the outbox that this relay drains is not there any more, or another one is in its place,
+            whose messages would go out in the name of the first.
+        """
+        ours = await own(self._database)
+        if await meta.identity(self._database) != ours.identity:
+            raise SchemaError(
+                f"the outbox in database {ours.database!r} was made anew meanwhile: start this relay again"
+            )
         try:
             registered = await registry.read(self._database)
         except (SchemaError, SettingsError) as error:  # such as a stream that a later version has registered

@@ -61,6 +61,8 @@ class Rescuer:
             try:
                 # While a stream is paused, what consumers hold is left with them: nobody would work on it now.
                 paused = self._streams.pauses.of(stream) is not None
+                if any(partition.number == 0 for partition in partitions):
+                    await self._rescue.times_ahead(stream)
                 for partition in partitions:
                     if stream.rescue_seconds:
                         if partition.number == 0 and not paused:

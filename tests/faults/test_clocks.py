@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bson import ObjectId
+from pymongo import AsyncMongoClient
 from structlog.testing import capture_logs
 
 from outbox import Outbox
-from outbox.database import OUTBOX, PARTITIONS, Database
+from outbox.database import OUTBOX, PARTITIONS, Database, Document
 from outbox.draft import Draft
 from outbox.embedded import Mongod, RedisServer
 from outbox.message import schema
-from outbox.servers.connections import connect_mongo
+from outbox.servers.connections import connect_mongo, connect_redis
 from outbox.settings import OutboxSettings, load
 from outbox.streams.declaration import FILES, Streams
+from outbox.worker.rescue import Rescue
 from outbox_api.collections import FILES_APPLICATION
 from tests.faults.clocks import Clock, build
 from tests.faults.history import Appended
 from tests.faults.proxy import Proxy
 from tests.faults.scenario import CHECKPOINTS, STREAM, Scenario
+from tests.relay.world import STREAM as ONE_PARTITION
+from tests.relay.world import a_world
 from tests.waiting import eventually, pass_by
 
 HOUR = 3600
@@ -34,6 +40,7 @@ STEPS = {
     "at random": [7, -3, HOUR, 1, -HOUR, 300, 2, -1, 86_400, 0],
 }
 MANY = 2000
+RESCUED = replace(ONE_PARTITION, rescue_seconds=60)
 SMALL = {"relay_batch_size": 50, "relay_lease_seconds": 2}
 
 
@@ -195,3 +202,32 @@ async def test_rediss_clock_steps_while_thousands_are_published(
             await drained(scenario)
         await scenario.comes_to_rest(30)
     await scenario.stays_at_rest()
+
+
+YEARS = 2 * 365 * 24 * HOUR
+
+
+async def test_what_the_dead_hold_is_taken_over_although_the_clock_of_redis_was_set_back_by_years(
+    mongo: AsyncMongoClient[Document], database: str, redis_clock: Clock, tmp_path: Path
+) -> None:
+    """Until then an entry would count as just delivered; entries of groups that are not ours are left alone."""
+    server = RedisServer(tmp_path / "redis")
+    server.env = redis_clock.environment
+    with server:
+        async with (
+            connect_redis(load(OutboxSettings, redis_url=server.url)) as redis,
+            a_world(mongo, database, redis, [RESCUED]) as world,
+        ):
+            await world.append("f1", "f2", "f3")
+            await (await world.owner()).drain_all()
+            await world.redis.xgroup_create(RESCUED.key, "others", "0")
+            for group, consumer in ((RESCUED.group, "outbox:dead"), (RESCUED.group, "plain"), ("others", "theirs")):
+                await world.redis.xreadgroup(group, consumer, {RESCUED.key: ">"}, count=1)
+            redis_clock.set(-YEARS)
+            rescue = Rescue(world.database, redis)
+            assert await rescue.times_ahead(RESCUED) == 2
+            assert await rescue.times_ahead(RESCUED) == 0
+            redis_clock.set(-YEARS + 2 * int(RESCUED.rescue_seconds))
+            assert (await rescue.abandoned(RESCUED)).rescued == 2
+            [theirs] = (await world.redis.xinfo_stream(RESCUED.key, full=True))["groups"][1]["consumers"]
+            assert theirs["seen-time"] > 1000 * (time.time() - HOUR)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from redis.exceptions import RedisError
 
 from outbox.embedded import Mongod, RedisServer
 from outbox.errors import SettingsError
+from outbox.operations import stats
 from outbox.servers import causes
 from outbox.servers.causes import Cause
 from outbox.servers.connections import connect_mongo, connect_redis
@@ -152,3 +154,20 @@ async def test_mongodb_elsewhere(mongod: Mongod) -> None:
     assert "Topology" not in str(nobody)
     unknown = await of_mongodb("mongodb://no-such-host.invalid/?replicaSet=rs0")
     assert "cannot be reached" in unknown.what
+
+
+class WithoutInfo(RedisServer):
+    """As some services run it: a command is renamed, so that nobody has it."""
+
+    def _answers(self) -> bool:
+        with self.client() as client, suppress(RedisError):
+            return bool(client.ping())
+        return False
+
+
+async def test_a_redis_without_the_command_info_is_reachable_all_the_same(tmp_path: Path) -> None:
+    with WithoutInfo(tmp_path / "redis", options={"rename-command": 'INFO ""'}) as server:
+        async with connect_redis(load(OutboxSettings, redis_url=server.url)) as client:
+            found = await stats.glance(client)
+    assert found.cause is None
+    assert "allow the command INFO" in found.warnings[0]

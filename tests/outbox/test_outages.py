@@ -168,6 +168,9 @@ async def test_what_an_operator_must_mend_is_misconfigured(situation: Situation,
         "TRYAGAIN Multiple keys request during rehashing of slot",
         "MOVED 3999 127.0.0.1:6381",
         "UNKILLABLE Sorry the script already executed write commands against the dataset.",
+        "max number of clients + cluster connections reached",
+        "Error running script (call to f_8ea1): @user_script:10: @user_script: 10: -OOM command not allowed when used "
+        "memory > 'maxmemory'.",
     ],
 )
 def test_replies_that_are_hard_to_bring_about(text: str) -> None:
@@ -208,6 +211,11 @@ async def test_a_mongod_that_is_away_is_an_outage() -> None:
         (mongo_errors.WriteError("transaction is too large for the cache", 388), Trouble.OUTAGE),
         (mongo_errors.WriteError("Not primary while writing to files.outbox", 10107), Trouble.OUTAGE),
         (mongo_errors.WriteError("operation was interrupted", 11602), Trouble.OUTAGE),
+        (mongo_errors.OperationFailure("Could not find host matching read preference", 133), Trouble.OUTAGE),
+        (mongo_errors.OperationFailure("version mismatch detected for outbox.outbox", 13388), Trouble.OUTAGE),
+        (mongo_errors.OperationFailure("operation was interrupted", 11601), Trouble.OUTAGE),
+        (mongo_errors.OperationFailure("New cluster time is too far from the wall clock", 205), Trouble.OUTAGE),
+        (mongo_errors.WriteError("available disk space is less than required minimum", 14031), Trouble.OUTAGE),
         (mongo_errors.WriteError("a document is invalid", 121), Trouble.MISCONFIGURED),
         (mongo_errors.BulkWriteError({"writeErrors": [{"code": 189}, {"code": 11600}]}), Trouble.OUTAGE),
         (mongo_errors.BulkWriteError({"writeErrors": [{"code": 189}, {"code": 121}]}), Trouble.MISCONFIGURED),

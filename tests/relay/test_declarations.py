@@ -7,6 +7,7 @@ import json
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,16 @@ from structlog.testing import capture_logs
 from outbox import Outbox, Streams
 from outbox.database import OUTBOX, PARTITIONS, RELAYS, STREAMS, Database, Document
 from outbox.errors import SchemaError
+from outbox.message import schema
 from outbox.operations import registration
 from outbox.operations.registration import NotNow
+from outbox.protocol import ownership
 from outbox.protocol.store import Store
 from outbox.settings import OutboxSettings, load
 from outbox.streams.declaration import Partition, Stream
 from outbox.streams.registry import read, register
+from outbox_relay.advice import Advice
+from outbox_relay.declarations import Declarations
 from outbox_relay.shares import shares
 from tests.faults.relays import as_a_process, in_this_process
 from tests.relay.load import Load, Watch, append
@@ -260,3 +265,31 @@ async def test_what_is_not_done_keeps_a_stream_as_it_is(world: World) -> None:
     await world.database[OUTBOX].delete_many({})
     assert await registration.change_as_declared(world.database, Stream("orders", "others", shards=2))
     assert "orders:1/3" in await owners(world.database)
+
+
+async def test_a_relay_ends_when_another_outbox_is_made_in_the_place_of_its_own(
+    world: World, mongo: AsyncMongoClient[Document]
+) -> None:
+    """Its messages would go out in the name of the first, and every program that is started later be refused there."""
+    declarations = Declarations(world.database, load(OutboxSettings), [])
+    await ownership.own(world.database)
+    await declarations.read()
+    await mongo.drop_database(world.database.name)
+    with pytest.raises(SchemaError, match="has no outbox"):
+        await declarations.read()
+    await schema.ensure(Database(mongo, world.database.name), Streams([ORDERS]))
+    with pytest.raises(SchemaError, match="made anew meanwhile: start this relay again"):
+        await declarations.read()
+
+
+async def test_a_relay_says_what_somebody_takes_from_the_schema_while_it_runs(world: World) -> None:
+    advice = Advice(world.redis, partial(schema.check, world.database, Streams([ORDERS])))
+    assert not (await advice.run_once()).warnings
+    await world.database[OUTBOX].drop_index("pending")
+    await world.database[PARTITIONS].drop()
+    with capture_logs() as logs:
+        for _ in range(2):
+            [warning] = (await advice.run_once()).warnings
+    assert "index outbox.pending is missing" in warning
+    assert "collection outbox_partitions is missing" in warning
+    assert [log["event"] for log in logs] == [warning]

@@ -8,14 +8,16 @@ import pytest
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
-from outbox.database import Document
+from outbox.database import OUTBOX, Document
 from outbox.delivery.trim import trim
 from outbox.streams.declaration import Stream
+from outbox.streams.entry_ids import is_entry_id
 from outbox.streams.keys import record_key
 from tests.relay.world import STREAM, World, a_world
 
 CHECKPOINT = STREAM.checkpoint_key(0)
 RECORD = record_key(STREAM.name)
+GONE = None
 ODD: list[Any] = [b"", b"\xff", b"x", b"-1", b"1e3", b"nan", b"9" * 30, "٣".encode(), b"a:b", b"1-", b"\0"]
 
 
@@ -31,17 +33,27 @@ ODD: list[Any] = [b"", b"\xff", b"x", b"-1", b"1e3", b"nan", b"9" * 30, "٣".enc
 )
 async def test_an_odd_value_loses_and_doubles_nothing(world: World, key: str, field: str) -> None:
     """Met by the owner that publishes next, and by one that opens the checkpoint."""
-    for number, value in enumerate(ODD):
+    values = [*ODD, GONE]
+
+    async def write(value: Any) -> None:
+        if value is GONE:  # a field may be deleted, or expire, by itself
+            await world.redis.hdel(key, field)
+        else:
+            await world.redis.hset(key, field, value)
+
+    for number, value in enumerate(values):
         owner = await world.owner(f"owner {number}")
         await world.append(f"{number} a")
         await owner.drain_all()
-        await world.redis.hset(key, field, value)
+        await write(value)
         await world.append(f"{number} b")
         await owner.drain_all()
-        await world.redis.hset(key, field, value)
+        await write(value)
     await (await world.owner("last")).drain_all()
-    expected = [f"{number} {letter}" for number in range(len(ODD)) for letter in "ab"]
+    expected = [f"{number} {letter}" for number in range(len(values)) for letter in "ab"]
     assert sorted(entry["file_id"] for entry in await world.entries()) == sorted(expected)
+    stored = await world.database[OUTBOX].find().to_list()
+    assert all(is_entry_id(message["entries"][name]) for message in stored for name in ("first", "last"))
 
 
 @pytest.mark.parametrize(

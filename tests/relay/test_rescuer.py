@@ -18,6 +18,9 @@ class Rescue:
     def __init__(self) -> None:
         self.looked_at: list[str] = []
 
+    async def times_ahead(self, stream: Stream) -> int:
+        return 0
+
     async def abandoned(self, stream: Stream) -> Found:
         if stream.name == "alpha":
             raise RedisConnectionError("away")

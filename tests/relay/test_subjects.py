@@ -288,7 +288,9 @@ def test_values_that_json_has_not_are_written_as_extended_json(monkeypatch: pyte
 
 
 def test_the_text_of_an_id_is_the_same_for_ids_that_are_the_same() -> None:
-    for ids in ([1, Int64(1), 1.0, Decimal128("1.00")], [0.5, Decimal128("0.50")], [THEN, THEN.replace(tzinfo=None)]):
+    nans = [float("nan"), Decimal128("NaN"), Decimal128("-NaN"), Decimal128("sNaN")]
+    halves, moments = [0.5, Decimal128("0.50")], [THEN, THEN.replace(tzinfo=None)]
+    for ids in ([1, Int64(1), 1.0, Decimal128("1.00")], halves, moments, nans):
         assert len({same(id_) for id_ in ids}) == len({identifiers.as_text(id_) for id_ in ids}) == 1
     assert same(1) != same(True)
     assert len({same(identifiers.checked(id_)) for pair in PAIRS for id_ in pair}) == 2 * len(PAIRS)

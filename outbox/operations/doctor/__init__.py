@@ -40,6 +40,7 @@ CHECKS = [
     Check("Redis is a primary", redis.role, _REDIS),
     Check("Redis's user has the rights", rights.redis, _REDIS),
     Check("Redis is of a version that is tested", redis.version, _REDIS),
+    Check("nobody else deletes from the collections", verified(Level.DANGER, setup.additions), _MONGODB),
     Check("the streams belong to this outbox", installation.owners, _BOTH),
     Check("Redis drops nothing when it is full", verified(Level.DANGER, setup.redis_memory), _REDIS),
     Check("Redis keeps an append-only file", verified(Level.DANGER, setup.redis_files), _REDIS),

@@ -22,6 +22,7 @@ __all__ = ["CHECKS", "NOTHING_MORE", "Check", "Finding", "System", "mend", "veri
 CHECKS: dict[str, Check] = {
     "MongoDB is a replica set": setup.replica_set,
     "collections, validator, indexes, partitions": setup.database,
+    "nobody else deletes from the collections": setup.additions,
     "the streams belong to this outbox": setup.streams,
     "the oplog reaches back far enough": setup.oplog,
     "retention covers the backups": setup.retention,

@@ -7,6 +7,7 @@ from datetime import timedelta
 from pymongo.errors import OperationFailure
 
 from outbox.errors import SchemaError
+from outbox.message import additions as added
 from outbox.message import schema
 from outbox.operations import applications
 from outbox.operations.verify.findings import Finding, System
@@ -50,6 +51,20 @@ async def database(system: System) -> list[Finding]:
             )
         ]  # fmt: skip
     return []
+
+
+async def additions(system: System) -> list[Finding]:
+    """What others have added to the outbox's collections, and by which MongoDB deletes or mixes up documents."""
+    parts = (schema.CORE, *await applications.set_up_here(system.database))
+    return [
+        Finding(
+            "schema-additions", what,
+            "messages that wait are deleted by MongoDB, and reach nobody; or one message is taken for another",
+            "db.COLLECTION.dropIndex('INDEX') in mongosh; of a collection, only a new one gets rid of it: stop all "
+            "programs of the outbox, rename it, run outbox init, and copy the documents back",
+        )
+        for what in await added.look(system.database, parts)
+    ]  # fmt: skip
 
 
 async def streams(system: System) -> list[Finding]:

@@ -29,11 +29,12 @@ local function sound()
   for _, name in ipairs({'tag', 'previous'}) do
     if string.find(there[name] or '', '%W') then return false end
   end
+  local messages = there.messages or ''
   for _, name in ipairs({'first', 'last'}) do
-    if there[name] and not is_id(there[name]) then return false end
+    if not is_id(there[name] or (messages == '' and '0-0')) then return false end
   end
-  local rest = string.gsub(there.messages or '', '%x+:%d+ ?', '')
-  return there.tag ~= '' and rest == ''
+  local tagged = there.tag ~= '' and (there.tag or not there.batch)  -- a single field may be deleted, or expire
+  return tagged and string.gsub(messages, '%x+:%d+ ?', '') == ''
 end
 if not sound() then
   redis.call('DEL', KEYS[1])

@@ -36,6 +36,14 @@ end
 if ARGV[8] ~= '-1' and waits_for_more_than(tonumber(ARGV[8]), KEYS[2], ARGV[7]) then
   return {'full'}
 end
+-- Redis does not undo what a script has added before it fails. So what may fail is tried before: whether this user may
+-- write both hashes, of whose rights one may just have been taken, and whether there are ids left, which is not so after
+-- an entry of others under the last millisecond that there is.
+redis.call('HSET', KEYS[1], 'tag', ARGV[4])
+redis.call('HSET', KEYS[3], 'marker', marker)
+if string.match(last, '^18446744073709551615%-') then
+  return redis.error_reply('ERR The stream has exhausted the last possible ID')
+end
 
 local first
 local entries = cjson.decode(ARGV[6])

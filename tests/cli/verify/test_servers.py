@@ -23,6 +23,40 @@ def test_a_schema_that_differs(healthy: Cli, shelf: Shelf) -> None:
     assert found(healthy) == []
 
 
+def test_an_index_that_an_operator_has_hidden(healthy: Cli, shelf: Shelf) -> None:
+    """A relay asks for it by name, and MongoDB refuses that."""
+    hide = {"collMod": "outbox", "index": {"name": "pending", "hidden": True}}
+    shelf.db.command(hide)
+    assert "index outbox.pending is hidden" in only(healthy, "schema")["what"]
+    refused = healthy("init")
+    assert refused.code == 2
+    assert "unhideIndex" in refused.err
+    shelf.db.command({**hide, "index": {"name": "pending", "hidden": False}})
+    assert found(healthy) == []
+
+
+def test_what_others_add_to_collections_and_lose_messages_by(healthy: Cli, shelf: Shelf) -> None:
+    shelf.db.outbox.create_index("created_at", expireAfterSeconds=3600)
+    finding = only(healthy, "schema-additions")
+    assert "index outbox.created_at_1 deletes documents by their age" in finding["what"]
+    shelf.db.outbox.drop_index("created_at_1")
+    shelf.db.outbox.create_index("created_at")  # of an operator, for his own questions
+    assert found(healthy) == []
+    shelf.db.files.delete_many({})
+    clustered: dict[str, Any] = {"clusteredIndex": {"key": {"_id": 1}, "unique": True}}
+    for name, options, what in (
+        ("outbox", {"capped": True, "size": 100_000}, "is capped"),
+        ("outbox", clustered | {"expireAfterSeconds": 500}, "deletes documents"),
+        ("outbox_streams", {"collation": {"locale": "en", "strength": 1}}, "has a collation"),
+    ):
+        shelf.db.drop_collection(name)
+        shelf.db.create_collection(name, **options)
+        assert healthy("init").code == 0
+        assert f"collection {name} {what}" in only(healthy, "schema-additions")["what"]
+        shelf.db.drop_collection(name)
+        assert healthy("init").code == 0
+
+
 def test_a_redis_that_forgets(healthy: Cli, redis: Any) -> None:
     before = redis.config_get("appendonly")["appendonly"]
     try:
