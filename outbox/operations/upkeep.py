@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import suppress
 from datetime import timedelta
 
 from bson import ObjectId
 from bson.datetime_ms import DatetimeMS
 
 from outbox.database import LENIENT, OUTBOX, Database, Document
+from outbox.errors import SchemaError, SettingsError
 from outbox.message import transitions
 from outbox.message.document import State
 from outbox.message.poison import bury_all
 from outbox.message.transitions import PRUNABLE
 from outbox.protocol import records
 from outbox.protocol.settled import NEEDED, settled
-from outbox.servers.clock import server_time
+from outbox.servers.clock import id_at, server_time
+from outbox.streams import registry
 from outbox.streams.declaration import Streams
 
 PAGE = 1000
@@ -32,13 +35,21 @@ async def stage(database: Database) -> int:
 async def strays(database: Database) -> list[Document]:
     """The queries that find pending messages which belong to no partition there is.
 
-    Such a message was written around the library, or for a stream that `outbox init` has never heard of.
+    Such a message was written around the library, or for a stream that `outbox init` has never heard of. Not one of a
+    stream that is registered while the lease of its partition is missing, nor any while there is no partition at all:
+    somebody has deleted what `outbox init` makes, or is about to restore it.
     """
     numbers: defaultdict[str, list[int]] = defaultdict(list)
-    for partition in await records.partitions(database):
+    partitions = [*await records.partitions(database)]
+    with suppress(SchemaError, SettingsError):  # such as a stream that a later version has registered
+        registered = await registry.read(database)
+        partitions += registered.partitions() if registered else ()
+    if not partitions:
+        return []
+    for partition in partitions:
         numbers[partition.stream].append(partition.number)
     elsewhere: list[Document] = [{"stream": {"$nin": list(numbers)}}]
-    elsewhere += [{"stream": stream, "partition": {"$nin": known}} for stream, known in numbers.items()]
+    elsewhere += [{"stream": stream, "partition": {"$nin": theirs}} for stream, theirs in numbers.items()]
     return [{"state": State.PENDING.value, **where} for where in elsewhere]
 
 
@@ -66,7 +77,7 @@ async def prune(database: Database, streams: Streams, *, older_than: timedelta) 
     """
     pruned = 0
     limit = await server_time(database) - older_than
-    last, end = ObjectId(b"\0" * 12), ObjectId.from_datetime(limit)
+    last, end = ObjectId(b"\0" * 12), id_at(limit)
     messages = database[OUTBOX].with_options(codec_options=LENIENT)
     while True:
         query = {

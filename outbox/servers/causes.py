@@ -105,6 +105,11 @@ def _refused_by_mongodb(error: mongo_errors.OperationFailure, text: str) -> Caus
             wanted = f"{found[2]} on {found[1]}.{found[3]}" if found else text
             do = "Give its role what docs/security.md lists, or put another user into MONGODB_URI."
             return Cause("MongoDB's user lacks a right", do, False, wanted)
+        case 205:
+            do = (
+                "Set its host's clock. If that is right, it was ahead before: raise maxAcceptableLogicalClockDriftSecs."
+            )
+            return Cause("MongoDB's clock is more than a year behind its own data", do, True, text)
         case 20 | 40573 | 263:
             do = "Run mongod with --replSet, and rs.initiate() it once: transactions and change streams need that."
             return Cause("MongoDB is not a replica set", do, False, text)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
 
+from outbox.database import Database
 from outbox.errors import SchemaError
+from outbox.message import schema
 from outbox.servers import eviction
 from outbox.servers.topology import AnyRedis
+from outbox.streams.declaration import Streams
 from outbox_relay.service import Next
 
 log = structlog.get_logger(__name__)
@@ -31,16 +34,16 @@ class Looked:
 class Advice:
     """Looks at how both servers are set up, at the start and then once a minute, and says each thing once."""
 
-    def __init__(self, redis: AnyRedis, check_schema: Callable[[], Awaitable[None]]) -> None:
-        """`check_schema` raises SchemaError when indexes, partitions or collections are missing or differ by now."""
+    def __init__(self, database: Database, redis: AnyRedis, streams: Streams) -> None:
+        self._database = database
         self._redis = redis
-        self._check_schema = check_schema
+        self._streams = streams
         self.warnings: Sequence[str] = ()
 
     async def run_once(self) -> Looked:
         found = tuple(eviction.warnings(await eviction.policy(self._redis)))
         try:
-            await self._check_schema()
+            await schema.check(self._database, self._streams)
         except SchemaError as error:
             found += (str(error),)
         for warning in found:

@@ -16,7 +16,6 @@ from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
 
 from outbox.database import Database, Document
-from outbox.message import schema
 from outbox.operations import downtime
 from outbox.protocol import changes
 from outbox.protocol.checkpoint import Checkpoints
@@ -190,7 +189,7 @@ class Relay:
         sweep = Sweep(store, tail.look_everywhere, messages.working)
         watch = Watch(checkpoints, leaser.wake, seconds=settings.relay_verify_seconds)
         watching = service("watch", watch.run_once, settings.relay_verify_seconds / 2)
-        advice = Advice(redis, partial(schema.check, database, streams))
+        advice = Advice(database, redis, streams)
         pausing = Pausing(database, streams, leaser.wake)
         self._leaser, self._advice, self._pausing = leaser, advice, pausing
         rescuer = Rescuer(streams, Rescue(database, redis), leaser.partitions)

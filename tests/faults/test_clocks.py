@@ -33,10 +33,12 @@ from tests.relay.world import a_world
 from tests.waiting import eventually, pass_by
 
 HOUR = 3600
+YEARS = 2 * 365 * 24 * HOUR
 STEPS = {
     "forward": [10, 20, 30, 40, 50, 60, 70, 80, 90],
     "back": [-10, -20, -30, -40, -50, -60, -70, -80, -90],
-    "an hour forward and back": [HOUR, 0],
+    # MongoDB refuses all clients while its clock is more than a year behind the time of its latest write.
+    "most of a year forward and back": [300 * 24 * HOUR, 0],
     "at random": [7, -3, HOUR, 1, -HOUR, 300, 2, -1, 86_400, 0],
 }
 MANY = 2000
@@ -202,9 +204,6 @@ async def test_rediss_clock_steps_while_thousands_are_published(
             await drained(scenario)
         await scenario.comes_to_rest(30)
     await scenario.stays_at_rest()
-
-
-YEARS = 2 * 365 * 24 * HOUR
 
 
 async def test_what_the_dead_hold_is_taken_over_although_the_clock_of_redis_was_set_back_by_years(

@@ -73,4 +73,20 @@ MUTATIONS = [
         "and False",
         "tests/cli/verify/test_servers.py::test_what_others_add_to_collections_and_lose_messages_by",
     ),
+    Mutation(
+        "a backlog whose partitions somebody has deleted does not become dead",
+        "G1",
+        "outbox/operations/upkeep.py",
+        "partitions += registered.partitions() if registered else ()",
+        "pass",
+        "tests/outbox/test_upkeep.py::test_a_backlog_outlives_the_deletion_of_what_init_makes",
+    ),
+    Mutation(
+        "without any partition nothing counts as a stray",
+        "G1",
+        "outbox/operations/upkeep.py",
+        "    if not partitions:\n        return []\n",
+        "",
+        "tests/outbox/test_upkeep.py::test_a_backlog_outlives_the_deletion_of_what_init_makes",
+    ),
 ]

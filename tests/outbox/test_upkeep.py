@@ -7,7 +7,7 @@ import pytest
 from bson import ObjectId
 
 from outbox import State, Stream, Streams
-from outbox.database import Database
+from outbox.database import PARTITIONS, STREAMS, Database
 from outbox.operations import upkeep
 from tests.outbox.shelf import Shelf
 
@@ -108,3 +108,15 @@ async def test_messages_that_nobody_drains_are_dead_with_a_reason(db: Database, 
     assert await shelf.states(*strays) == ["dead"] * 4
     assert "OUTBOX_STREAMS" in (await shelf.get(strays[0]))["last_error"]
     assert await shelf.states(drained) == ["pending"]
+
+
+@pytest.mark.parametrize("gone", [{PARTITIONS: {"number": 0}}, {PARTITIONS: {}}, {PARTITIONS: {}, STREAMS: {}}])
+async def test_a_backlog_outlives_the_deletion_of_what_init_makes(
+    db: Database, shelf: Shelf, gone: dict[str, dict[str, int]]
+) -> None:
+    """By mistake, or for a moment, as by `mongorestore --drop`."""
+    backlog = await shelf.put(State.PENDING, partition=0)
+    for name, query in gone.items():
+        assert (await db[name].delete_many(query)).deleted_count
+    assert await upkeep.bury_strays(db) == 0
+    assert await shelf.states(*backlog) == ["pending"]

@@ -7,7 +7,6 @@ import json
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -283,7 +282,7 @@ async def test_a_relay_ends_when_another_outbox_is_made_in_the_place_of_its_own(
 
 
 async def test_a_relay_says_what_somebody_takes_from_the_schema_while_it_runs(world: World) -> None:
-    advice = Advice(world.redis, partial(schema.check, world.database, Streams([ORDERS])))
+    advice = Advice(world.database, world.redis, Streams([ORDERS]))
     assert not (await advice.run_once()).warnings
     await world.database[OUTBOX].drop_index("pending")
     await world.database[PARTITIONS].drop()
