@@ -12,9 +12,9 @@ from pymongo import AsyncMongoClient, MongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.client_session import ClientSession
 
-from outbox.database import OUTBOX, PREFIX, STREAMS, Database, Place, PlainDatabase, collection_name
-from outbox.draft import ABSENT, Draft, all_of, check_that_the_key_names_a_subject, key_and_subject
-from outbox.errors import NoTransaction
+from outbox.database import OUTBOX, PREFIX, Database, Place, PlainDatabase
+from outbox.draft import ABSENT, Draft, all_of, check_session, check_that_the_key_names_a_subject, key_and_subject
+from outbox.errors import SettingsError
 from outbox.message import meta, uniques
 from outbox.message.document import new_document
 from outbox.streams import registry
@@ -28,8 +28,8 @@ T = TypeVar("T")
 class Outbox:
     """Appends messages to the outbox of one database.
 
-    Frozen and without connections of its own: it writes through the session it is given, so one instance serves a
-    whole process, threads and event loops included.
+    Without connections of its own: it writes through the session it is given, so one instance serves a whole process,
+    threads and event loops included. Before its first append it looks once whether the database has an outbox.
     """
 
     def __init__(
@@ -42,13 +42,14 @@ class Outbox:
     ) -> None:
         """An outbox in `database`, whose collections begin with `prefix`: as OUTBOX_DATABASE and OUTBOX_PREFIX say.
 
-        :raises SettingsError: the names of collections cannot begin with `prefix`.
+        :raises SettingsError: the names of collections cannot begin with `prefix`, or `streams` are none.
         """
+        if not isinstance(streams, Streams):
+            raise SettingsError(f"Outbox needs Streams([Stream(...)]), not {type(streams).__name__}")
         self.streams = streams
-        self._database = database
         self._place = Place(database, prefix)
-        self._messages = collection_name(OUTBOX, prefix)
         self._max_message_bytes = max_message_bytes
+        self._looked = False
 
     async def register(self, client: AsyncMongoClient[dict[str, Any]]) -> list[str]:
         """Register the streams in the database, as `outbox init` does with those of OUTBOX_STREAMS.
@@ -76,14 +77,12 @@ class Outbox:
 
         :raises WrongDeclaration: a stream is declared otherwise than it is registered, or not registered at all. The
             text names the property and both values. What is appended all the same might wait for ever, or out of order.
+        :raises SchemaError: the database has no outbox: run `outbox init`, or correct its name.
         """
         if isinstance(client, MongoClient):
-            registry.compare(self.streams, PlainDatabase(client, self._place)[STREAMS].find().to_list())
+            registry.check_sync(PlainDatabase(client, self._place), self.streams)
             return None
-        return self._check(client)
-
-    async def _check(self, client: AsyncMongoClient[dict[str, Any]]) -> None:
-        registry.compare(self.streams, await Database(client, self._place)[STREAMS].find().to_list())
+        return registry.check(Database(client, self._place), self.streams)
 
     @overload
     def append(
@@ -141,7 +140,7 @@ class Outbox:
 
         How durable the commit is, is the caller's choice. With `w="majority"` (MongoDB's default for most replica
         sets) what was committed lasts. With `w=1` a failover may roll back the record and the message, both, after the
-        caller was told that they are written; a message that is rolled back is never published.
+        caller was informed that they are written; a message that is rolled back is never published.
 
         :param fields: what the worker reads: strings only, flat, sent as they are.
         :param key: the ordering scope, such as the file's id. It may be left out where `subject` is given, and is then
@@ -156,6 +155,7 @@ class Outbox:
             and its id is returned. See docs/append.md for what that means in a race.
         :raises NoTransaction: the session has no open transaction.
         :raises UndeclaredStream: no relay would drain this stream; NoSuchPriority, when not in this priority.
+        :raises SchemaError: the database has no outbox (from the await, with an async session).
         :raises InvalidMessage: a field, header, key or the size is not acceptable.
         """
         draft = Draft(fields, key, headers, available_at, subject=subject, unique=unique)
@@ -222,11 +222,7 @@ class Outbox:
         priority: str,
     ) -> list[dict[str, Any]]:
         """A message for each draft and each of the stream's groups; the first group's has the draft's id."""
-        if not session.in_transaction:
-            raise NoTransaction(
-                "append needs an open transaction, so that the message and the record it speaks of are written "
-                "together: call it inside session.with_transaction(...) or session.start_transaction()"
-            )
+        check_session(session)
         wanted, now = Priority.read(priority), datetime.now(UTC)
         options = session.client.codec_options
         first, *further = self.streams.fan_out(stream)
@@ -246,11 +242,14 @@ class Outbox:
         if isinstance(session, AsyncClientSession):
             return self._insert(session, documents, ids)
         instead: dict[ObjectId, ObjectId] = {}
+        database = PlainDatabase(session.client, self._place)
+        if not self._looked:
+            registry.refuse_none_sync(database)
+            self._looked = True
         if uniques.any_in(documents):
-            database = PlainDatabase(session.client, self._place)
             instead = uniques.carry_out_sync(uniques.claim(documents, self.streams), database, session)
         if needed := [document for document in documents if document["_id"] not in instead]:
-            session.client[self._database][self._messages].insert_many(needed, session=session)
+            database[OUTBOX].insert_many(needed, session=session)
         return ids(instead)
 
     def _document(
@@ -285,13 +284,15 @@ class Outbox:
         documents: list[dict[str, Any]],
         ids: Callable[[Mapping[ObjectId, ObjectId]], T],
     ) -> T:
-        client: AsyncMongoClient[dict[str, Any]] = session.client
         instead: dict[ObjectId, ObjectId] = {}
+        database = Database(session.client, self._place)
+        if not self._looked:
+            await registry.refuse_none(database)
+            self._looked = True
         if uniques.any_in(documents):
-            database = Database(client, self._place)
             instead = await uniques.carry_out(uniques.claim(documents, self.streams), database, session)
         if needed := [document for document in documents if document["_id"] not in instead]:
-            await client[self._database][self._messages].insert_many(needed, session=session)
+            await database[OUTBOX].insert_many(needed, session=session)
         return ids(instead)
 
 

@@ -10,8 +10,10 @@ from typing import Any
 
 from bson import ObjectId
 from bson.codec_options import CodecOptions
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.client_session import ClientSession
 
-from outbox.errors import InvalidMessage, UsageError
+from outbox.errors import InvalidMessage, NoTransaction, UsageError
 from outbox.streams import identifiers
 from outbox.streams.declaration import Stream
 
@@ -36,6 +38,20 @@ class Draft:
     id: ObjectId = field(default_factory=ObjectId)
     subject: object = ABSENT
     unique: str | None = None
+
+
+def check_session(session: object) -> None:
+    """Raise NoTransaction unless `session` is one of PyMongo's, with an open transaction."""
+    if not isinstance(session, AsyncClientSession | ClientSession):
+        raise NoTransaction(
+            f"append needs the session of your transaction, not {type(session).__name__}: pass what "
+            "client.start_session() has given, or what with_transaction calls your function with"
+        )
+    if not session.in_transaction:
+        raise NoTransaction(
+            "append needs an open transaction, so that the message and the record that it is about are written "
+            "together: call it inside session.with_transaction() or session.start_transaction()"
+        )
 
 
 def key_and_subject(draft: Draft, options: CodecOptions[Any]) -> tuple[str, Mapping[str, Any] | None]:

@@ -46,7 +46,7 @@ class UsageError(OutboxError):
 class NoTransaction(UsageError):
     """Append was called with a session that has no open transaction.
 
-    Without one, the message and the record it speaks of could be written apart from each other.
+    Without one, the message and the record that it is about could be written apart from each other.
     """
 
 

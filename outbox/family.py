@@ -17,6 +17,8 @@ from outbox.errors import SettingsError
 S = TypeVar("S", bound="Family")
 
 _SHOWN = 80
+_PLAINLY = {"missing": "is missing", "extra_forbidden": "is not known; look at its spelling"}
+"""What pydantic says by the type of a fault, in words for people who do not know it."""
 
 
 class Family(BaseSettings):
@@ -109,13 +111,13 @@ def load(settings: type[S], **overrides: Any) -> S:
 def _explained(
     fault: Any, settings: type[Family], variables: Mapping[str, str], overrides: Mapping[str, object]
 ) -> str:
-    why = fault["msg"].removeprefix("Value error, ")
+    why = _PLAINLY.get(fault["type"]) or fault["msg"].removeprefix("Value error, ")
     if not fault["loc"]:
         return str(why)
     field, *inner = fault["loc"]
     setting, value = settings.variables()[field], fault["input"]
     name = setting.name if field in overrides else environment.named(setting, variables)
-    where = ".".join([name, *(str(step).upper() for step in inner)])
+    where = name + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in inner)
     if setting.secret and isinstance(value, Refused):
         return f"{where}: {value.why}"
     if isinstance(value, Refused):

@@ -13,6 +13,7 @@ from pymongo.errors import PyMongoError
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from outbox.append import Outbox
+from outbox.servers.causes import explain
 from outbox.servers.connections import connect_mongo, connect_redis, open_database
 from outbox.settings import OutboxSettings
 from outbox.streams.declaration import FILE_STREAM
@@ -71,7 +72,7 @@ def create_app(settings: ApiSettings, outbox_settings: OutboxSettings) -> FastAP
                 with pymongo.timeout(settings.api_probe_seconds):
                     await gate.check()
             except PyMongoError as error:
-                log.warning("mongodb unavailable", address=outbox_settings.mongodb_address, reason=str(error)[:200])
+                log.warning("mongodb unavailable", address=outbox_settings.mongodb_address, cause=str(explain(error)))
             state = State(
                 settings, access, registered, mongo, database, redis, outbox_settings.redis_address, outbox,
                 outbox_settings.outbox_replay_rate, Guesses(database), gate,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from pymongo import AsyncMongoClient
 
 from outbox.append import Outbox
 from outbox.database import Database, Document
+from outbox.errors import SchemaError
 from outbox.message import schema
 from outbox.servers.topology import AnyRedis
 from outbox.streams import agreement, registry
@@ -50,6 +52,16 @@ class Gate:
             self.streams.take(registered)
         await schema.check(self.database, self.streams, FILES_APPLICATION)
         self.passed = True
+
+    async def refresh(self) -> None:
+        """Take in what was registered since; until the gate was passed, nothing. Raises what MongoDB raises.
+
+        What cannot be understood is left to readiness, which names it.
+        """
+        if self.passed:
+            with suppress(SchemaError):
+                if registered := await registry.read(self.database):
+                    self.streams.take(registered)
 
     async def require(self) -> None:
         """The same, until it was once found complete."""

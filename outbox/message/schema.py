@@ -168,9 +168,14 @@ async def check(database: Database, streams: Streams, *parts: Part) -> None:
     """Raise SchemaError, with all that is missing or different of the outbox and of `parts`."""
     there, known = await installation.look(database, (CORE, *parts))
     meta.refuse_far(database, known.schema)
+    command = " ".join(("outbox init", *(f"--{part.name}" for part in parts)))
+    if known.identity is None and all(found.options is None for found in there):
+        raise SchemaError(
+            f"database {database.name!r} is not set up: none of the collections of an outbox is there. Run: {command}; "
+            "or correct MONGODB_DATABASE or OUTBOX_DATABASE, if it is in another database"
+        )
     faults = installation.faults(there, known)
     partitions = {str(document["_id"]) async for document in database[PARTITIONS].find({}, {"_id": 1})}
     faults += [f"partition {p} is missing" for p in map(str, streams.partitions()) if p not in partitions]
     if faults:
-        command = " ".join(("outbox init", *(f"--{part.name}" for part in parts)))
         raise SchemaError(f"database {database.name!r} is not set up: {'; '.join(faults)}. Run: {command}")

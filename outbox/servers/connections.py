@@ -75,6 +75,9 @@ def _connect(
     kind: Callable[..., C], settings: OutboxSettings, server_selection_seconds: float, connections: int | None = None
 ) -> C:
     uri = settings.mongodb_uri.get_secret_value()
+    if "@" in uri.partition("://")[2].partition("?")[0].partition("/")[2]:
+        # A password with a / in it: what is behind would be taken for a database, and the rest for hosts.
+        raise SettingsError(_MALFORMED.format("MONGODB_URI", _MONGODB_EXAMPLE))
     try:
         milliseconds = int(server_selection_seconds * 1000)
         pool = {"maxPoolSize": max(connections, CONNECTIONS)} if connections else {}
@@ -83,7 +86,7 @@ def _connect(
         why = os.strerror(error.errno) if error.errno else error
         raise SettingsError(f"MONGODB_URI: {_files(uri)} cannot be read: {why}") from None
     except Exception:  # noqa: BLE001  # PyMongo raises many kinds, with parts of the address, and so of the password
-        raise SettingsError(_MALFORMED.format("MONGODB_URI", "mongodb://user:password@host/?replicaSet=rs0")) from None
+        raise SettingsError(_MALFORMED.format("MONGODB_URI", _MONGODB_EXAMPLE)) from None
 
 
 def _files(uri: str) -> str:
@@ -118,3 +121,4 @@ def connect_redis(settings: OutboxSettings, *, timeout_seconds: float = 5.0) -> 
 
 
 _MALFORMED = "{0} cannot be understood. It looks like {1}; percent-encode what is not a letter or digit in a password"
+_MONGODB_EXAMPLE = "mongodb://user:password@host/?replicaSet=rs0"

@@ -208,7 +208,10 @@ class Streams(Mapping[str, Stream]):
         self.revisions: Mapping[str, int] = {}
         """Of the registered streams, by name, as they were read."""
         self.pauses = Pauses()
-        declared = [one for stream in streams for one in stream.members()]
+        given = list(streams) if isinstance(streams, Iterable) else [streams]
+        if isinstance(streams, Stream | str) or not all(isinstance(stream, Stream) for stream in given):
+            raise SettingsError('Streams needs a list of streams, such as Streams([Stream("orders", group="billing")])')
+        declared = [one for stream in given for one in stream.members()]
         self._streams = {stream.name: stream for stream in declared}
         if len(self._streams) < len(declared):
             raise SettingsError("a stream is declared twice: each name can have one group and one subject")

@@ -7,14 +7,17 @@ with each change. What is registered counts: a program whose own declaration con
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import structlog
 from bson import Int64
 from pydantic import TypeAdapter, ValidationError
-from pymongo.errors import DuplicateKeyError
+from pymongo import ReadPreference
+from pymongo.errors import DuplicateKeyError, PyMongoError
+from pymongo.read_concern import ReadConcern
 
-from outbox.database import LENIENT, PARTITIONS, STREAMS, Database, Document
+from outbox.database import LENIENT, PARTITIONS, STREAMS, Database, Document, PlainDatabase
 from outbox.errors import SchemaError, SettingsError, WrongDeclaration
 from outbox.streams import agreement, pauses
 from outbox.streams.declaration import Stream, Streams
@@ -23,6 +26,8 @@ from outbox.streams.pauses import Pauses
 log = structlog.get_logger(__name__)
 
 _STREAM = TypeAdapter(Stream)
+_NOW: dict[str, Any] = {"read_preference": ReadPreference.PRIMARY, "read_concern": ReadConcern("local")}
+"""Reads what `outbox init` has just written, whatever the client of an application asks for otherwise."""
 
 
 class Registered(Streams):
@@ -52,11 +57,47 @@ async def read(database: Database) -> Registered | None:
     return _understood(await documents.find().sort("_id").to_list())
 
 
-def compare(declared: Streams, documents: list[Document]) -> None:
-    """Raise WrongDeclaration unless `declared` agrees with the documents of the registry, or there are none yet."""
+async def check(database: Database, declared: Streams) -> None:
+    """Raise WrongDeclaration unless `declared` agrees with what is registered; SchemaError when there is no outbox."""
+    if not _compare(declared, await database[STREAMS].find().to_list()):
+        await refuse_none(database)
+
+
+def check_sync(database: PlainDatabase, declared: Streams) -> None:
+    """The same for plain functions."""
+    if not _compare(declared, database[STREAMS].find().to_list()):
+        refuse_none_sync(database)
+
+
+async def refuse_none(database: Database) -> None:
+    """Raise SchemaError when there is no partition here, so that no relay would ever publish what is appended.
+
+    Whoever may not look, or cannot now, is not refused: what comes next shows it.
+    """
+    with suppress(PyMongoError):
+        _refuse(database, await database[PARTITIONS].with_options(**_NOW).find_one({}, {"_id": 1}))
+
+
+def refuse_none_sync(database: PlainDatabase) -> None:
+    """The same for plain functions."""
+    with suppress(PyMongoError):
+        _refuse(database, database[PARTITIONS].with_options(**_NOW).find_one({}, {"_id": 1}))
+
+
+def _refuse(database: Database | PlainDatabase, found: Document | None) -> None:
+    if found is None:
+        raise SchemaError(
+            f"database {database.name!r} has no outbox whose collections begin with {database.place.prefix!r}, so no "
+            "relay would publish what is appended there. Run: outbox init; or correct the names that Outbox is given, "
+            "which are those of OUTBOX_DATABASE (or MONGODB_DATABASE) and OUTBOX_PREFIX"
+        )
+
+
+def _compare(declared: Streams, documents: list[Document]) -> bool:
+    """Raise WrongDeclaration unless `declared` agrees with the documents of the registry. False: there are none yet."""
     registered = _understood(documents)
     if registered is None:
-        return
+        return False
     faults = agreement.differences(declared, registered)
     for stream in declared.declared():
         # What this program appends would not reach them.
@@ -64,6 +105,7 @@ def compare(declared: Streams, documents: list[Document]) -> None:
             faults.append(f"stream {stream.name!r}: groups {', '.join(more)} are registered and not declared: add them")
     if faults:
         raise WrongDeclaration("; ".join(faults))
+    return True
 
 
 async def agree(database: Database, declared: Streams, *, explicit: bool = True, needs: str = "") -> Registered:

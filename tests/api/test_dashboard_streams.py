@@ -9,11 +9,12 @@ import httpx
 from outbox.database import AUDIT, Database
 from outbox.message import schema
 from outbox.settings import OutboxSettings, load
-from outbox.streams import pauses
-from outbox.streams.declaration import FILES
+from outbox.streams import pauses, registry
+from outbox.streams.declaration import FILES, Stream, Streams
 from outbox_api.collections import FILES_APPLICATION
 from tests.api.conftest import Serve
 from tests.api.test_dashboard import ALICE, BOB, KEYS, api, login
+from tests.waiting import eventually
 
 __all__ = ["api"]
 
@@ -67,3 +68,19 @@ async def test_the_streams_of_a_topic_stand_together(
         assert f'<th scope="row" class="text">{name}</th>' in page
     stream = (await api.get("/dashboard/streams/orders")).text
     assert "(group search, 1 partitions, key orders:search:high)" in stream
+
+
+async def test_a_stream_that_is_registered_later_is_shown_without_a_restart(
+    api: httpx.AsyncClient, db: Database
+) -> None:
+    """As a program of one's own registers it, whose messages the dashboard would leave out of every figure."""
+    await login(api, ALICE)
+    assert "parcels" not in (await api.get("/dashboard")).text
+    await registry.register(db, Streams([Stream("parcels", "packers")]))
+
+    async def shown() -> bool:
+        return "/dashboard/streams/parcels" in (await api.get("/dashboard")).text
+
+    await eventually(shown)
+    stats = (await api.get("/outbox/stats", headers={"Authorization": f"Bearer {ALICE}"})).json()
+    assert "parcels" in stats["streams"]

@@ -13,6 +13,7 @@ from pymongo.client_session import ClientSession
 
 from outbox import Draft, InvalidMessage, NoTransaction, Outbox, Streams, UndeclaredStream
 from outbox.database import OUTBOX, Database, Document
+from outbox.errors import SchemaError, SettingsError
 from outbox.streams.declaration import FILE_STREAM
 from tests.outbox.shelf import Shelf
 
@@ -182,3 +183,42 @@ async def test_of_several_messages_one_that_is_wrong_keeps_out_all(
             outbox.append_many(sync, FILE_STREAM, drafts)
         assert outbox.append_many(sync, FILE_STREAM, drafts[:1]) == [drafts[0].id]
     assert await shelf.messages.count_documents({}) == 1
+
+
+async def test_what_is_no_session_is_refused(mongo: Client, outbox: Outbox) -> None:
+    """The client in its place, and a session that an optional argument has left out."""
+    for wrong in (None, mongo, mongo.admin):
+        with pytest.raises(NoTransaction, match=f"session of your transaction, not {type(wrong).__name__}"):
+            outbox.append(wrong, FILE_STREAM, {"file_id": "1"}, key="1")  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("place", [{"database": "{}_misspelt"}, {"database": "{}", "prefix": "misspelt"}])
+async def test_an_append_where_no_outbox_is_ends_its_transaction(
+    mongo: Client, sync_mongo: MongoClient[Document], db: Database, streams: Streams, place: dict[str, str]
+) -> None:
+    """Nobody would publish it, and `outbox init` would take the collection for somebody else's."""
+    names = {name: value.format(db.name) for name, value in place.items()}
+    async with mongo.start_session() as session:
+
+        async def body(session: AsyncClientSession) -> None:
+            await db.files.insert_one({"parsing": "queued"}, session=session)
+            await Outbox(streams, **names).append(session, FILE_STREAM, {"file_id": "1"}, key="1")  # type: ignore[arg-type]
+
+        with pytest.raises(SchemaError, match=r"has no outbox whose collections begin with .*Run: outbox init"):
+            await session.with_transaction(body)
+    with sync_mongo.start_session() as plain, plain.start_transaction():
+        with pytest.raises(SchemaError, match="Run: outbox init"):
+            Outbox(streams, **names).append(plain, FILE_STREAM, {"file_id": "1"}, key="1")  # type: ignore[arg-type]
+        plain.abort_transaction()
+    assert await db.files.count_documents({}) == 0
+    assert f"{db.name}_misspelt" not in await mongo.list_database_names()
+    assert "misspelt" not in await db.list_collection_names()
+
+
+def test_an_outbox_of_what_is_no_streams_is_refused(streams: Streams) -> None:
+    for wrong in (["orders"], [*streams.values()], None):
+        with pytest.raises(SettingsError, match="Outbox needs Streams"):
+            Outbox(wrong)  # type: ignore[arg-type]
+    for no_list in (["orders"], streams[FILE_STREAM], "orders", None):
+        with pytest.raises(SettingsError, match=r"Streams needs a list of streams, such as Streams\(\[Stream\("):
+            Streams(no_list)  # type: ignore[arg-type]

@@ -40,10 +40,8 @@ async def test_several_at_once_build_an_index(db: Database, streams: Streams) ->
 async def test_a_database_that_was_never_set_up_is_refused(
     mongo: AsyncMongoClient[Document], database: str, streams: Streams
 ) -> None:
-    with pytest.raises(SchemaError, match="Run: outbox init") as caught:
+    with pytest.raises(SchemaError, match=r"none of the collections of an outbox is there\. Run: outbox init"):
         await schema.check(Database(mongo, database), streams)
-    for collection in COLLECTIONS:
-        assert f"collection {collection.name} is missing" in str(caught.value)
 
 
 async def test_each_missing_index_is_told_and_built(db: Database, streams: Streams) -> None:

@@ -102,8 +102,9 @@ def test_streams_are_declared_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
         ("[", "OUTBOX_STREAMS: is not JSON"),
         ("[]", "OUTBOX_STREAMS"),
         ('[{"name": "a"}]', "group"),
-        ('[{"name": "a", "group": "g", "partitons": 2}]', "PARTITONS"),
-        ('[{"name": "a", "group": "g", "partitions": 0}]', "PARTITIONS"),
+        ('[{"name": "a", "group": "g", "partitons": 2}]', r"OUTBOX_STREAMS\[0\].partitons: is not known"),
+        ('[{"name": "a", "group": "g", "partitions": 0}]', r"OUTBOX_STREAMS\[0\].partitions"),
+        ('[{"name": "a"}]', r"OUTBOX_STREAMS\[0\].group: is missing. For example OUTBOX_STREAMS="),
         ('[{"name": "a b", "group": "g"}]', "stream name 'a b'"),
     ],
 )
@@ -147,6 +148,12 @@ def test_an_address_that_cannot_be_understood_is_refused_without_showing_it(addr
             connect(settings)
         assert SECRET not in str(caught.value)
         assert caught.value.__cause__ is None
+
+
+def test_a_password_with_a_slash_is_refused_before_a_part_of_it_is_taken_for_a_host() -> None:
+    with pytest.raises(SettingsError, match=r"MONGODB_URI cannot be understood.*percent-encode") as caught:
+        connect_mongo(load(OutboxSettings, mongodb_uri=f"mongodb://user:p@{SECRET}/w@host:1/?replicaSet=rs0"))
+    assert SECRET not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -214,3 +214,10 @@ def _three(a: int, b: int, c: int) -> None: ...
 def test_what_cannot_be_called_with_a_message_is_refused(function: Any) -> None:
     with pytest.raises(UsageError, match="a handler is handle"):
         Handler.of(function)
+
+
+@pytest.mark.parametrize("function", [lambda session, message: None, lambda session: None])
+def test_a_handler_that_takes_the_session_first_is_refused(function: Function) -> None:
+    """It would be called with the message in the session's place, and fail with each."""
+    with pytest.raises(UsageError, match="the message comes first, then the session"):
+        Handler.of(function)

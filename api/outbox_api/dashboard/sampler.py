@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from types import FrameType
 from typing import Any
 
+import pymongo
 import structlog
 from pymongo.errors import PyMongoError
 
@@ -166,6 +167,8 @@ class Sampler:
         before = last.sample if last else None
         sample, taken = before, None
         try:
+            with pymongo.timeout(stats.MONGO_SECONDS):
+                await self._state.gate.refresh()
             sample = taken = await samples.take(
                 self._state.database, self._state.redis, self._state.streams, since=before.at if before else None
             )

@@ -25,6 +25,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, sleep_using_e
 from tenacity.stop import stop_when_event_set
 
 from outbox.database import CONTENTS
+from outbox.servers.causes import explain
 from outbox.servers.connections import connect_mongo_sync
 from outbox.servers.outages import classify, server_of
 from outbox.servers.topology import Members
@@ -134,14 +135,15 @@ class Worker:
         error = attempt.outcome.exception() if attempt.outcome else None
         if error and server_of(error) not in self._waits_for:
             self._waits_for.add(server_of(error))
-            # The relay makes the group, at its first start: nothing to worry about yet.
-            tell = log.info if str(error).startswith("NOGROUP") else log.warning
-            tell("worker waits", server=server_of(error), reason=str(error).partition(" (")[0])
+            if str(error).startswith("NOGROUP"):  # the relay makes it, at its first start
+                log.info("waiting for the stream and its group")
+            else:
+                log.warning(f"{server_of(error)} unavailable", cause=str(explain(error)))
 
     def _goes_on(self, server: str) -> None:
         if server in self._waits_for:
             self._waits_for.remove(server)
-            log.info("worker goes on", server=server)
+            log.info(f"{server} available again")
 
 
 def connect(settings: OutboxSettings) -> tuple[MongoClient[Document], Redis]:
