@@ -72,9 +72,7 @@ class Handler:
         free = [p for p in parameters.values() if p.name not in bound]
         others = [p for p in free if p.name != RESOURCES]
         if others and others[0].name == "session":
-            raise UsageError(
-                f"{function!r:.80} takes the session first, and the message comes first: a handler is {FORMS}"
-            )
+            raise UsageError(f"{function!r:.80}: the message comes first, then the session; a handler is {FORMS}")
         form = _session_of(others)
         if form is None:
             raise UsageError(f"{function!r:.80} cannot be called with a message and a session: a handler is {FORMS}")

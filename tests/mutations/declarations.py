@@ -8,6 +8,11 @@ CLI, RELAY = "tests/cli/test_declarations.py", "tests/relay/test_declarations.py
 
 MUTATIONS = [
     Mutation(
+        "an append where no outbox is ends its transaction", "G1", "outbox/append.py",
+        "            await registry.refuse_none(database)\n", "            pass\n",
+        "tests/outbox/test_append.py::test_an_append_where_no_outbox_is_ends_its_transaction",
+    ),
+    Mutation(
         "a declaration is compared with what is registered", "G1", "outbox/streams/registry.py",
         "faults = agreement.differences(declared, registered) if explicit else []", "faults: list[str] = []",
         f"{CLI}::test_every_program_refuses_a_declaration_that_contradicts_what_is_registered",

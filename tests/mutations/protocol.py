@@ -20,7 +20,7 @@ MUTATIONS = [
         f"{NETWORKS}::test_no_client_of_redis_sends_a_command_again_by_itself",
     ),
     Mutation(
-        "append inside a transaction only", "G2", "outbox/append.py",
+        "append inside a transaction only", "G2", "outbox/draft.py",
         "if not session.in_transaction:", "if False:",
         "tests/outbox/test_append.py",
     ),

@@ -190,9 +190,9 @@ def test_a_declaration_has_a_default_for_all_that_it_leaves_out(monkeypatch: pyt
     [
         ('"priorities": ["urgent"]', "'high' or 'low'"),
         ('"priorities": ["normal"]', "'high' or 'low'"),
-        ('"max_undelivered": -1', "MAX_UNDELIVERED"),
+        ('"max_undelivered": -1', "max_undelivered: "),
         ('"ignore_groups_after_seconds": 5', "60"),
-        ('"priority": "high"', "PRIORITY: Extra"),
+        ('"priority": "high"', "priority: is not known"),
     ],
 )
 def test_a_wrong_declaration_is_told(wrong: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
