@@ -89,7 +89,15 @@ def _command(target: typer.Typer | Callable[..., Any], name: str, **context: Any
         app.command(context_settings={"help_option_names": ["-h", "--help"], **context})(target)
     command = typer.main.get_command(app)
     command.name = name
+    for one in (command, *getattr(command, "commands", {}).values()):
+        one.help = unwrapped(one.help or "")
     return command
+
+
+def unwrapped(text: str) -> str:
+    """A docstring whose paragraphs are a line each, for a terminal of any width to wrap. What is indented stays."""
+    paragraphs = text.split("\n\n")
+    return "\n\n".join(p if p.startswith(" ") or "\n " in p else " ".join(p.splitlines()) for p in paragraphs)
 
 
 def _unloaded() -> Any:
@@ -115,7 +123,7 @@ def _version(wanted: bool) -> None:
 def outbox(
     _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
 ) -> None:
-    """Tasks written to MongoDB in the transaction of the data they speak of, and carried to Redis Streams exactly once.
+    """A transactional outbox: messages are written to MongoDB in your transaction, and enter their Redis stream once.
 
     Where the servers are is read from MONGODB_URI, REDIS_HOST, REDIS_PORT, REDIS_PASSWORD or REDIS_URL, and .env.
 

@@ -54,9 +54,9 @@ def pause(
 ) -> None:
     """Pause a stream, with all its priorities, shards and groups, until it is resumed.
 
-    Within a second relays publish nothing of it, and workers built on our consumer begin nothing of it; what is in a
-    handler's hands is finished. Programs append as ever, and their messages wait in MongoDB. Workers of other kinds go
-    on with what is in Redis already. `outbox status`, /readyz and the dashboard show that it is paused.
+    Within a second relays publish nothing of it, and workers built on our consumer begin nothing of it; what a
+    handler has begun is finished. Programs append as ever, and their messages wait in MongoDB. Workers of other kinds
+    go on with what is in Redis already. `outbox status`, /readyz and the dashboard show that it is paused.
 
     Example: outbox streams pause orders --reason "the mail provider is down"
     """

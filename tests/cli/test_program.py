@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from importlib.metadata import EntryPoint, EntryPoints
@@ -51,6 +52,16 @@ def test_the_help_of_every_command_has_an_example(command: str, cli: Cli) -> Non
     result = cli(*command.split(), "--help")
     assert result.code == 0
     assert f"outbox {command}" in result.out.partition("Example")[2]
+
+
+@pytest.mark.parametrize("command", ["replay", "streams pause"])
+def test_help_fills_the_lines_of_a_narrow_terminal(command: str, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A docstring's own line ends would leave every second line half empty."""
+    monkeypatch.setenv("COLUMNS", "80")
+    text = cli(*command.split(), "--help").out.partition("Example")[0]
+    for paragraph in re.split(r"\n\s*\n", text.strip()):
+        *lines, _ = paragraph.splitlines()
+        assert all(len(line.rstrip()) > 55 for line in lines), paragraph
 
 
 def test_a_mistyped_command_is_told_the_nearest(cli: Cli) -> None:
