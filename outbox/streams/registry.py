@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 from bson import Int64
@@ -17,7 +17,7 @@ from pymongo import ReadPreference
 from pymongo.errors import DuplicateKeyError, PyMongoError
 from pymongo.read_concern import ReadConcern
 
-from outbox.database import LENIENT, PARTITIONS, STREAMS, Database, Document, PlainDatabase
+from outbox.database import LENIENT, META, PARTITIONS, STREAMS, Database, Document, PlainDatabase
 from outbox.errors import SchemaError, SettingsError, WrongDeclaration
 from outbox.streams import agreement, pauses
 from outbox.streams.declaration import Stream, Streams
@@ -70,27 +70,33 @@ def check_sync(database: PlainDatabase, declared: Streams) -> None:
 
 
 async def refuse_none(database: Database) -> None:
-    """Raise SchemaError when there is no partition here, so that no relay would ever publish what is appended.
+    """Raise SchemaError when there is no outbox here, so that no relay would ever publish what is appended.
 
-    Whoever may not look, or cannot now, is not refused: what comes next shows it.
+    Whoever may not look, or cannot now, is not refused: what comes next shows it. That somebody has deleted one of the
+    two collections is no reason either: relays make good for it.
     """
     with suppress(PyMongoError):
-        _refuse(database, await database[PARTITIONS].with_options(**_NOW).find_one({}, {"_id": 1}))
+        for name in (META, PARTITIONS):  # the version of the schema that had no meta document has partitions
+            if await database[name].with_options(**_NOW).find_one({}, {"_id": 1}):
+                return
+        _refuse(database)
 
 
 def refuse_none_sync(database: PlainDatabase) -> None:
     """The same for plain functions."""
     with suppress(PyMongoError):
-        _refuse(database, database[PARTITIONS].with_options(**_NOW).find_one({}, {"_id": 1}))
+        for name in (META, PARTITIONS):
+            if database[name].with_options(**_NOW).find_one({}, {"_id": 1}):
+                return
+        _refuse(database)
 
 
-def _refuse(database: Database | PlainDatabase, found: Document | None) -> None:
-    if found is None:
-        raise SchemaError(
-            f"database {database.name!r} has no outbox whose collections begin with {database.place.prefix!r}, so no "
-            "relay would publish what is appended there. Run: outbox init; or correct the names that Outbox is given, "
-            "which are those of OUTBOX_DATABASE (or MONGODB_DATABASE) and OUTBOX_PREFIX"
-        )
+def _refuse(database: Database | PlainDatabase) -> NoReturn:
+    raise SchemaError(
+        f"database {database.name!r} has no outbox whose collections begin with {database.place.prefix!r}, so no relay "
+        "would publish what is appended there. Run: outbox init; or correct the names that Outbox is given, which are "
+        "those of OUTBOX_DATABASE (or MONGODB_DATABASE) and OUTBOX_PREFIX"
+    )
 
 
 def _compare(declared: Streams, documents: list[Document]) -> bool:
