@@ -25,6 +25,7 @@ from outbox.embedded.process import Process
 from outbox.operations import pausing
 from outbox.settings import OutboxSettings, load
 from tests.documents import ROOT
+from tests.faults.explorer.neighbour import Neighbour, has_a_neighbour
 from tests.faults.explorer.servers import Members, accepts_writes
 from tests.faults.explorer.work import Work
 from tests.faults.history import Appended, History, Lost, RolledBack, published_in
@@ -35,7 +36,8 @@ from tests.waiting import PATIENCE, eventually, pass_by
 
 RELAYS = 2
 WRITERS = 4
-REST_SECONDS = 60
+REST_SECONDS = 90
+"""Longer than MongoDB keeps the locks of a worker that was killed in its transaction: a minute."""
 MOST = 4
 APPEND_SECONDS = 20
 
@@ -62,6 +64,7 @@ class World(Scenario):
         super().__init__(client, database, redis, to_mongo, to_redis, folder, logs)
         self.members = members
         self.work = work
+        self.neighbour: Neighbour | None = None
         self.relays: list[RelayProcess] = []
         self.asleep: set[RelayProcess] = set()
         self.down: set[RelayProcess] = set()
@@ -100,6 +103,10 @@ class World(Scenario):
             writers = [asyncio.create_task(self._write(n, random.Random(f"{seed} writer {n}"))) for n in range(WRITERS)]
             self._at_work.set()
             await stack.enter_async_context(self.work.at_work(self))
+            if self.work.streams and has_a_neighbour(seed):
+                place = (self.members.uri, self.database.name, self.redis.url)
+                self.neighbour = Neighbour(seed, self.client, *place)
+                await stack.enter_async_context(self.neighbour.at_work())
             try:
                 yield
             finally:
@@ -217,7 +224,8 @@ class World(Scenario):
         )
 
     async def verdict(self) -> list[str]:
-        return await super().verdict() + await self.work.verdict(self)
+        neighbours = await self.neighbour.verdict() if self.neighbour else []
+        return [*await super().verdict(), *await self.work.verdict(self), *neighbours]
 
     # -- rest
 

@@ -13,6 +13,15 @@ from tests.faults.scenario import STREAM
 action = Actions()
 
 
+@action(6, fault=False)
+async def order_at_the_neighbours(world: World, dice: random.Random) -> str | None:
+    if world.neighbour is None:
+        return None
+    count = dice.choice([1, 5, 40])
+    await world.neighbour.order(count)
+    return f"{count} orders"
+
+
 @action(3, fault=False)
 async def add_entries_by_hand(world: World, dice: random.Random) -> str:
     """As programs did before there was an outbox. A worker of ours makes a message of each."""
