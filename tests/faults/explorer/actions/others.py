@@ -24,14 +24,15 @@ async def order_at_the_neighbours(world: World, dice: random.Random) -> str | No
 
 @action(3, fault=False)
 async def add_entries_by_hand(world: World, dice: random.Random) -> str:
-    """As programs did before there was an outbox. A worker of ours makes a message of each."""
-    streams = [world.work.ours.key, world.work.plain.key, STREAM]
-    stream, count = dice.choice(streams), dice.choice([1, 5])
+    """As programs did before there was an outbox. A worker of ours makes a message of each, and a relay of what a plain
+    worker holds for too long."""
+    histories = {stream.key: world.work.histories[stream.name] for stream in world.work.streams}
+    stream, count = dice.choice([*histories, STREAM]), dice.choice([1, 5])
     for _ in range(count):
         name = world.name("foreign")
         fields = {"foreign": name, "text": payloads.text(dice, 20).replace("\0", "")}
-        if stream == world.work.ours.key:
-            world.work.histories[world.work.ours.name].add(Adopted(name, payloads.contents(fields)))
+        if history := histories.get(stream):
+            history.add(Adopted(name, payloads.contents(fields)))
         await world.do("XADD", stream, "*", *(part for pair in fields.items() for part in pair))
     return f"{count} to {stream}"
 
