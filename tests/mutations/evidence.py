@@ -73,8 +73,8 @@ MUTATIONS = [
     ),
     Mutation(
         "a look counts when it was carried out", "G5", "outbox/protocol/lua/look.lua",
-        "redis.call('HSET', KEYS[2], 'looked', cjson.encode(after))",
-        "redis.call('HSET', KEYS[2], 'looked', cjson.encode(after), 'look', cjson.encode(after))",
+        "redis.call('HSET', KEYS[2], 'looked', cjson.encode(stands))",
+        "redis.call('HSET', KEYS[2], 'looked', cjson.encode(stands), 'look', cjson.encode(stands))",
         f"{EVIDENCE}::test_a_crash_after_a_look_loses_nothing_of_it",
     ),
     Mutation(
