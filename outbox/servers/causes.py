@@ -50,11 +50,12 @@ def explain(error: BaseException) -> Cause:
 
 
 def detail(error: BaseException) -> str:
-    """What the driver says, in one line, without its settings, its view of all servers, and its own objects."""
+    """What the driver says, in one line inside of a sentence: without its settings, its view of all servers, and its
+    own objects."""
     text = printable(" ".join(str(error).split())) or type(error).__name__
     for mark in (" (configured timeouts", ", Timeout:", ", full error:", " : <redis.", ", lsid:"):
         text = text.partition(mark)[0]
-    return text[:MAX_DETAIL]
+    return text[:MAX_DETAIL].rstrip(". ")
 
 
 # -- MongoDB
