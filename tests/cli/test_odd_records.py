@@ -170,6 +170,8 @@ async def test_everything_goes_on_and_can_be_read(odd: Database, settings: Outbo
 async def test_what_is_right_is_shown_beside_it(odd: Database) -> None:
     now = await server_time(odd)
     right = records(now)
+    await odd[RECOVERIES].insert_one({**right[RECOVERIES], "at": MaxKey()})
+    await odd[OUTAGES].insert_one({**right[OUTAGES], "until": DatetimeMS(2**62)})
     await odd[RECOVERIES].insert_one({**right[RECOVERIES], "at": now + timedelta(seconds=1)})
     await odd[OUTAGES].insert_one({**right[OUTAGES], "until": now + timedelta(hours=2)})
     assert (await recoveries.latest(odd, 1))[0].at == now + timedelta(seconds=1)
@@ -182,7 +184,7 @@ async def test_what_stands_for_a_unique_value_keeps_no_message_back(
     db = Database(mongo, database, LENIENT)
     values: Any = db[UNIQUE]
     record = records(await server_time(db))[UNIQUE]
-    for number, one in enumerate(odd_ones(record)):
+    for number, one in enumerate([broken({**record, "message": {"a": 1}}), *odd_ones(record)]):
         name = {"stream": NAME, "unique": str(number)}
         await values.insert_one({**decode(one.raw, codec_options=LENIENT), "_id": name})
         message = await append(db, settings, unique=str(number))
