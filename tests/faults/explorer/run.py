@@ -165,4 +165,6 @@ async def _a_world(seed: int, members: Members, folder: Path, work: Work) -> Asy
         with RedisServer(folder / "redis") as redis, capture_logs() as logs:
             async with Proxy((mongod.host, mongod.port)) as to_mongo, Proxy((redis.host, redis.port)) as to_redis:
                 yield World(members, client, database, redis, to_mongo, to_redis, folder, logs, work)
+        # A worker that was killed in its transaction still has its locks.
+        await client.admin.command("killAllSessions", [])
         await client.drop_database(database)
