@@ -12,7 +12,7 @@ MUTATIONS = [
         "a batch is not added when its checkpoint cannot be written",
         "G4",
         "outbox/protocol/lua/publish.lua",
-        "redis.call('HSET', KEYS[1], 'tag', ARGV[4])\n",
+        "redis.call('HSET', KEYS[1], 'tag', ARGV[4])\nredis.call('HSET', KEYS[3], 'marker', marker)\n",
         "",
         f"{_PARTIAL}test_a_right_that_is_taken_away_while_the_relay_runs_doubles_nothing",
     ),
