@@ -12,10 +12,12 @@ from uuid import uuid4
 
 import pytest
 from pymongo import AsyncMongoClient
+from redis import __version__ as redis_py
 from redis.asyncio import Redis
 
 from outbox.embedded import Mongod, RedisServer, ports
 from outbox.servers.connections import connect_mongo, connect_redis
+from outbox.servers.topology import FIRST_FOR_CLUSTERS
 from outbox.settings import OutboxSettings, load
 
 
@@ -24,6 +26,18 @@ def pytest_configure() -> None:
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
     mine = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     ports.RANGE = ports.RANGE[mine::workers]
+
+
+OF_CLUSTERS = {"test_all_topologies_have_such_connections", "test_an_address_that_leads_elsewhere"}
+"""Beside those that have it in their names, or a cluster among their fixtures."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """The lowest redis-py that is allowed has no cluster that is good enough, and is refused with one."""
+    if tuple(map(int, redis_py.split(".")[:2])) < FIRST_FOR_CLUSTERS:
+        for item in items:
+            if "cluster" in item.nodeid or "cluster" in item.fixturenames or item.originalname in OF_CLUSTERS:
+                item.add_marker(pytest.mark.skip(f"redis-py {redis_py}: clusters are refused"))
 
 
 @pytest.fixture(autouse=True)

@@ -21,8 +21,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeAlias
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from redis import __version__ as redis_py
 from redis.asyncio import Redis, RedisCluster, Sentinel
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import SSLConnection, parse_url
@@ -31,6 +32,7 @@ from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisClusterException, RedisError
 
+from outbox.errors import SettingsError
 from outbox.servers.cluster import Cluster, Command
 from outbox.servers.transports import make_honest
 
@@ -44,6 +46,9 @@ such text on to anything but Redis makes it `printable` first."""
 UNBOUNDED = 2**31 - 1
 """Connections: as many as a program has commands at a time. By default redis-py refuses the 101st, and a relay of more
 partitions, or a worker of more messages at a time, would take that for an outage."""
+
+FIRST_FOR_CLUSTERS = (8, 1)
+"""The first redis-py whose cluster of nodes `Cluster` builds on: a node that failed is asked for the layout last."""
 
 SENTINEL_SECONDS = 1.0
 """How long one Sentinel may take to answer before the next one is asked."""
@@ -148,6 +153,10 @@ class Members:
         options: dict[str, Any] = dict(read[0])
         for name in ("host", "port", "connection_class"):
             options.pop(name, None)
+        # redis-py before 8.1 reads a percent sign in them twice.
+        user, _, password = credentials.partition(":")
+        options |= {name: unquote(text) for name, text in (("username", user), ("password", password)) if text}
+        options |= {name: text for name, text in parse_qsl(address.query) if name.endswith(("username", "password"))}
         path = tuple(unquote(part) for part in address.path.split("/") if part)
         standard = 26379 if address.scheme.endswith("sentinel") else 6379
         return cls(
@@ -209,13 +218,19 @@ def _sentinel(members: Members, options: dict[str, Any]) -> Redis:
 class _Watched(SentinelConnectionPool):
     """Connections to the primary of the moment; with them, those to the Sentinels are closed."""
 
-    async def aclose(self) -> None:
-        await super().aclose()
-        await self.sentinel_manager.aclose()
+    async def disconnect(self, inuse_connections: bool = True) -> None:
+        await super().disconnect(inuse_connections)
+        for sentinel in self.sentinel_manager.sentinels:
+            await sentinel.aclose()  # redis-py before 8.1 does not
 
 
 def _cluster(members: Members, options: dict[str, Any]) -> Cluster:
     if members.path not in ((), ("0",)):
         raise ValueError("a cluster has one database, number 0")
+    if tuple(map(int, redis_py.split(".")[:2])) < FIRST_FOR_CLUSTERS:
+        first = ".".join(map(str, FIRST_FOR_CLUSTERS))
+        raise SettingsError(
+            f"REDIS_URL: a cluster needs redis-py {first} or later, not {redis_py}: pip install 'redis>={first}'"
+        )
     nodes = [ClusterNode(host, port) for host, port in members.hosts]
     return Cluster(startup_nodes=nodes, **options, **members.options, ssl=members.tls, retry=_never())

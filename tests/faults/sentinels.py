@@ -133,7 +133,7 @@ class Watched:
     def _know_each_other(self) -> bool:
         for sentinel in self.sentinels:
             with sentinel.client() as client:
-                state: Any = client.sentinel_master(self.service)
+                state: Any = client.sentinel_masters()[self.service]
                 if int(state["num-other-sentinels"]) < 2 or int(state["num-slaves"]) < 1:
                     return False
         return True

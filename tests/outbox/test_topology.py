@@ -10,6 +10,7 @@ from redis.asyncio.connection import SSLConnection
 from redis.asyncio.sentinel import SentinelConnectionPool, SentinelManagedSSLConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from outbox.errors import SettingsError
 from outbox.servers.cluster import Cluster
 from outbox.servers.topology import connect
 
@@ -123,3 +124,10 @@ async def test_bytes_that_are_not_text_go_to_redis_as_they_came(redis_url: str) 
             read: Any = await client.xreadgroup(group["name"], "c", {"s": ">"})
             assert read == [["s", [(read[0][1][0][0], {"\udcff": "\x00\udcc3("})]]]
             assert [one["name"] for one in await client.xinfo_consumers("s", group["name"])] == ["c"]
+
+
+def test_a_cluster_needs_a_newer_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("outbox.servers.topology.redis_py", "7.4.1")
+    with pytest.raises(SettingsError, match=r"redis-py 8\.1 or later, not 7\.4\.1: pip install 'redis>=8\.1'"):
+        made("redis+cluster://a,b")
+    made("redis://a")
