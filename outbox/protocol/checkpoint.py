@@ -74,12 +74,11 @@ class Glance:
     """Of some partitions of a stream, those checkpoints that are there and were written for it, by number.
 
     `last`: the id of the stream's last entry. '', and no checkpoints: the stream, its group or its record is another
-    one than before, or gone. `still`: it is the last one that the caller knows, and no checkpoint was read.
+    one than before, or gone.
     """
 
     last: str
     stands: Mapping[int, Stand]
-    still: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,19 +147,18 @@ class Checkpoints:
         """The same for an owner that has opened it already: writes nothing, and waits for no confirmation."""
         return await self._open(partition, token, Confirm.NONE)
 
-    async def glance(self, stream: str, numbers: Sequence[int], *, group: bool = True, known: str = "") -> Glance:
+    async def glance(self, stream: str, numbers: Sequence[int], *, group: bool = True) -> Glance:
         """What there is of these partitions of a stream, in one short call. Takes no token, and decides nothing.
 
         :param group: whether to look for the stream's consumer group, too.
-        :param known: the last entry at a look that found all as it should be.
         """
         declared = self._streams[stream]
         keys = [declared.key, record_key(declared.key), *map(declared.checkpoint_key, numbers)]
-        args = [declared.group if group else "", self._ours.identity, known]
-        status, last, *found = await _GLANCE.run(self._redis, keys, args) or ("found", "")
+        last, *found = await _GLANCE.run(self._redis, keys, [declared.group if group else "", self._ours.identity]) or [
+            ""
+        ]
         pairs = zip(numbers, found[::2], found[1::2], strict=False)
-        stands = {n: Stand(int(token), tag) for n, token, tag in pairs if _TOKEN.fullmatch(token)}
-        return Glance(last, stands, status == "still")
+        return Glance(last, {n: Stand(int(token), tag) for n, token, tag in pairs if _TOKEN.fullmatch(token)})
 
     async def _open(self, partition: Partition, token: int, confirm: Confirm) -> Opened | Fenced:
         stream, write = self._streams[partition.stream], int(confirm is not Confirm.NONE)

@@ -17,7 +17,7 @@ from outbox.printable import printable
 if TYPE_CHECKING:
     from outbox.streams.declaration import Stream
 
-LOOK_SECONDS = 0.75
+LOOK_SECONDS = 0.5
 """How often each relay and worker looks, so that a pause is honoured within a second."""
 
 

@@ -27,7 +27,7 @@ class Looked:
 
 
 class Pausing:
-    """Keeps `streams.pauses`, which all parts of the relay share, as new as regular looks make it.
+    """Keeps `streams.pauses`, which all parts of the relay share, as new as a look every half second makes it.
 
     While MongoDB cannot be asked, what was last known counts; nothing can be fetched from it either.
     """

@@ -22,9 +22,8 @@ from outbox_relay.service import Next
 
 log = structlog.get_logger(__name__)
 
-WHOLE_SECONDS = 5.0
-"""How often to look at all there is of a stream. In between, as long as nobody adds to it: at where it stands. Whatever
-loses entries, or all of Redis, changes that; who deletes a group or a checkpoint alone takes nothing else with it."""
+GROUP_SECONDS = 5.0
+"""How often to look whether a stream's consumer group is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ class Watch:
         self._drainers: set[Drainer] = set()
         self._last: dict[str, str] = {}
         self._next: dict[str, float] = {}
-        self._whole: dict[str, float] = {}
+        self._group: dict[str, float] = {}
 
     def join(self, drainer: Drainer) -> None:
         self._drainers.add(drainer)
@@ -67,7 +66,7 @@ class Watch:
     def hurry(self) -> None:
         """Look at all of them in the next round: a loss has just been found somewhere."""
         self._next.clear()
-        self._whole.clear()
+        self._group.clear()
 
     async def run_once(self) -> Watched:
         """Raises what a server raises, after all streams have had their turn."""
@@ -94,30 +93,27 @@ class Watch:
         before = {drainer: drainer.stand for drainer in drainers}
         try:
             numbers = [drainer.lease.partition.number for drainer in drainers]
-            whole = self._whole_is_due(stream)
-            known = "" if whole else self._last.get(stream, "")
-            glance = await self._checkpoints.glance(stream, numbers, group=whole, known=known)
+            glance = await self._checkpoints.glance(stream, numbers, group=self._group_is_due(stream))
         except UndeclaredStream:
             return []  # it has been removed from the registry, and its drainers end
         doubted = []
         for drainer, stand in before.items():
             if drainer.stand != stand:
                 continue  # it has worked meanwhile, and so has looked itself
-            if glance.still or glance.stands.get(drainer.lease.partition.number) == stand:
+            if glance.stands.get(drainer.lease.partition.number) == stand:
                 drainer.verified()
             else:
                 drainer.doubt()
                 doubted.append(drainer.lease.partition)
         self._plan(stream, glance)
-        if doubted:
-            self._last.pop(stream, None)  # or the next look might find all as it was
         return doubted
 
-    def _whole_is_due(self, stream: str) -> bool:
+    def _group_is_due(self, stream: str) -> bool:
+        """A group that is gone has taken nothing with it that is not found without it: it is looked for less often."""
         now = time.monotonic()
-        if now < self._whole.get(stream, 0.0):
+        if now < self._group.get(stream, 0.0):
             return False
-        self._whole[stream] = now + WHOLE_SECONDS
+        self._group[stream] = now + GROUP_SECONDS
         return True
 
     def _plan(self, stream: str, glance: Glance) -> None:

@@ -131,35 +131,6 @@ async def test_who_was_seen_to_be_all_right_does_not_look_itself(world: World) -
         assert (await world.redis.info("stats"))["total_commands_processed"] == looks + 1, "that of this question"
 
 
-async def test_between_whole_looks_a_stream_that_is_still_costs_two_commands(world: World) -> None:
-    async with an_idle_owner(world) as (_, rounds):
-        assert await rounds.round() == 0
-        before = (await world.redis.info("commandstats"))["cmdstat_hmget"]["calls"]
-        assert (await rounds.watch.run_once()).looked_at == 1
-        assert (await world.redis.info("commandstats"))["cmdstat_hmget"]["calls"] == before + 1, "the stream's record"
-
-
-async def test_an_older_copy_is_noticed_between_whole_looks(world: World) -> None:
-    await world.append("f0")
-    owner = await world.owner(relay_verify_seconds=3600)
-    await owner.drain_all()
-    copy = await world.remember()
-    await world.append("f1")
-    await owner.drain_all()
-    rounds = Rounds(world, owner)
-    assert await rounds.round() == 0
-    await world.restore(copy)
-    assert (await rounds.watch.run_once()).doubted == 1
-
-
-async def test_a_doubt_stays_until_the_partition_was_looked_at(world: World) -> None:
-    async with an_idle_owner(world) as (owner, rounds):
-        await world.redis.delete(CHECKPOINT)
-        assert await rounds.round() == 1
-        assert (await rounds.watch.run_once()).doubted == 1, "its owner has not looked yet"
-        assert (await owner.drain()).outcome is Outcome.REFUSED
-
-
 async def test_what_a_pass_changes_meanwhile_is_not_doubted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     async with an_idle_owner(world) as (owner, rounds):
         glance = world.checkpoints.glance

@@ -4,10 +4,8 @@
 --
 -- KEYS[1] stream   KEYS[2] the stream's record   KEYS[3] and so on: the checkpoints
 -- ARGV[1] consumer group; '' to leave that question for another time   ARGV[2] the outbox's identity
--- ARGV[3] the last entry when all was as it should be: as long as that is the last one, checkpoints are not read
 --
--- {'still', last entry}
--- {'found', last entry, token, tag, token, tag, ...}   of each checkpoint, '' where it is gone or written for another stream
+-- {last entry, token, tag, token, tag, ...}   of each checkpoint, '' where it is gone or written for another stream
 -- {}   the stream is another one, or another outbox's, or its group is gone
 
 local marker, last, added, known, owner = recognize(KEYS[1], KEYS[2])
@@ -23,9 +21,7 @@ if known ~= last then
   redis.call('HSET', KEYS[2], 'last', last, 'added', added)  -- others have added to it
 end
 
-if last == ARGV[3] then return {'still', last} end
-
-local found = {'found', last}
+local found = {last}
 for i = 3, #KEYS do
   local there = redis.call('HMGET', KEYS[i], 'token', 'tag', 'marker')
   local ours = there[3] == marker
