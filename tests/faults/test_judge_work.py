@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.history import Adopted, Appended, History, Hopeless, Replayed, RolledBack
+from tests.faults.history import Adopted, Appended, History, Hopeless, Lost, Replayed, RolledBack
 from tests.faults.judge_work import Work, judge
 
 
@@ -20,6 +20,7 @@ class Case:
     outbox: dict[str, dict[str, Any]] = field(default_factory=dict)
     handled: dict[str, list[str]] = field(default_factory=dict)
     exactly: bool = True
+    settles: bool = False
 
     def __post_init__(self) -> None:
         self.history.add(Appended("m1", "a", contents="x"), Appended("m2", "a", contents="x"), Hopeless("m2"))
@@ -32,7 +33,7 @@ class Case:
         self.outbox[message] = {"_id": message, "state": state, **more}
 
     def verdict(self) -> list[str]:
-        return judge(self.history, self.outbox.values(), Work(self.exactly, self.handled))
+        return judge(self.history, self.outbox.values(), Work(self.exactly, self.handled, self.settles))
 
 
 def twice(case: Case) -> None:
@@ -134,6 +135,11 @@ def replayed_and_done_again(case: Case) -> None:
     case.handled["m1"] = ["x", "x"]
 
 
+def replayed_lost_and_settled_before(case: Case) -> None:
+    case.settles = True
+    case.history.add(Replayed("m1", completed=True), Lost())
+
+
 def a_plain_worker_does_it_twice(case: Case) -> None:
     case.exactly = False
     case.handled["m1"] = ["x", "x"]
@@ -153,7 +159,8 @@ def an_entry_of_others_is_adopted(case: Case) -> None:
 @pytest.mark.parametrize(
     "arrange",
     [
-        nothing, replayed_and_done_again, a_plain_worker_does_it_twice, an_unknown_commit_that_happened,
+        nothing, replayed_and_done_again, replayed_lost_and_settled_before,
+        a_plain_worker_does_it_twice, an_unknown_commit_that_happened,
         an_entry_of_others_is_adopted,
     ],
     ids=lambda arrange: arrange.__name__,

@@ -21,7 +21,7 @@ from tests.faults import judge_work
 from tests.faults.explorer import payloads
 from tests.faults.explorer.handlers import HOPELESS, MOODS
 from tests.faults.explorer.plain import PlainWorker
-from tests.faults.history import History, Hopeless
+from tests.faults.history import History, Hopeless, Lost
 from tests.waiting import pass_by
 
 if TYPE_CHECKING:
@@ -171,6 +171,11 @@ class Work:
         for plain in self.plain_workers:
             plain.manner = "careful"
 
+    def loses(self) -> None:
+        """Redis is about to lose something."""
+        for history in self.histories.values():
+            history.add(Lost())
+
     def goes_on(self) -> None:
         self._going.set()
 
@@ -189,7 +194,10 @@ class Work:
             effects[str(effect["message"])].append(effect["contents"])
         if not self.streams:
             return []
-        done = {self.ours: judge_work.Work(True, effects), self.plain: judge_work.Work(False, self._handled)}
+        done = {
+            self.ours: judge_work.Work(True, effects, self.ours.subject is not None),
+            self.plain: judge_work.Work(False, self._handled),
+        }
         outbox = world.database[OUTBOX].with_options(codec_options=LENIENT)
         found: list[str] = [*self.fallen]
         for stream in self.streams:

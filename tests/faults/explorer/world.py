@@ -212,6 +212,7 @@ class World(Scenario):
             for lock in self._in_hand:
                 await stack.enter_async_context(lock)
             self.recovered = False
+            self.work.loses()
             yield
 
     # -- the judge
