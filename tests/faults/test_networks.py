@@ -17,7 +17,7 @@ from tests.waiting import eventually, stays
 PUBLISH = b'"message_id"'
 OPEN = b"file_parsers"
 MARK = b"published_at"
-HOLD_LEASE = b"findAndModify"
+HOLD_LEASE = b"intent"  # of one partition, or of several together
 PATIENCE = 0.5
 """Seconds until a command to Redis counts as lost; in production it is five."""
 

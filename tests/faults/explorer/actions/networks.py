@@ -51,7 +51,7 @@ async def reset_connections(world: World, dice: random.Random) -> str:
 
 REQUESTS = {
     "redis": [b"evalsha", b'"message_id"', b"file_parsers"],
-    "mongodb": [b"published_at", b"findAndModify", b"aggregate", b"update"],
+    "mongodb": [b"published_at", b"findAndModify", b"intent", b"aggregate", b"update"],
 }
 
 
