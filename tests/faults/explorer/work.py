@@ -82,6 +82,7 @@ class Work:
             yield
             return
         async with AsyncExitStack() as stack:
+            stack.callback(self.workers.clear)  # or what mends the world afterwards would start them again
             for number in range(WORKERS):
                 worker = self._worker(world, number)
                 self.workers.append(worker)
