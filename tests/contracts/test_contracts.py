@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import pydantic
 import pytest
 import typer
 
@@ -16,9 +17,14 @@ from outbox_relay.settings import RelaySettings
 from tests.contracts.record import explain, hold
 from tests.test_metrics import families, told
 
+AS_RECORDED = pytest.mark.skipif(
+    tuple(map(int, pydantic.VERSION.split(".")[:2])) < (2, 14),
+    reason="an earlier pydantic writes the same schema otherwise",
+)
 PROSE = {"description", "summary", "title", "examples", "example"}
 
 
+@AS_RECORDED
 def test_settings() -> None:
     hold("settings", {kind.__name__: dict(_variables(kind)) for kind in (OutboxSettings, RelaySettings, ApiSettings)})
 
@@ -58,6 +64,7 @@ def test_commands_with_json_are_recorded() -> None:
     assert with_json - RECORDED == NOT_RECORDED
 
 
+@AS_RECORDED
 def test_http(monkeypatch: pytest.MonkeyPatch) -> None:
     document = create_app(load(ApiSettings), load(OutboxSettings)).openapi()
     hold("http", _without_prose({name: document[name] for name in ("paths", "components")}))
