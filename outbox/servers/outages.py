@@ -59,24 +59,10 @@ _REDIS_ACCESS = (redis_errors.AuthenticationError, redis_errors.NoPermissionErro
 _MONGO_ACCESS = frozenset({13, 18, 8000})
 """Unauthorized, AuthenticationFailed, AtlasError."""
 
-_MONGO_RETRYABLE = frozenset(
-    {
-        6,
-        7,
-        89,
-        91,
-        189,
-        262,
-        9001,
-        10058,
-        10107,
-        11600,
-        11602,
-        13435,
-        13436,
-    }  # a node unreachable, ending, or not primary
-    | {24, 46, 50, 112, 290, 365}  # LockTimeout, LockBusy, MaxTimeMSExpired, WriteConflict, a transaction too old, busy
-)
+_MONGO_RETRYABLE = {
+    *(6, 7, 89, 91, 189, 262, 9001, 10058, 10107, 11600, 11602, 13435, 13436),  # unreachable, ending, or not primary
+    *(24, 46, 50, 112, 290, 365),  # LockTimeout, LockBusy, MaxTimeMSExpired, WriteConflict, a transaction too old, busy
+}
 """The first line as in "Retryable Writes" and "Server Discovery and Monitoring" of MongoDB's driver specifications. A
 command that fails with one carries a label or is an error of another type; the error of one write of a command does
 not. So fails, with 10107, a write of many documents under which the primary steps down."""
