@@ -90,9 +90,10 @@ class Watch:
         return Watched(sum(map(len, resting.values())), len(doubted))
 
     async def _look(self, stream: str, drainers: Sequence[Drainer]) -> list[Partition]:
-        before = {drainer: drainer.stand for drainer in drainers}
+        # Again, as some may have begun a pass since they were chosen: what that changes is no difference either.
+        before = {drainer: stand for drainer in drainers if (stand := drainer.stand)}
         try:
-            numbers = [drainer.lease.partition.number for drainer in drainers]
+            numbers = [drainer.lease.partition.number for drainer in before]
             glance = await self._checkpoints.glance(stream, numbers, group=self._group_is_due(stream))
         except UndeclaredStream:
             return []  # it has been removed from the registry, and its drainers end

@@ -14,6 +14,11 @@ MUTATIONS = [
         f"{WATCH}::test_an_older_copy_is_noticed",
     ),
     Mutation(
+        "an owner at work is not doubted", "G5", "relay/outbox_relay/watch.py",
+        " if (stand := drainer.stand)}", " for stand in [drainer.stand]}",
+        f"{WATCH}::test_a_pass_that_began_before_the_look_is_not_doubted",
+    ),
+    Mutation(
         "a relay watches what its drainers know", "G5", "relay/outbox_relay/daemon.py",
         "    watch.join(drainer)\n", "",
         f"{WATCH}::test_a_relay_brings_back_what_all_its_idle_partitions_have_lost",

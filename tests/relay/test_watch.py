@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from pymongo import AsyncMongoClient
+from pymongo.asynchronous.client_session import AsyncClientSession
 from redis.asyncio import Redis
 
 from outbox.database import Document
@@ -143,6 +145,23 @@ async def test_what_a_pass_changes_meanwhile_is_not_doubted(world: World, monkey
 
         monkeypatch.setattr(world.checkpoints, "glance", then_a_batch)
         assert await rounds.round() == 0
+
+
+async def test_a_pass_that_began_before_the_look_is_not_doubted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with an_idle_owner(world) as (owner, rounds):
+        looked, fetch = asyncio.Event(), owner.drainer._fetch
+
+        async def slow_fetch(session: AsyncClientSession) -> int:
+            await looked.wait()
+            return await fetch(session)
+
+        monkeypatch.setattr(owner.drainer, "_fetch", slow_fetch)
+        rounds.watch.hurry()
+        watched = asyncio.create_task(rounds.watch.run_once())  # chooses whom to look at
+        at_work = asyncio.create_task(owner.drain())  # and then this begins, before the look
+        assert (await watched).doubted == 0
+        looked.set()
+        assert (await at_work).outcome is Outcome.EMPTY
 
 
 async def test_a_stream_that_is_added_to_is_looked_at_twice_as_often(world: World) -> None:
