@@ -28,6 +28,13 @@ GATED: Mapping[str, Refuse | None] = {
 that belong to the request before.
 """
 
+RECORDED: Mapping[str, Refuse | None] = {
+    "leases.acquire": None,
+    "leases.advance": None,
+    "store.mark_all": None,
+}
+"""Calls that a relay makes when nobody holds it at a gate: it takes leases, and marks batches together."""
+
 PASS = "pass"
 """An owner that knows its checkpoint begins a pass: in the model it is about to fetch."""
 
@@ -77,6 +84,8 @@ def named(request: Request) -> tuple[Any, ...]:
             return tuple((id_, 0) for id_ in request.args["ids"])
         case "store.mark":
             return tuple((sent.id, sent.attempt) for sent in request.args["sent"])
+        case "store.mark_all":
+            return tuple((sent.id, sent.attempt) for mark in request.args["marks"] for sent in mark.sent)
         case "checkpoints.publish":
             return tuple((message.id, message.attempts + 1) for message in request.args["messages"])
         case _:

@@ -6,6 +6,7 @@ from tests.mutations.mutation import Mutation
 
 LONG = "tests/conformance/test_conformance.py::test_long_traces"
 SHORT = "tests/conformance/test_conformance.py::test_every_short_trace"
+PATH = "tests/conformance/test_path.py::test_what_relays_do_is_a_path_of_the_model"
 
 MUTATIONS = [
     Mutation(
@@ -28,5 +29,16 @@ MUTATIONS = [
         "relay/outbox_relay/drainer.py",
         "self.lease = await self._leases.begin_anew(self.lease, self._session, above=self._above)", "pass",
         SHORT,
+    ),
+    Mutation(
+        "relays that mark batches together, and do not name the messages first, leave the model's paths", "G5",
+        "outbox/protocol/leases.py",
+        '"intent": fences.pack(step.intent),', "",
+        PATH,
+    ),
+    Mutation(
+        "a model whose relays fence nothing does not have the paths of those that do", "G5", "tests/model/relay.py",
+        "if intent and rules.fence:", "if intent and not rules.fence:",
+        PATH,
     ),
 ]  # fmt: skip
