@@ -142,7 +142,8 @@ async def test_a_worker_ends_when_its_stream_was_taken_over(world: World, other:
     work = asyncio.create_task(consumer.run())
 
     async def reads() -> bool:
-        return bool(await world.redis.xinfo_consumers(STREAM.name, STREAM.group))
+        # Not by its name in the group: Redis 7.0 puts that down with the first entry.
+        return any(client["cmd"] == "xreadgroup" for client in await world.redis.client_list())
 
     await eventually(reads)
     await Ownership(other.redis, other.ours).take_over(STREAM)

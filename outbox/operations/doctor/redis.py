@@ -67,7 +67,7 @@ async def memory(at: Surroundings) -> list[Finding]:
 
 
 async def fsync(at: Surroundings) -> list[Finding]:
-    for reply in await primaries(at.redis, "CONFIG", "GET", "appendfsync"):
+    for reply in await primaries(at.redis, "CONFIG GET", "appendfsync"):
         if isinstance(reply, dict) and reply.get("appendfsync") == "no":  # most users may not ask, and need not
             return [
                 Finding(
