@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar, overload
@@ -19,6 +19,7 @@ from outbox.message import meta, uniques
 from outbox.message.document import new_document
 from outbox.streams import registry
 from outbox.streams.declaration import Priority, Streams
+from outbox.writes import Write, carry_out, checked, go_through, wait_for
 
 MAX_MESSAGE_BYTES = 256 * 1024
 
@@ -97,6 +98,7 @@ class Outbox:
         priority: str = Priority.NORMAL,
         subject: object = ABSENT,
         unique: str | None = None,
+        writes: Sequence[Write] = (),
     ) -> Awaitable[ObjectId]: ...
 
     @overload
@@ -112,6 +114,7 @@ class Outbox:
         priority: str = Priority.NORMAL,
         subject: object = ABSENT,
         unique: str | None = None,
+        writes: Sequence[Write] = (),
     ) -> ObjectId: ...
 
     def append(
@@ -126,6 +129,7 @@ class Outbox:
         priority: str = Priority.NORMAL,
         subject: object = ABSENT,
         unique: str | None = None,
+        writes: Sequence[Write] = (),
     ) -> Awaitable[ObjectId] | ObjectId:
         """Append a message to `stream`; returns its id. With an async session, await the answer.
 
@@ -153,23 +157,40 @@ class Outbox:
         :param unique: one message of the stream with this value is enough: while an earlier one is not done (it is
             scheduled, pending or published), or for the stream's `unique_seconds` from its append, no other is added,
             and its id is returned. See docs/append.md for what that means in a race.
+        :param writes: the transaction's own writes to the record, with their collections as `namespace`: PyMongo's
+            InsertOne, UpdateOne, ReplaceOne and DeleteOne. They are made in this order, before the message is inserted,
+            and on MongoDB 8.0 or later in the same request.
         :raises NoTransaction: the session has no open transaction.
         :raises UndeclaredStream: no relay would drain this stream; NoSuchPriority, when not in this priority.
         :raises SchemaError: the database has no outbox (from the await, with an async session).
         :raises InvalidMessage: a field, header, key or the size is not acceptable.
+        :raises NoSuchRecord: one of `writes` found no document to change or delete; the transaction has been ended.
+        :raises DuplicateKeyError, WriteError: (of PyMongo) MongoDB refuses one of `writes`.
         """
         draft = Draft(fields, key, headers, available_at, subject=subject, unique=unique)
-        inserted = self.append_many(session, stream, [draft], priority=priority)
+        inserted = self.append_many(session, stream, [draft], priority=priority, writes=writes)
         return inserted[0] if isinstance(inserted, list) else _first(inserted)
 
     @overload
     def append_many(
-        self, session: AsyncClientSession, stream: str, drafts: Collection[Draft], *, priority: str = Priority.NORMAL
+        self,
+        session: AsyncClientSession,
+        stream: str,
+        drafts: Collection[Draft],
+        *,
+        priority: str = Priority.NORMAL,
+        writes: Sequence[Write] = (),
     ) -> Awaitable[list[ObjectId]]: ...
 
     @overload
     def append_many(
-        self, session: ClientSession, stream: str, drafts: Collection[Draft], *, priority: str = Priority.NORMAL
+        self,
+        session: ClientSession,
+        stream: str,
+        drafts: Collection[Draft],
+        *,
+        priority: str = Priority.NORMAL,
+        writes: Sequence[Write] = (),
     ) -> list[ObjectId]: ...
 
     def append_many(
@@ -179,6 +200,7 @@ class Outbox:
         drafts: Collection[Draft],
         *,
         priority: str = Priority.NORMAL,
+        writes: Sequence[Write] = (),
     ) -> Awaitable[list[ObjectId]] | list[ObjectId]:
         """The same for several messages, in one request; returns their ids. Those of one key keep their order.
 
@@ -189,16 +211,28 @@ class Outbox:
         """
         documents = self._documents(session, stream, drafts, priority)
         ids = [draft.id for draft in drafts]
-        return self._write(session, documents, lambda instead: [instead.get(id_, id_) for id_ in ids])
+        return self._write(session, checked(writes), documents, lambda instead: [instead.get(id_, id_) for id_ in ids])
 
     @overload
     def append_each(
-        self, session: AsyncClientSession, stream: str, draft: Draft, *, priority: str = Priority.NORMAL
+        self,
+        session: AsyncClientSession,
+        stream: str,
+        draft: Draft,
+        *,
+        priority: str = Priority.NORMAL,
+        writes: Sequence[Write] = (),
     ) -> Awaitable[dict[str, ObjectId]]: ...
 
     @overload
     def append_each(
-        self, session: ClientSession, stream: str, draft: Draft, *, priority: str = Priority.NORMAL
+        self,
+        session: ClientSession,
+        stream: str,
+        draft: Draft,
+        *,
+        priority: str = Priority.NORMAL,
+        writes: Sequence[Write] = (),
     ) -> dict[str, ObjectId]: ...
 
     def append_each(
@@ -208,11 +242,14 @@ class Outbox:
         draft: Draft,
         *,
         priority: str = Priority.NORMAL,
+        writes: Sequence[Write] = (),
     ) -> Awaitable[dict[str, ObjectId]] | dict[str, ObjectId]:
         """`append`, for whoever needs the id of each group's message: returns them by the group's name."""
         documents = self._documents(session, stream, [draft], priority)
         ids = {self.streams[document["stream"]].group: document["_id"] for document in documents}
-        return self._write(session, documents, lambda instead: {at: instead.get(id_, id_) for at, id_ in ids.items()})
+        return self._write(
+            session, checked(writes), documents, lambda instead: {at: instead.get(id_, id_) for at, id_ in ids.items()}
+        )
 
     def _documents(
         self,
@@ -235,12 +272,13 @@ class Outbox:
     def _write(
         self,
         session: AsyncClientSession | ClientSession,
+        writes: list[Write],
         documents: list[dict[str, Any]],
         ids: Callable[[Mapping[ObjectId, ObjectId]], T],
     ) -> Awaitable[T] | T:
-        """Insert those that are needed. `ids` gets the messages that stand in the place of others."""
+        """Make the writes, and insert what is needed. `ids` gets the messages that stand in the place of others."""
         if isinstance(session, AsyncClientSession):
-            return self._insert(session, documents, ids)
+            return self._insert(session, writes, documents, ids)
         instead: dict[ObjectId, ObjectId] = {}
         database = PlainDatabase(session.client, self._place)
         if not self._looked:
@@ -248,8 +286,8 @@ class Outbox:
             self._looked = True
         if uniques.any_in(documents):
             instead = uniques.carry_out_sync(uniques.claim(documents, self.streams), database, session)
-        if needed := [document for document in documents if document["_id"] not in instead]:
-            database[OUTBOX].insert_many(needed, session=session)
+        needed = [document for document in documents if document["_id"] not in instead]
+        go_through(carry_out(session, writes, needed, database[OUTBOX]))
         return ids(instead)
 
     def _document(
@@ -281,6 +319,7 @@ class Outbox:
     async def _insert(
         self,
         session: AsyncClientSession,
+        writes: list[Write],
         documents: list[dict[str, Any]],
         ids: Callable[[Mapping[ObjectId, ObjectId]], T],
     ) -> T:
@@ -291,8 +330,8 @@ class Outbox:
             self._looked = True
         if uniques.any_in(documents):
             instead = await uniques.carry_out(uniques.claim(documents, self.streams), database, session)
-        if needed := [document for document in documents if document["_id"] not in instead]:
-            await database[OUTBOX].insert_many(needed, session=session)
+        needed = [document for document in documents if document["_id"] not in instead]
+        await wait_for(carry_out(session, writes, needed, database[OUTBOX]))
         return ids(instead)
 
 

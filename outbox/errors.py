@@ -10,6 +10,7 @@
     │   │   └── UndeclaredGroup no stream is declared from which this group reads
     │   ├── InvalidMessage      a field, header, key or size is not acceptable
     │   ├── NoSuchMessage       no message has this id
+    │   ├── NoSuchRecord        a write that goes with a message found no document to change or delete
     │   ├── NotDead             only a dead message can be retried or discarded
     │   ├── NoSuchStream        no stream is registered under this name
     │   ├── NoSuchJob           no job has this id
@@ -71,6 +72,10 @@ class InvalidMessage(UsageError, ValueError):
 
 class NoSuchMessage(UsageError):
     """No message has this id: it never existed, was pruned, or was discarded."""
+
+
+class NoSuchRecord(UsageError):
+    """A write that goes with a message found no document to change or delete. The transaction has been ended."""
 
 
 class NotDead(UsageError):
