@@ -158,7 +158,7 @@ def _check_that_all_were_found(
 
 def _as_one_by_one(error: ClientBulkWriteException, writes: int) -> BaseException:
     """The error that the same writes raise one after the other."""
-    if isinstance(error.error, PyMongoError):
+    if isinstance(error.error, Exception):
         return error.error
     if not error.write_errors:
         return error

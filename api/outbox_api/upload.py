@@ -11,18 +11,20 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 import pymongo
 import structlog
 from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.errors import PyMongoError
+from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from outbox.draft import Draft
-from outbox.errors import CommitUnknown, InvalidMessage, KeyTaken
+from outbox.errors import CommitUnknown, InvalidMessage, KeyTaken, NoSuchRecord, UploadLost
 from outbox.servers import transaction
 from outbox.streams.declaration import FILE_STREAM, Priority
+from outbox.writes import Write
 from outbox_api import labels
 from outbox_api.errors import TooManyFiles, WrongParts
 from outbox_api.multipart import End, Part, Piece
@@ -47,6 +49,17 @@ class Incoming:
     label: str
     contents: contents.Measure
     measured: Measured | None = None
+    begun: files.File | None = None
+    _begun_at: float = 0.0
+
+    def has_begun(self, record: files.File) -> None:
+        self.begun, self._begun_at = record, time.monotonic()
+
+    def server_time(self) -> datetime:
+        """Now, by the server's clock as it was at the beginning, to the millisecond."""
+        created_at = _begun(self).created_at
+        assert created_at, "the server has just set it"
+        return created_at + timedelta(milliseconds=int(1000 * (time.monotonic() - self._begun_at)))
 
 
 @dataclass(slots=True)
@@ -167,7 +180,8 @@ class Upload:
             return
         # First the record: from here on there is something to remove.
         self._form.files.append(Incoming(file_id, label, contents.Writer(self._state.database, file_id, label)))
-        await files.begin(self._state.database, file_id, label, labels.content_type(part.content_type))
+        content_type = labels.content_type(part.content_type)
+        self._form.files[-1].has_begun(await files.begin(self._state.database, file_id, label, content_type))
 
     async def _end(self) -> None:
         file = self._form.files[-1]
@@ -195,19 +209,24 @@ class Upload:
         for file in self._form.files:
             fields = {"file_id": str(file.id), "filename": file.label, "folder_id": folder_id}
             drafts.append(Draft(fields, str(file.id), self._headers))
-            complete.append(Complete(file.id, folder_id, _measured(file), drafts[-1].id))
+            complete.append(Complete(_begun(file), folder_id, _measured(file), drafts[-1].id, file.server_time()))
+        views = [FileView.of(one.file) for one in complete]
+        answer = UploadView(id=str(first), parsing=files.QUEUED, files=views).model_dump(mode="json")
+        writes: list[Write] = [one.write(database) for one in complete]
+        if self._key:
+            writes.append(idempotency.remember(database, Remembered(self._key, fingerprint, answer)))
 
-        async def body(session: AsyncClientSession) -> dict[str, Any]:
-            records = await files.finish(session, database, complete)
-            # After the records' own write, so that messages of one file are in the order of their commits.
-            await self._state.outbox.append_many(session, FILE_STREAM, drafts, priority=self._priority)
-            views = [FileView.of(record) for record in records]
-            answer = UploadView(id=str(first), parsing=files.QUEUED, files=views).model_dump(mode="json")
-            if self._key:
-                await idempotency.remember(session, database, Remembered(self._key, fingerprint, answer))
-            return answer
+        async def body(session: AsyncClientSession) -> None:
+            try:
+                await self._state.outbox.append_many(
+                    session, FILE_STREAM, drafts, priority=self._priority, writes=writes
+                )
+            except NoSuchRecord:
+                raise UploadLost(files.LOST) from None
+            except DuplicateKeyError:  # the records are there already: it is the key's
+                raise KeyTaken("another upload under this idempotency key was faster") from None
 
-        answer = await transaction.run(
+        await transaction.run(
             self._state.mongo,
             body,
             happened=lambda: files.happened(database, first, drafts[0].id),
@@ -237,6 +256,11 @@ def _folder(text: bytes) -> str:
 
 
 _FOLDER = f"folderId: {labels.FOLDER_RULE}"
+
+
+def _begun(file: Incoming) -> files.File:
+    assert file.begun is not None, "a file that is stored has a record"
+    return file.begun
 
 
 def _measured(file: Incoming) -> Measured:

@@ -91,7 +91,11 @@ async def test_a_key_must_be_one(key: str, api: httpx.AsyncClient, db: Database)
 LATE = """
 import datetime
 
-class Late(datetime.datetime):
+class Kind(type):
+    def __instancecheck__(cls, value):
+        return isinstance(value, Late.__mro__[1])
+
+class Late(datetime.datetime, metaclass=Kind):
     @classmethod
     def now(cls, tz=None):
         return super().now(tz) - datetime.timedelta(hours=25)

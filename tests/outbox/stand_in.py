@@ -26,8 +26,8 @@ _HEADER = struct.Struct("<iiii")
 _OP_REPLY, _OP_MSG = 1, 2013
 _MORE_TO_COME = 2
 _OPTIONS = {"bulkWrite", "ops", "nsInfo", "ordered", "errorsOnly", "comment", "let", "bypassDocumentValidation"}
-_OF_THE_SESSION = ("lsid", "txnNumber", "autocommit", "$clusterTime")
-_OF_ITS_FIRST = ("startTransaction", "readConcern")
+_OF_EACH = ("lsid", "txnNumber", "autocommit", "$clusterTime", "maxTimeMS")
+_OF_THE_FIRST = ("startTransaction", "readConcern")
 _RENAMED = {"filter": "q", "updateMods": "u"}
 
 
@@ -107,14 +107,16 @@ class StandIn:
     async def _bulk_write(
         self, command: Document, upstream: asyncio.StreamReader, to_server: asyncio.StreamWriter
     ) -> Document:
-        session = {name: command.pop(name) for name in _OF_THE_SESSION if name in command}
-        first = {name: command.pop(name) for name in _OF_ITS_FIRST if name in command}
-        assert command.pop("$db") == "admin", "bulkWrite is a command of the database admin"
-        assert not command.keys() - _OPTIONS, command
+        each = {name: command.pop(name) for name in _OF_EACH if name in command}
+        first = {name: command.pop(name) for name in _OF_THE_FIRST if name in command}
+        if command.pop("$db") != "admin":
+            return {"ok": 0.0, "code": 13, "errmsg": "bulkWrite may only be run against the admin database."}
+        if unknown := command.keys() - _OPTIONS:
+            return {"ok": 0.0, "code": 40415, "errmsg": f"BSON field 'bulkWrite.{min(unknown)}' is an unknown field."}
         counts = dict.fromkeys(("nErrors", "nInserted", "nMatched", "nModified", "nUpserted", "nDeleted"), 0)
         items, reply = [], {}
         for index, op in enumerate(command["ops"]):
-            to_server.write(_message({**_as_command(op, command["nsInfo"]), **session, **first}))
+            to_server.write(_message({**_as_command(op, command["nsInfo"]), **each, **first}))
             reply, first = _body(await _read(upstream)), {}
             if not reply["ok"]:
                 return reply

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -12,9 +13,11 @@ from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import PyMongoError
 
+from outbox import Draft, Outbox, Streams
 from outbox.database import Database
-from outbox.errors import NoSuchFile, StillUploading, UploadLost
+from outbox.errors import NoSuchFile, NoSuchRecord, StillUploading, UploadLost
 from outbox.servers import transaction
+from outbox.streams.declaration import FILES
 from outbox_api.uploads import records as files
 from outbox_api.uploads.contents import Measured, Writer
 
@@ -26,7 +29,8 @@ SIZE = Measured(8, "…")
 async def begun(db: Database, *, silent_for: timedelta = timedelta()) -> ObjectId:
     """An upload with some contents, that showed life a while ago."""
     file_id = ObjectId()
-    await files.begin(db, file_id, "a.txt", "text/plain")
+    record = await files.begin(db, file_id, "a.txt", "text/plain")
+    assert (record.id, record.parsing, record.filename) == (file_id, files.UPLOADING, "a.txt")
     writer = Writer(db, file_id, "a.txt")
     await writer.write(b"contents" * 40_000)
     await writer.finish()
@@ -34,13 +38,28 @@ async def begun(db: Database, *, silent_for: timedelta = timedelta()) -> ObjectI
     return file_id
 
 
-def complete(file_id: ObjectId) -> files.Complete:
-    return files.Complete(file_id, "invoices", SIZE, ObjectId())
+async def record_of(db: Database, file_id: ObjectId) -> files.File:
+    """Whether or not it was given up."""
+    found = await db.files.find_one({"_id": file_id}) or {}
+    names = [field.name for field in fields(files.File) if field.name != "id"]
+    return files.File(id=file_id, **{name: found.get(name) for name in names})
+
+
+async def finish(session: AsyncClientSession, db: Database, *file_ids: ObjectId) -> list[files.File]:
+    """As the API does; returns what it answers with."""
+    drafts = [Draft({"file_id": str(file_id)}, key=str(file_id)) for file_id in file_ids]
+    complete = [
+        files.Complete(await record_of(db, file_id), "invoices", SIZE, draft.id, datetime(2026, 1, 2, tzinfo=UTC))
+        for file_id, draft in zip(file_ids, drafts, strict=True)
+    ]
+    writes = [one.write(db) for one in complete]
+    await Outbox(Streams([FILES]), database=db.name).append_many(session, FILES.name, drafts, writes=writes)
+    return [one.file for one in complete]
 
 
 async def finished(db: Database, file_id: ObjectId) -> files.File:
     async def body(session: AsyncClientSession) -> files.File:
-        [file] = await files.finish(session, db, [complete(file_id)])
+        [file] = await finish(session, db, file_id)
         return file
 
     return await _committed(db, body)
@@ -89,7 +108,7 @@ async def test_a_removal_that_stopped_half_way_is_taken_up(db: Database) -> None
 async def test_an_abandoned_upload_cannot_be_finished_or_touched(db: Database) -> None:
     file_id = await begun(db)
     await db.files.update_one({"_id": file_id}, {"$set": {"parsing": files.ABANDONED}})
-    with pytest.raises(UploadLost):
+    with pytest.raises(NoSuchRecord):
         await finished(db, file_id)
     with pytest.raises(UploadLost):
         await files.touch(db, [file_id])
@@ -110,7 +129,7 @@ async def test_abandoning_waits_for_a_transaction_under_way(db: Database) -> Non
     file_id = await begun(db, silent_for=2 * HOUR)
     async with db.client.start_session() as session:
         async with await session.start_transaction():
-            await files.finish(session, db, [complete(file_id)])
+            await finish(session, db, file_id)
             with pytest.raises(PyMongoError) as caught:
                 await _briefly(files.remove_abandoned(db, older_than=HOUR))
             assert caught.value.timeout
@@ -127,7 +146,7 @@ async def _briefly(statement: Awaitable[Any]) -> Any:
 async def test_whether_it_happened_waits_for_a_transaction_under_way(db: Database) -> None:
     file_id, message_id = await begun(db), ObjectId()
     async with db.client.start_session() as session, await session.start_transaction():
-        await files.finish(session, db, [complete(file_id)])
+        await finish(session, db, file_id)
         with pytest.raises(PyMongoError) as caught:
             await _briefly(files.happened(db, file_id, message_id))
         assert caught.value.timeout
@@ -187,16 +206,14 @@ async def test_a_record_of_an_older_program_can_be_read(db: Database) -> None:
 
 async def test_of_several_uploads_one_that_is_lost_keeps_back_all(db: Database) -> None:
     there, lost = await begun(db), await begun(db)
-    await db.files.update_one({"_id": lost}, {"$set": {"parsing": files.ABANDONED}})
 
     async def body(session: AsyncClientSession) -> list[files.File]:
-        return await files.finish(session, db, [complete(there), complete(lost)])
+        return await finish(session, db, there, lost)
 
-    with pytest.raises(UploadLost):
+    await db.files.update_one({"_id": lost}, {"$set": {"parsing": "given up"}})
+    with pytest.raises(NoSuchRecord):
         await _committed(db, body)
-    assert (await files.find(db, there)).parsing == files.UPLOADING
+    parsing = [(await files.find(db, file_id)).parsing for file_id in (there, lost)]
+    assert parsing == [files.UPLOADING, "given up"]
     await db.files.update_one({"_id": lost}, {"$set": {"parsing": files.UPLOADING}})
-    assert [(file.id, file.parsing) for file in await _committed(db, body)] == [
-        (there, files.QUEUED),
-        (lost, files.QUEUED),
-    ]
+    assert await _committed(db, body) == [await files.find(db, file_id) for file_id in (there, lost)]

@@ -16,6 +16,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, WriteError
 
 from outbox import Draft, NoSuchRecord, NoTransaction, Outbox, Streams, UsageError
+from outbox import writes as module
 from outbox.database import OUTBOX, Database, Document
 from outbox.embedded import Mongod
 from outbox.message import schema
@@ -87,6 +88,7 @@ async def shop(mongod: Mongod, mongo: Client, one_database: str, version: int) -
     for collection in ("orders", OTHERS):
         await mongo[one_database].drop_collection(collection)
     await mongo[one_database][OUTBOX].delete_many({})
+    module._without.clear()  # of clients of tests before, which may have had the same port
     server = StandIn(mongod)
     server.wire_version = version
     async with server.open() as uri, connect_mongo(load(OutboxSettings, mongodb_uri=uri)) as client:

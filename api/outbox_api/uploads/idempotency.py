@@ -14,8 +14,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.errors import DuplicateKeyError
+from pymongo import UpdateOne
 from pymongo.read_concern import ReadConcern
 
 from outbox.database import IDEMPOTENCY, Database, Document
@@ -62,15 +61,11 @@ async def find(database: Database, key: str) -> Remembered | None:
     return Remembered(key, found["fingerprint"], found["answer"]) if found else None
 
 
-async def remember(session: AsyncClientSession, database: Database, remembered: Remembered) -> None:
-    """Write in the upload's own transaction. Raises KeyTaken when another upload under this key was faster."""
+def remember(database: Database, remembered: Remembered) -> UpdateOne:
+    """A write for the upload's own transaction: a DuplicateKeyError, when another upload under this key was faster."""
     # By the server's clock, which decides when a day is over: ours may be wrong. A key that is there does not match and
     # cannot be inserted again.
     new = {"_id": remembered.key, "created_at": {"$exists": False}}
     document = {"fingerprint": remembered.fingerprint, "answer": remembered.answer}
-    try:
-        await database[IDEMPOTENCY].update_one(
-            new, {"$setOnInsert": document, "$currentDate": {"created_at": True}}, upsert=True, session=session
-        )
-    except DuplicateKeyError:
-        raise KeyTaken("another upload under this idempotency key was faster") from None
+    change = {"$setOnInsert": document, "$currentDate": {"created_at": True}}
+    return UpdateOne(new, change, upsert=True, namespace=database[IDEMPOTENCY].full_name)

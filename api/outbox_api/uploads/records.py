@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -63,9 +63,9 @@ class Page:
     before: ObjectId | None
 
 
-async def begin(database: Database, file_id: ObjectId, filename: str, content_type: str) -> None:
+async def begin(database: Database, file_id: ObjectId, filename: str, content_type: str) -> File:
     """Show that an upload has begun. Before any of its contents are written, so that none can be without a record."""
-    await database[FILES].update_one(
+    document = await database[FILES].find_one_and_update(
         {"_id": file_id},
         {
             "$setOnInsert": {
@@ -76,7 +76,9 @@ async def begin(database: Database, file_id: ObjectId, filename: str, content_ty
             "$currentDate": {"created_at": True, "updated_at": True},
         },
         upsert=True,
+        return_document=ReturnDocument.AFTER,
     )  # fmt: skip
+    return _read(document)
 
 
 async def touch(database: Database, file_ids: Sequence[ObjectId]) -> None:
@@ -85,45 +87,37 @@ async def touch(database: Database, file_ids: Sequence[ObjectId]) -> None:
         {"_id": {"$in": file_ids}, "parsing": UPLOADING}, {"$currentDate": {"updated_at": True}}
     )
     if result.matched_count != len(file_ids):
-        raise UploadLost(_LOST)
+        raise UploadLost(LOST)
 
 
 @dataclass(frozen=True, slots=True)
 class Complete:
     """An upload whose contents are all there, and the message that is going to tell of it."""
 
-    id: ObjectId
+    begun: File
     folder_id: str
     measured: Measured
     message_id: ObjectId
+    at: datetime
+    """By the server's clock: what that said at the upload's beginning, and the time since."""
 
-    def change(self) -> tuple[Document, Document]:
-        """What it must be, and what it becomes."""
-        return {"_id": self.id, "parsing": UPLOADING}, {
-            "$set": {
-                "folder_id": self.folder_id, "size": self.measured.size, "sha256": self.measured.sha256,
-                "parsing": QUEUED, "version": 1, "message_id": self.message_id,
-            },
-            "$currentDate": {"updated_at": True},
+    @property
+    def file(self) -> File:
+        """The record as it becomes."""
+        return replace(
+            self.begun, folder_id=self.folder_id, size=self.measured.size, sha256=self.measured.sha256,
+            parsing=QUEUED, version=1, updated_at=self.at,
+        )  # fmt: skip
+
+    def write(self, database: Database) -> UpdateOne:
+        """What completes and queues the record, beside the append. It finds none that was taken for abandoned."""
+        file = self.file
+        change = {
+            "folder_id": file.folder_id, "size": file.size, "sha256": file.sha256, "parsing": file.parsing,
+            "version": file.version, "message_id": self.message_id, "updated_at": file.updated_at,
         }  # fmt: skip
-
-
-async def finish(session: AsyncClientSession, database: Database, uploads: Sequence[Complete]) -> list[File]:
-    """In the upload's transaction: the files are complete and queued. Raises UploadLost."""
-    if len(uploads) == 1:  # as most are: in one request
-        query, change = uploads[0].change()
-        document = await database[FILES].find_one_and_update(
-            query, change, session=session, return_document=ReturnDocument.AFTER
-        )
-        documents = {uploads[0].id: document} if document else {}
-    else:
-        await database[FILES].bulk_write([UpdateOne(*upload.change()) for upload in uploads], session=session)
-        messages = {upload.id: upload.message_id for upload in uploads}
-        found = database[FILES].find({"_id": {"$in": list(messages)}}, session=session)
-        documents = {d["_id"]: d async for d in found if d.get("message_id") == messages[d["_id"]]}
-    if len(documents) < len(uploads):
-        raise UploadLost(_LOST)
-    return [_read(documents[upload.id]) for upload in uploads]
+        found = {"_id": file.id, "parsing": UPLOADING}
+        return UpdateOne(found, {"$set": change}, namespace=database[FILES].full_name)
 
 
 async def requeue(session: AsyncClientSession, database: Database, file_ids: Sequence[ObjectId]) -> None:
@@ -239,7 +233,7 @@ async def remove_abandoned(database: Database, *, older_than: timedelta, silent:
     return removed
 
 
-_LOST = "no byte came for so long that the upload was taken for abandoned and removed: upload again"
+LOST = "no byte came for so long that the upload was taken for abandoned and removed: upload again"
 
 
 def _read(document: Document) -> File:
