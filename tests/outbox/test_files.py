@@ -20,6 +20,7 @@ from outbox.servers import transaction
 from outbox.streams.declaration import FILES
 from outbox_api.uploads import records as files
 from outbox_api.uploads.contents import Measured, Writer
+from outbox_api.uploads.reparse import reparse
 
 T = TypeVar("T")
 HOUR = timedelta(hours=1)
@@ -41,8 +42,8 @@ async def begun(db: Database, *, silent_for: timedelta = timedelta()) -> ObjectI
 async def record_of(db: Database, file_id: ObjectId) -> files.File:
     """Whether or not it was given up."""
     found = await db.files.find_one({"_id": file_id}) or {}
-    names = [field.name for field in fields(files.File) if field.name != "id"]
-    return files.File(id=file_id, **{name: found.get(name) for name in names})
+    values: dict[str, Any] = {field.name: found.get(field.name) for field in fields(files.File)}
+    return files.File(**{**values, "id": file_id})
 
 
 async def finish(session: AsyncClientSession, db: Database, *file_ids: ObjectId) -> list[files.File]:
@@ -160,7 +161,7 @@ async def test_reparse_refuses_what_is_not_there_or_not_complete(db: Database) -
     await db.files.update_one({"_id": gone}, {"$set": {"parsing": files.ABANDONED}})
 
     async def requeue(*ids: ObjectId) -> None:
-        await _committed(db, lambda session: files.requeue(session, db, ids))
+        await reparse(db, Outbox(Streams([FILES]), database=db.name), ids)
 
     with pytest.raises(NoSuchFile) as no_such_file:
         await requeue(complete, unknown, gone, coming)

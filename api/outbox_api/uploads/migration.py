@@ -139,16 +139,14 @@ class Migration:
                 return
             ids = [record["_id"] for record in records]
             await complete_settled(self._database, self._streams, FILES, ids, session)
-            await self._database[FILES].update_many(
-                {"_id": {"$in": ids}},
-                {"$set": {"parsing": files.QUEUED}, "$inc": {"version": 1}, "$currentDate": {"updated_at": True}},
-                session=session,
-            )
             # All at once, for there may be millions.
             drafts = [Draft(_fields(record), **files.naming(record["_id"])) for record in records]
-            ids_of_messages = await self._outbox.append_many(session, FILE_STREAM, drafts, priority=priority)
+            named = zip(ids, drafts, strict=True)
+            writes = [files.requeue(self._database, file_id, draft.id) for file_id, draft in named]
+            ids_of_messages = await self._outbox.append_many(
+                session, FILE_STREAM, drafts, priority=priority, writes=writes
+            )
             messages.update(zip(ids, ids_of_messages, strict=True))
-            await files.name_messages(session, self._database, messages)
             await audit.record(
                 self._database, who=who, action="migrate", count=len(messages), details={"from": parsing},
                 session=session,

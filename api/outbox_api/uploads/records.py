@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -78,6 +78,7 @@ async def begin(database: Database, file_id: ObjectId, filename: str, content_ty
         upsert=True,
         return_document=ReturnDocument.AFTER,
     )  # fmt: skip
+    assert document is not None, "it was inserted"
     return _read(document)
 
 
@@ -120,33 +121,37 @@ class Complete:
         return UpdateOne(found, {"$set": change}, namespace=database[FILES].full_name)
 
 
-async def requeue(session: AsyncClientSession, database: Database, file_ids: Sequence[ObjectId]) -> None:
-    """In a transaction: the files are queued again, each in its next version.
+async def check_complete(
+    session: AsyncClientSession, database: Database, file_ids: Sequence[ObjectId]
+) -> dict[ObjectId, str | None]:
+    """In a transaction: the folder of each file, all of which can be queued again.
 
     Raises NoSuchFile or StillUploading with the ids in question, and then nothing may be committed.
     """
-    there = database[FILES].find({"_id": {"$in": file_ids}}, {"parsing": 1}, session=session)
-    parsing = {document["_id"]: document.get("parsing") async for document in there}
+    there = database[FILES].find({"_id": {"$in": file_ids}}, {"parsing": 1, "folder_id": 1}, session=session)
+    found = {document["_id"]: document async for document in there}
+    parsing = {file_id: document.get("parsing") for file_id, document in found.items()}
     if unknown := [file_id for file_id in file_ids if parsing.get(file_id, ABANDONED) == ABANDONED]:
         raise NoSuchFile(unknown)
     if incomplete := [file_id for file_id in file_ids if parsing[file_id] == UPLOADING]:
         raise StillUploading(incomplete)
-    await database[FILES].update_many(
-        {"_id": {"$in": file_ids}},
-        {"$set": {"parsing": QUEUED}, "$inc": {"version": 1}, "$currentDate": {"updated_at": True}},
-        session=session,
-    )
+    return {file_id: document.get("folder_id") for file_id, document in found.items()}
+
+
+def requeue(database: Database, file_id: Any, message_id: ObjectId) -> UpdateOne:
+    """The write, beside the append, that queues the file again, in its next version. It names the message, so that an
+    older one is known as such."""
+    change = {
+        "$set": {"parsing": QUEUED, "message_id": message_id},
+        "$inc": {"version": 1},
+        "$currentDate": {"updated_at": True},
+    }
+    return UpdateOne({"_id": file_id}, change, namespace=database[FILES].full_name)
 
 
 def naming(file_id: Any) -> dict[str, Any]:
     """How a message names the file: by its key. Files of before the outbox may have ids that are no ObjectId."""
     return {"key": str(file_id)} if isinstance(file_id, ObjectId) else {"subject": file_id}
-
-
-async def name_messages(session: AsyncClientSession, database: Database, messages: Mapping[ObjectId, ObjectId]) -> None:
-    """In the same transaction: the message that speaks of each file now, so that an older one is known as such."""
-    names = [UpdateOne({"_id": file_id}, {"$set": {"message_id": messages[file_id]}}) for file_id in messages]
-    await database[FILES].bulk_write(names, session=session)
 
 
 async def happened(database: Database, file_id: ObjectId, message_id: ObjectId | None) -> bool:

@@ -45,16 +45,15 @@ async def reparse(
 
     async def body(session: AsyncClientSession) -> None:
         await complete_settled(database, outbox.streams, FILES, file_ids, session)
-        await files.requeue(session, database, file_ids)
-        folders = await _folders(session, database, file_ids) if folder_id is None else {}
-        drafts = []
+        folders = await files.check_complete(session, database, file_ids)
+        drafts, writes = [], []
         for file_id in file_ids:
             folder = folders.get(file_id) or "" if folder_id is None else folder_id
             fields = {"file_id": str(file_id), "reparse": "true", "folder_id": folder}
             drafts.append(Draft(fields, headers=headers, **files.naming(file_id)))
-        ids = await outbox.append_many(session, FILE_STREAM, drafts, priority=priority)
+            writes.append(files.requeue(database, file_id, drafts[-1].id))
+        ids = await outbox.append_many(session, FILE_STREAM, drafts, priority=priority, writes=writes)
         messages.update(zip(file_ids, ids, strict=True))
-        await files.name_messages(session, database, messages)
         if who:
             await audit.record(
                 database, who=who, action="enqueue", count=len(messages),
@@ -66,10 +65,3 @@ async def reparse(
 
     await transaction.run(database.client, body, happened=happened, seconds=seconds)
     return messages
-
-
-async def _folders(
-    session: AsyncClientSession, database: Database, file_ids: Sequence[ObjectId]
-) -> dict[ObjectId, str | None]:
-    found = database[FILES].find({"_id": {"$in": list(file_ids)}}, {"folder_id": 1}, session=session)
-    return {document["_id"]: document.get("folder_id") async for document in found}
