@@ -221,8 +221,8 @@ class Streams(Mapping[str, Stream]):
     def __getitem__(self, name: str) -> Stream:
         try:
             return self._streams[name]
-        except KeyError:
-            near = get_close_matches(name, self._streams, n=1)
+        except (KeyError, TypeError):  # what is no text names no stream
+            near = get_close_matches(str(name), self._streams, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"declared are: {', '.join(self._streams)}"
             raise UndeclaredStream(f"stream {name!r} is not declared; {hint}") from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import select
 import socket
 import time
@@ -97,6 +98,14 @@ class Raw:
             return False
         except OSError:
             return True
+
+    def statuses(self) -> list[int]:
+        """Of all answers until the server closes, which has nothing more to wait for."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+            while data := self._socket.recv(65536):
+                self._rest += data
+        return [int(status) for status in re.findall(rb"^HTTP/1\.[01] (\d{3})", self._rest, re.MULTILINE)]
 
     def seconds_until_closed(self) -> float:
         started = time.monotonic()

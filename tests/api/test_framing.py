@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pymongo import AsyncMongoClient
 
 from outbox.database import Database, Document
 from outbox.settings import OutboxSettings
 from tests.api.connecting import FORM, Server, upload
+from tests.strategies import examples
 from tests.waiting import eventually
 
 SHAPES = {
@@ -128,3 +131,42 @@ async def test_a_body_that_breaks_leaves_nothing(
 
 async def _nothing(db: Database) -> bool:
     return not any([await db[name].count_documents({}) for name in ("files", "fs.files", "fs.chunks", "outbox")])
+
+
+RIGHT = (
+    b"GET /health/live HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: */*\r\n\r\n",
+    b"GET /healthz?a=b HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: keep-alive\r\n\r\n" * 2,
+    upload() + FORM,
+    upload("Transfer-Encoding: chunked", length=False) + b"%x;a=b\r\n%b\r\n0\r\nA: b\r\n\r\n" % (len(FORM), FORM),
+)
+TROUBLE = (
+    b"", b"\0", b"\r", b"\n", b"\r\n", b"\r\n\r\n", b" ", b":", b"\t", b"\xff", b"\x16\x03\x01\x02", b"A" * 9000, b"-1",
+    b"9" * 30, b"%00", b"%", b"//", b"..", b"*", b"HTTP/2.0", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"--bb--\r\n",
+    b"Content-Length: 3\r\n", b"Transfer-Encoding: chunked\r\n", b"Upgrade: h2c\r\n", b"Expect: 100-continue\r\n",
+    b"Host: [::1\r\n",
+)  # fmt: skip
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> bytes:
+    """A right request, of which up to three parts are left out, doubled or replaced; or nothing of the kind."""
+    if draw(st.integers(0, 4)) == 0:
+        return draw(st.binary(max_size=200))
+    data = draw(st.sampled_from(RIGHT))
+    for _ in range(draw(st.integers(1, 3))):
+        start = draw(st.integers(0, len(data)))
+        end = min(len(data), start + draw(st.sampled_from([0, 1, 2, 20])))
+        part = draw(st.sampled_from(TROUBLE) | st.just(data[start:end] * 2) | st.binary(max_size=5))
+        data = data[:start] + part + data[end:]
+    return data
+
+
+@given(data=requests())
+@examples(60)
+def test_any_bytes_are_answered_by_less_than_500_or_closed(shared: Server, data: bytes) -> None:
+    with shared.connect() as raw:
+        statuses = raw.send(data).statuses()
+    assert all(status < 500 or status in (501, 505) for status in statuses), statuses
+    with shared.connect() as raw:
+        assert raw.send(shared.get()).answer().status == 200
+    assert "Traceback" not in shared.log()
