@@ -36,6 +36,7 @@ class Clock:
 
     def set(self, seconds: int) -> None:
         """Step to so many seconds ahead of the machine's clock."""
+        self.seconds = seconds
         with self._file.open("r+b" if self._file.exists() else "wb") as file:
             file.write(struct.pack("q", seconds))
 

@@ -5,6 +5,7 @@ As the judge of streams, it shares no code with the product, and looks when ever
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,6 +48,7 @@ def judge(history: History, outbox: Iterable[Mapping[str, Any]], work: Work) -> 
     """
     documents = {str(document["_id"]): document for document in outbox}
     accounts, adopted = _accounts(history, work)
+    again = Counter(event.message for event in history.events if isinstance(event, Replayed) and event.completed)
     found: list[str] = []
     for message, account in accounts.items():
         found += _judge_message(message, account, documents.get(message), work)
@@ -60,7 +62,9 @@ def judge(history: History, outbox: Iterable[Mapping[str, Any]], work: Work) -> 
             )
             continue
         becoming[entry].append(message)
-        found += _judge_message(message, Account(True, adopted[entry]), document, work)
+        effects = 1 + again[message]
+        account = Account(True, adopted[entry], effects=effects, least=1 if work.settles else effects)
+        found += _judge_message(message, account, document, work)
     found += [
         f"G6: the entry {entry} of others became {len(messages)} messages: {messages}"
         for entry, messages in becoming.items()
@@ -80,7 +84,7 @@ def _accounts(history: History, work: Work) -> tuple[dict[str, Account], dict[st
                 accounts[event.message] = Account(False)
             case Hopeless():
                 accounts[event.message].hopeless = True
-            case Replayed():
+            case Replayed() if event.message in accounts:  # or it was an entry of others
                 accounts[event.message].effects += event.completed
                 accounts[event.message].least += event.completed
             case Lost() if work.settles:

@@ -24,7 +24,9 @@ async def test_one_seed(tmp_path: Path, dice: random.Random) -> None:
     """Others by `python -m tests.faults.explorer`."""
     members = One(tmp_path)
     with members.servers():
-        result = await explore(dice.randrange(10**6), members, steps=15, actions=WITHOUT_WORKERS, workers=False)
+        result = await explore(
+            dice.randrange(10**6), members, steps=15, actions=WITHOUT_WORKERS, workers=False, redis="alone"
+        )
     assert not result.violation, "\n".join([*result.story, f"data and logs: {result.evidence}"])
 
 
@@ -48,7 +50,7 @@ async def test_what_is_lost_behind_everybodys_back_is_found(tmp_path: Path, monk
     members = One(tmp_path)
     with members.servers():
         actions = [Action("delete an entry", 1, delete_an_entry, True)]
-        result = await explore(1, members, steps=1, actions=actions, workers=False)
+        result = await explore(1, members, steps=1, actions=actions, workers=False, redis="alone")
     assert result.violation
     assert "G1" in result.violation
     assert any("delete an entry" in line for line in result.story)

@@ -156,12 +156,18 @@ def an_entry_of_others_is_adopted(case: Case) -> None:
     case.handled["m9"] = ["x"]
 
 
+def an_entry_of_others_is_replayed_and_done_again(case: Case) -> None:
+    an_entry_of_others_is_adopted(case)
+    case.history.add(Replayed("m9", completed=True))
+    case.handled["m9"] = ["x", "x"]
+
+
 @pytest.mark.parametrize(
     "arrange",
     [
         nothing, replayed_and_done_again, replayed_lost_and_settled_before,
         a_plain_worker_does_it_twice, an_unknown_commit_that_happened,
-        an_entry_of_others_is_adopted,
+        an_entry_of_others_is_adopted, an_entry_of_others_is_replayed_and_done_again,
     ],
     ids=lambda arrange: arrange.__name__,
 )  # fmt: skip

@@ -16,8 +16,8 @@ from rich.console import Console
 
 from tests import documents
 from tests.faults.explorer import log
-from tests.faults.explorer.run import STEPS, Exploration, explore, three_members
-from tests.faults.explorer.servers import One, Three
+from tests.faults.explorer.run import STEPS, Exploration, explore
+from tests.faults.explorer.servers import Members, One, Three, choose
 from tests.faults.explorer.shrink import as_a_test, shrunk
 
 console = Console(highlight=False, soft_wrap=True)
@@ -47,11 +47,15 @@ def main(
     done: list[Exploration] = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="explorer-mongodb-")))
-        one, three = One(folder), Three(folder)
+        kinds: dict[str, Members] = {
+            "three": Three(folder),
+            "one": One(folder),
+            "one with clocks": One(folder / "stepped", clocks=True),
+        }
         first = seed if seed is not None else random.SystemRandom().randrange(10**6)
         while (time.monotonic() < deadline) if deadline else (len(done) < seeds):
             number = first + len(done)
-            members = three if three_members(number) else one
+            members = choose(number, kinds)
             stack.enter_context(members.servers())
             result = asyncio.run(
                 explore(number, members, steps=steps, tell=console.print if verbose else lambda _: None)

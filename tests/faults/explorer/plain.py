@@ -15,7 +15,7 @@ from outbox.embedded import RedisServer
 from tests.faults.explorer.payloads import contents
 from tests.waiting import pass_by
 
-MANNERS = ["careful", "forgets to acknowledge", "dies before its work", "dies after its work", "slow"]
+MANNERS = ["careful", "forgets to acknowledge", "dies before its work", "dies after its work", "slow", "holds for ever"]
 
 
 class _Died(Exception):
@@ -31,6 +31,7 @@ class PlainWorker:
     ) -> None:  # fmt: skip
         """:param looks_back: it reads what it holds already when it starts; many do not."""
         self.name = name
+        self._consumer = name.encode() + b"\xff"  # which is no text
         self.manner = "careful"
         self._stream, self._group = stream, group
         self._server, self._handled = server, handled
@@ -41,7 +42,7 @@ class PlainWorker:
         """Until it is cancelled."""
         while True:
             server = self._server()
-            client = Redis(
+            client: Any = Redis(
                 host=server.host, port=server.port, socket_timeout=1, socket_connect_timeout=1,
                 retry=Retry(NoBackoff(), 0),
             )  # fmt: skip
@@ -51,10 +52,10 @@ class PlainWorker:
             except (_Died, RedisError, OSError):
                 await pass_by(0.2)
 
-    async def _live(self, client: Redis) -> None:
+    async def _live(self, client: Any) -> None:
         place = "0" if self._looks_back else ">"
         while True:
-            answer: Any = await client.xreadgroup(self._group, self.name, {self._stream: place}, count=3, block=200)
+            answer = await client.xreadgroup(self._group, self._consumer, {self._stream: place}, count=3, block=200)
             entries = answer[0][1] if answer else []
             if not entries:
                 place = ">"
@@ -63,10 +64,12 @@ class PlainWorker:
                 if place != ">":
                     place = id_.decode()
 
-    async def _work(self, client: Redis, id_: bytes, fields: dict[bytes, bytes] | None) -> None:
+    async def _work(self, client: Any, id_: bytes, fields: dict[bytes, bytes] | None) -> None:
         manner = self.manner if self._dice.random() < 0.5 else "careful"
         if manner == "dies before its work":
             raise _Died
+        if manner == "holds for ever":
+            return
         if manner == "slow":
             await pass_by(self._dice.uniform(0, 2))
         if fields and b"message_id" in fields:

@@ -8,7 +8,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
@@ -21,12 +21,15 @@ from outbox.embedded import RedisServer
 from outbox.message import schema
 from outbox.streams.declaration import FILES, Streams
 from outbox_api.collections import FILES_APPLICATION
-from tests.faults.explorer.actions import ACTIONS
+from tests.faults.explorer.actions import ACTIONS, NOT_BEYOND_ONE_SERVER, OF_WORKERS
 from tests.faults.explorer.actions.action import Action
-from tests.faults.explorer.servers import Members, connect
+from tests.faults.explorer.servers import Members, Topology, choose_topology, connect, topology
 from tests.faults.explorer.work import Work
-from tests.faults.explorer.world import World
+from tests.faults.explorer.world import RELAYS, World
 from tests.faults.proxy import Proxy
+from tests.faults.scenario import STREAM
+from tests.faults.sentinels import Watched
+from tests.faults.topologies import ThreePrimaries
 from tests.waiting import pass_by
 
 STEPS = 40
@@ -55,11 +58,6 @@ class Exploration:
     seconds: float = 0.0
 
 
-def three_members(seed: int) -> bool:
-    """Whether this seed asks for a replica set of three."""
-    return random.Random(f"{seed} servers").random() < 0.3
-
-
 async def explore(
     seed: int,
     members: Members,
@@ -68,13 +66,18 @@ async def explore(
     actions: Sequence[Action] = ACTIONS,
     given: Sequence[Step] | None = None,
     workers: bool = True,
+    redis: str | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Exploration:
     """Run a seed. A violation is in the result; whatever else goes wrong is raised.
 
     :param given: do just these, of what an earlier run of the seed did, instead of `steps` that chance chooses.
     :param workers: whether there are streams with workers, which `actions` may be about.
+    :param redis: what kind of Redis there is, instead of what the seed asks for, see `servers.topology`.
     """
+    kind = redis or choose_topology(seed)
+    # In a cluster, plain workers would have to find their nodes.
+    workers = workers and kind != "a cluster"
     result = Exploration(seed, "", f"{datetime.now(UTC):%Y-%m-%d}")
     folder = Path(tempfile.mkdtemp(prefix=f"explorer-{seed}-"))
     started = time.monotonic()
@@ -83,8 +86,13 @@ async def explore(
         result.story.append(f"{time.monotonic() - started:6.1f} s  {line}")
         tell(result.story[-1])
 
-    async with _a_world(seed, members, folder, Work(seed, at_all=workers)) as world:
+    async with _a_world(seed, members, folder, Work(seed, at_all=workers), kind) as world:
         result.servers = f"{world.redis.version}, {await members.version(world.client)}"
+        if world.topology:
+            result.servers += f", {kind}"
+            actions = [one for one in actions if one not in NOT_BEYOND_ONE_SERVER]
+        if not workers:
+            actions = [one for one in actions if one not in OF_WORKERS]
         try:
             chosen = _chosen(seed, actions) if given is None else _given(seed, actions, given)
             await _act(world, seed, chosen, steps, result, told)
@@ -125,10 +133,12 @@ async def _act(
     result: Exploration,
     told: Callable[[str], None],
 ) -> None:
-    size = random.Random(f"{seed} batch").choice(BATCH_SIZES)
-    told(f"{result.servers}; two relays, batches of {size}")
+    sizes = random.Random(f"{seed} batch").choices(BATCH_SIZES, k=RELAYS)
+    told(f"{result.servers}; relays with batches of {' and '.join(map(str, sizes))}")
     told(f"{world.work}")
-    async with world.at_work(seed, relay_batch_size=size, relay_trim_seconds=1):
+    confirm = "replica" if isinstance(world.topology, Watched) else "none"
+    usual = {"relay_trim_seconds": 1, "relay_confirm": confirm}
+    async with world.at_work(seed, [{"relay_batch_size": size, **usual} for size in sizes]):
         await world.held(60)
         for action, number, dice in chosen:
             outcome = await action.do(world, dice)
@@ -152,19 +162,36 @@ async def _act(
 
 
 @asynccontextmanager
-async def _a_world(seed: int, members: Members, folder: Path, work: Work) -> AsyncIterator[World]:
+async def _a_world(seed: int, members: Members, folder: Path, work: Work, kind: str) -> AsyncIterator[World]:
     database = f"explorer_{seed}"
     mongod = members.primary()
-    async with connect(members) as client:
+    async with connect(members) as client, AsyncExitStack() as stack:
         await client.drop_database(database)
         # Of a worker that is killed, what it had locked is free again after that; see docs/workers.md.
         await client.admin.command("setParameter", 1, transactionLifetimeLimitSeconds=10)
         await schema.ensure(Database(client, database), Streams([FILES, *work.streams]), FILES_APPLICATION)
         for name in ("effects", "work"):
             await client[database].create_collection(name)
-        with RedisServer(folder / "redis") as redis, capture_logs() as logs:
-            async with Proxy((mongod.host, mongod.port)) as to_mongo, Proxy((redis.host, redis.port)) as to_redis:
-                yield World(members, client, database, redis, to_mongo, to_redis, folder, logs, work)
+        servers = topology(kind, folder / "redis")
+        redis = _redis(servers or RedisServer(folder / "redis"), members, stack)
+        logs = stack.enter_context(capture_logs())
+        to_mongo = await stack.enter_async_context(Proxy((mongod.host, mongod.port)))
+        to_redis = await stack.enter_async_context(Proxy((redis.host, redis.port)))
+        yield World(members, client, database, redis, to_mongo, to_redis, folder, logs, work, servers)
         # A worker that was killed in its transaction still has its locks.
         await client.admin.command("killAllSessions", [])
         await client.drop_database(database)
+
+
+def _redis(servers: RedisServer | Topology, members: Members, stack: AsyncExitStack) -> RedisServer:
+    """Start them; returns the one that has the streams."""
+    if isinstance(servers, RedisServer) and members.clocks:
+        servers.env = members.clocks["redis"].environment
+    stack.enter_context(servers)
+    match servers:
+        case Watched():
+            return servers.primary()
+        case ThreePrimaries():
+            return servers.owner(STREAM)
+        case _:
+            return servers

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import shutil
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -13,12 +16,17 @@ from outbox.database import Document
 from outbox.embedded import Mongod, ReplicaSet
 from outbox.servers.connections import connect_mongo
 from outbox.settings import OutboxSettings, load
+from tests.faults.clocks import Clock, build
+from tests.faults.sentinels import Watched
+from tests.faults.topologies import ThreePrimaries
 
 
 class Members(Protocol):
     """What an exploration can do to MongoDB. Each returns when there is a primary again."""
 
     behind_a_proxy: bool
+    clocks: Mapping[str, Clock]
+    """Those that can step, by the server."""
 
     @property
     def uri(self) -> str: ...
@@ -43,8 +51,12 @@ class One:
 
     behind_a_proxy = True
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, clocks: bool = False) -> None:
+        """:param clocks: its clock and that of its Redis can step, if there is a C compiler."""
         self.mongod = Mongod(folder / "mongod")
+        self.clocks: Mapping[str, Clock] = _clocks(folder) if clocks and shutil.which("cc") else {}
+        if self.clocks:
+            self.mongod.env = self.clocks["mongodb"].environment
 
     @property
     def uri(self) -> str:
@@ -65,7 +77,8 @@ class One:
         return self.mongod
 
     async def version(self, client: AsyncMongoClient[Document]) -> str:
-        return f"one mongod {(await client.server_info())['version']}"
+        clock = " whose clock steps" if self.clocks else ""
+        return f"one mongod {(await client.server_info())['version']}{clock}"
 
 
 class Three:
@@ -74,6 +87,7 @@ class Three:
     behind_a_proxy = False
 
     def __init__(self, folder: Path) -> None:
+        self.clocks: Mapping[str, Clock] = {}
         self.set = ReplicaSet(folder / "replica-set")
 
     @property
@@ -97,6 +111,43 @@ class Three:
 
     async def version(self, client: AsyncMongoClient[Document]) -> str:
         return f"three mongods {(await client.server_info())['version']}"
+
+
+def _clocks(folder: Path) -> dict[str, Clock]:
+    folder = folder / "clocks"
+    folder.mkdir(parents=True)
+    library = build(folder)
+    return {server: Clock(library, folder / server) for server in ("mongodb", "redis")}
+
+
+def choose(seed: int, members: Mapping[str, Members]) -> Members:
+    """What this seed asks for, of members by name."""
+    [name] = random.Random(f"{seed} servers").choices(list(SHARES), list(SHARES.values()))
+    return members[name]
+
+
+SHARES = {"three": 3, "one": 4, "one with clocks": 3}
+"""How many seeds of ten ask for three members, for one, and for one whose clock steps."""
+
+
+Topology = Watched | ThreePrimaries
+
+
+def topology(kind: str, folder: Path) -> Topology | None:
+    """The servers of a Redis that is more than one."""
+    match kind:
+        case "sentinels":
+            return Watched(folder)
+        case "a cluster":
+            # Or a primary whose only slot has moved would become a replica.
+            return ThreePrimaries(folder, options={"cluster-allow-replica-migration": "no"})
+        case _:
+            return None
+
+
+def choose_topology(seed: int) -> str:
+    """What this seed asks for: the others cannot be made to forget, nor be kept from relays."""
+    return random.Random(f"{seed} topology").choices(["alone", "sentinels", "a cluster"], [6, 2, 2])[0]
 
 
 def connect(members: Members) -> AsyncMongoClient[Document]:

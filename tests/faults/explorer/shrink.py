@@ -61,6 +61,7 @@ def as_a_test(found: Exploration, steps: Sequence[Step]) -> str:
     """To be pasted into a module of tests/faults; it may have to be run several times."""
     assert found.violation
     members = "Three" if "three mongods" in found.servers else "One"
+    stepping = ", clocks=True" if "clock" in found.servers else ""
     given = "\n".join(f"        {step!r}," for step in steps)
     return f'''from tests.faults.explorer.run import explore
 from tests.faults.explorer.servers import {members}
@@ -68,7 +69,7 @@ from tests.faults.explorer.servers import {members}
 
 async def test_seed_{found.seed}(tmp_path: Path) -> None:
     """{_line(found.violation)}"""
-    members = {members}(tmp_path)
+    members = {members}(tmp_path{stepping})
     given = [
 {given}
     ]

@@ -8,16 +8,17 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pymongo
 from bson import ObjectId
 from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
+from redis.exceptions import ResponseError
 
 from outbox.database import OUTBOX, Document
 from outbox.embedded import RedisServer
@@ -26,7 +27,7 @@ from outbox.operations import pausing
 from outbox.settings import OutboxSettings, load
 from tests.documents import ROOT
 from tests.faults.explorer.neighbour import Neighbour, has_a_neighbour
-from tests.faults.explorer.servers import Members, accepts_writes
+from tests.faults.explorer.servers import Members, Topology, accepts_writes
 from tests.faults.explorer.work import Work
 from tests.faults.history import Appended, History, Lost, RolledBack, published_in
 from tests.faults.proxy import Proxy
@@ -40,6 +41,11 @@ REST_SECONDS = 90
 """Longer than MongoDB keeps the locks of a worker that was killed in its transaction: a minute."""
 MOST = 4
 APPEND_SECONDS = 20
+
+OTHER_GROUP = b"caf\xe9"
+"""Of others, at streams of ours. It is no text."""
+DEFECT = "failed unexpectedly"
+"""In the log: of an error that stands for no outage, and for nothing that anybody has done wrong."""
 
 _BY_STATE: list[Document] = [{"$group": {"_id": "$state", "count": {"$sum": 1}}}, {"$sort": {"_id": 1}}]
 
@@ -60,9 +66,12 @@ class World(Scenario):
         folder: Path,
         logs: list[MutableMapping[str, Any]],
         work: Work,
+        topology: Topology | None = None,
     ) -> None:
+        """`redis`: of a topology, the server that has the streams."""
         super().__init__(client, database, redis, to_mongo, to_redis, folder, logs)
         self.members = members
+        self.topology = topology
         self.work = work
         self.neighbour: Neighbour | None = None
         self.relays: list[RelayProcess] = []
@@ -84,27 +93,30 @@ class World(Scenario):
 
     @property
     def settings(self) -> OutboxSettings:
-        if self.members.behind_a_proxy:
-            return super().settings
+        behind = f"mongodb://{self.to_mongo.address}/?directConnection=true"
         return load(
             OutboxSettings,
-            mongodb_uri=self.members.uri,
+            mongodb_uri=behind if self.members.behind_a_proxy else self.members.uri,
             mongodb_database=self.database.name,
-            redis_url=f"redis://{self.to_redis.address}/0",
+            redis_url=self.topology.url if self.topology else f"redis://{self.to_redis.address}/0",
         )
 
+    @property
+    def straight_to_redis(self) -> str:
+        return self.topology.url if self.topology else self.redis.url
+
     @asynccontextmanager
-    async def at_work(self, seed: int, **settings: Any) -> AsyncIterator[None]:
-        """Relays run, and the client appends all the time."""
+    async def at_work(self, seed: int, relays: Iterable[Mapping[str, Any]]) -> AsyncIterator[None]:
+        """Relays run, each with settings of its own, and the client appends all the time."""
         async with AsyncExitStack() as stack:
-            for _ in range(RELAYS):
+            for settings in relays:
                 process = self.relay_process("tests.faults.impatient", **settings)
                 self.relays.append(stack.enter_context(process))
             writers = [asyncio.create_task(self._write(n, random.Random(f"{seed} writer {n}"))) for n in range(WRITERS)]
             self._at_work.set()
             await stack.enter_async_context(self.work.at_work(self))
             if self.work.streams and has_a_neighbour(seed):
-                place = (self.members.uri, self.database.name, self.redis.url)
+                place = (self.members.uri, self.database.name, self.straight_to_redis)
                 self.neighbour = Neighbour(seed, self.client, *place)
                 await stack.enter_async_context(self.neighbour.at_work())
             try:
@@ -124,7 +136,7 @@ class World(Scenario):
 
     def process(self, name: str, command: Sequence[str], *, straight: bool = False) -> Process:
         """A program of ours, behind the same networks as relays; `straight`: on good ones."""
-        servers = {"MONGODB_URI": self.members.uri, "REDIS_URL": self.redis.url} if straight else {}
+        servers = {"MONGODB_URI": self.members.uri, "REDIS_URL": self.straight_to_redis} if straight else {}
         environment = {**os.environ, **self.environment(), **servers, "PYTHONPATH": str(ROOT)}
         environment["OUTBOX_LOG_FORMAT"] = "json"
         return Process(name, [sys.executable, "-m", *command], self.folder / f"{name}.log", env=environment)
@@ -269,6 +281,10 @@ class World(Scenario):
         await self.accepted()
         for stream in self.work.streams:
             await pausing.resume(self.database, stream.name, who="an operator")
+            # What another group holds, relays wait for, and they name it.
+            async with self.at_redis() as client:
+                with suppress(ResponseError):
+                    await cast(Any, client).xgroup_destroy(stream.key, OTHER_GROUP)
         for relay in self.relays:
             relay.resume()
             self.asleep.discard(relay)
@@ -277,7 +293,10 @@ class World(Scenario):
         self.work.mend()
 
     def check_relays(self) -> None:
-        """None has ended that nobody has ended, nor any worker."""
+        """None has ended that nobody has ended, nor any worker; and none has met with a defect of its own."""
+        for process in [*self.relays, *self.work.workers]:
+            if defect := next((line for line in process.output().splitlines() if DEFECT in line), None):
+                raise AssertionError(f"{process.name} logs a defect: {defect}")
         if self.work.fallen:
             raise AssertionError(self.work.fallen[0])
         for relay in self.relays:

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import random
 
-from tests.faults.explorer.actions import mongodb, networks, operators, others, people, redis, relays, workers
+from tests.faults.explorer.actions import (
+    clocks,
+    mongodb,
+    networks,
+    operators,
+    others,
+    people,
+    redis,
+    relays,
+    topology,
+    workers,
+)
 from tests.faults.explorer.actions.action import Actions
 from tests.faults.explorer.world import World
 
@@ -18,6 +29,12 @@ async def rest(world: World, dice: random.Random) -> str:
     return f"{len(await world.stream())} entries"
 
 
-WITHOUT_WORKERS = [*people.action, *relays.action, *networks.action, *redis.action, *mongodb.action, *action]
-ACTIONS = [*WITHOUT_WORKERS, *workers.action, *operators.action, *others.action]
+WITHOUT_WORKERS = [
+    *people.action, *relays.action, *networks.action, *redis.action, *mongodb.action, *clocks.action, *topology.action,
+    *action,
+]  # fmt: skip
+OF_WORKERS = [*workers.action, *operators.action, *others.action]
+ACTIONS = [*WITHOUT_WORKERS, *OF_WORKERS]
 """Their order is a part of what a seed means."""
+NOT_BEYOND_ONE_SERVER = [*networks.action, *redis.action]
+"""Of a Redis that is more than one server, nobody stands in the way, and none forgets."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
+from outbox.embedded.process import Process
 from tests.faults.explorer.world import World
 
 Do = Callable[[World, random.Random], Awaitable[str | None]]
@@ -28,3 +30,16 @@ class Actions(list[Action]):
             return do
 
         return add
+
+
+SomeProcess = TypeVar("SomeProcess", bound=Process)
+
+
+def goes_on(processes: Sequence[SomeProcess], gone: set[SomeProcess], how: Callable[[SomeProcess], None]) -> str | None:
+    """The first of those that are down, or asleep, goes on; returns its name, if there is one."""
+    process = next((process for process in processes if process in gone), None)
+    if process is None:
+        return None
+    how(process)
+    gone.discard(process)
+    return process.name

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
+from typing import Any
+
+from redis.exceptions import ResponseError
 
 from tests.faults.explorer import payloads
 from tests.faults.explorer.actions.action import Actions
-from tests.faults.explorer.world import World
+from tests.faults.explorer.world import OTHER_GROUP, World
 from tests.faults.history import Adopted
 from tests.faults.scenario import STREAM
 
@@ -37,15 +41,31 @@ async def add_entries_by_hand(world: World, dice: random.Random) -> str:
     return f"{count} to {stream}"
 
 
-@action(2)
+@action(6)
 async def add_entries_that_nobody_can_read(world: World, dice: random.Random) -> str:
     """Bytes that are no text: no message can be made of them, and nobody may stumble over them."""
     stream = dice.choice(world.work.streams)
     async with world.at_redis() as redis:
         for _ in range(3):
-            pairs = [dice.randbytes(dice.choice([1, 8])) for _ in range(2 * dice.choice([1, 3]))]
+            pairs = [dice.randbytes(dice.choice([0, 8])) + b"\xff" for _ in range(2 * dice.choice([1, 3]))]
             await redis.execute_command("XADD", stream.key, "*", *pairs)  # type: ignore[no-untyped-call]
     return f"to {stream.name}"
+
+
+@action(4)
+async def take_entries_and_forget_them(world: World, dice: random.Random) -> str:
+    """A consumer of others, whose name is bytes, in the workers' group or one of its own; it never comes back."""
+    stream, name = dice.choice(world.work.streams), dice.randbytes(3) + b"\xff"
+    group = dice.choice([stream.group.encode(), OTHER_GROUP])
+    async with world.at_redis() as client:
+        redis: Any = client
+        with suppress(ResponseError):
+            await redis.xgroup_create(stream.key, group, "0", mkstream=False)
+        try:
+            taken = await redis.xreadgroup(group, name, {stream.key: ">"}, count=dice.choice([1, 3]))
+        except ResponseError:  # there is no such stream yet, or any more
+            return f"of {stream.name}, which is not there"
+    return f"{len(taken[0][1]) if taken else 0} of {stream.name} as {name!r} of {group!r}"
 
 
 _TRIM = """

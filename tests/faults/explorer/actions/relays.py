@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 
-from tests.faults.explorer.actions.action import Actions
+from tests.faults.explorer.actions.action import Actions, goes_on
 from tests.faults.explorer.world import World
+from tests.faults.relays import RelayProcess
 
 action = Actions()
 
@@ -34,12 +35,7 @@ async def stop_a_relay(world: World, dice: random.Random) -> str | None:
 
 @action(12, fault=False)
 async def start_a_relay(world: World, dice: random.Random) -> str | None:
-    relay = next((relay for relay in world.relays if relay in world.down), None)
-    if not relay:
-        return None
-    relay.start()
-    world.down.discard(relay)
-    return relay.name
+    return goes_on(world.relays, world.down, RelayProcess.start)
 
 
 @action(4)
@@ -54,9 +50,4 @@ async def put_a_relay_to_sleep(world: World, dice: random.Random) -> str | None:
 
 @action(6, fault=False)
 async def wake_a_relay(world: World, dice: random.Random) -> str | None:
-    relay = next((relay for relay in world.relays if relay in world.asleep), None)
-    if not relay:
-        return None
-    relay.resume()
-    world.asleep.discard(relay)
-    return relay.name
+    return goes_on(world.relays, world.asleep, RelayProcess.resume)

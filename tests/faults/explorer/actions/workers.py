@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 
-from tests.faults.explorer.actions.action import Actions
+from outbox.embedded.process import Process
+from tests.faults.explorer.actions.action import Actions, goes_on
 from tests.faults.explorer.plain import MANNERS
 from tests.faults.explorer.world import World
 
@@ -35,12 +36,7 @@ async def stop_a_worker(world: World, dice: random.Random) -> str | None:
 
 @action(10, fault=False)
 async def start_a_worker(world: World, dice: random.Random) -> str | None:
-    worker = next((worker for worker in world.work.workers if worker in world.work.down), None)
-    if worker is None:
-        return None
-    worker.start()
-    world.work.down.discard(worker)
-    return worker.name
+    return goes_on(world.work.workers, world.work.down, Process.start)
 
 
 @action(3)
@@ -55,12 +51,7 @@ async def put_a_worker_to_sleep(world: World, dice: random.Random) -> str | None
 
 @action(6, fault=False)
 async def wake_a_worker(world: World, dice: random.Random) -> str | None:
-    worker = next((worker for worker in world.work.workers if worker in world.work.asleep), None)
-    if worker is None:
-        return None
-    worker.resume()
-    world.work.asleep.discard(worker)
-    return worker.name
+    return goes_on(world.work.workers, world.work.asleep, Process.resume)
 
 
 @action(6)

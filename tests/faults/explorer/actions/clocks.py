@@ -1,0 +1,24 @@
+"""What happens to the clocks of servers."""
+
+from __future__ import annotations
+
+import random
+
+from tests.faults.explorer.actions.action import Actions
+from tests.faults.explorer.world import World
+
+action = Actions()
+
+STEPS = [1, 5, 60, 3600, -1, -3, -10]
+"""Seconds. Back by little: what is due at a moment of a server's clock comes as much later."""
+
+
+@action(6)
+async def step_a_clock(world: World, dice: random.Random) -> str | None:
+    """It stays so."""
+    if not world.members.clocks:
+        return None
+    server = dice.choice(sorted(world.members.clocks))
+    clock, seconds = world.members.clocks[server], dice.choice(STEPS)
+    clock.set(clock.seconds + seconds)
+    return f"of {server}: {seconds:+} s, and {clock.seconds:+} s in all"
