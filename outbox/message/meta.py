@@ -14,14 +14,15 @@ from uuid import uuid4
 from pymongo.errors import DuplicateKeyError
 from pymongo.read_concern import ReadConcern
 
-from outbox.database import META, Database
+from outbox.database import META, Database, Document
 from outbox.errors import SchemaError
 
 VERSION = 2
 """The version of the schema that this release makes. Programs of the version before and after work with it, too.
 Version 1 had no meta document."""
 
-_ID = "outbox"
+ID = "outbox"
+"""The `_id` of the meta document."""
 
 
 async def identity(database: Database) -> str:
@@ -29,7 +30,11 @@ async def identity(database: Database) -> str:
 
     :raises SchemaError: it has none: `outbox init` was never run here, or only by a version that did not make one.
     """
-    found = await database[META].find_one({"_id": _ID})
+    return identity_of(database, await database[META].find_one({"_id": ID}))
+
+
+def identity_of(database: Database, found: Document | None) -> str:
+    """The identity in this meta document of `database`. Raises SchemaError when there is none."""
     if found is None or not isinstance(found.get("identity"), str):
         raise SchemaError(f"database {database.name!r} has no outbox: {META} holds no identity. Run: outbox init")
     return str(found["identity"])
@@ -47,7 +52,7 @@ class Known:
 async def known(database: Database) -> Known:
     """What is known of the outbox, as new as what a listing of the collections shows."""
     meta = database[META].with_options(read_concern=ReadConcern("local"))
-    found = await meta.find_one({"_id": _ID}) or {}
+    found = await meta.find_one({"_id": ID}) or {}
     identity, schema, claimed = (found.get(name) for name in ("identity", "schema", "collections"))
     return Known(
         identity if isinstance(identity, str) else None,
@@ -91,6 +96,6 @@ async def _make(database: Database, claims: Collection[str]) -> None:
         "$addToSet": {"collections": {"$each": sorted(claims)}},
     }
     with suppress(DuplicateKeyError):  # another process was faster
-        await database[META].update_one({"_id": _ID}, change, upsert=True)
+        await database[META].update_one({"_id": ID}, change, upsert=True)
         return
-    await database[META].update_one({"_id": _ID}, change)
+    await database[META].update_one({"_id": ID}, change)

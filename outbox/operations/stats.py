@@ -133,11 +133,11 @@ class Waiting:
 
 async def waiting(database: Database, streams: Streams) -> Waiting:
     """Read from the states' own indexes, each of which holds what waits and no more."""
-    head = await oldest.of_pending(database, streams, streams.pauses)
-    now = await server_time(database)
-    age = max(0.0, (now - head[0]).total_seconds()) if head else None
     states = (State.SCHEDULED, State.PENDING, State.DEAD)
     scheduled, pending, dead = [await _count(database, state, limit=COUNTED) for state in states]
+    # Nearly always nothing is: then a question for each partition would be asked for nothing.
+    head = await oldest.of_pending(database, streams, streams.pauses) if pending else None
+    age = max(0.0, (await server_time(database) - head[0]).total_seconds()) if head else None
     return Waiting(scheduled, pending, dead, age)
 
 

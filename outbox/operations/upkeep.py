@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from bson import ObjectId
 from bson.datetime_ms import DatetimeMS
@@ -23,6 +23,7 @@ from outbox.streams.declaration import Streams
 
 PAGE = 1000
 STRAY = "no relay drains this stream and partition: declare the stream in OUTBOX_STREAMS, run `outbox init`, and retry"
+_EARLIEST = DatetimeMS(-(2**63))
 TIMELESS = "available_at must be a date: a retry publishes it at once"
 
 
@@ -30,6 +31,25 @@ async def stage(database: Database) -> int:
     """Make scheduled messages pending whose time has come, by the server's clock; returns how many."""
     result = await database[OUTBOX].update_many(*transitions.stage(), hint="scheduled")
     return result.modified_count
+
+
+async def until_due(database: Database) -> float | None:
+    """Seconds until a scheduled message is due, by the server's clock; 0 or less: one is. None: none is scheduled."""
+    timed = {"state": State.SCHEDULED.value, "available_at": {"$gte": _EARLIEST}}
+    messages = database[OUTBOX].with_options(codec_options=LENIENT)
+    found = await messages.find_one(
+        timed, {"_id": 0, "available_at": 1, "now": "$$NOW"}, sort={"available_at": 1}, hint="scheduled"
+    )
+    if found is None:
+        return None
+    due = found["available_at"]
+    if not isinstance(due, datetime | DatetimeMS):  # a list of times, which is for `bury_strays`
+        return 0.0
+    return (_milliseconds(due) - _milliseconds(found["now"])) / 1000
+
+
+def _milliseconds(time: datetime | DatetimeMS) -> int:
+    return int(DatetimeMS(time) if isinstance(time, datetime) else time)
 
 
 async def strays(database: Database) -> list[Document]:
@@ -62,7 +82,7 @@ async def bury_strays(database: Database) -> int:
     buried = sum([await bury_all(messages, stray, State.PENDING, STRAY) for stray in await strays(database)])
     # A list of times is found once one of them has come.
     timeless: list[Document] = [
-        {"available_at": {"$not": {"$gte": DatetimeMS(-(2**63))}}},
+        {"available_at": {"$not": {"$gte": _EARLIEST}}},
         {"available_at": {"$lte": await server_time(database)}, "$expr": {"$isArray": "$available_at"}},
     ]
     return buried + sum([await bury_all(messages, query, State.SCHEDULED, TIMELESS) for query in timeless])

@@ -16,19 +16,21 @@ from outbox.streams.declaration import Partition
 
 T = TypeVar("T", Document, RawBSONDocument)
 
-AWAIT_MILLISECONDS = 5000
-"""How long the server holds an idle request back before it answers that nothing happened."""
+AWAIT_MILLISECONDS = 15_000
+"""How long the server holds an idle request back before it answers that nothing happened. Less than the client's
+own limit for an answer."""
 
-_PENDING: list[Document] = [
+_COMES: Document = {"$in": [State.PENDING.value, State.SCHEDULED.value]}
+_MESSAGES: list[Document] = [
     {
         "$match": {
             "$or": [
-                {"operationType": {"$in": ["insert", "replace"]}, "fullDocument.state": State.PENDING.value},
-                {"updateDescription.updatedFields.state": State.PENDING.value},
+                {"operationType": {"$in": ["insert", "replace"]}, "fullDocument.state": _COMES},
+                {"updateDescription.updatedFields.state": _COMES},
             ]
         }
     },
-    {"$project": {"operationType": 1, "clusterTime": 1, "fullDocument": 1}},
+    {"$project": {"operationType": 1, "clusterTime": 1, "fullDocument": 1, "updateDescription.updatedFields.state": 1}},
 ]
 _COME_AND_GO: list[Document] = [
     {
@@ -57,16 +59,17 @@ class Begun:
 
 class Change(NamedTuple):
     """A message became pending at a time. `partition`: where; None: that is not known. `new`: the message as it is
-    stored, if it was new, and None if it was there before.
+    stored, if it was new, and None if it was there before. `scheduled`: it is, and nothing became pending.
     """
 
     at: Timestamp
     partition: Partition | None
     new: bytes | None
+    scheduled: bool = False
 
 
 async def pending(database: Database) -> AsyncIterator[Begun | Sequence[Change]]:
-    """What becomes pending from now on, without end.
+    """What becomes pending or scheduled from now on, without end.
 
     The stream is not resumed after an error, so it cannot be behind: open it again. Raises what the server raises.
     """
@@ -74,12 +77,15 @@ async def pending(database: Database) -> AsyncIterator[Begun | Sequence[Change]]
     # In a sharded cluster a transaction's time in the stream may be later than the one from which on it is read.
     time: Timestamp | None = hello.get("operationTime") if "setName" in hello else None
     options: Document = {"startAtOperationTime": time} if time else {}
-    async for events in _batches(database, OUTBOX, _PENDING, RAW, **options):
+    async for events in _batches(database, OUTBOX, _MESSAGES, RAW, **options):
         yield [_change(event) for event in events] if events else Begun(time)
 
 
 def _change(event: RawBSONDocument) -> Change:
     document = event.get("fullDocument")
+    state = (document or event["updateDescription"]["updatedFields"])["state"]
+    if state == State.SCHEDULED.value:
+        return Change(event["clusterTime"], None, None, scheduled=True)
     stream, number = (document.get("stream"), document.get("partition")) if document else (None, None)
     new = bytes(document.raw) if document and event["operationType"] == "insert" else None
     # Not true, which equals 1 in Python and not in MongoDB: no fetch of partition 1 would find the message.

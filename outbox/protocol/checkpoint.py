@@ -74,11 +74,12 @@ class Glance:
     """Of some partitions of a stream, those checkpoints that are there and were written for it, by number.
 
     `last`: the id of the stream's last entry. '', and no checkpoints: the stream, its group or its record is another
-    one than before, or gone.
+    one than before, or gone. `unread`: the stream stands where it stood, and these were not read.
     """
 
     last: str
     stands: Mapping[int, Stand]
+    unread: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,18 +148,22 @@ class Checkpoints:
         """The same for an owner that has opened it already: writes nothing, and waits for no confirmation."""
         return await self._open(partition, token, Confirm.NONE)
 
-    async def glance(self, stream: str, numbers: Sequence[int], *, group: bool = True) -> Glance:
+    async def glance(
+        self, stream: str, numbers: Sequence[int], *, group: bool = True, known: str = "", read: int = 0
+    ) -> Glance:
         """What there is of these partitions of a stream, in one short call. Takes no token, and decides nothing.
 
         :param group: whether to look for the stream's consumer group, too.
+        :param known: the last entry with which the checkpoints of all `numbers` but the first `read` were seen to be as
+            they should be. They are read if it is not the last one any more.
         """
         declared = self._streams[stream]
         keys = [declared.key, record_key(declared.key), *map(declared.checkpoint_key, numbers)]
-        last, *found = await _GLANCE.run(self._redis, keys, [declared.group if group else "", self._ours.identity]) or [
-            ""
-        ]
+        args: list[str | int] = [declared.group if group else "", self._ours.identity, known, read]
+        last, *found = await _GLANCE.run(self._redis, keys, args) or ("",)
         pairs = zip(numbers, found[::2], found[1::2], strict=False)
-        return Glance(last, {n: Stand(int(token), tag) for n, token, tag in pairs if _TOKEN.fullmatch(token)})
+        stands = {n: Stand(int(token), tag) for n, token, tag in pairs if _TOKEN.fullmatch(token)}
+        return Glance(last, stands, frozenset(numbers[len(found) // 2 :] if last else ()))
 
     async def _open(self, partition: Partition, token: int, confirm: Confirm) -> Opened | Fenced:
         stream, write = self._streams[partition.stream], int(confirm is not Confirm.NONE)

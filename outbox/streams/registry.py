@@ -6,7 +6,7 @@ with each change. What is registered counts: a program whose own declaration con
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
@@ -54,7 +54,7 @@ class Registered(Streams):
 async def read(database: Database) -> Registered | None:
     """The registered streams; None when there is none yet. Raises SchemaError when one cannot be understood."""
     documents = database[STREAMS].with_options(codec_options=LENIENT)
-    return _understood(await documents.find().sort("_id").to_list())
+    return understood(await documents.find().sort("_id").to_list())
 
 
 async def check(database: Database, declared: Streams) -> None:
@@ -101,7 +101,7 @@ def _refuse(database: Database | PlainDatabase) -> NoReturn:
 
 def _compare(declared: Streams, documents: list[Document]) -> bool:
     """Raise WrongDeclaration unless `declared` agrees with the documents of the registry. False: there are none yet."""
-    registered = _understood(documents)
+    registered = understood(documents)
     if registered is None:
         return False
     faults = agreement.differences(declared, registered)
@@ -212,7 +212,8 @@ def load(document: Document) -> Stream:
         ) from None
 
 
-def _understood(documents: list[Document]) -> Registered | None:
+def understood(documents: Sequence[Document]) -> Registered | None:
+    """The streams that these documents of the registry register; None: there are none. Raises SchemaError."""
     if not documents:
         return None
     streams = [load(one) for one in documents]  # first: what others wrote has no revision, or an `_id` that is no key

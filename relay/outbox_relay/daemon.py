@@ -7,13 +7,12 @@ import os
 import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 from weakref import WeakSet
 
 import structlog
 from pymongo import AsyncMongoClient
-from pymongo.errors import PyMongoError
 
 from outbox.database import Database, Document
 from outbox.operations import downtime
@@ -42,6 +41,7 @@ from outbox_relay.jobs import add_all
 from outbox_relay.leaser import Leaser
 from outbox_relay.marks import Marks
 from outbox_relay.metrics import Metrics
+from outbox_relay.notices import Notices
 from outbox_relay.outage import Outages, Probe
 from outbox_relay.pausing import Pausing
 from outbox_relay.recovery import Recovery
@@ -50,6 +50,7 @@ from outbox_relay.replays import Replays
 from outbox_relay.rescuer import Rescuer, interval
 from outbox_relay.service import Pass, Service
 from outbox_relay.settings import RelaySettings
+from outbox_relay.staging import Staging
 from outbox_relay.startup import refuse_what_cannot_be_confirmed, unless_stopped, wait_for_schema
 from outbox_relay.tail import Tail
 from outbox_relay.trimmer import Trimmer
@@ -155,7 +156,7 @@ class Relay:
 
         def drain(lease: Lease) -> tuple[Service, asyncio.Task[None]]:
             inbox = tail.inbox(lease.partition)
-            drainer = Drainer(lease, leaser.trusted, *tools, inbox, marks)
+            drainer = Drainer(lease, leaser.trusted, *tools, inbox, marks, pausing.fresh)
 
             async def run_once() -> Drained:
                 drained = await busy.watch(lease.partition, drainer.run_once)
@@ -177,36 +178,36 @@ class Relay:
                 drained.close()
                 raise
 
-        busy, tail = Busy(), Tail(lambda partitions: leaser.wake(partitions))
+        staging = Staging(database, lambda: messages.working(), seconds=settings.relay_stage_seconds)
+        busy, tail = Busy(), Tail(lambda partitions: leaser.wake(partitions), staging.look_again)
         marks = Marks(client, leases, store, lambda partitions: leaser.wake(partitions))
         tools = (client, store, checkpoints, leases, recovery, settings)
         about: Document = {"host": socket.gethostname(), "pid": os.getpid()}
-        leaser = Leaser(
-            leases, self._me, about, drain, seconds=settings.relay_lease_seconds, read_streams=declarations.read
-        )
+        pausing = Pausing(database, streams, lambda: leaser.wake())
+        replays = Replays(database, self._me)
+        replaying = service("replays", replays.run_once, REPLAYS_SECONDS)
+        notices = Notices(declarations, pausing, replaying)
+        leaser = Leaser(leases, self._me, about, drain, seconds=settings.relay_lease_seconds, read_streams=notices.read)
         leasing = service("lease", leaser.run_once, settings.relay_lease_seconds / 3)
         messages = Hints(lambda: changes.pending(database), tail.show, busy, tail.end)
         sweep = Sweep(store, tail.look_everywhere, messages.working)
         watch = Watch(checkpoints, leaser.wake, seconds=settings.relay_verify_seconds)
         watching = service("watch", watch.run_once, settings.relay_verify_seconds / 2)
         advice = Advice(database, redis, streams)
-        pausing = Pausing(database, streams, leaser.wake)
         self._leaser, self._advice, self._pausing = leaser, advice, pausing
-        rescuer = Rescuer(streams, Rescue(database, redis), leaser.partitions)
         relays = Hints(lambda: changes.relays(database), lambda _: leasing.wake(), busy, look=False)
         beside = [
             watching,
             service("pauses", pausing.run_once, pauses.LOOK_SECONDS),
+            service("stage", staging.run_once, settings.relay_stage_seconds),
             service("sweep", sweep.run_once, settings.relay_poll_seconds),
             service("hints of messages", messages.run_once),
             service("hints of relays", relays.run_once),
             service("advice", advice.run_once, advising.LOOK_SECONDS),
             service("backlog", Backlog(database, redis, streams).run_once, backlog.LOOK_SECONDS),
             service("trim", Trimmer(database, redis, streams).run_once, settings.relay_trim_seconds),
-            service("rescue", rescuer.run_once, interval(streams)),
+            service("rescue", Rescuer(streams, Rescue(database, redis), leaser.partitions).run_once, interval(streams)),
         ]
-        replays = Replays(database, self._me)
-        replaying = service("replays", replays.run_once, REPLAYS_SECONDS)
         if self._until_empty:
             until = once.UntilEmpty(store, streams, outages, self._addresses, self.stop)
             beside.append(service("until empty", until.run_once, 0.1))
@@ -216,7 +217,7 @@ class Relay:
             self._jobs(database, redis, streams),
         ):
             renewing = group.create_task(leasing.run(), name=leasing.name)
-            working = group.create_task(_replay(replays, replaying), name=replaying.name)
+            working = group.create_task(replays.work(replaying), name=replaying.name)
             waking = [group.create_task(other.run(), name=other.name) for other in beside]
             log.info("relay started", relay=self._me, streams=list(streams))
             try:
@@ -292,9 +293,3 @@ async def _drain(drainer: Drainer, service: Service, watch: Watch, *, done: Call
         watch.leave(drainer)
         await drainer.close()
         done()
-
-
-async def _replay(replays: Replays, service: Service) -> None:
-    await service.run()
-    with suppress(PyMongoError):  # then its time runs out
-        await replays.leave()

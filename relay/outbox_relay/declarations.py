@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import structlog
 
-from outbox.database import Database
+from outbox.database import Database, Document
 from outbox.errors import SchemaError, SettingsError
-from outbox.message import meta
+from outbox.operations import notices
+from outbox.operations.notices import Notice
 from outbox.protocol.ownership import own
 from outbox.settings import OutboxSettings
 from outbox.streams import agreement, registry
@@ -26,6 +27,7 @@ class Declarations:
         self._settings = settings
         self._only = only
         self._failed = False
+        self._known: Sequence[Document] = ()
         self.streams = Registered(settings.streams.declared())
 
     async def check(self) -> None:
@@ -45,19 +47,28 @@ class Declarations:
             agreement.warn(declared, registered)
         self.streams.take(self._mine(registered))
 
-    async def read(self) -> None:
+    async def read(self) -> Notice:
         """What has been registered, changed or removed since. Programs that run are not stopped by it.
+
+        Returns all that was read.
 
         :raises SchemaError: the outbox that this relay drains is not there any more, or another one is in its place,
             whose messages would go out in the name of the first.
         """
         ours = await own(self._database)
-        if await meta.identity(self._database) != ours.identity:
+        notice = await notices.read(self._database)
+        if notice.identity != ours.identity:
             raise SchemaError(
                 f"the outbox in database {ours.database!r} was made anew meanwhile: start this relay again"
             )
+        if notice.streams != self._known:
+            self._take(notice.streams)
+            self._known = notice.streams
+        return notice
+
+    def _take(self, documents: Sequence[Document]) -> None:
         try:
-            registered = await registry.read(self._database)
+            registered = registry.understood(documents)
         except (SchemaError, SettingsError) as error:  # such as a stream that a later version has registered
             if not self._failed:
                 log.error("registered streams cannot be read: those known are kept", reason=str(error))  # noqa: TRY400

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 import structlog
@@ -49,7 +49,9 @@ class Drainer:
         settings: RelaySettings,
         inbox: Inbox | None = None,
         marks: Marks | None = None,
+        know_pauses: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """`know_pauses` is awaited before anything is published: then it is known which streams are paused."""
         self.lease = lease
         self._trusted = trusted
         self._client = client
@@ -60,6 +62,7 @@ class Drainer:
         self._settings = settings
         self._inbox = inbox or Inbox()
         self._marks = marks or Marks(client, leases, store)
+        self._know_pauses = know_pauses
         self._window: Window | None = None
         self._batch_size = checkpoints.batch_size(lease.partition, settings.relay_batch_size)
         self._full_at: float | None = None
@@ -139,6 +142,8 @@ class Drainer:
         assert self._progress
         assert self._window
         held_back = self._held_back()
+        if self._know_pauses and (self._ahead or self._inbox.waiting or not self._inbox.joined):
+            await self._know_pauses()
         if self._paused():
             self._ahead.clear()  # it may be paused for long: what is pending then is fetched again
             self._inbox.doubt()

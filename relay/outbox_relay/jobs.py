@@ -1,4 +1,4 @@
-"""Timed jobs of the relay: stage what is due, prune what is old, record the history."""
+"""Timed jobs of the relay: prune what is old, record the history."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ def add_all(
     settings: RelaySettings,
 ) -> None:
     retention = timedelta(days=outbox_settings.outbox_retention_days)
-    jobs.add("stage due messages", lambda: upkeep.stage(database), seconds=settings.relay_stage_seconds)
     jobs.add("bury strays", lambda: upkeep.bury_strays(database), seconds=60)
     jobs.add("record history", lambda: _quietly(database, redis), seconds=HISTORY_SECONDS)
     jobs.add("forget unique values", lambda: uniques.prune(database), seconds=settings.relay_prune_seconds)

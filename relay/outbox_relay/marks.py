@@ -1,7 +1,7 @@
 """Marks: what was published is marked in MongoDB, now or together with what other partitions have published.
 
 While a partition has a backlog, each batch is marked before the next one. Of what the change stream shows, there is
-little in a batch, and a lease and a mark for each would be most of the work: it is marked some milliseconds later, all
+little in a batch, and a lease and a mark for each would be most of the work: it is marked a moment later, all
 partitions together. Until then the checkpoint names it, so that nothing is published twice after a crash.
 """
 
@@ -21,7 +21,7 @@ from outbox.protocol.leases import Held, Lease, Leases, Progress, Step
 from outbox.protocol.store import Mark, Store
 from outbox.streams.declaration import Partition
 
-SECONDS = 0.05
+SECONDS = 0.1
 """How long a batch waits for others to be marked with."""
 
 MOST_BATCHES, MOST_MESSAGES = 32, 500

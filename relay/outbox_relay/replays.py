@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
+from pymongo.errors import PyMongoError
 
 from outbox.database import Database
 from outbox.operations import jobs
 from outbox.operations.jobs import Job, Pace, Phase
-from outbox_relay.service import Next
+from outbox_relay.service import Next, Service
 
 log = structlog.get_logger(__name__)
 
-LOOK_SECONDS = 3.0
-"""How often to look for a job that somebody asked for."""
+LOOK_SECONDS = 30.0
+"""How often to look for a job that somebody asked for, unless woken: the relay learns of one with its leases."""
 NAP_SECONDS = 0.5
 """The longest that a pass waits for its turn, so that `quiet` takes effect in between."""
 
@@ -64,6 +66,12 @@ class Replays:
         else:
             self._job = after
         return Replayed(True, replayed)
+
+    async def work(self, service: Service) -> None:
+        """Until `service`, which runs these passes, is told to end."""
+        await service.run()
+        with suppress(PyMongoError):  # then the job's lease runs out
+            await self.leave()
 
     async def leave(self) -> None:
         """Give back the current job, so that another relay goes on with it at once."""

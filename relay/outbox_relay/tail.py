@@ -96,9 +96,15 @@ class Inbox:
 class Tail:
     """The inboxes of one relay's partitions."""
 
-    def __init__(self, wake: Callable[[set[Partition] | None], None]) -> None:
-        """`wake` is called with the partitions whose owners have something to do; None: all of them."""
+    def __init__(
+        self, wake: Callable[[set[Partition] | None], None], scheduled: Callable[[], None] = lambda: None
+    ) -> None:
+        """`wake` is called with the partitions whose owners have something to do; None: all of them.
+
+        `scheduled` is called when a message was scheduled, or may have been.
+        """
         self._wake = wake
+        self._scheduled = scheduled
         self._since: Timestamp | None = None
         self._inboxes: dict[Partition, Inbox] = {}
 
@@ -131,7 +137,9 @@ class Tail:
             self._begin(seen.since)
             self._wake(None)
         else:
-            partitions = {self._pass_on(change) for change in seen}
+            if any(change.scheduled for change in seen):
+                self._scheduled()
+            partitions = {self._pass_on(change) for change in seen if not change.scheduled}
             self._wake(None if None in partitions else {partition for partition in partitions if partition})
 
     def _pass_on(self, change: Change) -> Partition | None:
@@ -151,5 +159,6 @@ class Tail:
 
     def _begin(self, since: Timestamp | None) -> None:
         self._since = since
+        self._scheduled()
         for inbox in self._inboxes.values():
             inbox.begin(since)

@@ -15,15 +15,17 @@ from dataclasses import dataclass
 import structlog
 
 from outbox.errors import UndeclaredStream
-from outbox.protocol.checkpoint import Checkpoints, Glance
+from outbox.protocol.checkpoint import Checkpoints, Glance, Stand
 from outbox.streams.declaration import Partition
 from outbox_relay.drainer import Drainer
 from outbox_relay.service import Next
 
 log = structlog.get_logger(__name__)
 
-GROUP_SECONDS = 5.0
-"""How often to look whether a stream's consumer group is there."""
+WHOLE_SECONDS = 5.0
+"""How often to read everything that there is of a stream. In between, a checkpoint that was as it should be counts as
+such while the stream stands where it stood then. Who loses entries loses the latest, so that the stream stands
+elsewhere; a group or a checkpoint that is deleted alone takes nothing else with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +57,21 @@ class Watch:
         self._drainers: set[Drainer] = set()
         self._last: dict[str, str] = {}
         self._next: dict[str, float] = {}
-        self._group: dict[str, float] = {}
+        self._whole: dict[str, float] = {}
+        self._seen: dict[Drainer, tuple[Stand, str]] = {}
+        """With which last entry of its stream a checkpoint was read and was as its owner knows it, and how it was."""
 
     def join(self, drainer: Drainer) -> None:
         self._drainers.add(drainer)
 
     def leave(self, drainer: Drainer) -> None:
         self._drainers.discard(drainer)
+        self._seen.pop(drainer, None)
 
     def hurry(self) -> None:
         """Look at all of them in the next round: a loss has just been found somewhere."""
         self._next.clear()
-        self._group.clear()
+        self._whole.clear()
 
     async def run_once(self) -> Watched:
         """Raises what a server raises, after all streams have had their turn."""
@@ -92,29 +97,35 @@ class Watch:
     async def _look(self, stream: str, drainers: Sequence[Drainer]) -> list[Partition]:
         # Again, as some may have begun a pass since they were chosen: what that changes is no difference either.
         before = {drainer: stand for drainer in drainers if (stand := drainer.stand)}
+        known, whole = self._last.get(stream, ""), self._whole_is_due(stream)
+        sure = {drainer for drainer, stand in before.items() if not whole and self._seen.get(drainer) == (stand, known)}
+        numbers = [drainer.lease.partition.number for drainer in sorted(before, key=sure.__contains__)]
         try:
-            numbers = [drainer.lease.partition.number for drainer in before]
-            glance = await self._checkpoints.glance(stream, numbers, group=self._group_is_due(stream))
+            glance = await self._checkpoints.glance(
+                stream, numbers, group=whole, known=known if sure else "", read=len(before) - len(sure)
+            )
         except UndeclaredStream:
             return []  # it has been removed from the registry, and its drainers end
         doubted = []
         for drainer, stand in before.items():
             if drainer.stand != stand:
                 continue  # it has worked meanwhile, and so has looked itself
-            if glance.stands.get(drainer.lease.partition.number) == stand:
+            number = drainer.lease.partition.number
+            if number in glance.unread or glance.stands.get(number) == stand:
+                self._seen[drainer] = (stand, glance.last)
                 drainer.verified()
             else:
+                self._seen.pop(drainer, None)
                 drainer.doubt()
                 doubted.append(drainer.lease.partition)
         self._plan(stream, glance)
         return doubted
 
-    def _group_is_due(self, stream: str) -> bool:
-        """A group that is gone has taken nothing with it that is not found without it: it is looked for less often."""
+    def _whole_is_due(self, stream: str) -> bool:
         now = time.monotonic()
-        if now < self._group.get(stream, 0.0):
+        if now < self._whole.get(stream, 0.0):
             return False
-        self._group[stream] = now + GROUP_SECONDS
+        self._whole[stream] = now + WHOLE_SECONDS
         return True
 
     def _plan(self, stream: str, glance: Glance) -> None:

@@ -29,6 +29,21 @@ MUTATIONS = [
         f"{WATCH}::test_what_others_add_is_no_loss_and_is_put_on_record",
     ),
     Mutation(
+        "checkpoints are read when the stream stands elsewhere", "G5", "outbox/protocol/lua/glance.lua",
+        "if last == ARGV[3] then", "if ARGV[3] ~= '' then",
+        f"{WATCH}::test_an_older_copy_is_noticed_between_whole_looks",
+    ),
+    Mutation(
+        "a checkpoint that was not compared is read", "G5", "relay/outbox_relay/watch.py",
+        "self._seen.get(drainer) == (stand, known)", "known",
+        f"{WATCH}::test_another_history_seen_while_its_owner_works_is_not_taken_for_known",
+    ),
+    Mutation(
+        "a doubt stays until the partition was looked at", "G5", "relay/outbox_relay/watch.py",
+        "                self._seen.pop(drainer, None)\n", "",
+        f"{WATCH}::test_a_doubt_stays_until_the_partition_was_looked_at",
+    ),
+    Mutation(
         "a long text stands where it belongs", "G1", "outbox/protocol/lua/publish.lua",
         "words[i] = ARGV[10 + word] end", "words[i] = ARGV[11] end",
         f"{DRAINING}::test_long_texts_arrive_as_they_were_written_beside_short_ones",

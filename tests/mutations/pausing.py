@@ -16,6 +16,22 @@ MUTATIONS = [
         f"{RELAY}::test_nothing_of_a_paused_stream_is_published_until_it_is_resumed",
     ),
     Mutation(
+        "what a relay publishes after a rest waits for a look at the pauses",
+        "G1",
+        "relay/outbox_relay/drainer.py",
+        "            await self._know_pauses()\n",
+        "            pass\n",
+        f"{RELAY}::test_what_is_published_after_a_rest_waits_for_a_look",
+    ),
+    Mutation(
+        "a pause that is known is not forgotten for an older answer",
+        "G1",
+        "relay/outbox_relay/pausing.py",
+        "if as_of < self._as_of:",
+        "if False:",
+        f"{RELAY}::test_who_publishes_nothing_does_not_look_but_learns",
+    ),
+    Mutation(
         "a pause is of all members of a stream",
         "G1",
         "outbox/streams/pauses.py",

@@ -133,6 +133,77 @@ async def test_who_was_seen_to_be_all_right_does_not_look_itself(world: World) -
         assert (await world.redis.info("stats"))["total_commands_processed"] == looks + 1, "that of this question"
 
 
+async def checkpoints_read(world: World, rounds: Rounds) -> int:
+    """By one look that need not be a whole one."""
+    rounds.watch._next.clear()
+    before = await hmgets(world)
+    assert (await rounds.watch.run_once()).looked_at == 1
+    return await hmgets(world) - before - 1  # the stream's record
+
+
+async def hmgets(world: World) -> int:
+    return int((await world.redis.info("commandstats"))["cmdstat_hmget"]["calls"])
+
+
+async def test_as_long_as_a_stream_is_still_its_checkpoints_are_read_once(world: World) -> None:
+    async with an_idle_owner(world) as (owner, rounds):
+        assert await rounds.round() == 0
+        assert [await checkpoints_read(world, rounds) for _ in range(2)] == [0, 0]
+        await world.redis.xadd(STREAM.name, {"file_id": "by hand"})
+        assert [await checkpoints_read(world, rounds) for _ in range(2)] == [1, 0]
+        owner.drainer.doubt()
+        assert (await owner.drain()).outcome is Outcome.EMPTY
+        await owner.drainer.close()
+        await owner.drain_all()
+        assert [await checkpoints_read(world, rounds) for _ in range(2)] == [1, 0], "it was opened under a new token"
+
+
+async def test_an_older_copy_is_noticed_between_whole_looks(world: World) -> None:
+    await world.append("f0")
+    owner = await world.owner(relay_verify_seconds=3600)
+    await owner.drain_all()
+    copy = await world.remember()
+    await world.append("f1")
+    await owner.drain_all()
+    rounds = Rounds(world, owner)
+    assert await rounds.round() == 0
+    await world.restore(copy)
+    assert await checkpoints_read(world, rounds) == 1
+    assert rounds.woken == [PARTITION]
+
+
+async def test_a_doubt_stays_until_the_partition_was_looked_at(world: World) -> None:
+    async with an_idle_owner(world) as (owner, rounds):
+        assert await rounds.round() == 0
+        await world.redis.delete(CHECKPOINT)
+        assert await rounds.round() == 1
+        rounds.watch._next.clear()
+        assert (await rounds.watch.run_once()).doubted == 1, "its owner has not looked yet"
+        assert (await owner.drain()).outcome is Outcome.REFUSED
+
+
+async def test_another_history_seen_while_its_owner_works_is_not_taken_for_known(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a failover: what was added is lost between the answer to the look and the end of the pass."""
+    async with an_idle_owner(world) as (owner, rounds):
+        assert await rounds.round() == 0
+        copy = await world.remember()
+        glance = world.checkpoints.glance
+
+        async def while_it_works(*args: Any, **options: Any) -> object:
+            await world.append("f3")
+            await owner.drain_all()
+            await world.restore(copy)
+            return await glance(*args, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(world.checkpoints, "glance", while_it_works)
+            assert await rounds.round() == 0
+        rounds.watch._next.clear()
+        assert (await rounds.watch.run_once()).doubted == 1
+
+
 async def test_what_a_pass_changes_meanwhile_is_not_doubted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     async with an_idle_owner(world) as (owner, rounds):
         glance = world.checkpoints.glance

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -76,7 +76,13 @@ class World:
         self._owners: list[Owner] = []
 
     async def owner(
-        self, name: str = "a", *, seconds: float = 10, inbox: Inbox | None = None, **settings: Any
+        self,
+        name: str = "a",
+        *,
+        seconds: float = 10,
+        inbox: Inbox | None = None,
+        know_pauses: Callable[[], Awaitable[None]] | None = None,
+        **settings: Any,
     ) -> Owner:
         """A new owner of the partition; an earlier one's lease runs out, and it is not told."""
         await self.database[PARTITIONS].update_one({"_id": str(PARTITION)}, {"$set": {"owner": None}})
@@ -94,6 +100,7 @@ class World:
             recovery,
             load(RelaySettings, **settings),
             inbox,
+            know_pauses=know_pauses,
         )
         owner = Owner(leases, drainer)
         self._owners.append(owner)

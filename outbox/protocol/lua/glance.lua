@@ -4,8 +4,10 @@
 --
 -- KEYS[1] stream   KEYS[2] the stream's record   KEYS[3] and so on: the checkpoints
 -- ARGV[1] consumer group; '' to leave that question for another time   ARGV[2] the outbox's identity
+-- ARGV[3] the last entry with which all checkpoints but the first ARGV[4] were seen to be as they should be: as long as it
+-- is the last one, they are not read
 --
--- {last entry, token, tag, token, tag, ...}   of each checkpoint, '' where it is gone or written for another stream
+-- {last entry, token, tag, token, tag, ...}   of each checkpoint read, '' where it is gone or written for another stream
 -- {}   the stream is another one, or another outbox's, or its group is gone
 
 local marker, last, added, known, owner = recognize(KEYS[1], KEYS[2])
@@ -21,8 +23,9 @@ if known ~= last then
   redis.call('HSET', KEYS[2], 'last', last, 'added', added)  -- others have added to it
 end
 
-local found = {last}
-for i = 3, #KEYS do
+local found, most = {last}, #KEYS
+if last == ARGV[3] then most = 2 + ARGV[4] end
+for i = 3, most do
   local there = redis.call('HMGET', KEYS[i], 'token', 'tag', 'marker')
   local ours = there[3] == marker
   found[#found + 1] = ours and there[1] or ''
