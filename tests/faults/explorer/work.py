@@ -20,7 +20,7 @@ from outbox.streams.declaration import Retry, Stream, Streams, Subject
 from tests.faults import judge_work
 from tests.faults.explorer import payloads
 from tests.faults.explorer.handlers import HOPELESS, MOODS
-from tests.faults.explorer.plain import PlainWorker
+from tests.faults.explorer.plain import MANNERS, PlainWorker
 from tests.faults.history import History, Hopeless, Lost
 from tests.waiting import pass_by
 
@@ -91,7 +91,7 @@ class Work:
             self.plain_workers = [self._plain_worker(world, number) for number in range(PLAIN_WORKERS)]
             tasks = [asyncio.create_task(worker.run()) for worker in self.plain_workers]
             tasks += [asyncio.create_task(self._append(world)), asyncio.create_task(self._supervise())]
-            self._going.set()
+            self.goes_on()
             try:
                 yield
             finally:
@@ -178,6 +178,9 @@ class Work:
             history.add(Lost())
 
     def goes_on(self) -> None:
+        """The client goes on, and plain workers err again, each in its way."""
+        for plain in self.plain_workers:
+            plain.manner = self._dice.choice(MANNERS)
         self._going.set()
 
     def mend(self) -> None:

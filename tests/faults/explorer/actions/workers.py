@@ -56,7 +56,7 @@ async def wake_a_worker(world: World, dice: random.Random) -> str | None:
 
 @action(6)
 async def spoil_a_plain_worker(world: World, dice: random.Random) -> str:
-    """Until everything comes to rest, or chance says otherwise."""
+    """In another way than before, until everything comes to rest, or chance says otherwise."""
     worker = dice.choice(world.work.plain_workers)
     worker.manner = dice.choice(MANNERS)
     return f"{worker.name}: {worker.manner}"
