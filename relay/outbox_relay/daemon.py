@@ -63,8 +63,8 @@ CONNECTIONS = 10_000
 """Connections to MongoDB at most: more than there can be statements at a time, of which each drainer has one. How many
 partitions there will be is not known when the client is made."""
 
-IDLE_SECONDS = 5.0
-"""How long a drainer with nothing to do waits for the sweep or a hint before the next pass."""
+IDLE_SECONDS = 15.0
+"""How long a drainer with nothing to do waits for the sweep, a hint or the watch before the next pass."""
 
 
 class Relay:

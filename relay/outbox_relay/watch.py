@@ -106,6 +106,9 @@ class Watch:
             )
         except UndeclaredStream:
             return []  # it has been removed from the registry, and its drainers end
+        except Exception:
+            self._whole.pop(stream, None)  # who answers next may be another server
+            raise
         doubted = []
         for drainer, stand in before.items():
             if drainer.stand != stand:

@@ -39,6 +39,11 @@ MUTATIONS = [
         f"{WATCH}::test_another_history_seen_while_its_owner_works_is_not_taken_for_known",
     ),
     Mutation(
+        "after a look that failed everything is read", "G5", "relay/outbox_relay/watch.py",
+        "            self._whole.pop(stream, None)  # who answers next may be another server\n", "",
+        f"{WATCH}::test_after_a_look_that_failed_everything_is_read",
+    ),
+    Mutation(
         "a doubt stays until the partition was looked at", "G5", "relay/outbox_relay/watch.py",
         "                self._seen.pop(drainer, None)\n", "",
         f"{WATCH}::test_a_doubt_stays_until_the_partition_was_looked_at",

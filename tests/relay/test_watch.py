@@ -172,6 +172,23 @@ async def test_an_older_copy_is_noticed_between_whole_looks(world: World) -> Non
     assert rounds.woken == [PARTITION]
 
 
+async def test_after_a_look_that_failed_everything_is_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another server may answer next, after a failover."""
+    async with an_idle_owner(world) as (_, rounds):
+        assert await rounds.round() == 0
+        assert await checkpoints_read(world, rounds) == 0
+        rounds.watch._next.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(world.checkpoints, "glance", _failing)
+            with pytest.raises(ConnectionError):
+                await rounds.watch.run_once()
+        assert await checkpoints_read(world, rounds) == 1
+
+
+async def _failing(*_: Any, **__: Any) -> object:
+    raise ConnectionError("gone")
+
+
 async def test_a_doubt_stays_until_the_partition_was_looked_at(world: World) -> None:
     async with an_idle_owner(world) as (owner, rounds):
         assert await rounds.round() == 0
