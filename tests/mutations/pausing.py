@@ -1,4 +1,4 @@
-"""Mutations of pausing a stream."""
+"""Mutations of what may wait: paused streams, scheduled messages."""
 
 from __future__ import annotations
 
@@ -30,6 +30,22 @@ MUTATIONS = [
         "if as_of < self._as_of:",
         "if False:",
         f"{RELAY}::test_who_publishes_nothing_does_not_look_but_learns",
+    ),
+    Mutation(
+        "the change stream shows what is scheduled while a relay rests",
+        "G1",
+        "outbox/protocol/changes.py",
+        "[State.PENDING.value, State.SCHEDULED.value]",
+        "[State.PENDING.value]",
+        "tests/relay/test_staging.py::test_a_change_stream_shows_what_is_scheduled_meanwhile",
+    ),
+    Mutation(
+        "what is scheduled ends the rest of a relay",
+        "G1",
+        "relay/outbox_relay/staging.py",
+        "self._changed.set()",
+        "pass",
+        "tests/relay/test_staging.py::test_a_hint_ends_a_rest",
     ),
     Mutation(
         "a pause is of all members of a stream",

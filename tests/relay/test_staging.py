@@ -73,7 +73,7 @@ async def test_a_change_stream_shows_what_is_scheduled_meanwhile(world: World, i
     else:
         await messages.update_one({}, {"$set": {"state": "scheduled"}}, bypass_document_validation=True)
     while not looks:  # the append may be shown before
-        await asyncio.wait_for(hints.run_once(), 60)
+        await asyncio.wait_for(hints.run_once(), 20)
     assert woken == [set()] or not inserted, "nobody has anything to publish"
 
 
@@ -84,7 +84,7 @@ async def test_a_hint_ends_a_rest(world: World) -> None:
     await eventually(lambda: bool(staging._changed._waiters))
     await schedule(world, -1)
     staging.look_again()
-    assert (await resting).count == 1
+    assert (await asyncio.wait_for(resting, 20)).count == 1
 
 
 async def test_a_time_that_python_does_not_have_and_a_list_of_times_stop_nothing(world: World) -> None:
