@@ -12,6 +12,10 @@ BATCHES = 4
 minutes, which MongoDB keeps for readers of older snapshots: with 50,000 of them, ten times the work of a batch itself.
 """
 
+UNKNOWN_BYTES = 64 * 1024.0
+"""What a message is taken to have until one was seen. If they are large and taken for small, the first fetch of each
+partition brings 16 MB."""
+
 
 class Ahead:
     """What one fetch has brought, of one partition.
@@ -26,7 +30,7 @@ class Ahead:
         self._batch_size = batch_size
         self._batch_bytes = batch_bytes
         self._messages: deque[Message] = deque()
-        self._average = 0.0
+        self._average = UNKNOWN_BYTES
 
     @property
     def wanted(self) -> int:
@@ -34,9 +38,7 @@ class Ahead:
 
         Not more of large ones than are taken: MongoDB would read and send up to 16 MB of them, to be thrown away.
         """
-        if not self._average:
-            return max(self._batch_size, BATCHES)
-        return max(1, min(BATCHES * self._batch_size, int(BATCHES * self._batch_bytes / self._average)))
+        return max(1, min(BATCHES * self._batch_size, int(self.max_bytes / self._average)))
 
     @property
     def max_bytes(self) -> int:

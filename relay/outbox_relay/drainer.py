@@ -145,8 +145,7 @@ class Drainer:
         if self._know_pauses and (self._ahead or self._inbox.waiting or not self._inbox.joined):
             await self._know_pauses()
         if self._paused():
-            self._ahead.clear()  # it may be paused for long: what is pending then is fetched again
-            self._inbox.doubt()
+            await self._leave_off(self._window)
             self._full_at = None
             return Drained(Outcome.PAUSED, held_back=held_back, reconciled=reconciled)
         if self._full_at and not await self._checkpoints.has_room(self.lease.partition, self._batch_size):
@@ -163,9 +162,7 @@ class Drainer:
         if batch := self._ahead.take():
             answer = await self._publish(batch, self._progress, self._window)
             if isinstance(answer, Full):
-                # It may be full for long: what is pending then is fetched again.
-                self._ahead.clear()
-                self._inbox.doubt()
+                await self._leave_off(self._window)
                 self._full_at = time.monotonic()
                 return Drained(Outcome.FULL, buried=buried, held_back=held_back, reconciled=reconciled)
             if not isinstance(answer, Published):
@@ -181,6 +178,12 @@ class Drainer:
             self._more,
             latency,
         )
+
+    async def _leave_off(self, window: Window) -> None:
+        """For long, perhaps: what is published is marked, and what is pending is fetched again."""
+        self._ahead.clear()
+        self._inbox.doubt()
+        await self._marks.now(window)
 
     def _shown(self) -> bool:
         """Whether nothing has to be fetched; what the change stream has shown, then, is the next batch."""
@@ -253,10 +256,10 @@ class Drainer:
         if isinstance(answer, Published):
             sent = tuple(Sent(message.id, message.attempts + 1) for message in batch)
             window.batches.append(Batch(reached, progress.tag, sent, Range(answer.first, answer.last)))
-            if self._inbox.joined and not window.full:
-                self._marks.later(window)
-            else:
+            if window.full or not (self._ahead or self._inbox.joined):
                 await self._marks.now(window)
+            elif not self._ahead:  # otherwise with the batches that are left of this fetch
+                self._marks.later(window)
             self._progress, self._verified = reached, time.monotonic()
             traces.published(self.lease.partition.stream, batch, began)
         return answer

@@ -1,8 +1,9 @@
 """Marks: what was published is marked in MongoDB, now or together with what other partitions have published.
 
-While a partition has a backlog, each batch is marked before the next one. Of what the change stream shows, there is
-little in a batch, and a lease and a mark for each would be most of the work: it is marked a moment later, all
-partitions together. Until then the checkpoint names it, so that nothing is published twice after a crash.
+A lease and a mark for each batch would be most of the work where there is little in one. So the batches of one fetch
+are marked before the next fetch, up to so many messages; they are several where messages are large. What the change
+stream shows is marked a moment later, all partitions together. Until then the checkpoint names it, so that nothing is
+published twice after a crash.
 """
 
 from __future__ import annotations

@@ -103,7 +103,7 @@ MUTATIONS = [
     ),
     Mutation(
         "what is put aside for a pause is fetched after it", "G1", "relay/outbox_relay/drainer.py",
-        "            self._inbox.doubt()\n            self._full_at = None", "            self._full_at = None",
+        "        self._inbox.doubt()\n        await self._marks.now(window)", "        await self._marks.now(window)",
         f"{TAIL}::test_what_waits_while_a_stream_is_paused_is_fetched_after_it",
     ),
     Mutation(
@@ -124,8 +124,13 @@ MUTATIONS = [
     ),
     Mutation(
         "what may be unmarked is bounded", "G7", "relay/outbox_relay/drainer.py",
-        "if self._inbox.joined and not window.full:", "if self._inbox.joined:",
+        "if window.full or not (self._ahead or self._inbox.joined):", "if not (self._ahead or self._inbox.joined):",
         f"{MARKS}::test_so_many_batches_are_marked_at_once",
+    ),
+    Mutation(
+        "what is published is marked before a pause", "G1", "relay/outbox_relay/drainer.py",
+        "        self._inbox.doubt()\n        await self._marks.now(window)", "        self._inbox.doubt()",
+        "tests/relay/test_pausing.py::test_what_was_fetched_before_the_pause_is_kept_back_too",
     ),
     Mutation(
         "what is lost before its mark is asked whether it is wanted", "G5", "relay/outbox_relay/drainer.py",

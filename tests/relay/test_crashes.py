@@ -51,13 +51,13 @@ async def test_every_message_is_there_once_and_in_order_after_a_crash(
     world: World, monkeypatch: pytest.MonkeyPatch, point: str
 ) -> None:
     ids = [str(id_) for id_ in await world.append(*(f"f{n % 2}" for n in range(10)))]
-    first = await world.owner("first", relay_batch_size=4)
+    first = await world.owner("first", relay_batch_size=1)  # several batches a fetch, and three fetches
     if not point.startswith("during"):
         await first.drain()
     with monkeypatch.context() as patch:
         CRASH_POINTS[point](world)(patch)
         with pytest.raises(Crash):
-            await first.drain()
+            await first.drain_all()
     second = await world.owner("second", relay_batch_size=4)
     await second.drain_all()
     assert await world.published_ids() == ids

@@ -1,4 +1,4 @@
-"""What the change stream shows is marked later and together; until then the checkpoint names it."""
+"""What is published is marked later and together; until then the checkpoint names it."""
 
 from __future__ import annotations
 
@@ -93,6 +93,19 @@ async def test_a_fetch_comes_after_the_marks(world: World) -> None:
         watch.inbox.doubt()
         await owner.drain_all()
         assert await world.published_ids() == ids
+
+
+@pytest.mark.usefixtures("never")
+async def test_the_batches_of_one_fetch_are_marked_together(world: World) -> None:
+    await world.append("f1", "f2", "f3")
+    owner = await world.owner(relay_batch_size=1)
+    assert [(await owner.drain()).published for _ in range(2)] == [1, 1]
+    assert set((await world.states()).values()) == {"pending"}
+    await owner.drain()
+    assert set((await world.states()).values()) == {"published"}
+    opened = await world.checkpoints.look(PARTITION, owner.lease.token)
+    assert not isinstance(opened, Fenced)
+    assert await world.progress() == opened.at
 
 
 @pytest.mark.usefixtures("never")

@@ -77,6 +77,7 @@ async def test_what_was_fetched_before_the_pause_is_kept_back_too(world: World) 
     assert (await owner.drain()).outcome is Outcome.PAUSED
     assert await world.published_ids() == [entry["message_id"] for entry in await world.entries()]
     assert len(await world.entries()) == 1
+    assert sorted((await world.states()).values()) == ["pending", "pending", "published"]
     await resume(world)
     assert await owner.drain_all() == 2
 
