@@ -24,13 +24,13 @@ MUTATIONS = [
     ),
     Mutation(
         "a message is not committed without the record that its write did not find", "G1", _WRITES,
-        "        yield session.abort_transaction()\n", "",
-        f"{_TESTS}::test_a_write_that_finds_no_record_ends_the_transaction[UpdateOne-8.0]",
+        "        yield session.abort_transaction()\n", '        yield session.client.admin.command("ping")\n',
+        f"{_TESTS}::test_a_write_that_finds_no_record_ends_the_transaction[8.0-UpdateOne]",
     ),
     Mutation(
         "a message is not appended where its write found no record", "G1", _WRITES,
         "    if missing:\n", "    if False:\n",
-        f"{_TESTS}::test_a_write_that_finds_no_record_ends_the_transaction[DeleteOne-6.0]",
+        f"{_TESTS}::test_a_write_that_finds_no_record_ends_the_transaction[6.0-DeleteOne]",
     ),
     Mutation(
         "a server that refuses bulkWrite gets the writes one by one", "G1", _WRITES,
@@ -46,6 +46,12 @@ MUTATIONS = [
         "an older primary than was known gets the writes one by one", "G1", _WRITES,
         "except InvalidOperation:", "except NotImplementedError:",
         f"{_TESTS}::test_an_older_primary_than_was_known_gets_the_writes_one_by_one[6.0]",
+    ),
+    Mutation(
+        "bulkWrite is sent where all known members of the replica set have it", "G1", _WRITES,
+        "    version = client.topology_description.common_wire_version\n",
+        "    version = max([one.max_wire_version for one in client.topology_description.known_servers] or [0])\n",
+        f"{_TESTS}::test_while_a_member_is_older_the_command_is_not_sent",
     ),
     Mutation(
         "writes that can be read only once are refused", "G1", _WRITES,

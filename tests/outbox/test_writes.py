@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from bson import ObjectId
 from pymongo import AsyncMongoClient, DeleteOne, InsertOne, MongoClient, ReplaceOne, UpdateMany, UpdateOne
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, WriteError
+from pymongo.hello import Hello
+from pymongo.server_description import ServerDescription
+from pymongo.synchronous.settings import TopologySettings
+from pymongo.topology_description import TOPOLOGY_TYPE, TopologyDescription
 
 from outbox import Draft, NoSuchRecord, NoTransaction, Outbox, Streams, UsageError
 from outbox import writes as module
@@ -290,6 +294,28 @@ async def test_an_older_primary_than_was_known_gets_the_writes_one_by_one(
     await shop.append([shop.insert({"_id": 1})])
     assert shop.server.sent == ["insert", "insert", "commitTransaction"]
     assert await shop.counts() == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("versions", "sent"), [((OF_8_0, OF_8_0), True), ((OF_8_0, OF_6_0), False), ((OF_6_0,), False), ((), False)]
+)
+def test_while_a_member_is_older_the_command_is_not_sent(versions: tuple[int, ...], sent: bool) -> None:
+    """It may be the primary next. Without any that is known, nothing is known."""
+    hosts = [("a", 1), ("b", 2)]
+    names = [f"{name}:{port}" for name, port in hosts]
+    members = {
+        host: ServerDescription(
+            host, Hello({"ok": 1, "setName": "rs", "hosts": names, "secondary": True, "maxWireVersion": version})
+        )
+        for host, version in zip(hosts, versions, strict=False)
+    }
+
+    class Known:
+        topology_description = TopologyDescription(
+            TOPOLOGY_TYPE.ReplicaSetNoPrimary, members, "rs", None, None, TopologySettings(seeds=hosts)
+        )
+
+    assert module._has_bulk_write(cast(Client, Known())) is sent
 
 
 async def test_wrong_writes_are_refused_by_the_call(shop: Shop) -> None:
