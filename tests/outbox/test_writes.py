@@ -303,7 +303,7 @@ def test_while_a_member_is_older_the_command_is_not_sent(versions: tuple[int, ..
     """It may be the primary next. Without any that is known, nothing is known."""
     hosts = [("a", 1), ("b", 2)]
     names = [f"{name}:{port}" for name, port in hosts]
-    members = {
+    members: dict[tuple[str, int | None], ServerDescription] = {
         host: ServerDescription(
             host, Hello({"ok": 1, "setName": "rs", "hosts": names, "secondary": True, "maxWireVersion": version})
         )
