@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeVar, overload
 
 from bson import ObjectId
@@ -13,10 +12,9 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.client_session import ClientSession
 
 from outbox.database import OUTBOX, PREFIX, Database, Place, PlainDatabase
-from outbox.draft import ABSENT, Draft, all_of, check_session, check_that_the_key_names_a_subject, key_and_subject
+from outbox.draft import ABSENT, Draft, all_of, check_session, documents_of
 from outbox.errors import SettingsError
 from outbox.message import meta, uniques
-from outbox.message.document import new_document
 from outbox.streams import registry
 from outbox.streams.declaration import Priority, Streams
 from outbox.writes import Write, carry_out, checked, go_through, wait_for
@@ -252,22 +250,11 @@ class Outbox:
         )
 
     def _documents(
-        self,
-        session: AsyncClientSession | ClientSession,
-        stream: str,
-        drafts: Collection[Draft],
-        priority: str,
+        self, session: AsyncClientSession | ClientSession, stream: str, drafts: Collection[Draft], priority: str
     ) -> list[dict[str, Any]]:
-        """A message for each draft and each of the stream's groups; the first group's has the draft's id."""
         check_session(session)
-        wanted, now = Priority.read(priority), datetime.now(UTC)
         options = session.client.codec_options
-        first, *further = self.streams.fan_out(stream)
-        return [
-            self._document(name, wanted, one, *key_and_subject(draft, options), now)
-            for draft in all_of(drafts)
-            for name, one in [(first, draft), *((name, replace(draft, id=ObjectId())) for name in further)]
-        ]
+        return documents_of(all_of(drafts), self.streams, stream, priority, options, self._max_message_bytes)
 
     def _write(
         self,
@@ -289,32 +276,6 @@ class Outbox:
         needed = [document for document in documents if document["_id"] not in instead]
         go_through(carry_out(session, writes, needed, database[OUTBOX]))
         return ids(instead)
-
-    def _document(
-        self,
-        stream: str,
-        priority: Priority,
-        draft: Draft,
-        key: str,
-        subject: Mapping[str, Any] | None,
-        now: datetime,
-    ) -> dict[str, Any]:
-        serving = self.streams.serving(stream, priority, key if isinstance(key, str) else "")
-        document = new_document(
-            serving,
-            draft.fields,
-            key=key,
-            headers=draft.headers,
-            available_at=draft.available_at,
-            now=now,
-            max_bytes=self._max_message_bytes,
-            message_id=draft.id,
-            subject=subject,
-            unique=draft.unique,
-        )
-        if subject is None:
-            check_that_the_key_names_a_subject(serving, key)
-        return document
 
     async def _insert(
         self,

@@ -1,10 +1,10 @@
-"""Drafts: messages that are to be appended, checked as far as that goes without a stream's own limits."""
+"""Drafts: messages that are to be appended, and the documents that they become."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
@@ -14,8 +14,9 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.client_session import ClientSession
 
 from outbox.errors import InvalidMessage, NoTransaction, UsageError
+from outbox.message.document import new_document
 from outbox.streams import identifiers
-from outbox.streams.declaration import Stream
+from outbox.streams.declaration import Priority, Stream, Streams
 
 
 class Absent(Enum):
@@ -88,3 +89,29 @@ def all_of(drafts: Collection[Draft]) -> list[Draft]:
             "transaction"
         )
     return found
+
+
+def documents_of(
+    drafts: Iterable[Draft],
+    streams: Streams,
+    stream: str,
+    priority: str,
+    options: CodecOptions[Any],
+    max_bytes: int,
+) -> list[dict[str, Any]]:
+    """A message for each draft and each of the stream's groups; the first group's has the draft's id."""
+    wanted, now = Priority.read(priority), datetime.now(UTC)
+    first, *further = streams.fan_out(stream)
+    documents = []
+    for draft in drafts:
+        key, subject = key_and_subject(draft, options)
+        for name, id_ in [(first, draft.id), *((name, ObjectId()) for name in further)]:
+            serving = streams.serving(name, wanted, key if isinstance(key, str) else "")
+            document = new_document(
+                serving, draft.fields, key=key, headers=draft.headers, available_at=draft.available_at, now=now,
+                max_bytes=max_bytes, message_id=id_, subject=subject, unique=draft.unique,
+            )  # fmt: skip
+            if subject is None:
+                check_that_the_key_names_a_subject(serving, key)
+            documents.append(document)
+    return documents

@@ -10,8 +10,8 @@ MUTATIONS = [
     Mutation(
         "an append writes a message for each group",
         "G6",
-        "outbox/append.py",
-        "*((name, replace(draft, id=ObjectId())) for name in further)",
+        "outbox/draft.py",
+        "*((name, ObjectId()) for name in further)",
         "",
         f"{TESTS}::test_append_returns_the_id_of_the_first_group_and_append_each_those_of_all",
     ),

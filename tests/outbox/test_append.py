@@ -153,7 +153,7 @@ async def test_a_skewed_clock_does_not_change_the_order(
 
     ids = []
     for clock in (datetime, Yesterday):
-        monkeypatch.setattr("outbox.append.datetime", clock)
+        monkeypatch.setattr("outbox.draft.datetime", clock)
         async with mongo.start_session() as session, await session.start_transaction():
             ids.append(await outbox.append(session, FILE_STREAM, {"file_id": "1"}, key="1"))
     first, second = [await shelf.get(id_) for id_ in ids]
