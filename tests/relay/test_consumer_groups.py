@@ -28,6 +28,21 @@ async def test_what_was_held_by_a_consumer_that_was_removed_comes_again(seen: bo
     assert ("'w' was removed" if seen else "no consumer is left") in message["last_error"]
 
 
+@pytest.mark.xfail(strict=True, reason="a look knows consumers by their names alone")
+async def test_what_was_held_under_a_name_that_was_removed_and_reads_again_comes_again(ward: Ward) -> None:
+    """Found by `python -m tests.faults.explorer --seed 4025`."""
+    await ward.publish(4)
+    ids = await ward.read(3)
+    await ward.ack(ids[0])
+    await ward.look()
+    await ward.read(1, "another")
+    await ward.acked_by_others()
+    await ward.redis.xgroup_delconsumer(NAME, GROUP, "w")
+    await ward.redis.xgroup_createconsumer(NAME, GROUP, "w")
+    await ward.look()
+    assert await ward.states() == "cwwp"
+
+
 async def test_what_a_consumer_claimed_from_one_that_was_removed_is_done_when_it_is_acknowledged(ward: Ward) -> None:
     await ward.publish(2)
     ids = await ward.read(2)

@@ -31,7 +31,7 @@ class PlainWorker:
     ) -> None:  # fmt: skip
         """:param looks_back: it reads what it holds already when it starts; many do not."""
         self.name = name
-        self._consumer = name.encode() + b"\xff"  # which is no text
+        self.consumer = name.encode() + b"\xff"  # which is no text
         self.manner = "careful"
         self._stream, self._group = stream, group
         self._server, self._handled = server, handled
@@ -55,7 +55,7 @@ class PlainWorker:
     async def _live(self, client: Any) -> None:
         place = "0" if self._looks_back else ">"
         while True:
-            answer = await client.xreadgroup(self._group, self._consumer, {self._stream: place}, count=3, block=200)
+            answer = await client.xreadgroup(self._group, self.consumer, {self._stream: place}, count=3, block=200)
             entries = answer[0][1] if answer else []
             if not entries:
                 place = ">"

@@ -68,6 +68,21 @@ async def take_entries_and_forget_them(world: World, dice: random.Random) -> str
     return f"{len(taken[0][1]) if taken else 0} of {stream.name} as {name!r} of {group!r}"
 
 
+@action(3)
+async def drop_a_consumer(world: World, dice: random.Random) -> str | None:
+    """With what it holds, which nobody has finished."""
+    if not world.work.plain_workers:
+        return None
+    worker, stream = dice.choice(world.work.plain_workers), world.work.plain
+    async with world.at_redis() as client:
+        redis: Any = client
+        try:
+            held = await redis.xgroup_delconsumer(stream.key, stream.group, worker.consumer)
+        except ResponseError:
+            return None  # there is no such group yet, or any more
+    return f"{worker.name}, which held {held}"
+
+
 _TRIM = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 local bound
