@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -13,10 +15,13 @@ from redis.asyncio import Redis
 from outbox.database import Database
 from outbox.message.document import State
 from outbox.operations import reasons, replay
+from outbox.operations.day import summarise
+from outbox.operations.downtime import Downtime
+from outbox.operations.history import Minute
 from outbox.streams.declaration import FILES
 from outbox.web import keys
 from outbox.web.keys import Scope
-from outbox_api.dashboard import routing
+from outbox_api.dashboard import pages, routing
 from outbox_api.dashboard.sessions import ByCookie
 from tests.api.conftest import Serve
 from tests.outbox.shelf import Shelf
@@ -216,6 +221,16 @@ async def test_a_worker_that_holds_an_entry_of_others_is_shown(api: httpx.AsyncC
     assert page.status_code == 200
     assert f"entry {entry}" in page.text
     assert "../replay" not in page.text
+
+
+def test_an_outage_that_lasts_is_shown_since_when() -> None:
+    began = datetime(2030, 1, 1, 12, tzinfo=UTC)
+    without_redis = Minute(began, 1, None, 3, 0, 0, 1, undelivered=None, unacknowledged=None, median=None, longest=None)
+    frame = SimpleNamespace(
+        day=summarise([without_redis], [Downtime("redis", began)], [], began + timedelta(minutes=1))
+    )
+    shown = str(pages.regions().day(frame))
+    assert "1 time; Redis is away since 2030-01-01 12:00:00Z." in shown
 
 
 async def test_pages_are_kept_nowhere_and_run_nothing_of_their_own(api: httpx.AsyncClient) -> None:

@@ -64,5 +64,10 @@ def page(template: str, *, status: int = 200, **values: Any) -> HTMLResponse:
 
 def draw(frame: Frame) -> Mapping[str, str]:
     """The regions of the overview as HTML, by the ids of their elements."""
-    macros: Any = _templates.get_template("regions.html").module
+    macros = regions()
     return {name: str(getattr(macros, name)(frame)).strip() for name in REGIONS}
+
+
+def regions() -> Any:
+    """The macros that draw them, one by one."""
+    return _templates.get_template("regions.html").module

@@ -32,6 +32,14 @@ window.plots = (() => {
     ctx.restore();
   }
 
+  // An hour at least. Of the first minutes there is one point, which would get a day for itself, and what happened after
+  // it would have no place.
+  function hours() {
+    const times = points.day.map(([time]) => time);
+    const end = Math.max((times.at(-1) ?? 0) + 300, ...lost, ...away.flat().filter(Number.isFinite));
+    return [Math.min(times[0] ?? end, end - 3600), end];
+  }
+
   function make(figure) {
     const { plot: name, span } = figure.dataset;
     const columns = COLUMNS[name];
@@ -45,7 +53,7 @@ window.plots = (() => {
         legend: { show: false },
         cursor: { drag: { x: false, y: false } },
         hooks: span === "day" ? { drawClear: [mark] } : {},
-        scales: { y: { range: (_, __, high) => [0, Math.max(1, (high || 0) * 1.1)] } },
+        scales: { x: span === "day" ? { range: hours } : {}, y: { range: (_, __, high) => [0, Math.max(1, (high || 0) * 1.1)] } },
         axes: [{ ...axis, size: 26, space: span === "day" ? 60 : 80, values: (_, ticks) => ticks.map((tick) => clock(tick).slice(0, ticks[1] - ticks[0] < 60 ? 8 : 5)) }, { ...axis, size: 52, space: 36, values: (_, ticks) => ticks.map((tick) => tick.toLocaleString("en", { notation: tick < 10000 ? "standard" : "compact" })) }],
         series: [{}, ...columns.map((_, n) => ({ stroke: () => style(`--series-${n + 1}`), width: 2, points: { size: 4 }, spanGaps: name === "delay" && span === "live" }))],
       },
