@@ -61,6 +61,7 @@ async def test_many_who_ask_cost_as_one(
     assert (once[0] - before[0])["listCollections"] == 1
     assert again[0]["listCollections"] + again[0]["ping"] == once[0]["listCollections"] + once[0]["ping"]
     assert again[1]["xlen"] == once[1]["xlen"]
+    assert again[1]["info"] - once[1]["info"] == 1, "that of this test: a look that is not thorough asks it, too"
 
 
 async def test_a_look_costs_the_same_however_many_streams_there_are(
