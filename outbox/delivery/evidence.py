@@ -30,9 +30,10 @@ from outbox.database import LENIENT, OUTBOX, Database, Document
 from outbox.message import transitions
 from outbox.message.document import Sent, State, by_attempt, is_ours
 from outbox.message.outcome import COUNTED, Found, put_back
-from outbox.protocol.checkpoint import new_tag, read_sent
+from outbox.protocol.checkpoint import read_sent
 from outbox.protocol.ownership import own, refuse
 from outbox.protocol.script import Script
+from outbox.protocol.tags import new_tag
 from outbox.servers.clock import server_time
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Stream

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ from outbox.protocol.encoding import as_arguments
 from outbox.protocol.leases import Progress
 from outbox.protocol.ownership import refuse
 from outbox.protocol.script import Script
+from outbox.protocol.tags import follows, new_tag, read_tags
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Partition, Stream, Streams
 from outbox.streams.keys import record_key
@@ -58,8 +58,7 @@ class Opened:
 
     def follows(self, known: Progress) -> bool:
         """Whether all that was published after `known` is among the messages."""
-        back = self.at.batch - known.batch
-        return 0 < back <= len(self.previous) and self.previous[-back] == known.tag
+        return follows(self.at.batch, self.previous, known)
 
 
 class Stand(NamedTuple):
@@ -114,9 +113,6 @@ _ROOM, _GLANCE = Script("room"), Script("glance")
 
 SCAN_LEAST, SCAN_MOST, SCAN_BYTES = 100, 1000, 512 * 1024
 """Entries and bytes of one page of a search, in which Redis does nothing else: some milliseconds."""
-
-
-TAG_LETTERS = 16
 
 
 class Checkpoints:
@@ -174,8 +170,7 @@ class Checkpoints:
             return Fenced(int(rest[0]) if _TOKEN.fullmatch(rest[0]) else 0)
         batch, tag, previous, messages, first, last, marker, other = rest
         sent, entries = _read_messages(messages), Range(first, last)
-        tags = (previous,) if len(previous) % TAG_LETTERS else tuple(re.findall(f".{{{TAG_LETTERS}}}", previous))
-        return Opened(Progress(int(batch), tag), tags, sent, entries, marker, bool(other))
+        return Opened(Progress(int(batch), tag), read_tags(previous), sent, entries, marker, bool(other))
 
     async def publish(
         self,
@@ -272,11 +267,6 @@ class Checkpoints:
         answer = await script.run(self._redis, keys, args, confirm)
         refuse(stream.key, self._ours, answer)
         return answer
-
-
-def new_tag() -> str:
-    """A word that nobody has drawn before."""
-    return secrets.token_hex(TAG_LETTERS // 2)
 
 
 def _read_messages(text: str) -> tuple[Sent, ...]:

@@ -13,11 +13,12 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 
 from outbox.database import Database, Document
 from outbox.operations import recoveries
-from outbox.protocol.checkpoint import Checkpoints, Fenced, Opened, new_tag
+from outbox.protocol.checkpoint import Checkpoints, Fenced, Opened
 from outbox.protocol.fences import TokenTooLow
 from outbox.protocol.leases import Held, Lease, Leases, Progress
 from outbox.protocol.losses import Losses
 from outbox.protocol.store import Store
+from outbox.protocol.tags import new_tag
 from outbox_relay.surveys import Surveys
 
 log = structlog.get_logger(__name__)

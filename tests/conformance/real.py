@@ -14,8 +14,9 @@ from outbox.message import transitions
 from outbox.message.document import Sent
 from outbox.protocol import fences
 from outbox.protocol.changes import Begun, Change, pending
-from outbox.protocol.checkpoint import TAG_LETTERS, Checkpoints
+from outbox.protocol.checkpoint import Checkpoints
 from outbox.protocol.script import Script
+from outbox.protocol.tags import LETTERS
 from outbox.streams.declaration import Partition
 from outbox.streams.keys import record_key
 from outbox_relay.tail import Tail
@@ -210,7 +211,7 @@ class Real:
         if not there:
             return Redis(stream, marker)
         batch = int(there["batch"])
-        before: Any = (batch - 1, there["previous"][-TAG_LETTERS:]) if there.get("previous") else UNKNOWN
+        before: Any = (batch - 1, there["previous"][-LETTERS:]) if there.get("previous") else UNKNOWN
         position: Any = (batch, there["tag"])
         sent = self._numbered(word.split(":") for word in there.get("messages", "").split())
         return Redis(stream, marker, Checkpoint(int(there["token"]), position, before, sent, there.get("marker", 0)))

@@ -238,8 +238,8 @@ MUTATIONS = [
         f"{CRASHES}::test_every_message_is_there_once_and_in_order_after_a_crash",
     ),
     Mutation(
-        "an unmarked batch follows the very one in the lease", "G5", "outbox/protocol/checkpoint.py",
-        " and self.previous[-back] == known.tag", "",
+        "an unmarked batch follows the very one in the lease", "G5", "outbox/protocol/tags.py",
+        " and previous[-back] == known.tag", "",
         f"{HISTORIES}::test_a_batch_ahead_in_another_history_is_not_taken_for_an_unmarked_one",
     ),
     Mutation(

@@ -22,9 +22,10 @@ from outbox.errors import ForeignStream
 from outbox.message import meta
 from outbox.operations import stats
 from outbox.operations.verify import System, verify
-from outbox.protocol.checkpoint import Opened, new_tag
+from outbox.protocol.checkpoint import Opened
 from outbox.protocol.leases import Progress
 from outbox.protocol.ownership import Ownership, owner
+from outbox.protocol.tags import new_tag
 from outbox.streams.keys import record_key
 from outbox.worker.rescue import Rescue
 from outbox_relay.drained import Outcome

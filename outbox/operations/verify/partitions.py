@@ -9,7 +9,9 @@ from outbox.database import OUTBOX, PARTITIONS, Document
 from outbox.message.document import State
 from outbox.operations.verify.findings import Finding, System
 from outbox.printable import printable
+from outbox.protocol.leases import Progress
 from outbox.protocol.records import SOUND_LEASE
+from outbox.protocol.tags import follows, read_tags
 from outbox.streams.declaration import Partition
 
 
@@ -26,7 +28,7 @@ async def _judge(system: System, partition: Partition) -> tuple[Partition, Findi
     """The lease is read before the checkpoint and after it, so that a batch on its way looks innocent."""
     before = await _lease(system, partition)
     key = system.streams[partition.stream].checkpoint_key(partition.number)
-    token, batch, tag = await _read(system, key)
+    token, batch, tag, previous = await _read(system, key)
     after = await _lease(system, partition)
     if before is None or after is None:
         return None  # missing, or not a lease: other checks name it
@@ -37,7 +39,8 @@ async def _judge(system: System, partition: Partition) -> tuple[Partition, Findi
             "Redis has lost data: it was restored, failed over to a replica that was behind, or its keys were deleted "
             "or overwritten. A relay publishes again what is still wanted of it, as soon as it looks",
         )  # fmt: skip
-    elif batch > after["batch"] + 1:
+    elif batch > after["batch"] + 1 and not follows(batch, previous, Progress(after["batch"], after["tag"])):
+        # A busy relay is several ahead: it marks them together, and the checkpoint names them until then.
         finding = _finding(
             "redis-ahead", partition, f"Redis stands at batch {batch}, and MongoDB at {after['batch']}",
             "MongoDB was restored from an older copy. Relays go on from Redis's number; what was appended since that "
@@ -74,10 +77,10 @@ async def _lease(system: System, partition: Partition) -> Document | None:
     return await system.database[PARTITIONS].find_one({"_id": str(partition), "$expr": SOUND_LEASE})
 
 
-async def _read(system: System, key: str) -> tuple[int, int, str]:
+async def _read(system: System, key: str) -> tuple[int, int, str, tuple[str, ...]]:
     redis: Any = system.redis
-    token, batch, tag = await redis.hmget(key, ["token", "batch", "tag"])
-    return _number(token), _number(batch), printable(tag or "")
+    token, batch, tag, previous = await redis.hmget(key, ["token", "batch", "tag", "previous"])
+    return _number(token), _number(batch), printable(tag or ""), read_tags(printable(previous or ""))
 
 
 def _number(text: str | None) -> int:

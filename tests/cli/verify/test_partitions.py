@@ -10,6 +10,7 @@ import pytest
 from bson import Timestamp
 
 from outbox.message.document import State
+from outbox.protocol.tags import new_tag
 from outbox.streams.declaration import FILE_STREAM
 from tests.cli.conftest import Cli, Shelf
 from tests.cli.verify.findings import (
@@ -55,6 +56,20 @@ def test_a_batch_that_was_published_and_not_marked_yet_is_under_way(healthy: Cli
     published(shelf, redis)
     redis.hset(CHECKPOINT, mapping={"batch": 2, "tag": "x"})
     assert found(healthy) == []
+
+
+def test_batches_that_were_published_and_are_marked_together_are_under_way(
+    healthy: Cli, shelf: Shelf, redis: Any
+) -> None:
+    published(shelf, redis)
+    tags = [new_tag() for _ in range(4)]
+    shelf.db.outbox_partitions.update_one({"_id": f"{FILE_STREAM}/0"}, {"$set": {"tag": tags[0]}})
+    redis.hset(CHECKPOINT, mapping={"batch": 4, "tag": tags[3], "previous": "".join(tags[:3])})
+    assert found(healthy) == []
+    redis.hset(CHECKPOINT, "previous", "".join(tags[1:3]))
+    only(healthy, "redis-ahead")
+    redis.hset(CHECKPOINT, "previous", "".join(new_tag() for _ in range(3)))
+    only(healthy, "redis-ahead")
 
 
 def test_messages_of_a_batch_above_the_lease(healthy: Cli, shelf: Shelf, redis: Any) -> None:
