@@ -5,7 +5,8 @@ given to a consumer and is not held any more. So every few seconds a script look
 stream's record what it saw, and compares. A message is completed when its entry is in the stream, was given to the
 group, and is held no longer. That is no evidence, and the message is published again, when
 
-- the consumer that held it at the last look was removed from the group since (`XGROUP DELCONSUMER`);
+- the consumer that held it at the last look was removed from its group since (`XGROUP DELCONSUMER`), or may have been
+  removed and be there again: a consumer of some group of the server was, and it holds nothing of what it held;
 - since the last look the server was asked to acknowledge nothing at all: it was read with NOACK, or skipped;
 - no consumer is left in the group that could have acknowledged what was given since the last look;
 - since the last look the group was destroyed and made again by somebody, or any group of the server set (`XGROUP
@@ -51,6 +52,7 @@ _LOOK, _SETTLE = Script("look"), Script("settle")
 
 _WHY = {
     "removed": "consumer {who!r} was removed from the group while it held its entry",
+    "perhaps": "a consumer was removed from its group, perhaps {who!r} while it held its entry",
     "silence": "its entry was read or passed over, and nobody acknowledged anything",
     "nobody": "its entry was read or passed over, and no consumer is left in the group that could have acknowledged it",
     "destroyed": "the group was destroyed and made again, perhaps past its entry",

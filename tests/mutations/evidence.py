@@ -42,6 +42,16 @@ MUTATIONS = [
         f"{GROUPS}::test_what_was_held_by_a_consumer_that_was_removed_comes_again",
     ),
     Mutation(
+        "a consumer that is there may be another one than before", "G5", "outbox/protocol/lua/look.lua",
+        "(removed and not stayed[who] and 'perhaps')", "nil",
+        f"{GROUPS}::test_what_was_held_under_a_name_that_was_removed_and_reads_again_comes_again",
+    ),
+    Mutation(
+        "a consumer that still holds something was not removed", "G5", "outbox/protocol/lua/look.lua",
+        "removed and not stayed[who] and", "removed and",
+        f"{GROUPS}::test_what_a_consumer_acknowledged_while_another_one_was_removed_is_done",
+    ),
+    Mutation(
         "without a consumer nobody has acknowledged", "G5", "outbox/protocol/lua/look.lua",
         "elseif readers == 0 then", "elseif false then",
         f"{GROUPS}::test_what_was_held_by_a_consumer_that_was_removed_comes_again",

@@ -28,7 +28,6 @@ async def test_what_was_held_by_a_consumer_that_was_removed_comes_again(seen: bo
     assert ("'w' was removed" if seen else "no consumer is left") in message["last_error"]
 
 
-@pytest.mark.xfail(strict=True, reason="a look knows consumers by their names alone")
 async def test_what_was_held_under_a_name_that_was_removed_and_reads_again_comes_again(ward: Ward) -> None:
     """Found by `python -m tests.faults.explorer --seed 4025`."""
     await ward.publish(4)
@@ -41,6 +40,24 @@ async def test_what_was_held_under_a_name_that_was_removed_and_reads_again_comes
     await ward.redis.xgroup_createconsumer(NAME, GROUP, "w")
     await ward.look()
     assert await ward.states() == "cwwp"
+    message = await ward.world.database[OUTBOX].find_one({"key": "f001"})
+    assert message
+    assert "perhaps 'w'" in message["last_error"]
+
+
+async def test_what_a_consumer_acknowledged_while_another_one_was_removed_is_done(ward: Ward) -> None:
+    """As far as it shows that it is still the one that it was."""
+    await ward.publish(3)
+    ids = await ward.read(3)
+    await ward.look()
+    await ward.ack(ids[0], ids[1])
+    await ward.redis.xgroup_createconsumer(NAME, GROUP, "another")
+    await ward.redis.xgroup_delconsumer(NAME, GROUP, "another")
+    await ward.look()
+    assert await ward.states() == "ccp"
+    await ward.ack(ids[2])
+    await ward.look()
+    assert await ward.states() == "ccc"
 
 
 async def test_what_a_consumer_claimed_from_one_that_was_removed_is_done_when_it_is_acknowledged(ward: Ward) -> None:

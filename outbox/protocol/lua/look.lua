@@ -17,7 +17,7 @@
 --
 -- The record's field `look`, as JSON: `seen`, up to where entries were judged; `done`; `held`, of those up to `seen` the
 -- ones that a consumer held, each with its name; `trusted`, see `watch`; and how often the server had been asked to
--- acknowledge, and to set a group, with the id of its run: it counts from 0 after a start.
+-- acknowledge, to set a group, and to remove a consumer, with the id of its run: it counts from 0 after a start.
 
 local foreign = of_another(KEYS[2], ARGV[6])
 if foreign then return foreign end
@@ -51,7 +51,7 @@ if last_pending and earlier(last_pending, reach) then reach = last_pending end
 local latest = redis.call('XPENDING', KEYS[1], ARGV[1])[3]
 local holds_beyond = latest and earlier(delivered, latest)
 
-local server, acks, sets = counted()
+local server, acks, sets, removals = counted()
 local look = stored[2] and read_look(stored[2])
 if not look or look.marker ~= (stored[1] or '') then
   look, marked = watch(KEYS[1], KEYS[2], ARGV[1], stored[1] or '', delivered), true
@@ -74,6 +74,13 @@ elseif readers == 0 then
   doubt = 'nobody'
 end
 
+-- A consumer that was removed may be there again under its name. Not one that still holds something of what it held.
+local removed = look.server ~= '' and look.server == server and look.removals and look.removals ~= removals
+local stayed = {}
+for _, one in ipairs(look.held) do
+  if pending[one[1]] == one[2] then stayed[one[2]] = true end
+end
+
 local acknowledged, lost, is_lost, held, unknown = {}, {}, {}, {}, {}
 
 local function put_back(entry, why, who)
@@ -93,6 +100,7 @@ for _, one in ipairs(look.held) do
     elseif not pending[id] then
       local entry = redis.call('XRANGE', KEYS[1], id, id)[1]
       local why = ((destroyed or doubt == 'silence') and doubt) or (not consumers[who] and 'removed')
+        or (removed and not stayed[who] and 'perhaps')
       if entry and why then
         put_back(entry, why, who)
       elseif entry and not earlier(look.done, id) then
@@ -147,10 +155,11 @@ local stands = {
   destroyed = destroyed and not complete,
   -- As they were, until all that they are to tell of has been judged.
   server = complete and server or look.server, acks = complete and acks or look.acks, sets = complete and sets or look.sets,
+  removals = complete and removals or look.removals,
 }
 if #acknowledged == 0 and #lost == 0 and not more then
   local same = look.seen == seen and look.done == done and #look.held == #held and look.server == stands.server
-    and look.acks == stands.acks and look.sets == stands.sets
+    and look.acks == stands.acks and look.sets == stands.sets and look.removals == stands.removals
   for n, one in ipairs(held) do
     same = same and look.held[n][1] == one[1] and look.held[n][2] == one[2]
   end

@@ -123,15 +123,16 @@ end
 -- made again under their names.
 local MARK = 'outbox-mark'
 
--- The id of this run of the server, and how often it was asked since its start to acknowledge entries and to set a group.
--- Each '' where this user, or this server, does not tell.
+-- The id of this run of the server, and how often it was asked since its start to acknowledge entries, to set a group, and
+-- to remove a consumer. Each '' where this user, or this server, does not tell.
 local function counted()
   local stats, server = redis.pcall('INFO', 'commandstats'), redis.pcall('INFO', 'server')
-  if type(stats) ~= 'string' or type(server) ~= 'string' then return '', '', '' end
+  if type(stats) ~= 'string' or type(server) ~= 'string' then return '', '', '', '' end
   local function count(command)
     return string.match(stats, 'cmdstat_' .. command .. ':(calls=%d+,usec=%d+)') or '0'
   end
-  return string.match(server, 'run_id:(%w+)') or '', count('xack') .. ' ' .. count('xackdel'), count('xgroup|setid')
+  return string.match(server, 'run_id:(%w+)') or '', count('xack') .. ' ' .. count('xackdel'), count('xgroup|setid'),
+    count('xgroup|delconsumer')
 end
 
 -- What a look at a group found, as it is stored; false for what look.lua has not written.
@@ -153,10 +154,10 @@ end
 -- acknowledged once it is no longer held: nobody has watched it.
 local function watch(stream, record, group, marker, trusted)
   redis.call('XGROUP', 'CREATECONSUMER', stream, group, MARK)
-  local server, acks, sets = counted()
+  local server, acks, sets, removals = counted()
   local look = {
     marker = marker, trusted = trusted, seen = '0-0', done = '0-0', held = {}, tag = '',
-    server = server, acks = acks, sets = sets,
+    server = server, acks = acks, sets = sets, removals = removals,
   }
   redis.call('HSET', record, 'look', cjson.encode(look))
   return look
