@@ -11,7 +11,7 @@ from typing import Any, cast
 from uuid import uuid4
 
 import pytest
-from pymongo import AsyncMongoClient
+from pymongo import AsyncMongoClient, MongoClient
 from redis import __version__ as redis_py
 from redis.asyncio import Redis
 
@@ -75,6 +75,14 @@ def redis_url(redis_server: RedisServer) -> str:
     return redis_server.url
 
 
+def abort_idle_transactions(client: MongoClient[dict[str, Any]]) -> None:
+    """A killed process leaves its transaction open for a minute; until then, what it touched cannot be dropped."""
+    with client.admin.aggregate([{"$currentOp": {"idleSessions": True}}]) as operations:
+        left = [{"lsid": one["lsid"]} for one in operations if one["type"] == "idleSession" and "transaction" in one]
+    if left:
+        client.admin.command("killAllSessionsByPattern", left)
+
+
 @pytest.fixture
 def database(mongod: Mongod) -> Iterator[str]:
     """The name of a database that this test has to itself; dropped after it."""
@@ -82,6 +90,7 @@ def database(mongod: Mongod) -> Iterator[str]:
     yield name
     mongod.start()
     with mongod.client() as client:
+        abort_idle_transactions(client)
         client.drop_database(name)
 
 
