@@ -34,7 +34,7 @@ async def replay_work(world: World, dice: random.Random) -> str | None:
     stream = world.work.ours
     messages = world.database[OUTBOX]
     completed = {"stream": stream.name, "state": State.COMPLETED.value}
-    there = await messages.find(completed, {"replayed": 1, "created_at": 1}).sort("created_at").to_list()
+    there = await messages.find(completed, {"created_at": 1}).sort("created_at").to_list()
     if not there:
         return None
     first = dice.randrange(len(there))
@@ -46,9 +46,11 @@ async def replay_work(world: World, dice: random.Random) -> str | None:
         if there[last]["created_at"] > there[first]["created_at"]:
             chosen["until"] = there[last]["created_at"]
     selection = replays.Selection(stream=stream.name, states=(State.COMPLETED,), **chosen)
+    # Also of those that were replayed before and are not completed again yet.
+    replayed = {"stream": stream.name, "replayed": {"$gt": 0}}
+    before: dict[ObjectId, int] = {one["_id"]: one["replayed"] async for one in messages.find(replayed)}
     done = await replays.replay(world.database, selection)
-    before: dict[ObjectId, int] = {one["_id"]: one.get("replayed", 0) for one in there}
-    now = await messages.find({"stream": stream.name, "replayed": {"$gt": 0}}, {"replayed": 1}).to_list()
+    now = await messages.find(replayed, {"replayed": 1}).to_list()
     again = [str(one["_id"]) for one in now if one["replayed"] > before.get(one["_id"], 0)]
     if len(again) != done.replayed:
         raise AssertionError(f"{len(again)} messages were replayed, and {done.replayed} are reported")
