@@ -1,9 +1,11 @@
 """`python -m tests.lowest`: constraints for pip, with the lowest version that pyproject.toml allows of each dependency.
 
     python -m tests.lowest > lowest.txt
-    python3 -m venv .lowest && .lowest/bin/pip install -e '.[test]' -c lowest.txt && .lowest/bin/pytest
+    python3 -m venv .lowest && .lowest/bin/pip install -e '.[test]'
+    .lowest/bin/pip install -e '.[all,testing,faststream]' opentelemetry-sdk -c lowest.txt && .lowest/bin/pytest
 
-What these depend on in turn is as new as it can be, and so are the tools of the tests.
+What these depend on in turn is as new as it can be, and so are the tools of the tests. They are installed first: some
+ask for newer ones than ours, and do without.
 """
 
 from __future__ import annotations
