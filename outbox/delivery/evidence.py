@@ -6,7 +6,7 @@ stream's record what it saw, and compares. A message is completed when its entry
 group, and is held no longer. That is no evidence, and the message is published again, when
 
 - the consumer that held it at the last look was removed from its group since (`XGROUP DELCONSUMER`), or may have been
-  removed and be there again: a consumer of some group of the server was, and it holds nothing of what it held;
+  removed and be there again: some consumer on the server was removed, and this one holds nothing of what it held;
 - since the last look the server was asked to acknowledge nothing at all: it was read with NOACK, or skipped;
 - no consumer is left in the group that could have acknowledged what was given since the last look;
 - since the last look the group was destroyed and made again by somebody, or any group of the server set (`XGROUP
@@ -16,8 +16,9 @@ An entry that is not in the stream is no evidence of anything, whoever removed i
 published again (outbox.delivery.vanished), the rest is named by `verify`. Entries are trimmed after they have been
 judged. What the group had been given before it was first watched is taken for acknowledged.
 
-What cannot be known: a consumer that was given entries and removed between two looks, while others acknowledged; a
-group that was read with NOACK while others acknowledged. Whoever removes a consumer that holds entries should claim
+What cannot be known: a consumer that was given entries and removed between two looks, while others acknowledged; one
+that was removed and is there again, when Redis has restarted or failed over since the last look; a group that was read
+with NOACK while others acknowledged. Whoever removes a consumer that holds entries should claim
 them first.
 """
 
