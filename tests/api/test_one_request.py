@@ -40,7 +40,7 @@ async def sent(server: tuple[StandIn, SecretStr]) -> list[str]:
 
 @pytest.fixture
 async def api(
-    db: Database, serve: Serve, outbox_settings: OutboxSettings, server: tuple[StandIn, SecretStr]
+    db: Database, server: tuple[StandIn, SecretStr], serve: Serve, outbox_settings: OutboxSettings
 ) -> httpx.AsyncClient:
     return await serve(outbox_settings.model_copy(update={"mongodb_uri": server[1]}))
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Self
 
+from tests.listener import Listener
+
 CHUNK = 64 * 1024
 PIECES = 500
 """A reply of 64 KB in pieces of one byte would be a test of how fast the machine is."""
@@ -65,12 +67,11 @@ class Proxy:
         self.held: list[Callable[[], None]] = []
         self.accepted = 0
         self._links: set[Link] = set()
-        self._server: asyncio.Server | None = None
+        self._listener = Listener(self._forward)
 
     @property
     def port(self) -> int:
-        assert self._server
-        return int(self._server.sockets[0].getsockname()[1])
+        return self._listener.port
 
     @property
     def address(self) -> str:
@@ -111,18 +112,14 @@ class Proxy:
         self.reset()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        await self._listener.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        assert self._server
-        self._server.close()
-        links = list(self._links)
-        for link in links:
-            link.reset()
-        await asyncio.gather(*(link.ended.wait() for link in links))
+        self.reset()
+        await self._listener.__aexit__()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
         if self.refusing:
             _reset(writer)
@@ -147,7 +144,6 @@ class Link:
     """One client's connection, and the one to the server that belongs to it."""
 
     def __init__(self, proxy: Proxy, client: Side, server: Side) -> None:
-        self.ended = asyncio.Event()
         self._proxy = proxy
         self._client, self._client_writer = client
         self._server, self._server_writer = server
@@ -164,7 +160,6 @@ class Link:
             await asyncio.gather(self._requests(), self._replies())
         finally:
             self.reset()
-            self.ended.set()
 
     async def _requests(self) -> None:
         while chunk := await _read(self._client):

@@ -17,6 +17,7 @@ from pymongo import MongoClient
 
 from outbox.embedded import Mongod, RedisServer
 from tests.documents import code, section
+from tests.listener import Listener
 
 TITLE, PAGE = "Least privilege", "docs/security.md"
 ROLES = {"relay": "outboxRelay", "worker": "outboxWorker", "api": "outboxApi", "operator": "outboxOperator"}
@@ -97,7 +98,6 @@ async def behind_tls(
     authority.issue_cert(host, not_after=until).configure_cert(context)
     certificate = folder / "ca.pem"
     authority.cert_pem.write_to_path(certificate)
-    links: set[asyncio.Task[None]] = set()
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
@@ -116,16 +116,5 @@ async def behind_tls(
             for end in (back, writer):
                 end.transport.abort()
 
-    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(link(reader, writer))
-        links.add(task)
-        task.add_done_callback(links.discard)
-
-    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context)
-    try:
-        yield server.sockets[0].getsockname()[1], certificate
-    finally:
-        server.close()
-        for task in list(links):
-            task.cancel()
-        await asyncio.gather(*links, return_exceptions=True)
+    async with Listener(link, tls=context) as listener:
+        yield listener.port, certificate

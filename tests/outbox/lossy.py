@@ -12,6 +12,7 @@ from outbox.database import Document
 from outbox.embedded import Mongod
 from outbox.servers.connections import connect_mongo
 from outbox.settings import OutboxSettings, load
+from tests.listener import Listener
 
 
 class Proxy:
@@ -19,29 +20,16 @@ class Proxy:
 
     def __init__(self, server: Mongod) -> None:
         self._server = server
-        self._connections: set[asyncio.Task[None]] = set()
         self.lose = 0
         self.lost = 0
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[AsyncMongoClient[Document]]:
         """A client whose connections all lead through here."""
-        listener = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        port = listener.sockets[0].getsockname()[1]
-        uri = f"mongodb://127.0.0.1:{port}/?directConnection=true"
-        try:
+        async with Listener(self._carry) as listener:
+            uri = f"mongodb://127.0.0.1:{listener.port}/?directConnection=true"
             async with connect_mongo(load(OutboxSettings, mongodb_uri=uri)) as client:
                 yield client
-        finally:
-            listener.close()
-            for connection in self._connections:
-                connection.cancel()
-            await asyncio.gather(*self._connections, return_exceptions=True)
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self._carry(reader, writer))
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
 
     async def _carry(self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         from_server, to_server = await asyncio.open_connection(self._server.host, self._server.port)
@@ -68,4 +56,3 @@ class Proxy:
                 direction.cancel()
             await asyncio.gather(*directions, return_exceptions=True)
             to_server.close()
-            to_client.close()

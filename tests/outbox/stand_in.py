@@ -20,6 +20,7 @@ from bson import Int64
 
 from outbox.database import Document
 from outbox.embedded import Mongod
+from tests.listener import Listener
 
 OF_8_0 = 25
 _HEADER = struct.Struct("<iiii")
@@ -36,7 +37,7 @@ class StandIn:
 
     def __init__(self, server: Mongod) -> None:
         self._server = server
-        self._connections: set[asyncio.Task[None]] = set()
+        self._listener = Listener(self._serve)
         self.wire_version = OF_8_0
         self.sent: list[str] = []
         """The commands of transactions, by name, in the order in which they came."""
@@ -48,23 +49,12 @@ class StandIn:
     @asynccontextmanager
     async def open(self) -> AsyncIterator[str]:
         """The URI under which it can be reached."""
-        listener = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        try:
-            yield f"mongodb://127.0.0.1:{listener.sockets[0].getsockname()[1]}/?directConnection=true"
-        finally:
-            listener.close()
-            await self.disconnect()
+        async with self._listener:
+            yield f"mongodb://127.0.0.1:{self._listener.port}/?directConnection=true"
 
     async def disconnect(self) -> None:
         """Break all connections."""
-        for connection in self._connections:
-            connection.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(self._serve(reader, writer))
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
+        await self._listener.disconnect()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream, to_server = await asyncio.open_connection(self._server.host, self._server.port)
@@ -92,7 +82,6 @@ class StandIn:
             return
         finally:
             to_server.close()
-            writer.close()
 
     def _announced(self, answer: bytes) -> bytes:
         """The answer, with our version where it names one."""
