@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutations.mutation import Mutation
 
 RELAY, WORKER = "tests/relay/test_pausing.py", "tests/worker/test_pausing.py"
+LOOKS = "tests/relay/test_pausing_looks.py"
 
 MUTATIONS = [
     Mutation(
@@ -21,7 +22,7 @@ MUTATIONS = [
         "relay/outbox_relay/drainer.py",
         "            await self._know_pauses()\n",
         "            pass\n",
-        f"{RELAY}::test_what_is_published_after_a_rest_waits_for_a_look",
+        f"{LOOKS}::test_what_is_published_after_a_rest_waits_for_a_look",
     ),
     Mutation(
         "a pause that is known is not forgotten for an older answer",
@@ -29,7 +30,7 @@ MUTATIONS = [
         "relay/outbox_relay/pausing.py",
         "if as_of < self._as_of:",
         "if False:",
-        f"{RELAY}::test_who_publishes_nothing_does_not_look_but_learns",
+        f"{LOOKS}::test_who_publishes_nothing_does_not_look_but_learns",
     ),
     Mutation(
         "the change stream shows what is scheduled while a relay rests",

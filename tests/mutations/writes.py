@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutations.mutation import Mutation
 
 _WRITES, _TESTS = "outbox/writes.py", "tests/outbox/test_writes.py"
+_VERSIONS = "tests/outbox/test_bulk_write.py"
 
 MUTATIONS = [
     Mutation(
@@ -35,23 +36,23 @@ MUTATIONS = [
     Mutation(
         "a server that refuses bulkWrite gets the writes one by one", "G1", _WRITES,
         "_REFUSALS = {59, 115}", "_REFUSALS = {59}",
-        f"{_TESTS}::test_a_server_that_refuses_the_command_gets_the_writes_one_by_one[115-8.0]",
+        f"{_VERSIONS}::test_a_server_that_refuses_the_command_gets_the_writes_one_by_one[115-8.0]",
     ),
     Mutation(
         "a server that refuses bulkWrite is asked once", "G1", _WRITES,
         "            _without.add(client)\n", "",
-        f"{_TESTS}::test_a_server_that_refuses_the_command_gets_the_writes_one_by_one[59-8.0]",
+        f"{_VERSIONS}::test_a_server_that_refuses_the_command_gets_the_writes_one_by_one[59-8.0]",
     ),
     Mutation(
         "an older primary than was known gets the writes one by one", "G1", _WRITES,
         "except InvalidOperation:", "except NotImplementedError:",
-        f"{_TESTS}::test_an_older_primary_than_was_known_gets_the_writes_one_by_one[6.0]",
+        f"{_VERSIONS}::test_an_older_primary_than_was_known_gets_the_writes_one_by_one[6.0]",
     ),
     Mutation(
         "bulkWrite is sent where all known members of the replica set have it", "G1", _WRITES,
         "    version = client.topology_description.common_wire_version\n",
         "    version = max([one.max_wire_version for one in client.topology_description.known_servers] or [0])\n",
-        f"{_TESTS}::test_while_a_member_is_older_the_command_is_not_sent",
+        f"{_VERSIONS}::test_while_a_member_is_older_the_command_is_not_sent",
     ),
     Mutation(
         "writes that can be read only once are refused", "G1", _WRITES,

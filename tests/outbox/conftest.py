@@ -1,16 +1,23 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
 from outbox import Streams
-from outbox.database import Database, Document
+from outbox import writes as module
+from outbox.database import OUTBOX, Database, Document
+from outbox.embedded import Mongod
 from outbox.message import schema
+from outbox.servers.connections import connect_mongo
+from outbox.settings import OutboxSettings, load
 from outbox.streams.declaration import FILES
 from tests.outbox.shelf import Shelf
+from tests.outbox.shop import OTHERS, STREAMS, Client, Shop
+from tests.outbox.stand_in import OF_6_0, OF_8_0, StandIn
 from tests.outbox.ward import SOON, Ward
 from tests.relay.world import a_world
 
@@ -36,3 +43,36 @@ def shelf(db: Database) -> Shelf:
 async def ward(mongo: AsyncMongoClient[Document], database: str, redis: Redis) -> AsyncIterator[Ward]:
     async with a_world(mongo, database, redis, [SOON]) as world:
         yield Ward(world, await world.owner(seconds=60))
+
+
+@pytest.fixture(params=[OF_8_0, OF_6_0], ids=["8.0", "6.0"])
+def version(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
+@pytest.fixture(scope="module")
+def shop_database(mongod: Mongod) -> Iterator[str]:
+    """For all tests: to set one up takes longer than any of them."""
+    name = "test_writes"
+
+    async def set_up() -> None:
+        async with connect_mongo(load(OutboxSettings, mongodb_uri=mongod.uri)) as client:
+            await schema.ensure(Database(client, name), STREAMS)
+
+    mongod.start()
+    asyncio.run(set_up())
+    yield name
+    with mongod.client() as client:
+        client.drop_database(name)
+
+
+@pytest.fixture
+async def shop(mongod: Mongod, mongo: Client, shop_database: str, version: int) -> AsyncIterator[Shop]:
+    for collection in ("orders", OTHERS):
+        await mongo[shop_database].drop_collection(collection)
+    await mongo[shop_database][OUTBOX].delete_many({})
+    module._without.clear()  # of clients of tests before, which may have had the same port
+    server = StandIn(mongod)
+    server.wire_version = version
+    async with server.open() as uri, connect_mongo(load(OutboxSettings, mongodb_uri=uri)) as client:
+        yield Shop(client, shop_database, server, uri)

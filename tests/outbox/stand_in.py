@@ -22,7 +22,7 @@ from outbox.database import Document
 from outbox.embedded import Mongod
 from tests.listener import Listener
 
-OF_8_0 = 25
+OF_8_0, OF_6_0 = 25, 17
 _HEADER = struct.Struct("<iiii")
 _OP_REPLY, _OP_MSG = 1, 2013
 _MORE_TO_COME = 2

@@ -6,100 +6,23 @@ Both ways run here against a real mongod 6.0; the first one through a stand-in f
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from bson import ObjectId
-from pymongo import AsyncMongoClient, DeleteOne, InsertOne, MongoClient, ReplaceOne, UpdateMany, UpdateOne
+from pymongo import DeleteOne, InsertOne, MongoClient, ReplaceOne, UpdateMany, UpdateOne
 from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.errors import BulkWriteError, DuplicateKeyError, OperationFailure, WriteError
-from pymongo.hello import Hello
-from pymongo.server_description import ServerDescription
-from pymongo.synchronous.settings import TopologySettings
-from pymongo.topology_description import TOPOLOGY_TYPE, TopologyDescription
+from pymongo.errors import BulkWriteError, DuplicateKeyError, WriteError
 
-from outbox import Draft, NoSuchRecord, NoTransaction, Outbox, Streams, UsageError
-from outbox import writes as module
-from outbox.database import OUTBOX, Database, Document
-from outbox.embedded import Mongod
-from outbox.message import schema
-from outbox.servers.connections import connect_mongo
-from outbox.settings import OutboxSettings, load
-from outbox.streams.declaration import FILE_STREAM, FILES
+from outbox import Draft, NoSuchRecord, NoTransaction, UsageError
+from outbox.database import OUTBOX, Document
+from outbox.streams.declaration import FILE_STREAM
 from outbox.writes import Write
-from tests.outbox.stand_in import OF_8_0, StandIn
+from tests.outbox.shop import OTHERS, Shop
+from tests.outbox.stand_in import OF_8_0
 
-Client = AsyncMongoClient[Document]
 IN_ONE = ["bulkWrite", "commitTransaction"]
-OF_6_0 = 17
-STREAMS = Streams([FILES])
-OTHERS = "invoices.of.2026"
-
-
-class Shop:
-    """Appends in transactions, each of which writes to `orders` by the same call."""
-
-    def __init__(self, client: Client, database: str, server: StandIn, uri: str) -> None:
-        self.client = client
-        self.uri = uri
-        self.server = server
-        self.database = Database(client, database)
-        self.orders = client[database]["orders"]
-        self.outbox = Outbox(STREAMS, database=database)
-
-    def insert(self, order: Document) -> Write:
-        return InsertOne(order, namespace=self.orders.full_name)
-
-    def update(self, order: ObjectId, change: Document, **more: Any) -> Write:
-        return UpdateOne({"_id": order}, change, namespace=self.orders.full_name, **more)
-
-    async def append(self, writes: list[Write], **more: Any) -> ObjectId:
-        async def body(session: AsyncClientSession) -> ObjectId:
-            return await self.outbox.append(session, FILE_STREAM, {"a": "b"}, key="k", writes=writes, **more)
-
-        async with self.client.start_session() as session:
-            return await session.with_transaction(body)
-
-    async def counts(self) -> tuple[int, int]:
-        """Orders and messages."""
-        return await self.orders.count_documents({}), await self.database[OUTBOX].count_documents({})
-
-
-@pytest.fixture(params=[OF_8_0, OF_6_0], ids=["8.0", "6.0"])
-def version(request: pytest.FixtureRequest) -> int:
-    return int(request.param)
-
-
-@pytest.fixture(scope="module")
-def one_database(mongod: Mongod) -> Iterator[str]:
-    """For all tests: to set one up takes longer than any of them."""
-    name = "test_writes"
-
-    async def set_up() -> None:
-        async with connect_mongo(load(OutboxSettings, mongodb_uri=mongod.uri)) as client:
-            await schema.ensure(Database(client, name), STREAMS)
-
-    mongod.start()
-    asyncio.run(set_up())
-    yield name
-    with mongod.client() as client:
-        client.drop_database(name)
-
-
-@pytest.fixture
-async def shop(mongod: Mongod, mongo: Client, one_database: str, version: int) -> AsyncIterator[Shop]:
-    for collection in ("orders", OTHERS):
-        await mongo[one_database].drop_collection(collection)
-    await mongo[one_database][OUTBOX].delete_many({})
-    module._without.clear()  # of clients of tests before, which may have had the same port
-    server = StandIn(mongod)
-    server.wire_version = version
-    async with server.open() as uri, connect_mongo(load(OutboxSettings, mongodb_uri=uri)) as client:
-        yield Shop(client, one_database, server, uri)
-
-
-only_with_bulk_write = pytest.mark.parametrize("version", [OF_8_0], ids=["8.0"])
 
 
 async def test_record_and_message_are_committed_together(shop: Shop, version: int) -> None:
@@ -242,80 +165,6 @@ async def test_a_conflict_has_the_transaction_run_again(shop: Shop) -> None:
     found = await shop.orders.find_one()
     assert (runs, found and found["n"]) == (2, 2)
     assert await shop.counts() == (1, 1)
-
-
-@only_with_bulk_write
-async def test_a_lost_reply_has_the_transaction_run_again(shop: Shop) -> None:
-    shop.server.lose = 1
-    await shop.append([shop.insert({"_id": 1})])
-    assert shop.server.sent.count("bulkWrite") == 2
-    assert await shop.counts() == (1, 1)
-
-
-@only_with_bulk_write
-@pytest.mark.parametrize("code", [59, 115])
-async def test_a_server_that_refuses_the_command_gets_the_writes_one_by_one(shop: Shop, code: int) -> None:
-    """As MongoDB 8.0 does until its feature compatibility version is 8.0: once a client, and none is lost."""
-    shop.server.refusal = {"ok": 0.0, "code": code, "errmsg": "not now", "codeName": "refused"}
-    for order in range(3):
-        # A new Outbox each time: what is known of the server outlasts it.
-        shop.outbox = Outbox(STREAMS, database=shop.database.name)
-        await shop.append([shop.insert({"_id": order})])
-    assert shop.server.sent.count("bulkWrite") == 1
-    assert await shop.counts() == (3, 3)
-
-
-@only_with_bulk_write
-async def test_another_error_of_the_whole_command_is_raised_as_it_is(shop: Shop) -> None:
-    shop.server.refusal = {"ok": 0.0, "code": 13, "errmsg": "not authorized", "codeName": "Unauthorized"}
-    with pytest.raises(OperationFailure, match="not authorized") as error:
-        await shop.append([shop.insert({})])
-    assert error.value.code == 13
-
-
-@only_with_bulk_write
-async def test_an_older_server_takes_over(shop: Shop) -> None:
-    """Half way through an upgrade, or back from one."""
-    await shop.append([shop.insert({"_id": 1})])
-    shop.server.wire_version = OF_6_0
-    await shop.server.disconnect()
-    shop.server.sent.clear()
-    await shop.append([shop.insert({"_id": 2})])
-    assert shop.server.sent[-3:] == ["insert", "insert", "commitTransaction"]
-    assert await shop.counts() == (2, 2)
-
-
-@pytest.mark.parametrize("version", [OF_6_0], ids=["6.0"])
-async def test_an_older_primary_than_was_known_gets_the_writes_one_by_one(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """PyMongo refuses to send it the command; nothing has been sent then."""
-    monkeypatch.setattr("outbox.writes._has_bulk_write", lambda _: True)
-    await shop.append([shop.insert({"_id": 1})])
-    assert shop.server.sent == ["insert", "insert", "commitTransaction"]
-    assert await shop.counts() == (1, 1)
-
-
-@pytest.mark.parametrize(
-    ("versions", "sent"), [((OF_8_0, OF_8_0), True), ((OF_8_0, OF_6_0), False), ((OF_6_0,), False), ((), False)]
-)
-def test_while_a_member_is_older_the_command_is_not_sent(versions: tuple[int, ...], sent: bool) -> None:
-    """It may be the primary next. Without any that is known, nothing is known."""
-    hosts = [("a", 1), ("b", 2)]
-    names = [f"{name}:{port}" for name, port in hosts]
-    members: dict[tuple[str, int | None], ServerDescription] = {
-        host: ServerDescription(
-            host, Hello({"ok": 1, "setName": "rs", "hosts": names, "secondary": True, "maxWireVersion": version})
-        )
-        for host, version in zip(hosts, versions, strict=False)
-    }
-
-    class Known:
-        topology_description = TopologyDescription(
-            TOPOLOGY_TYPE.ReplicaSetNoPrimary, members, "rs", None, None, TopologySettings(seeds=hosts)
-        )
-
-    assert module._has_bulk_write(cast(Client, Known())) is sent
 
 
 async def test_wrong_writes_are_refused_by_the_call(shop: Shop) -> None:

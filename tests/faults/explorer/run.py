@@ -23,6 +23,7 @@ from outbox.streams.declaration import FILES, Streams
 from outbox_api.collections import FILES_APPLICATION
 from tests.faults.explorer.actions import ACTIONS, NOT_BEYOND_ONE_SERVER, OF_WORKERS
 from tests.faults.explorer.actions.action import Action
+from tests.faults.explorer.defects import check_processes
 from tests.faults.explorer.servers import Members, Topology, choose_topology, connect, topology
 from tests.faults.explorer.work import Work
 from tests.faults.explorer.world import RELAYS, World
@@ -147,7 +148,7 @@ async def _act(
             result.steps.append((action.name, number))
             told(f"{len(result.steps):3d}. {action.name} {outcome}".rstrip())
             result.faults[action.name] += action.fault
-            world.check_relays()
+            check_processes(world.relays, world.work, world.down)
             await pass_by(dice.expovariate(4))
             if len(result.steps) == steps:
                 break

@@ -26,6 +26,7 @@ from outbox.embedded.process import Process
 from outbox.operations import pausing
 from outbox.settings import OutboxSettings, load
 from tests.documents import ROOT
+from tests.faults.explorer.defects import check_processes
 from tests.faults.explorer.neighbour import Neighbour, has_a_neighbour
 from tests.faults.explorer.servers import Members, Topology, accepts_writes
 from tests.faults.explorer.work import Work
@@ -44,8 +45,6 @@ APPEND_SECONDS = 20
 
 OTHER_GROUP = b"caf\xe9"
 """Of others, at streams of ours. It is no text."""
-DEFECT = "failed unexpectedly"
-"""In the log: of an error that stands for no outage, and for nothing that anybody has done wrong."""
 
 _BY_STATE: list[Document] = [{"$group": {"_id": "$state", "count": {"$sum": 1}}}, {"$sort": {"_id": 1}}]
 
@@ -249,7 +248,7 @@ class World(Scenario):
             async with lock:
                 pass
         await self.work.pause()
-        self.check_relays()
+        check_processes(self.relays, self.work, self.down)
         await self.mend()
         await self._nothing_found(seconds or REST_SECONDS)
         self.recovered = True
@@ -291,14 +290,3 @@ class World(Scenario):
             relay.start()  # unless it runs
             self.down.discard(relay)
         self.work.mend()
-
-    def check_relays(self) -> None:
-        """None has ended that nobody has ended, nor any worker; and none has met with a defect of its own."""
-        for process in [*self.relays, *self.work.workers]:
-            if defect := next((line for line in process.output().splitlines() if DEFECT in line), None):
-                raise AssertionError(f"{process.name} logs a defect: {defect}")
-        if self.work.fallen:
-            raise AssertionError(self.work.fallen[0])
-        for relay in self.relays:
-            if not relay.running and relay not in self.down:
-                raise AssertionError(f"{relay.name} has ended by itself: {relay.output(last_lines=30)}")
