@@ -1,7 +1,9 @@
 """A connection that the other side has closed is an error of the connection, on every event loop.
 
 asyncio's own loop raises a ConnectionError when such a connection is written to. uvloop raises RuntimeError, which
-redis-py lets pass, and which nobody takes for an outage: a relay would end.
+redis-py lets pass, and which nobody takes for an outage: a relay would end. And the loop of asyncio in Python 3.12.1
+and 3.13.0 goes on watching the closed socket by its number, which is the next connection's: that one never comes about.
+Therefore nothing is written to a transport that is closing.
 
 So it is with one that another task has closed meanwhile, as a cluster's client does with all of a node when one of them
 fails: redis-py then writes to a None, or reads from it.
@@ -9,6 +11,7 @@ fails: redis-py then writes to a None, or reads from it.
 
 from __future__ import annotations
 
+from asyncio import StreamWriter
 from typing import Any
 
 from redis.asyncio import Redis, RedisCluster
@@ -17,7 +20,12 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 
 class _Closing:
+    _writer: StreamWriter | None
+
     async def send_packed_command(self, *args: Any, **options: Any) -> None:
+        if self._writer and self._writer.transport.is_closing():
+            await self.disconnect(nowait=True)  # type: ignore[attr-defined]
+            raise RedisConnectionError("the connection was closed")
         try:
             await super().send_packed_command(*args, **options)  # type: ignore[misc]
         except (RuntimeError, AttributeError) as error:

@@ -103,4 +103,12 @@ MUTATIONS = [
         "        pass\n",
         "tests/api/test_server.py::test_workers_end_when_their_parent_is_killed",
     ),
+    Mutation(
+        "nothing is written to a connection that is closing",
+        "G1",
+        "outbox/servers/transports.py",
+        "if self._writer and self._writer.transport.is_closing():",
+        "if False:",
+        "tests/outbox/test_transports.py::test_a_command_on_a_closed_connection_is_an_error_of_the_connection[asyncio]",
+    ),
 ]

@@ -25,7 +25,7 @@ def test_a_command_on_a_closed_connection_is_an_error_of_the_connection(redis_ur
             assert isinstance(redis, Redis)
             connection = await redis.connection_pool.get_connection()  # type: ignore[no-untyped-call]
             connection._writer.transport.abort()
-            with pytest.raises(RedisConnectionError):
+            with pytest.raises(RedisConnectionError, match="was closed"):  # and not "while writing"
                 await exchange(connection)
             await redis.connection_pool.release(connection)
             assert await redis.ping()
