@@ -10,6 +10,8 @@ from outbox.message.poison import MAX_REASON
 from outbox.printable import printable
 
 LEFT_ALONE_SECONDS = 60.0
+MAX_IN_GROUP = 300
+"""Letters of each error in a group."""
 
 
 class RetryAfter(OutboxError):
@@ -68,17 +70,32 @@ class Failed(Exception):
     """A handler's exception, apart from those of the servers around it."""
 
     def __init__(self, error: BaseException) -> None:
-        super().__init__(headline(error))
-        self.error = error
+        self.error = _only_one(error)
+        super().__init__(headline(self.error))
+
+
+def _only_one(error: BaseException) -> BaseException:
+    """What a TaskGroup raises for one of its tasks is that task's error."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
 
 
 def headline(error: BaseException) -> str:
     """The error in one line that every reader can show: what a file's `parsing` shows. Raises nothing."""
+    text = _text(error)
+    if isinstance(error, BaseExceptionGroup):
+        each = [f"{type(one).__name__}: {_text(one)}"[:MAX_IN_GROUP] for one in error.exceptions[:10]]
+        text = f"{text[:MAX_IN_GROUP]}: {'; '.join(each)}"[:MAX_REASON]
+    return text or type(error).__name__
+
+
+def _text(error: BaseException) -> str:
     try:
         text = str(error)[:MAX_REASON]
     except BaseException as unspeakable:  # noqa: BLE001  # a handler's code, which may raise anything
         text = f"its text cannot be read: its __str__ raised {type(unspeakable).__name__}"
-    return printable(" ".join(text.split())) or type(error).__name__
+    return printable(" ".join(text.split()))
 
 
 def summary(error: BaseException) -> str:

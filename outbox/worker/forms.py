@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import inspect
+import itertools
+from contextlib import AsyncContextDecorator, ContextDecorator
 
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.client_session import ClientSession
 from pymongo.errors import InvalidOperation, PyMongoError
 
-from outbox.worker.failures import Failed
+from outbox.worker.failures import Failed, GiveUp, RetryAfter
 
 
 class Asynchronous(Exception):
     """A plain-looking handler returned an awaitable, in a thread, where nobody can await it."""
 
 
-def refuse_generator(returned: object) -> None:
-    """Raise Failed when a handler has returned a generator."""
+def refuse_unrun(returned: object) -> None:
+    """Raise Failed when a handler has returned what would only run if somebody used it: its work is not done."""
+    if isinstance(returned, ContextDecorator | AsyncContextDecorator):  # @contextmanager keeps its generator in it
+        returned = getattr(returned, "gen", None)
     if inspect.isgenerator(returned) or inspect.isasyncgen(returned):
         raise Failed(TypeError("the handler returned a generator, nothing of which has run: return, do not yield"))
+    if isinstance(returned, map | filter | itertools.starmap):
+        raise Failed(TypeError(f"the handler returned {type(returned).__name__}(...), nothing of which has run: loop"))
 
 
 def still_open(session: AsyncClientSession | ClientSession) -> None:
@@ -32,6 +38,22 @@ def still_open(session: AsyncClientSession | ClientSession) -> None:
         )
 
 
-def in_transaction(error: BaseException) -> bool:
-    """Whether the driver says of it that the whole transaction is to be repeated."""
-    return isinstance(error, PyMongoError) and error.has_error_label("TransientTransactionError")
+def in_transaction(error: BaseException) -> PyMongoError | None:
+    """The error of which the driver says that the whole transaction is to be repeated: `error`, or what led to it.
+
+    Libraries raise errors of their own for the driver's, and a TaskGroup raises groups. What a handler has decided
+    itself is left as it is.
+    """
+    if isinstance(error, GiveUp | RetryAfter):
+        return None
+    found: dict[int, BaseException] = {}
+    looked_at: list[BaseException | None] = [error]
+    while looked_at:
+        one = looked_at.pop()
+        if one is None or id(one) in found:
+            continue
+        if isinstance(one, PyMongoError) and one.has_error_label("TransientTransactionError"):
+            return one
+        found[id(one)] = one
+        looked_at += [one.__context__, one.__cause__, *(one.exceptions if isinstance(one, BaseExceptionGroup) else ())]
+    return None

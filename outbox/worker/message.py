@@ -10,6 +10,7 @@ from typing import Any
 from bson import ObjectId
 
 from outbox.database import Document
+from outbox.errors import InvalidMessage
 from outbox.message.subjects import NAMING, ids_of
 from outbox.streams.declaration import Subject
 
@@ -36,6 +37,13 @@ class Message:
 
     @classmethod
     def of(cls, document: Document, attempt: int, subject: Subject | None = None) -> Message:
+        """Raises InvalidMessage when the document's fields or headers are none."""
+        for name in ("fields", "headers"):
+            if not isinstance(document.get(name) or {}, Mapping):
+                raise InvalidMessage(
+                    f"{name} must be a document of strings, not {type(document[name]).__name__}: the message was "
+                    "changed around the outbox after it was published"
+                )
         ids = ids_of(subject, document) if subject else []
         return cls(
             document["_id"],

@@ -15,6 +15,7 @@ import structlog
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from outbox.database import WORKERS, Database, Document
+from outbox.printable import printable
 from outbox.servers import causes
 from outbox.servers.outages import Trouble, classify
 from outbox.streams.declaration import Stream
@@ -46,7 +47,7 @@ class Presence:
         self._name = name
         self._hands = hands
         self._about = {
-            "host": socket.gethostname(), "pid": os.getpid(), "streams": [stream.name for stream in streams],
+            "host": printable(socket.gethostname()), "pid": os.getpid(), "streams": [stream.name for stream in streams],
             "concurrency": concurrency, "every_seconds": EVERY_SECONDS,
         }  # fmt: skip
         self._refused = False

@@ -19,7 +19,8 @@ import structlog
 
 from outbox.database import Database
 from outbox.delivery.entries import OURS, Entries, Entry
-from outbox.errors import ForeignStream
+from outbox.errors import ForeignStream, UsageError
+from outbox.printable import printable
 from outbox.protocol.ownership import Ownership
 from outbox.servers.connections import connect_mongo, connect_mongo_sync, connect_redis, open_database
 from outbox.settings import OutboxSettings
@@ -49,8 +50,16 @@ AHEAD_SECONDS = 0.1
 
 
 def new_name(name: str | None = None) -> str:
-    """The name of a consumer of this library's in its groups; without one, a name that no other has."""
-    return OURS + (name or f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}").removeprefix(OURS)
+    """The name of a consumer of this library's in its groups; without one, a name that no other has.
+
+    :raises UsageError: it is no text that MongoDB and Redis can take.
+    """
+    try:
+        (name or "").encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"the consumer's name '{printable(name or '')}' is no UTF-8: choose another one") from None
+    host = printable(socket.gethostname())
+    return OURS + (name or f"{host}-{os.getpid()}-{secrets.token_hex(2)}").removeprefix(OURS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,6 @@ from outbox.message import attempts
 from outbox.message.transitions import Cause
 from outbox.worker.failures import GiveUp, LeftAlone, headline, most_snoozes, summary, wait_seconds
 from outbox.worker.hand import Hand
-from outbox.worker.message import Message
 from outbox.worker.release import End
 
 
@@ -29,11 +28,11 @@ class Setbacks:
             hand.told.info("given back")
         return End.AGAIN
 
-    async def die_of_deaths(self, entry: Entry, hand: Hand, message: Message, document: Document) -> End:
+    async def die_of_deaths(self, entry: Entry, hand: Hand, document: Document) -> End:
         """Its worker has died each time that the message was in flight, at last with nothing else."""
         assert entry.sent
         workers = ", ".join([*attempts.killers(document), str(hand.suspect)])
-        tried = attempts.tries(message.attempt, document)
+        tried = attempts.tries(entry.sent.attempt, document)
         reason = f"given up after {tried} tries: its worker died each time while it was in flight: {workers}"
         try:
             await attempts.die(
@@ -45,12 +44,10 @@ class Setbacks:
         hand.told.error("dead", tried=tried, error=reason)
         return End.AGAIN
 
-    async def put_back(
-        self, entry: Entry, hand: Hand, message: Message, document: Document, error: BaseException
-    ) -> End:
+    async def put_back(self, entry: Entry, hand: Hand, document: Document, error: BaseException) -> End:
         """After a failure: schedule the next try, or let the message die with its file."""
         assert entry.sent
-        tried = attempts.tries(message.attempt, document)
+        tried = attempts.tries(entry.sent.attempt, document)
         retry = entry.stream.retry
         if (most := most_snoozes(error)) is not None:
             snoozed = attempts.count(document, Cause.SNOOZED.value)

@@ -12,6 +12,7 @@ import structlog
 
 from outbox.database import Database, Document
 from outbox.delivery.entries import Entry
+from outbox.errors import InvalidMessage
 from outbox.message import attempts
 from outbox.protocol.ownership import Ownership
 from outbox.servers.waiting import first
@@ -127,18 +128,18 @@ class Settlement:
 
     async def _handle(self, entry: Entry, hand: Hand, document: Document, choose: Choose) -> End:
         assert entry.sent
-        message = Message.of(document, entry.sent.attempt, entry.stream.subject)
-        hand.about |= {"key": message.key, "entry": entry.id}
+        hand.about |= {"key": document.get("key"), "entry": entry.id}
         # It was read, or taken over, while the pause came.
         give_back = self._paused(entry.stream) and not hand.abandoned.is_set()
         try:
             if give_back or hand.abandoned.is_set():
                 raise Abandoned
+            message = self._message(entry, document)
             if hand.suspect is not None:
                 if document.get("taker") != hand.taker and attempts.is_convicted(
                     message.attempt, document, entry.stream.retry
                 ):
-                    return await self._setbacks.die_of_deaths(entry, hand, message, document)
+                    return await self._setbacks.die_of_deaths(entry, hand, document)
                 document = await self._put_on_record(entry, hand)
             if not await self._has_slot():
                 give_back = True
@@ -157,9 +158,18 @@ class Settlement:
                 return End.HELD
             return await self._setbacks.give_back(entry, hand)
         except Failed as failed:
-            put_back = partial(self._setbacks.put_back, entry, hand, message, document, failed.error)
+            put_back = partial(self._setbacks.put_back, entry, hand, document, failed.error)
             # Repeated by itself, so that an outage now does not have the handler called again.
             return await self._patience.wait(put_back, self._late)
+
+    @staticmethod
+    def _message(entry: Entry, document: Document) -> Message:
+        """Raises Failed for a document that has been changed since it was published, so that it is no message now."""
+        assert entry.sent
+        try:
+            return Message.of(document, entry.sent.attempt, entry.stream.subject)
+        except InvalidMessage as error:
+            raise Failed(GiveUp(str(error))) from error
 
     async def _has_slot(self) -> bool:
         """Take a slot. False: others have kept all of them for long, so that the message is not to wait for them."""

@@ -18,7 +18,7 @@ from outbox.database import OUTBOX, Document, Place, PlainDatabase
 from outbox.streams.declaration import Stream
 from outbox.worker.completion import COMPLETION_SECONDS, TRANSACTION, complete_sync
 from outbox.worker.failures import Failed
-from outbox.worker.forms import Asynchronous, in_transaction, refuse_generator, still_open
+from outbox.worker.forms import Asynchronous, in_transaction, refuse_unrun, still_open
 from outbox.worker.hand import Abandoned, Hand
 from outbox.worker.handler import Handler
 from outbox.worker.message import Message
@@ -65,8 +65,9 @@ class Threads:
             try:
                 _called(handler, messages, session, resources)
             except Failed as failed:
-                if in_transaction(failed.error) and _is_gone(database, session, messages[0]):
-                    raise failed.error from None
+                conflict = in_transaction(failed.error)
+                if conflict and _is_gone(database, session, messages[0]):
+                    raise conflict from None
                 raise
             if hand.abandoned.is_set():
                 raise Abandoned
@@ -88,13 +89,15 @@ def _called(handler: Handler, messages: Sequence[Message], session: ClientSessio
     """Call the handler in this thread. Raises Failed for whatever it raises, or Asynchronous."""
     try:
         returned = handler.call(messages, session, resources)
+        while isinstance(returned, Future):  # of a thread or process that it has left the work to
+            returned = returned.result()
     except BaseException as error:
         raise Failed(error) from error
     if inspect.isawaitable(returned):
         if inspect.iscoroutine(returned):
             returned.close()  # nothing of it has run
         raise Asynchronous
-    refuse_generator(returned)
+    refuse_unrun(returned)
 
 
 def _is_gone(database: PlainDatabase, session: ClientSession, message: Message) -> bool:

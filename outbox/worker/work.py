@@ -36,7 +36,7 @@ from outbox.worker.completion import (
     sent_of,
 )
 from outbox.worker.failures import Failed, Unsettled
-from outbox.worker.forms import Asynchronous, in_transaction, refuse_generator, still_open
+from outbox.worker.forms import Asynchronous, in_transaction, refuse_unrun, still_open
 from outbox.worker.hand import Hand
 from outbox.worker.handler import Handler
 from outbox.worker.message import Message
@@ -125,8 +125,9 @@ class Work:
             try:
                 await self._as_task(hand, _called(handler, messages, session, self.resources))
             except Failed as failed:
-                if in_transaction(failed.error) and await self._is_gone(session, messages[0]):
-                    raise failed.error from None
+                conflict = in_transaction(failed.error)
+                if conflict and await self._is_gone(session, messages[0]):
+                    raise conflict from None
                 raise
             still_open(session)
             await complete(self._database, stream, messages, session)
@@ -186,13 +187,14 @@ class Work:
 async def _called(
     handler: Handler, messages: Sequence[Message], session: AsyncClientSession | None, resources: Any
 ) -> None:
-    """Call the handler, and await what it returns. Raises Failed for whatever it raises, but for a cancellation."""
+    """Call the handler, and wait for what it returns, and for what that returns. Raises Failed for whatever it raises,
+    but for a cancellation."""
     try:
         returned = handler.call(messages, session, resources)
-        if inspect.isawaitable(returned):
-            returned = await returned
+        while inspect.isawaitable(returned) or isinstance(returned, ConcurrentFuture):
+            returned = await (asyncio.wrap_future(returned) if isinstance(returned, ConcurrentFuture) else returned)
     except asyncio.CancelledError:
         raise
     except BaseException as error:
         raise Failed(error) from error
-    refuse_generator(returned)
+    refuse_unrun(returned)

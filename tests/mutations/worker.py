@@ -30,7 +30,7 @@ MUTATIONS = [
     ),
     Mutation(
         "another client's outage is not ours", "G6", "outbox/worker/work.py",
-        "in_transaction(failed.error) and await self._is_gone(session, messages[0])", "in_transaction(failed.error)",
+        "if conflict and await self._is_gone(session, messages[0]):", "if conflict:",
         "tests/worker/test_any_exception.py::test_the_worker_lives_and_the_attempt_is_counted[async]",
     ),
     Mutation(
@@ -42,6 +42,41 @@ MUTATIONS = [
         "what a handler returns is awaited", "G6", "outbox/worker/threads.py",
         "        raise Asynchronous\n    refuse", "        pass\n    refuse",
         "tests/worker/test_forms.py::test_each_form_is_called_as_it_is_meant",
+    ),
+    Mutation(
+        "what a handler's coroutine returns is awaited too", "G6", "outbox/worker/work.py",
+        "while inspect.isawaitable(returned) or", "if inspect.isawaitable(returned) or",
+        "tests/worker/test_forms.py::test_each_form_is_called_as_it_is_meant",
+    ),
+    Mutation(
+        "work left to another thread is waited for", "G6", "outbox/worker/threads.py",
+        "while isinstance(returned, Future):", "while False:",
+        "tests/worker/test_forms.py::test_each_form_is_called_as_it_is_meant",
+    ),
+    Mutation(
+        "a context manager has not run", "G6", "outbox/worker/forms.py",
+        "if isinstance(returned, ContextDecorator | AsyncContextDecorator):", "if False:",
+        "tests/worker/test_forms.py::test_a_handler_that_returns_what_has_not_run_has_failed",
+    ),
+    Mutation(
+        "a map has not run", "G6", "outbox/worker/forms.py",
+        "if isinstance(returned, map | filter | itertools.starmap):", "if False:",
+        "tests/worker/test_forms.py::test_a_handler_that_returns_what_has_not_run_has_failed",
+    ),
+    Mutation(
+        "a group of one error is that error", "G1", "outbox/worker/failures.py",
+        "while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:", "while False:",
+        "tests/worker/test_any_exception.py::test_what_a_task_group_raises_for_one_task_is_what_the_task_has_raised",
+    ),
+    Mutation(
+        "a conflict is known by what led to an error", "G1", "outbox/worker/forms.py",
+        "looked_at += [one.__context__", "_ = [one.__context__",
+        "tests/worker/test_any_exception.py::test_a_conflict_is_known_in_whatever_it_is_raised",
+    ),
+    Mutation(
+        "a message that cannot be given to a handler is dead", "G1", "outbox/worker/settlement.py",
+        "except InvalidMessage as error:", "except ZeroDivisionError as error:",
+        "tests/worker/test_by_hand.py::test_a_message_that_somebody_has_edited_is_dead_and_stops_nobody",
     ),
     # -- handlers that do not end
     Mutation(

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+import itertools
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -125,6 +129,30 @@ class Awaitable:
         return parse(*self._arguments).__await__()
 
 
+async def returns_a_coroutine(message: Message, session: Any) -> Any:
+    """As a decorator does that forgot to await."""
+    return parse(message, session)
+
+
+async def returns_a_task(message: Message, session: Any) -> Any:
+    return asyncio.create_task(parse(message, session))
+
+
+def in_another_thread(message: Message, session: Any) -> Future[None]:
+    future: Future[None] = Future()
+
+    def work() -> None:
+        parse_plain(message, session)
+        future.set_result(None)
+
+    threading.Timer(0.05, work).start()
+    return future
+
+
+async def leaves_it_to_a_thread(message: Message, session: Any) -> Any:
+    return asyncio.run_coroutine_threadsafe(parse(message, session), asyncio.get_running_loop())
+
+
 FORMS: dict[str, Function] = {
     "partial": functools.partial(with_more, 1),
     "partial of a partial": functools.partial(functools.partial(with_more), 1),
@@ -148,6 +176,10 @@ FORMS: dict[str, Function] = {
     "annotated": annotated,
     "variadic": variadic,
     "options": with_options,
+    "returns a coroutine": returns_a_coroutine,
+    "returns a task": returns_a_task,
+    "returns a thread's future": in_another_thread,
+    "returns a thread's future, async": leaves_it_to_a_thread,
 }
 
 
@@ -190,14 +222,25 @@ def test_a_generator_is_refused(function: Function) -> None:
         Handler.of(function)
 
 
-@pytest.mark.parametrize("function", [_generator, _async_generator])
-async def test_a_handler_that_returns_a_generator_has_failed(function: Function, workshop: Workshop) -> None:
-    """Nothing of it has run. On a stream without a subject, the message would be completed all the same."""
+UNRUN: dict[str, Function] = {
+    "generator": _generator,
+    "async generator": _async_generator,
+    "context manager": contextlib.contextmanager(_generator),
+    "async context manager": contextlib.asynccontextmanager(_async_generator),
+    "map": lambda message, session: map(parse_plain, [message], [session]),
+    "filter": lambda message, session: filter(None, [message]),
+    "starmap": lambda message, session: itertools.starmap(parse_plain, [(message, session)]),
+}
+
+
+@pytest.mark.parametrize("name", UNRUN)
+async def test_a_handler_that_returns_what_has_not_run_has_failed(name: str, workshop: Workshop) -> None:
+    """On a stream without a subject, the message would be completed all the same."""
     [id_] = await workshop.publish("a")
     await workshop.world.settle("a")
-    async with workshop.working(decorated_plainly(function)):
+    async with workshop.working(decorated_plainly(UNRUN[name])):
         await eventually(lambda: workshop.in_state("scheduled", id_))
-    assert "generator" in (await workshop.message(id_))["last_error"]
+    assert "nothing of which has run" in (await workshop.message(id_))["last_error"]
 
 
 def decorated_plainly(function: Function) -> Function:
