@@ -99,7 +99,7 @@ async def judge(database: Database, redis: AnyRedis, stream: Stream, *, before: 
             if done != Found():
                 reasons.add(reason)
         sents = [read_sent(*pair) for pair in zip(acknowledged[::2], acknowledged[1::2], strict=True)]
-        completed += await _complete(database, [sent for sent in sents if sent])
+        completed += await _complete(database, stream, [sent for sent in sents if sent])
         if then != "nothing":
             [settled] = await _SETTLE.run(redis, keys, [stream.group, word])
             if then == "more" and settled:
@@ -144,14 +144,14 @@ def _lost(flat: Sequence[str]) -> list[tuple[Sent, str, str]]:
 
 async def _put_back(database: Database, stream: Stream, sent: Sent, reason: str) -> Found:
     messages = database[OUTBOX].with_options(codec_options=LENIENT)
-    message = await messages.find_one({"_id": sent.id}, dict.fromkeys(("key", *COUNTED), 1))
+    message = await messages.find_one({"_id": sent.id, "stream": stream.name}, dict.fromkeys(("key", *COUNTED), 1))
     return await put_back(database, stream, message, sent, reason) if message else Found()
 
 
-async def _complete(database: Database, acknowledged: Sequence[Sent]) -> int:
+async def _complete(database: Database, stream: Stream, acknowledged: Sequence[Sent]) -> int:
     completed = 0
     for attempt, ids in by_attempt(acknowledged).items():
-        done = transitions.complete_batch(ids, attempt)
+        done = transitions.complete_batch(ids, attempt, stream=stream.name)
         result = await database[OUTBOX].update_many(*done, hint="_id_")
         completed += result.modified_count
     return completed

@@ -185,10 +185,11 @@ def complete(sent: Sent) -> Transition:
     return Transition(standing(sent), _completed_at(sent.attempt))
 
 
-def complete_batch(ids: Sequence[Any], attempt: int) -> Transition:
+def complete_batch(ids: Sequence[Any], attempt: int, *, stream: str | None = None) -> Transition:
     """The same for messages that stand in the stream under the same attempt. Fewer changed: as with nothing changed.
-    Also for those of a stream without a subject whose entries of this attempt were acknowledged; marked or not."""
-    return Transition({"_id": {"$in": ids}, **_undecided(attempt)}, _completed_at(attempt))
+    Also for those of `stream`, which has no subject, whose entries of this attempt were acknowledged; marked or not."""
+    where: Document = {} if stream is None else {"stream": stream}  # others may have copied entries into it
+    return Transition({"_id": {"$in": ids}, **where, **_undecided(attempt)}, _completed_at(attempt))
 
 
 def put_back(

@@ -26,12 +26,12 @@ class Claims:
     """What one consumer takes over."""
 
     def __init__(
-        self, entries: Entries, in_flight: InFlight, paused: Callable[[Stream], bool], *, silent_seconds: float
+        self, entries: Entries, in_flight: InFlight, left_out: Callable[[Stream], bool], *, silent_seconds: float
     ) -> None:
-        """:param paused: whether nothing of a stream may be begun, so that nothing of it is taken over either."""
+        """:param left_out: whether nothing of a stream may be begun, so that nothing of it is taken over either."""
         self._entries = entries
         self._in_flight = in_flight
-        self._paused = paused
+        self._left_out = left_out
         self._silent_seconds = silent_seconds
         self._began = time.monotonic()
 
@@ -44,7 +44,7 @@ class Claims:
         trusted = time.monotonic() >= lane.trusts_at
         found: list[Entry] = []
         for stream in lane.streams:
-            if self._paused(stream):
+            if self._left_out(stream):
                 continue
             for holder in await self._entries.holders(stream):
                 own = holder.name == self._entries.consumer

@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 
+from redis.exceptions import ResponseError
+
 from outbox.delivery.entries import Entry
 from outbox.servers.waiting import first
 from outbox.streams.declaration import Stream
+from outbox.worker.aside import AGAIN_SECONDS, Aside
 from outbox.worker.claims import Claims
 from outbox.worker.failures import TooManyLeft
 from outbox.worker.lane import Lane, read_in_order
@@ -41,8 +44,9 @@ class Intake:
         self._stop = processing.stop
         self._looked = asyncio.Event()
         self._pausing = processing.pausing
+        self._aside = Aside(self._entries)
         self._claims = Claims(
-            self._entries, processing.hands, self._pausing, silent_seconds=processing.options.silent_seconds
+            self._entries, processing.hands, self._left_out, silent_seconds=processing.options.silent_seconds
         )
 
     async def run(self) -> None:
@@ -74,13 +78,18 @@ class Intake:
         if processing.room <= 0:
             return
         self._pausing.resumed.clear()
-        streams = [stream for stream in self._order() if not self._pausing(stream)]
+        await self._aside.look_again()
+        streams = [stream for stream in self._order() if not self._left_out(stream)]
         if not streams:
-            await first(self._pausing.resumed, self._stop, seconds=None)
+            await first(self._pausing.resumed, self._stop, seconds=AGAIN_SECONDS if self._aside.any else None)
             return
         if not self._entries.apart:
             [lane] = set(processing.lanes.values())
-            await self._look(lane, streams, 0)
+            try:
+                await self._look(lane, streams, 0)
+            except ResponseError:
+                if not await self._aside.sort_out([stream for stream in lane.streams if not self._left_out(stream)]):
+                    raise
             return
         for block_seconds in (0, self._block_seconds):
             for stream in streams:
@@ -94,6 +103,9 @@ class Intake:
                     if looking.done() and looking.result():
                         return
         await first(self._looked, processing.free, self._stop, seconds=None)
+
+    def _left_out(self, stream: Stream) -> bool:
+        return self._pausing(stream) or self._aside(stream)
 
     async def _gather_room(self) -> None:
         """Where handlers end one shortly after the other, one read is for several of them."""

@@ -217,7 +217,7 @@ class Processing:
             self.entries, self._pulse, self.patience, self.hands, self.late, self.options.silent_seconds
         )  # fmt: skip
         async with asyncio.TaskGroup() as group:
-            beating = [group.create_task(signs.give(lane)) for lane in dict.fromkeys(self.lanes.values())]
+            beating = [group.create_task(signs.give(stream)) for stream in self.streams]
             beating.append(group.create_task(signs.live()))
             watching = group.create_task(self.pausing.watch())
             group.create_task(self._presence.keep(self.late))

@@ -93,6 +93,8 @@ class Program:
 
     async def _beat(self) -> None:
         sys.path[:] = self._setup["path"]
+        from redis.exceptions import ResponseError
+
         from outbox.delivery.entries import Entries
         from outbox.servers.connections import connect_redis
         from outbox.settings import OutboxSettings
@@ -111,7 +113,8 @@ class Program:
                             for stream, entry in [*self._in_flight]:
                                 by_stream[stream].append(entry)
                             for stream, ids in by_stream.items():
-                                await entries.beat(streams[stream], ids)
+                                with suppress(ResponseError):  # the trouble of one stream
+                                    await entries.beat(streams[stream], ids)
                         await asyncio.sleep(self._silent_seconds / 5 if self._is_needed() else TICK_SECONDS)
             await asyncio.sleep(TICK_SECONDS)
 

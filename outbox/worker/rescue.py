@@ -145,6 +145,8 @@ class Rescue:
             if standing is Standing.UNKNOWN:
                 await (await self._ownership()).acknowledge_unknown(stream, entry.id)
                 return found
+        elif message.get("stream") != stream.name:
+            pass  # a copy that somebody has made: the message has an entry in its own stream
         elif (message.get("state"), message.get("attempts")) != (State.PUBLISHED.value, entry.sent.attempt):
             pass  # this attempt has an outcome
         elif message["_id"] in done:
@@ -163,7 +165,7 @@ class Rescue:
         return await self._vanished.look(stream, partition)
 
 
-_NEEDED = NEEDED | dict.fromkeys(("state", *COUNTED), 1)
+_NEEDED = NEEDED | dict.fromkeys(("state", "stream", *COUNTED), 1)
 
 
 def _attempts(message: Document) -> int:

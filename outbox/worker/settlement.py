@@ -102,6 +102,9 @@ class Settlement:
                         return End.AGAIN
                     case Standing.UNKNOWN, _:
                         return End.UNKNOWN
+                    case _, document if document.get("stream") != entry.stream.name:
+                        hand.told.warning("entry of another stream's message removed", of=document.get("stream"))
+                        return End.AGAIN
                     case _, document if hand.suspect is None and document.get("suspect") is not None:
                         hand.suspect = str(document["suspect"])  # and wait for its turn to be alone
                     case _, document:

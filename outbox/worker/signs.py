@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
@@ -14,7 +13,6 @@ import structlog
 from outbox.delivery.entries import Entries
 from outbox.streams.declaration import Stream
 from outbox.worker.hand import Hand
-from outbox.worker.lane import Lane
 from outbox.worker.patience import OutOfTime, Patience
 from outbox.worker.pulse import Pulse
 
@@ -47,19 +45,20 @@ class Signs:
             await asyncio.sleep(self._silent_seconds / 3)
             self._pulse.alive()
 
-    async def give(self, lane: Lane) -> None:
-        """Give signs of life for what is in hand, and let go of what has been taken over."""
+    async def give(self, stream: Stream) -> None:
+        """Give signs of life for what is in hand of one stream, and let go of what has been taken over.
+
+        Each stream by itself: its server may be away, or refuse what is asked of this stream alone.
+        """
         while not self._late.is_set():  # a driver may swallow the cancellation that should end it
             await asyncio.sleep(self._silent_seconds / 3 * random.uniform(0.8, 1.0))
             self._pulse.beat()
-            by_stream: defaultdict[Stream, list[str]] = defaultdict(list)
-            for stream, id_ in self._hands:
-                if stream in lane.streams:
-                    by_stream[stream].append(id_)
-            for stream, ids in by_stream.items():
-                with suppress(OutOfTime):
-                    for id_ in await self._patience.wait(partial(self._entries.beat, stream, ids), self._late):
-                        hand = self._hands.get((stream, id_))
-                        if hand and not hand.settled:
-                            log.warning("entry lost to another consumer", stream=stream.name, entry=id_)
-                            hand.abandon()
+            ids = [id_ for at, id_ in self._hands if at == stream]
+            if not ids:
+                continue
+            with suppress(OutOfTime):
+                for id_ in await self._patience.wait(partial(self._entries.beat, stream, ids), self._late):
+                    hand = self._hands.get((stream, id_))
+                    if hand and not hand.settled:
+                        log.warning("entry lost to another consumer", stream=stream.name, entry=id_)
+                        hand.abandon()

@@ -78,6 +78,29 @@ MUTATIONS = [
         "except InvalidMessage as error:", "except ZeroDivisionError as error:",
         "tests/worker/test_by_hand.py::test_a_message_that_somebody_has_edited_is_dead_and_stops_nobody",
     ),
+    Mutation(
+        "one stream's trouble is not the others'", "G1", "outbox/worker/intake.py",
+        "if not await self._aside.sort_out(", "if True or not await self._aside.sort_out(",
+        "tests/worker/test_by_hand.py::test_a_stream_that_redis_refuses_keeps_nobody_from_the_others",
+    ),
+    Mutation(
+        "signs of life are each stream's own", "G1", "outbox/worker/signs.py",
+        "ids = [id_ for at, id_ in self._hands if at == stream]",
+        "ids = [id_ for at, id_ in self._hands if at == stream]\n"
+        "            for at, id_ in [*self._hands]:\n"
+        "                await self._patience.wait(partial(self._entries.beat, at, [id_]), self._late)",
+        "tests/worker/test_by_hand.py::test_signs_of_life_for_other_streams_go_on",
+    ),
+    Mutation(
+        "an entry that was copied into another stream is not handled there", "G6", "outbox/worker/settlement.py",
+        'document.get("stream") != entry.stream.name:', "False:",
+        "tests/worker/test_by_hand.py::test_an_entry_that_was_moved_to_another_stream_is_not_handled_there",
+    ),
+    Mutation(
+        "an entry that was copied into another stream completes nothing", "G5", "outbox/message/transitions.py",
+        'where: Document = {} if stream is None else {"stream": stream}', "where: Document = {}",
+        "tests/worker/test_by_hand.py::test_an_entry_that_was_moved_and_acknowledged_completes_nothing",
+    ),
     # -- handlers that do not end
     Mutation(
         "a handler's time is limited", "G1", "outbox/worker/hand.py",
