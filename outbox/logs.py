@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import suppress
+from typing import TextIO
 
 import structlog
 from structlog.typing import EventDict
@@ -24,13 +26,28 @@ def configure(settings: OutboxSettings) -> None:
             *(_console() if console else [structlog.processors.JSONRenderer()]),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, settings.outbox_log_level)),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=Lossy(sys.stderr)),  # type: ignore[arg-type]
         cache_logger_on_first_use=True,
     )
     # What libraries say through the standard library: only what somebody should act on.
     lines = logging.StreamHandler(sys.stderr)
     lines.setFormatter(_Harmless("%(name)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[lines], force=True)
+
+
+class Lossy:
+    """stderr for logs. A line that cannot be written is lost: a full disk, or a reader that has left, stops no work."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> None:
+        with suppress(OSError, ValueError):  # ValueError: it is closed
+            self._file.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._file.flush()
 
 
 def _console() -> list[structlog.typing.Processor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from outbox.cli import standard_streams
 from outbox.errors import (
     CommitUnknown,
     FilesError,
@@ -56,6 +57,9 @@ def explain(error: BaseException) -> Failure | None:
             return Failure(FAILED, _sentences(str(error), "Look with `outbox status`, and run the same command again."))
         case OutboxError():
             return Failure(FAILED, str(error))
+        case OSError() if standard_streams.is_full(error):
+            done = "What it would have said may be done: look with `outbox audit` before running it again"
+            return Failure(FAILED, f"the output cannot be written: {error.strerror}. {done}")
     return None
 
 

@@ -100,7 +100,7 @@ async def supervise(
 
     :param listen: where /healthz, /readyz and /metrics of all of them are served.
     """
-    command = [sys.executable, "-m", "outbox", "worker", *options]
+    command = [sys.executable, "-P", "-m", "outbox", "worker", *options]
     pipe, held = os.pipe()  # `held` is closed with this process, however it ends
     inner = [socket.create_server(("127.0.0.1", 0)) if listen else None for _ in names]
     children = [

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points, version
 from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
+from outbox.cli import standard_streams
 from outbox.cli.extras import MissingExtra, missing
 from outbox.cli.failures import BrokenCommand, explain
 from outbox.errors import OutboxError, UsageError
@@ -152,6 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     The only place where an error becomes an exit code and a line on stderr. What is not explained there is a defect,
     and keeps its traceback.
     """
+    standard_streams.prepare()
     try:
         _refuse_bytes(sys.argv[1:] if arguments is None else arguments)
         app(args=arguments, prog_name="outbox")
@@ -159,7 +162,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         failure = explain(error)
         if failure is None:
             raise
-        typer.secho("error: ", nl=False, err=True, fg="red", bold=True)
-        typer.echo(printable(failure.text, keep_lines=True), err=True)
+        with suppress(OSError):  # there may be no room for it either
+            typer.secho("error: ", nl=False, err=True, fg="red", bold=True)
+            typer.echo(printable(failure.text, keep_lines=True), err=True)
         sys.exit(failure.code)
+    finally:
+        standard_streams.end()
     sys.exit(0)

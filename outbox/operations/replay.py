@@ -151,7 +151,7 @@ async def page(
         found = await _ids(database, {"$and": [query, beyond]}, limit)
         return Page(found, found[-1]) if found else None
     # Left to itself, the planner may take an index of the state, and sort millions of messages for every page.
-    walk = {"$and": [{"_id": query.get("_id", {"$type": "objectId"})}, beyond]}
+    walk = {"$and": [{"_id": query["_id"]}, beyond]}
     far = database[OUTBOX].find(walk, {"_id": 1}).sort("_id").skip(SCAN - 1).limit(1).hint("_id_")
     end = next((document["_id"] for document in await far.to_list()), None)
     until: Document = {"_id": {"$lte": end}} if end else {}

@@ -82,8 +82,8 @@ class Selection:
             query["key"] = self.key
         if self.ids:
             query["_id"] = {"$in": list(self.ids)}
-        elif not self.few and (walked := self._walked()):
-            query["_id"] = walked
+        else:  # an id of another kind, which only others write, is no message's: relays make what has one dead
+            query["_id"] = {"$type": "objectId", **({} if self.few else self._walked())}
         return query
 
     def _walked(self) -> Document:

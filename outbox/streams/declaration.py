@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from outbox.errors import NoSuchPriority, SettingsError, UndeclaredGroup, UndeclaredStream
-from outbox.streams.keys import checkpoint_key
+from outbox.streams.keys import checkpoint_key, refuse_shared_keys
 from outbox.streams.pauses import Pauses
 from outbox.streams.priorities import Priority as Priority
 from outbox.streams.subject import Subject as Subject
@@ -215,6 +215,7 @@ class Streams(Mapping[str, Stream]):
         self._streams = {stream.name: stream for stream in declared}
         if len(self._streams) < len(declared):
             raise SettingsError("a stream is declared twice: each name can have one group and one subject")
+        refuse_shared_keys([stream.key for stream in declared])
         if not self._streams:
             raise SettingsError("declare at least one stream")
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
+
+from outbox.errors import SettingsError
 
 
 def check_key_prefix(prefix: str) -> str:
@@ -26,6 +29,24 @@ def checkpoint_key(stream: str, number: int) -> str:
 def record_key(stream: str) -> str:
     """The Redis key of what all partitions of a stream know of it together, in the same cluster slot."""
     return f"{_tagged(stream)}:outbox:stream"
+
+
+def refuse_shared_keys(streams: Collection[str]) -> None:
+    """Raise SettingsError when two of these streams would write to one key: `a` and `{a}`, or `a` and `{a}:outbox:0`.
+
+    Each would take the other's checkpoint for a loss, and nothing of either would be published.
+    """
+    owners: dict[str, str] = {}
+    for stream in streams:
+        _refuse(owners.setdefault(_tagged(stream), stream), stream)
+    for stream in streams:
+        tag, beside, _ = stream.rpartition(":outbox:")
+        _refuse(owners.get(tag, stream) if beside else stream, stream)
+
+
+def _refuse(one: str, other: str) -> None:
+    if one != other:
+        raise SettingsError(f"streams {one!r} and {other!r} would share keys in Redis: give one of them another name")
 
 
 def _tagged(stream: str) -> str:

@@ -82,11 +82,12 @@ class Program:
             return False
         does = "killed, for its supervisor to start it again" if self._setup["own_process"] else "left to others"
         entries = ", ".join(f"{self._setup['streams'][stream][0]} {entry}" for stream, entry in self._in_flight)
-        print(  # noqa: T201
-            f"worker {self._setup['consumer']} has let nothing else run for {silence:.0f} s, longer than its "
-            f"handler_seconds: {does}; in flight: {entries[:1000]}",
-            file=sys.stderr, flush=True,
-        )  # fmt: skip
+        with suppress(OSError):  # the log's disk may be full
+            print(  # noqa: T201
+                f"worker {self._setup['consumer']} has let nothing else run for {silence:.0f} s, longer than its "
+                f"handler_seconds: {does}; in flight: {entries[:1000]}",
+                file=sys.stderr, flush=True,
+            )  # fmt: skip
         if self._setup["own_process"]:
             os.kill(self._setup["parent"], signal.SIGKILL)
         return True

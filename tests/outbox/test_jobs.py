@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from bson import ObjectId
+from bson import MaxKey, MinKey, ObjectId
 from pymongo.errors import AutoReconnect
 
 from outbox.database import JOBS, OUTBOX, Database
@@ -15,7 +15,7 @@ from outbox.operations import audit, jobs, replay
 from outbox.operations.jobs import Job, Pace, Phase
 from outbox.operations.selection import Selection
 from outbox.streams.declaration import FILE_STREAM
-from tests.outbox.shelf import AN_HOUR, Shelf
+from tests.outbox.shelf import AN_HOUR, Shelf, a_document
 
 ALL = Selection(stream=FILE_STREAM)
 FAST = 1_000_000.0
@@ -71,6 +71,23 @@ async def test_a_job_of_more_than_are_counted_tells_at_its_end_what_was_selected
     assert (done.phase, done.selected, done.replayed) == (Phase.DONE, 25, 25)
     told = [(record.action, record.count) for record in (await audit.page(db)).records]
     assert told == [("replay", 0), ("replay done", 25), ("replay", None)]
+
+
+@pytest.mark.parametrize("selection", [ALL, Selection(key="k"), Selection(since=NOW - timedelta(days=1))])
+async def test_what_others_wrote_under_an_id_of_another_kind_stops_no_job(
+    db: Database, shelf: Shelf, selection: Selection
+) -> None:
+    ids = await shelf.put(State.PUBLISHED, 15, key="k")
+    others: list[Any] = [1, "text", "65a1f0c2e4b0a1b2c3d4e5f6", {"a": 1}, MaxKey(), MinKey(), None, NOW]
+    for other in others:
+        await db[OUTBOX].insert_one(
+            a_document(State.PUBLISHED, key="k") | {"_id": other}, bypass_document_validation=True
+        )
+    job = await ask(db, selection)
+    done = await finish(db, job, limit=4)
+    assert (job.selected, done.phase, done.replayed) == (15, Phase.DONE, 15)
+    assert set(await shelf.states(*ids)) == {"pending"}
+    assert await db[OUTBOX].count_documents({"_id": {"$in": others}, "state": "published"}) == len(others)
 
 
 async def test_a_cancelled_job_of_more_than_are_counted_does_not_guess(

@@ -83,6 +83,13 @@ def test_a_stream_that_is_declared_twice_is_refused() -> None:
         Streams([Stream("a", "g"), Stream("a", "h")])
 
 
+@pytest.mark.parametrize("other", ["{a}", "{a}:outbox:3", "{a}:outbox:stream"])
+def test_streams_that_would_share_keys_in_redis_are_refused(other: str) -> None:
+    with pytest.raises(SettingsError, match="share keys in Redis"):
+        Streams([Stream("a", "g"), Stream(other, "g")])
+    Streams([Stream("a", "g"), Stream("b{a}", "g"), Stream("b:outbox:3", "g"), Stream("a:outbox:1", "g")])
+
+
 def test_all_partitions_of_all_streams() -> None:
     streams = Streams([Stream("a", "g", partitions=2), Stream("b", "g", partitions=1)])
     assert streams.partitions() == [Partition("a", 0), Partition("a", 1), Partition("b", 0)]
