@@ -101,6 +101,11 @@ MUTATIONS = [
         'where: Document = {} if stream is None else {"stream": stream}', "where: Document = {}",
         "tests/worker/test_by_hand.py::test_an_entry_that_was_moved_and_acknowledged_completes_nothing",
     ),
+    Mutation(
+        "an entry that was copied into another stream is not rescued there", "G5", "outbox/worker/rescue.py",
+        'elif message.get("stream") != stream.name:', "elif False:",
+        "tests/worker/test_by_hand.py::test_an_entry_that_was_moved_is_not_rescued_there",
+    ),
     # -- handlers that do not end
     Mutation(
         "a handler's time is limited", "G1", "outbox/worker/hand.py",

@@ -13,12 +13,15 @@ from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
 from outbox.database import Document
+from outbox.delivery.entries import Entries
 from outbox.delivery.evidence import judge
 from outbox.errors import UsageError
+from outbox.message.outcome import Found
 from outbox.settings import OutboxSettings, load
 from outbox.streams.declaration import Stream
 from outbox.worker import Consumer, Message
 from outbox.worker.processing import new_name
+from outbox.worker.rescue import Rescue
 from tests.relay.world import World, a_world
 from tests.waiting import eventually
 from tests.worker.processes import at_work
@@ -164,3 +167,15 @@ async def test_an_entry_that_was_moved_and_acknowledged_completes_nothing(
     await judge(world.database, redis, world.streams["second"])
     states = await world.states()
     assert (states[moved], states[its_own]) == ("published", "completed")
+
+
+async def test_an_entry_that_was_moved_is_not_rescued_there(
+    two_streams: tuple[World, OutboxSettings], redis: Redis
+) -> None:
+    world, _ = two_streams
+    id_ = await _published(world, "first", into="second")
+    second = world.streams["second"]
+    held = await Entries(redis, "others").read([second], 1)
+    assert await Rescue(world.database, redis)._decide(second, held, "its worker is gone") == Found()
+    assert (await world.states())[id_] == "published"
+    assert not await redis.xlen("second")
