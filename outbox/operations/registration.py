@@ -61,7 +61,7 @@ async def change_as_declared(database: Database, stream: Stream) -> bool:
     anything to do.
 
     :raises WrongDeclaration: it is not registered, or would have fewer shards, or another number of partitions.
-    :raises NotNow: messages of it are not done.
+    :raises SettingsError: one of its further names is another stream's. NotNow: messages of it are not done.
     """
     document, before = await _find(database, stream.name)
     if stream.shards < before.shards:
@@ -77,6 +77,8 @@ async def change_as_declared(database: Database, stream: Stream) -> bool:
     after = agreement.dump(replace(stream, partitions=before.partitions))
     if after == agreement.dump(before):
         return False
+    if registered := await registry.read(database):
+        registry.refuse_taken_names(registered, [stream])
     await _refuse_undone(database, before, (State.SCHEDULED, State.PENDING, State.PUBLISHED), "changed")
     await _update(database, document, after)
     if registered := await registry.read(database):

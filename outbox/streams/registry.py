@@ -167,14 +167,20 @@ async def refuse(database: Database, declared: Streams) -> None:
     registered = await read(database)
     if registered is None:
         return
-    new = [stream for stream in declared.declared() if stream.name not in registered.families()]
     if faults := [
         fault for stream in declared.declared() for fault in agreement.contradictions(stream, registered, init=True)
     ]:
         raise WrongDeclaration("; ".join(faults))
     if registered.prefix and (faults := agreement.other_prefix(declared, registered)):
         raise WrongDeclaration("; ".join(faults))
-    Streams([*registered.declared(), *new])
+    refuse_taken_names(registered, declared.declared())
+
+
+def refuse_taken_names(registered: Streams, changed: Iterable[Stream]) -> None:
+    """Raise SettingsError when a stream takes the name of another registered one by a group, priority or shard that is
+    added. No program could read the registry then.
+    """
+    Streams({**registered.families(), **{stream.name: stream for stream in changed}}.values())
 
 
 async def ensure_partitions(database: Database, streams: Streams, *, dry_run: bool = False) -> list[str]:

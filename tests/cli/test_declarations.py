@@ -121,6 +121,26 @@ def test_operational_properties_may_differ_and_init_sets_them(bare: Cli, shelf: 
     assert shelf.db.outbox_streams.find_one({"max_undelivered": 5, "retry.attempts": 9, "revision": 2})
 
 
+@pytest.mark.parametrize(
+    ("taken", "change", "command"),
+    [
+        ("orders:high", {"priorities": ["high"]}, ["init"]),
+        ("orders:billing", {"groups": ["billing"]}, ["init"]),
+        ("orders:1", {"shards": 2}, ["streams", "change", "orders", "--as-declared", "--programs-stopped"]),
+    ],
+)
+def test_no_stream_takes_the_name_of_another_by_a_change(
+    bare: Cli, shelf: Shelf, declare: Any, taken: str, change: dict[str, Any], command: list[str]
+) -> None:
+    declare(ORDERS, {"name": taken, "group": "others"})
+    assert bare("init").code == 0
+    before = everything(shelf.db)
+    declare(ORDERS | change)
+    refused = bare(*command)
+    assert (refused.code, "declared twice" in refused.err) == (2, True)
+    assert everything(shelf.db) == before
+
+
 def test_priorities_are_added_and_a_program_may_know_fewer(bare: Cli, shelf: Shelf, declare: Any) -> None:
     declare(ORDERS)
     assert bare("init").code == 0

@@ -23,6 +23,16 @@ MUTATIONS = [
         f"{CLI}::test_init_refuses_a_declaration_that_contradicts_what_is_registered",
     ),
     Mutation(
+        "init adds no name that another stream has", "G1", "outbox/streams/registry.py",
+        "    refuse_taken_names(registered, declared.declared())\n", "",
+        f"{CLI}::test_no_stream_takes_the_name_of_another_by_a_change",
+    ),
+    Mutation(
+        "a change as declared adds no name that another stream has", "G1", "outbox/operations/registration.py",
+        "registry.refuse_taken_names(registered, [stream])", "pass",
+        f"{CLI}::test_no_stream_takes_the_name_of_another_by_a_change",
+    ),
+    Mutation(
         "the fair share counts only relays that drain the stream", "G1", "relay/outbox_relay/shares.py",
         "for relay, drains in relays.items() if stream in drains)", "for relay, drains in relays.items())",
         f"{RELAY}::test_every_partition_is_in_the_share_of_a_relay_that_drains_its_stream",
