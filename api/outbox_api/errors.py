@@ -3,7 +3,7 @@
 ::
 
     RequestError
-    ├── NotAForm            the body is no multipart form
+    ├── NotAForm            the body is no form of the kind that is wanted
     ├── MalformedForm       the form breaks the rules of multipart
     ├── WrongParts          a part is missing, repeated, empty or unknown
     ├── TooManyFiles        the form has more files than one upload takes
@@ -32,11 +32,11 @@ class RequestError(Exception):
 
 
 class NotAForm(RequestError):
-    """The body is not multipart/form-data."""
+    """The body is no form of the kind that is `wanted`."""
 
-    def __init__(self, given: str | None) -> None:
+    def __init__(self, given: str | None, *, wanted: str = "multipart/form-data") -> None:
         instead = repr(given[:100]) if given else "a body without Content-Type"
-        super().__init__(f"send the files as multipart/form-data, not as {instead}")
+        super().__init__(f"send the form as {wanted}, not as {instead}")
 
 
 class MalformedForm(RequestError):

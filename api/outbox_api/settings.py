@@ -95,8 +95,13 @@ class ApiSettings(Family):
 
     @property
     def trusted_proxies(self) -> list[str]:
-        """Who may say where a request comes from; none: nobody."""
-        return _words(self.api_trusted_proxies)
+        """Who may say where a request comes from; none: nobody.
+
+        Whoever listens at `::` sees each IPv4 address as an IPv6 one, such as ::ffff:10.0.0.1.
+        """
+        networks = [ipaddress.ip_network(word) for word in _words(self.api_trusted_proxies)]
+        mapped = [f"::ffff:{one.network_address}/{96 + one.prefixlen}" for one in networks if one.version == 4]
+        return [*map(str, networks), *mapped]
 
     @property
     def keys(self) -> Keys:

@@ -9,7 +9,8 @@ trailers, extensions of chunks   `MAX_HEAD` and `MAX_LINE` bytes: 431
 a head that is not complete      408, `HEAD_SECONDS` after the connection or its first byte
 between requests                 closed after `IDLE_SECONDS`
 a client that does not read      cut off after `WRITE_SECONDS` without progress
-connections of a process         `max_connections()`: a new one ends the one idle longest; 503 when none is idle
+connections of a process         `max_connections()`: a new one ends the one idle longest, or one without a known caller
+                                 that keeps us waiting; 503 when there is none
 what can be read in two ways     400: both kinds of length, two lengths, bare LF or CR, folded lines, a space before a
                                  colon
 ===============================  ======================================================================================
@@ -20,8 +21,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import resource
-from functools import cache
 from http import HTTPStatus
 from typing import Any
 
@@ -30,6 +29,8 @@ from h11._receivebuffer import ReceiveBuffer
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
+
+from outbox.web.listening import max_connections
 
 MAX_LINE = 16 * 1024
 MAX_HEAD = 32 * 1024
@@ -40,24 +41,14 @@ WRITE_SECONDS = 60.0
 LINGER_SECONDS = 3.0
 """How long a refused client may go on sending: closed at once, it would be reset before it reads why."""
 
+CALLER = "caller"
+"""Where the state of a request says whose it is, once that is known."""
+
 _AMBIGUOUS = re.compile(rb"(?<!\r)\n|\r(?!\n)|\r\n[ \t]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 """What some servers take for the end or the continuation of a line and others do not; and other control characters."""
 
 _CHUNK = re.compile(rb"[0-9A-Fa-f]{1,16}(?:;[^\r\n]*)?\r\n")
 _ABSOLUTE = re.compile(rb"https?://([^/?#]+)([^#]*)", re.IGNORECASE)
-
-
-@cache
-def max_connections() -> int:
-    """How many connections a process may hold: half of the files it may open, and a thousand at most.
-
-    Raises what it may open to what the system allows; the rest of it is for MongoDB and Redis.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < 4096:
-        soft = 4096 if hard == resource.RLIM_INFINITY else min(4096, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return min(1000, soft // 2)
 
 
 def _refuse(text: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> h11.RemoteProtocolError:
@@ -234,10 +225,13 @@ class Http(H11Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is lost with it: no request is under way, or one that has been answered before its end."""
-        if self._refused or self.conn.their_state is h11.IDLE:
+        """Whether nothing is lost with it: no request is under way, or one that has been answered before its end, or
+        one of nobody known whose body does not come, or who does not read.
+        """
+        if self._refused or self.conn.their_state is h11.IDLE or self.cycle is None:
             return True
-        return self.cycle is not None and self.cycle.response_started and self.conn.their_state is h11.SEND_BODY
+        sends, known = self.conn.their_state is h11.SEND_BODY, CALLER in self.cycle.scope["state"]
+        return (sends and self.cycle.response_started) or (not known and (sends or self._writing is not None))
 
     def _make_room(self) -> bool:
         """Close the connection that has been idle longest."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import re
+import resource
 import socket
+from functools import cache
 from typing import NamedTuple
 
 from outbox.errors import SettingsError
@@ -66,6 +68,19 @@ def listen(host: str, port: int, *, name: str, hint: str) -> socket.socket:
         raise SettingsError(
             f"{_shown(host)}:{port} cannot be used ({error.strerror}): {_why(error, name, hint)}"
         ) from None
+
+
+@cache
+def max_connections() -> int:
+    """How many connections a process may hold: half of the files it may open, and a thousand at most.
+
+    Raises what it may open to what the system allows; the rest of it is for MongoDB and Redis.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < 4096:
+        soft = 4096 if hard == resource.RLIM_INFINITY else min(4096, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return min(1000, soft // 2)
 
 
 def _why(error: OSError, name: str, hint: str) -> str:

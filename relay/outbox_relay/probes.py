@@ -62,6 +62,7 @@ def server(
         return Response(metrics.exposition(), media_type=CONTENT_TYPE)
 
     app = Starlette(routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", exposition)])
+    app.router.redirect_slashes = False  # it would redirect to whatever host the request names
     config = uvicorn.Config(
         app, http=Http, ws="none", log_config=None, access_log=False, date_header=False, lifespan="off",
         timeout_graceful_shutdown=1,

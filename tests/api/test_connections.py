@@ -10,6 +10,7 @@ import pytest
 from outbox.database import Database
 from outbox.settings import OutboxSettings
 from outbox.web import http11
+from tests.api.callers import ALICE, PROCESS
 from tests.api.connecting import FORM, Raw, Server, environment, free_port, probed, upload
 from tests.api.serving import Api
 from tests.relay.processes import RelayProcess
@@ -70,6 +71,12 @@ def test_headers_within_the_bounds_pass(servers: Server) -> None:
         assert raw.answer().status == 200
 
 
+def test_a_path_with_a_slash_too_many_leads_nowhere_else(servers: Server) -> None:
+    with servers.connect() as raw:
+        raw.send(f"GET {servers.path}/ HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        assert raw.answer().status == 404
+
+
 # -- time
 
 
@@ -115,11 +122,32 @@ def test_many_silent_connections_end_no_upload(tmp_path: Path, outbox_settings: 
         assert "Too many open files" not in api.output()
 
 
+@pytest.mark.parametrize("begun", ["a login", "a file that is not read"])
+def test_whoever_has_no_key_keeps_nobody_else_out(
+    begun: str, tmp_path: Path, outbox_settings: OutboxSettings, db: Database
+) -> None:
+    """By a login that never comes to its end, or by a large answer that is never read."""
+    login = b"POST /dashboard/login HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nkey=a"
+    unread = b"GET /docs/static/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n"
+    command = ["/bin/sh", "-c", 'ulimit -Hn 256; exec "$0" "$@"']
+    with LimitedApi(tmp_path, outbox_settings, command, **PROCESS) as api, ExitStack() as stack:
+        mine = f"Authorization: Bearer {ALICE}"
+        slow = stack.enter_context(Raw(api.port))
+        slow.send(upload(mine, "X: first") + FORM[:60])
+        for _ in range(200):
+            raw = stack.enter_context(Raw(api.port))
+            raw.send(login if begun == "a login" else unread)
+        with Raw(api.port) as raw:
+            assert raw.send(upload(mine) + FORM).answer().status == 201
+        slow.send(FORM[60:])
+        assert slow.answer().status == 201
+
+
 class LimitedApi(Api):
     """One that starts under limits of the system."""
 
-    def __init__(self, folder: Path, settings: OutboxSettings, prefix: list[str]) -> None:
-        super().__init__(folder, settings)
+    def __init__(self, folder: Path, settings: OutboxSettings, prefix: list[str], **overrides: str) -> None:
+        super().__init__(folder, settings, **overrides)
         self.command = [*prefix, *self.command]
 
 

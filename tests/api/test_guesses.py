@@ -46,6 +46,19 @@ def test_behind_a_proxy_the_rightmost_address_that_is_not_its_own_counts(
         assert "secure" in entered.headers["Set-Cookie"].lower()
 
 
+@pytest.mark.parametrize("proxies", ["127.0.0.1", "127.0.0.0/8, ::1"])
+def test_a_proxy_is_known_where_the_api_listens_at_both_kinds_of_addresses(
+    proxies: str, tmp_path: Path, outbox_settings: OutboxSettings, db: Database
+) -> None:
+    """At `::`, what comes from 127.0.0.1 seems to come from ::ffff:127.0.0.1."""
+    with Api(tmp_path, outbox_settings, "--host", "::", **PROCESS, OUTBOX_API_TRUSTED_PROXIES=proxies) as api:
+        through = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "198.51.100.9, ::ffff:127.0.0.1"}
+        entered = httpx.post(f"{api.url}/dashboard/login", data={"key": ALICE}, headers=through)
+        assert "secure" in entered.headers["Set-Cookie"].lower()
+        httpx.post(f"{api.url}/dashboard/login", data={"key": "wrong"}, headers=through)
+        assert '"address": "198.51.100.9"' in api.output()
+
+
 @pytest.mark.parametrize("proxies", ["*", "proxy.example", "10.0.0.0/33", "10.0.0.1/8"])
 def test_a_proxy_is_an_address_or_a_network(outbox_settings: OutboxSettings, proxies: str) -> None:
     with pytest.raises(SettingsError, match="OUTBOX_API_TRUSTED_PROXIES"):

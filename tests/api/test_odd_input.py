@@ -9,6 +9,8 @@ import pytest
 from bson import ObjectId
 
 from outbox.database import Database
+from tests.api.callers import SHARED
+from tests.api.conftest import Serve
 
 ODD = ["\\ud800", "\\udcff", "\\u0000", "\\u001b[2J"]
 
@@ -25,6 +27,20 @@ async def test_in_a_body(api: httpx.AsyncClient, text: str) -> None:
     ):
         answer = await api.request(method, path, content=body, headers=headers)
         assert answer.status_code < 500, f"{path} {body}: {answer.text}"
+
+
+@pytest.mark.parametrize("charset", ["punycode", "undefined", "unicode_escape", "idna", "utf-7", "none-such"])
+async def test_in_a_form_that_names_its_charset(db: Database, serve: Serve, charset: str) -> None:
+    api = await serve(**SHARED)
+    form = b'--b\r\nContent-Disposition: form-data; name="%s"\r\n\r\n\\ud800..a\r\n--b--\r\n'
+    kind = {"Content-Type": f"multipart/form-data; boundary=b; charset={charset}"}
+    assert (await api.post("/dashboard/login", content=form % b"key", headers=kind)).status_code == 415
+    open_to_all = await serve()
+    for path in ("/dashboard/replay", "/dashboard/streams/file_parsing_queue/pause"):
+        assert (await open_to_all.post(path, content=form % b"token", headers=kind)).status_code == 415
+    kind["Content-Type"] = f"application/x-www-form-urlencoded; charset={charset}"
+    answer = await api.post("/dashboard/login", content=b"key=\\ud800..a&next=\xff", headers=kind)
+    assert answer.status_code == 401
 
 
 @pytest.mark.parametrize("text", ["%FF", "%00", "%ED%A0%80", "%1B%5B2J", "%F0%9F"])

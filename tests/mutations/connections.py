@@ -39,6 +39,16 @@ MUTATIONS = [
         _CONNECTIONS + "test_many_silent_connections_end_no_upload",
     ),
     Mutation(
+        "who has no key keeps nobody else out", "HTTP", "outbox/web/http11.py",
+        "or (not known and (sends or self._writing is not None))", "",
+        _CONNECTIONS + "test_whoever_has_no_key_keeps_nobody_else_out",
+    ),
+    Mutation(
+        "the relay redirects nobody", "HTTP", "relay/outbox_relay/probes.py",
+        "app.router.redirect_slashes = False", "pass",
+        _CONNECTIONS + "test_a_path_with_a_slash_too_many_leads_nowhere_else",
+    ),
+    Mutation(
         "extensions of chunks are bounded together", "HTTP", "outbox/web/http11.py",
         "if self._extensions > MAX_LINE:", "if False:",
         _CONNECTIONS + "test_memory_stays_flat_whatever_comes_before_a_body",

@@ -41,6 +41,16 @@ MUTATIONS = [
         f"{GUESSES}test_whom_nobody_trusts_cannot_say_where_it_comes_from",
     ),
     Mutation(
+        "a proxy is known by its IPv4 address at :: too", "access", "api/outbox_api/settings.py",
+        "[*map(str, networks), *mapped]", "[*map(str, networks)]",
+        f"{GUESSES}test_a_proxy_is_known_where_the_api_listens_at_both_kinds_of_addresses",
+    ),
+    Mutation(
+        "the dashboard reads its own kind of form only", "access", "api/outbox_api/dashboard/routing.py",
+        "if body and kind != FORM:", "if False:",
+        "tests/api/test_odd_input.py::test_in_a_form_that_names_its_charset",
+    ),
+    Mutation(
         "unknown keys are counted for all processes", "access", "api/outbox_api/guesses.py",
         "if together > LIMIT:", "if False:",
         f"{GUESSES}test_wrong_keys_are_counted_for_all_processes_together",
