@@ -39,6 +39,8 @@ CONTENTS = "fs"
 """The GridFS bucket of file contents."""
 
 PREFIX = OUTBOX
+SERVERS_OWN = ("admin", "config", "local")
+"""Databases in which no transaction can write."""
 _PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,47}")
 
 Document = dict[str, Any]
@@ -57,6 +59,16 @@ def check_prefix(prefix: str) -> str:
             "with a letter, such as orders_outbox"
         )
     return prefix
+
+
+def check_database(name: str) -> str:
+    """`name`, if a database of our own or of an application can be called so. Raises ValueError."""
+    if not name or len(name.encode(errors="replace")) > 63 or re.search(r'[\s./\\"$\0]', name) or name in SERVERS_OWN:
+        raise ValueError(
+            "cannot be the name of a database: use at most 63 letters, digits, _ and -, and none of MongoDB's own: "
+            f"{', '.join(SERVERS_OWN)}"
+        )
+    return name
 
 
 def collection_name(name: str, prefix: str = PREFIX) -> str:

@@ -12,9 +12,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from io import StringIO
 from pathlib import Path
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 
 from outbox.errors import SettingsError
 
@@ -28,6 +30,8 @@ _SECRET_BYTES = 64 * 1024
 
 _SERVICE_LINK = re.compile(r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)")
 _LINKED_PORT = re.compile(r"(tcp|udp|sctp)://\S+:\d+", re.IGNORECASE)
+
+_OUR_LINE = re.compile(r"\s*(?:export\s+)?((?:OUTBOX|MONGODB|REDIS)_\w*)", re.IGNORECASE)
 
 _NEAR = 0.75
 """How alike, of 1, an unknown name and one of ours must be to be taken for a misspelling of it."""
@@ -86,10 +90,19 @@ def read() -> dict[str, str]:
 
 
 def _file() -> Mapping[str, str | None]:
+    path = Path(ENV_FILE)
     try:
-        return dotenv_values(ENV_FILE)
+        # Anything else is not meant for us: many a virtual environment is a folder of this name.
+        text = path.read_text("utf-8-sig") if path.is_file() or path.is_fifo() else ""
     except (OSError, ValueError) as error:
-        raise SettingsError(f"{Path(ENV_FILE).absolute()} cannot be read: {error}") from None
+        raise SettingsError(f"{path.absolute()} cannot be read: {error}") from None
+    if "\0" in text:
+        raise SettingsError(f"{path.absolute()} is not UTF-8 text: save it as such")
+    for line in parse_stream(StringIO(text)):
+        if line.error and (ours := _OUR_LINE.match(line.original.string)):
+            number = line.original.line + ours[0].count("\n")
+            raise SettingsError(f"{path.absolute()}, line {number}: {ours[1]} is not written as {ours[1]}=value")
+    return dotenv_values(stream=StringIO(text))
 
 
 def _is_service_link(name: str, value: str) -> bool:
@@ -131,15 +144,16 @@ def _host_and_port(setting: Setting, variables: Mapping[str, str]) -> str | None
 
 
 def _secret(path: Path) -> str | Refused:
-    """What the file holds, without the line's end; it is shown in no error."""
+    """What the file holds, without the line's end, and the mark that Windows puts first; it is shown in no error."""
     try:
         with path.open("rb") as file:
-            text = file.read(_SECRET_BYTES + 1).decode().rstrip("\r\n")
+            data = file.read(_SECRET_BYTES + 1)
+        text = data.decode("utf-8-sig").rstrip("\r\n")
     except OSError as error:
         return Refused(f"{path} cannot be read: {error.strerror}")
     except ValueError:  # also for a path that no file can have
         return Refused("the file is not UTF-8 text, or its name cannot be one")
-    if not text or len(text) > _SECRET_BYTES or "\0" in text:
+    if not text.strip() or len(data) > _SECRET_BYTES or "\0" in text:
         return Refused(f"{path} is empty, or not a secret alone")
     return text
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar, get_args
 
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -15,10 +15,19 @@ from outbox.environment import Refused, Setting
 from outbox.errors import SettingsError
 
 S = TypeVar("S", bound="Family")
+V = TypeVar("V")
 
 _SHOWN = 80
+_MOST = 1e9
 _PLAINLY = {"missing": "is missing", "extra_forbidden": "is not known; look at its spelling"}
 """What pydantic says by the type of a fault, in words for people who do not know it."""
+
+
+def countable(value: V) -> V:
+    """`value`, unless it is a number of seconds, hours or days that no clock can count. Raises ValueError."""
+    if isinstance(value, float) and not value <= _MOST:
+        raise ValueError(f"is more than {_MOST:g}")
+    return value
 
 
 class Family(BaseSettings):
@@ -36,6 +45,8 @@ class Family(BaseSettings):
 
     without_old_name: ClassVar[frozenset[str]] = frozenset()
     """Fields that are newer than that."""
+
+    _countable = field_validator("*")(countable)
 
     @classmethod
     def variables(cls) -> dict[str, Setting]:
@@ -86,7 +97,7 @@ class _Variables(PydanticBaseSettingsSource):
 def _decoded(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return Refused(f"is not JSON: {error}")
 
 

@@ -13,8 +13,9 @@ from urllib.parse import quote, unquote
 from bson import json_util
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from outbox.database import PREFIX, Place, check_prefix
+from outbox.database import PREFIX, SERVERS_OWN, Place, check_database, check_prefix
 from outbox.family import Family as Family
+from outbox.family import countable
 from outbox.family import load as load
 from outbox.streams.declaration import FILES, Priority, Retry, Stream, Streams, Subject
 from outbox.streams.keys import check_key_prefix
@@ -36,8 +37,20 @@ class SubjectSetting(BaseModel):
     id_type: str | None = None
     failure: dict[str, Any] | None = None
 
+    @model_validator(mode="after")
+    def _understood(self) -> SubjectSetting:
+        try:
+            self._values()
+        except Exception as error:  # noqa: BLE001  # what comes depends on the type that is named
+            raise ValueError(f"wanted or failure is not Extended JSON: {error}") from None
+        return self
+
+    def _values(self) -> dict[str, Any]:
+        found: dict[str, Any] = json_util.loads(json.dumps(self.model_dump()), json_options=_WITH_ZONES)
+        return found
+
     def declared(self) -> Subject:
-        return Subject(**json_util.loads(json.dumps(self.model_dump()), json_options=_WITH_ZONES))
+        return Subject(**self._values())
 
 
 class RetrySetting(BaseModel):
@@ -45,6 +58,7 @@ class RetrySetting(BaseModel):
     attempts: int = Field(default=Retry().attempts, ge=1, le=1000)
     base_seconds: float = Field(default=Retry().base_seconds, gt=0)
     cap_seconds: float = Field(default=Retry().cap_seconds, gt=0)
+    _countable = field_validator("*")(countable)
 
 
 class StreamSetting(BaseModel):
@@ -66,6 +80,7 @@ class StreamSetting(BaseModel):
     handler_seconds: float = Field(default=FILES.handler_seconds, ge=0, allow_inf_nan=False)
     gone_is_done: bool = False
     unique_seconds: float = Field(default=FILES.unique_seconds, ge=0, le=366 * 86400)
+    _countable = field_validator("*")(countable)
 
     @model_validator(mode="before")
     @classmethod
@@ -128,7 +143,7 @@ class OutboxSettings(Family):
         default=[_FILES_SETTING]
     )
     outbox_max_message_bytes: int = Field(default=256 * 1024, ge=1024, le=8 * 1024 * 1024)
-    outbox_retention_days: float = Field(default=7, gt=0)
+    outbox_retention_days: float = Field(default=7, gt=0, le=365_000)
     outbox_replay_rate: float = Field(default=2000, ge=0.1, le=1_000_000)
     outbox_log_format: Literal["auto", "json", "console"] = "auto"
     outbox_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -146,8 +161,19 @@ class OutboxSettings(Family):
         if isinstance(values, dict) and not values.get("mongodb_database"):
             uri = values.get("mongodb_uri", "")
             named = database_in(uri.get_secret_value() if isinstance(uri, SecretStr) else str(uri))
-            return values | {"mongodb_database": named or DATABASE}
+            try:
+                return values | {"mongodb_database": check_database(named or DATABASE)}
+            except ValueError:  # not shown: it may be a part of a password
+                raise ValueError(
+                    "MONGODB_URI: what follows its hosts cannot be the name of a database. Percent-encode what is not "
+                    "a letter or digit in a password; it looks like mongodb://user:password@host/?replicaSet=rs0"
+                ) from None
         return values
+
+    @field_validator("mongodb_database", "outbox_database")
+    @classmethod
+    def _names_a_database(cls, value: str | None) -> str | None:
+        return value if value is None else check_database(value)
 
     @model_validator(mode="after")
     def _no_socket_with_tls(self) -> OutboxSettings:
@@ -210,7 +236,7 @@ def database_in(uri: str) -> str | None:
     """
     place = uri.partition("://")[2].partition("?")[0].rpartition("@")[2]
     named = unquote(place.partition("/")[2]).partition(".")[0]
-    return None if named in ("admin", "config", "local") else named or None
+    return None if named in SERVERS_OWN else named or None
 
 
 def redis_host(value: str) -> str:
@@ -239,6 +265,10 @@ def without_secret(url: str) -> str:
     """`url` without user, password and query, for logs and errors.
 
     Not parsed: a password with a / or ? that was not percent-encoded would then be taken for something else, and shown.
+    What stands between a ? and an @ may be a password or an option, such as `?password=a@b`: then no host is shown.
     """
     scheme, mark, rest = url.partition("://")
-    return scheme + mark + rest.rpartition("@")[2].partition("?")[0].rstrip("/")
+    before, _, place = rest.rpartition("@")
+    if not mark or "?" in before:
+        return scheme + mark if mark else ""
+    return scheme + mark + place.partition("?")[0].rstrip("/")

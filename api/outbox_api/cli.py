@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 from contextlib import suppress
+from functools import partial
 from typing import Annotated
 
 import pymongo
@@ -20,6 +21,7 @@ import structlog
 import typer
 import uvicorn
 from fastapi import FastAPI
+from pydantic import SecretStr
 from pymongo.errors import PyMongoError
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from uvicorn.supervisors import Multiprocess
@@ -66,7 +68,8 @@ def api(
     logs.configure(outbox_settings)
     if settings.api_session_secret is None:
         # Shared by the processes that are started from here.
-        os.environ["OUTBOX_API_SESSION_SECRET"] = secrets.token_urlsafe(32)
+        os.environ["OUTBOX_API_SESSION_SECRET"] = secret = secrets.token_urlsafe(32)
+        settings = settings.model_copy(update={"api_session_secret": SecretStr(secret)})
     # Uvicorn gives a signal back once it has stopped in order: that is an end like any other.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     hint = "is another program listening there? Choose another with --port, or set OUTBOX_API_LISTEN"
@@ -74,15 +77,18 @@ def api(
     with listen(*place, name="OUTBOX_API_LISTEN", hint=hint) as listener:
         # For the processes that are started from here, whatever was on the command line.
         os.environ["OUTBOX_API_LISTEN"] = str(place)
+        settings = settings.model_copy(update={"api_listen": str(place)})
         asyncio.run(_refuse_without_schema(settings, outbox_settings))
         port = listener.getsockname()[1]
         log.info("listening", host=place.host, port=port, workers=settings.api_workers)
-        _serve(settings, listener)
+        _serve(settings, outbox_settings, listener)
 
 
-def _serve(settings: ApiSettings, listener: socket.socket) -> None:
+def _serve(settings: ApiSettings, outbox_settings: OutboxSettings, listener: socket.socket) -> None:
+    # A single process has read its settings: a secret that came through a pipe cannot be read again.
+    alone = settings.api_workers == 1
     config = uvicorn.Config(
-        "outbox_api.cli:application",
+        partial(_application, settings, outbox_settings) if alone else "outbox_api.cli:application",
         factory=True,
         workers=settings.api_workers,
         http=Http,
@@ -95,7 +101,7 @@ def _serve(settings: ApiSettings, listener: socket.socket) -> None:
         timeout_graceful_shutdown=max(1, round(settings.api_stop_seconds)),
     )
     server = uvicorn.Server(config)
-    if settings.api_workers == 1:
+    if alone:
         with suppress(KeyboardInterrupt):
             server.run(sockets=[listener])
         if not server.started:
@@ -107,11 +113,14 @@ def _serve(settings: ApiSettings, listener: socket.socket) -> None:
 
 
 def application() -> FastAPI:
-    """The application with the settings of the environment; each worker process makes its own."""
+    """The application with the settings of the environment, for one of several worker processes."""
     _stop_with_parent()
     outbox_settings = load(OutboxSettings)
     logs.configure(outbox_settings)
-    settings = load(ApiSettings)
+    return _application(load(ApiSettings), outbox_settings)
+
+
+def _application(settings: ApiSettings, outbox_settings: OutboxSettings) -> FastAPI:
     app = create_app(settings, outbox_settings)
     if not (settings.keys or settings.api_open_to_all):
         # A page of another site can call this machine by a name of its own, and then read what it likes from an open

@@ -69,7 +69,9 @@ class ApiSettings(Family):
     @classmethod
     def _readable(cls, value: SecretStr | None) -> SecretStr | None:
         try:
-            keys.read(value.get_secret_value() if value else "")
+            if value and not keys.read(value.get_secret_value()):
+                # Without keys the API is open, which nobody wants who sets this.
+                raise ValueError("holds no key; make one with `outbox key new`, or remove it")
         except SettingsError as error:
             raise ValueError(str(error)) from None
         return value
@@ -78,9 +80,11 @@ class ApiSettings(Family):
     @classmethod
     def _a_rate(cls, value: str) -> str:
         try:
-            limits.parse(value)
+            (rate,) = limits.parse_many(value)
+            if not (rate.amount and rate.get_expiry() <= 366 * 86400):
+                raise ValueError
         except ValueError:
-            raise ValueError("is not a rate, such as 1000/second or 50000/minute") from None
+            raise ValueError("is not a rate, and one alone, such as 1000/second or 50000/minute") from None
         return value
 
     @field_validator("api_trusted_proxies")

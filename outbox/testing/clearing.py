@@ -7,10 +7,8 @@ from collections.abc import Iterable
 from pymongo import MongoClient, WriteConcern
 from redis import Redis
 
-from outbox.database import META, PARTITIONS, STREAMS, Document, Place, PlainDatabase
+from outbox.database import META, PARTITIONS, SERVERS_OWN, STREAMS, Document, Place, PlainDatabase
 from outbox.settings import OutboxSettings
-
-SERVERS_OWN = {"admin", "config", "local"}
 
 
 def clear(client: MongoClient[Document], settings: OutboxSettings, places: Iterable[Place]) -> None:
@@ -22,7 +20,7 @@ def clear(client: MongoClient[Document], settings: OutboxSettings, places: Itera
     """
     ours = PlainDatabase(client, settings.place)
     kept = {PlainDatabase(client, each)[name].full_name for each in places for name in (META, STREAMS, PARTITIONS)}
-    for name in set(client.list_database_names()) - SERVERS_OWN:
+    for name in set(client.list_database_names()).difference(SERVERS_OWN):
         database = client[name]
         for collection in database.list_collection_names(
             filter={"type": "collection", "name": {"$regex": "^(?!system)"}}

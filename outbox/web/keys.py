@@ -122,6 +122,8 @@ def _read(number: int, word: str) -> Key:
     scopes, _, digest = rest.partition(":")
     if not _NAME.fullmatch(name) or not _DIGEST.fullmatch(digest):
         raise SettingsError(f"number {number} is not {FORM}")
+    if digest == _digest(""):
+        raise SettingsError(f"{name}: its hash is that of an empty secret, which anybody knows; use `outbox key new`")
     given = scopes.split(",")
     if wrong := [scope for scope in given if scope not in ALL]:
         raise SettingsError(f"{name}: {wrong[0]!r} is no scope; there are {', '.join(Scope)}")

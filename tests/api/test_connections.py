@@ -129,7 +129,7 @@ def test_whoever_has_no_key_keeps_nobody_else_out(
     """By a login that never comes to its end, or by a large answer that is never read."""
     login = b"POST /dashboard/login HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nkey=a"
     unread = b"GET /docs/static/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n"
-    command = ["/bin/sh", "-c", 'ulimit -Hn 256; exec "$0" "$@"']
+    command = ["/bin/sh", "-c", 'ulimit -n 256; exec "$0" "$@"']
     with LimitedApi(tmp_path, outbox_settings, command, **PROCESS) as api, ExitStack() as stack:
         mine = f"Authorization: Bearer {ALICE}"
         slow = stack.enter_context(Raw(api.port))

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import pytest
 from outbox.database import Database
 from outbox.settings import OutboxSettings
 from outbox_api.uploads import records as files
+from tests.api.callers import ALICE, ALICES, bearer
 from tests.api.serving import Api
 from tests.processes import is_alive
 from tests.waiting import eventually, eventually_sync
@@ -197,6 +199,16 @@ def test_metrics_are_those_of_all_processes(tmp_path: Path, outbox_settings: Out
         os.kill(workers[0], signal.SIGKILL)
         eventually_sync(lambda: not psutil.pid_exists(workers[0]), 20)
         eventually_sync(lambda: counted in httpx.get(f"{api.url}/metrics").text, 20)
+
+
+def test_keys_can_come_through_a_pipe(tmp_path: Path, outbox_settings: OutboxSettings, db: Database) -> None:
+    """Which can be read once."""
+    os.mkfifo(pipe := tmp_path / "pipe")
+    with ThreadPoolExecutor(1) as writer:
+        writer.submit(pipe.write_text, f"{ALICES.line}\n")
+        with Api(tmp_path, outbox_settings, OUTBOX_API_KEYS_FILE=str(pipe)) as api:
+            assert httpx.get(f"{api.url}/files").status_code == 401
+            assert httpx.get(f"{api.url}/files", headers=bearer(ALICE)).status_code == 200
 
 
 @pytest.mark.parametrize("host", ["::1", "[::1]"])

@@ -44,13 +44,43 @@ MUTATIONS = [
         "tests/outbox/test_secrets.py::test_a_secret_and_its_file_are_one_too_many",
     ),
     Mutation(
+        "a line of .env that sets nothing is named", "settings", "outbox/environment.py",
+        "if line.error and (ours", "if False and (ours",
+        "tests/outbox/test_env_file.py::test_a_line_of_ours_that_sets_nothing_is_refused_and_not_shown",
+    ),
+    Mutation(
+        "keys of nothing do not open the API", "access", "api/outbox_api/settings.py",
+        "if value and not keys.read(value.get_secret_value()):", "if False:",
+        "tests/outbox/test_secrets.py::test_keys_of_nothing_do_not_open_the_api",
+    ),
+    Mutation(
+        "an empty secret is no key", "access", "outbox/web/keys.py",
+        'if digest == _digest(""):', "if False:",
+        "tests/outbox/test_keys.py::test_what_cannot_be_read_is_told_without_its_hash",
+    ),
+    Mutation(
+        "a database has a name that it can have", "settings", "outbox/settings.py",
+        "return value if value is None else check_database(value)", "return value",
+        "tests/outbox/test_any_setting.py::test_a_database_has_a_name_that_it_can_have",
+    ),
+    Mutation(
+        "a time is one that clocks can count", "settings", "outbox/family.py",
+        "if isinstance(value, float) and not value <= _MOST:", "if False:",
+        "tests/outbox/test_any_setting.py::test_a_time_is_one_that_clocks_can_count",
+    ),
+    Mutation(
+        "an option of an address is not shown", "settings", "outbox/settings.py",
+        'if not mark or "?" in before:', "if not mark:",
+        "tests/outbox/test_settings.py::test_an_address_is_shown_without_user_password_and_options",
+    ),
+    Mutation(
         "no secret is shown", "settings", "outbox/family.py",
         'was = "" if setting.secret or', "was = \"\" if",
         _TESTS + "test_a_wrong_value_is_told_with_what_was_there_and_what_would_do",
     ),
     Mutation(
         "a path of the server's own is no database", "settings", "outbox/settings.py",
-        'if named in ("admin", "config", "local") else', "if False else",
+        "if named in SERVERS_OWN else", "if False else",
         _TESTS + "test_the_database_in_the_address_counts",
     ),
 ]  # fmt: skip

@@ -15,6 +15,7 @@ from outbox.servers.topology import connect
 from outbox.settings import Family, OutboxSettings, database_in, load
 from outbox_api.settings import ApiSettings
 from outbox_relay.settings import RelaySettings
+from tests.strategies import examples
 
 FAMILIES: tuple[type[Family], ...] = (OutboxSettings, RelaySettings, ApiSettings)
 SETTINGS = [setting for family in FAMILIES for setting in family.variables().values()]
@@ -55,6 +56,7 @@ ALIKE = st.sampled_from([name.lower().replace("_", "-") for setting in SETTINGS 
     number=st.integers(1, 65535),
     protocol=st.sampled_from(["tcp", "udp", "sctp"]),
 )
+@examples(100)
 def test_no_service_of_kubernetes_sets_anything(service: str, port: str, number: int, protocol: str) -> None:
     added = links(service, number, port, protocol)
     os.environ.update(added)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from hashlib import sha256
+
 import pytest
 
 from outbox.errors import SettingsError, UsageError
@@ -43,6 +45,7 @@ def test_no_secret_is_like_another_and_no_line_holds_one() -> None:
         (f"a b:read:{'a' * 64}", "number 1 is not"),
         (f"alice:reed:{'a' * 64}", "'reed' is no scope; there are upload, read, operate"),
         (f"alice::{'a' * 64}", "'' is no scope"),
+        (f"alice:read:{sha256(b'').hexdigest()}", "alice: its hash is that of an empty secret"),
         (f"a:read:{'a' * 64} b:operate:{'a' * 64}", "two keys have the same hash"),
     ],
 )

@@ -80,3 +80,31 @@ def test_a_secret_and_its_file_are_one_too_many(family: type[Family], name: str,
     with pytest.raises(SettingsError, match=f"{name}_FILE: {name} is set as well") as refused:
         load(family)
     assert secret not in str(refused.value)
+
+
+@pytest.mark.parametrize(("family", "name", "secret"), SECRETS)
+def test_the_mark_that_windows_puts_before_text_is_no_part_of_a_secret(
+    family: type[Family], name: str, secret: str
+) -> None:
+    Path("file").write_bytes(b"\xef\xbb\xbf" + secret.encode() + b"\r\n")
+    os.environ |= {f"{name}_FILE": "file"}
+    assert getattr(load(family), name.removeprefix("OUTBOX_").lower()).get_secret_value() == secret
+
+
+def test_keys_that_do_not_all_fit_are_refused_and_not_cut_off() -> None:
+    Path("file").write_text("\n" * (64 * 1024 - len(KEYS)) + KEYS + "\n" + KEYS.replace("me", "you"))
+    os.environ |= {"OUTBOX_API_KEYS_FILE": "file"}
+    with pytest.raises(SettingsError, match="not a secret alone"):
+        load(ApiSettings)
+
+
+@pytest.mark.parametrize("blank", [" ", "\n \n", "\t"])
+def test_keys_of_nothing_do_not_open_the_api(blank: str) -> None:
+    os.environ |= {"OUTBOX_API_KEYS": blank}
+    with pytest.raises(SettingsError, match="OUTBOX_API_KEYS: holds no key"):
+        load(ApiSettings)
+    Path("file").write_text(blank)
+    del os.environ["OUTBOX_API_KEYS"]
+    os.environ |= {"OUTBOX_API_KEYS_FILE": "file"}
+    with pytest.raises(SettingsError, match="OUTBOX_API_KEYS_FILE: file is empty"):
+        load(ApiSettings)

@@ -163,7 +163,11 @@ def test_a_password_with_a_slash_is_refused_before_a_part_of_it_is_taken_for_a_h
         ("redis://user:pass@h:1/0?x=1", "redis://h:1/0"),
         ("mongodb://u:p@a:1,b:2/db?replicaSet=r", "mongodb://a:1,b:2/db"),
         ("mongodb://u:p@ss@h/", "mongodb://h"),
-        ("redis://:p/a?s#s@h:1", "redis://h:1"),
+        ("redis://:p/a#s@h:1", "redis://h:1"),
+        ("redis://:p/a?s#s@h:1", "redis://"),
+        ("redis://h:1/0?password=pa@ss", "redis://"),
+        ("mongodb://h/?authMechanismProperties=a:p@ss", "mongodb://"),
+        ("user:p@h", ""),
     ],
 )
 def test_an_address_is_shown_without_user_password_and_options(address: str, shown: str) -> None:
