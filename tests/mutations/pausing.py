@@ -84,7 +84,7 @@ MUTATIONS = [
         "nothing is taken over in a paused stream",
         "G6",
         "outbox/worker/claims.py",
-        "            if self._paused(stream):\n                continue\n",
+        "            if self._left_out(stream):\n                continue\n",
         "",
         f"{WORKER}::test_nothing_is_taken_over_in_a_paused_stream",
     ),
