@@ -34,13 +34,15 @@ class Claims:
         self._left_out = left_out
         self._silent_seconds = silent_seconds
         self._began = time.monotonic()
+        self.shared = False
+        """Another process has our name: what is held under it is taken over after silence only, like anybody's."""
 
     async def find(self, lane: Lane, room: int) -> list[Entry]:
         """One entry of a consumer that died, or own ones that are in no hand, after a lost reply.
 
         One at a time: what was in flight when its worker died may have been the cause, and is handled alone.
         """
-        own_idle = self._silent_seconds if lane.claims_at else 0.0
+        own_idle = self._silent_seconds if lane.claims_at or self.shared else 0.0
         trusted = time.monotonic() >= lane.trusts_at
         found: list[Entry] = []
         for stream in lane.streams:
@@ -52,7 +54,7 @@ class Claims:
                 if not holder.pending or not (own or gone) or len(found) >= room:
                     continue
                 # Older than this process: held by one before it, of the same name.
-                idle = time.monotonic() - self._began if own else self._silent_seconds
+                idle = time.monotonic() - self._began if own and not self.shared else self._silent_seconds
                 if suspects := await self._free_of(stream, holder, idle, 1):
                     log.warning("entry taken over", stream=stream.name, entry=suspects[0].id, silent=holder.name)
                     return [replace(entry, suspect=printable(holder.name)) for entry in suspects]

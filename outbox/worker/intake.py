@@ -52,6 +52,7 @@ class Intake:
     async def run(self) -> None:
         """Until a stop, through outages of both servers."""
         lanes = self._processing.lanes
+        self._claims.shared = self._processing.name_is_taken
         async with asyncio.TaskGroup() as group:
             with suppress(OutOfTime):
                 while not self._stop.is_set():

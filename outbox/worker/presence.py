@@ -1,4 +1,7 @@
-"""Presence: a consumer records that it is at work and what it holds, for `outbox status` and the dashboard to show."""
+"""Presence: a consumer records that it is at work and what it holds, for `outbox status` and the dashboard to show.
+
+By these records, a consumer that starts finds another one that is at work under its name.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,8 @@ from outbox.worker.hand import Hand
 log = structlog.get_logger(__name__)
 
 EVERY_SECONDS = 5.0
+LATELY = 3
+"""A record of so many times that age is of a process that was there just now."""
 SHOWN = 20
 """Of what it holds, so many are named, those that it has held for longest."""
 TIMEOUT_SECONDS = 5.0
@@ -79,6 +84,26 @@ class Presence:
             return False
         return True
 
+    async def name_is_taken(self) -> bool:
+        """Whether another process, which lives as far as one can know, is at work under this name.
+
+        What it holds would be taken for what this one held before it was started again, and be worked on twice.
+        Of a process of this machine it is known whether it runs. Of another machine's, that it was there just now.
+        """
+        age = {"$subtract": ["$$NOW", "$seen_at"]}
+        lately = {"_id": self._name, "$expr": {"$lt": [age, int(LATELY * EVERY_SECONDS * 1000)]}}
+        try:
+            with pymongo.timeout(TIMEOUT_SECONDS):
+                found = await self._records.find_one(lately, {"host": 1, "pid": 1})
+        except PyMongoError as error:
+            log.debug("consumer name not looked up", reason=str(causes.explain(error)))
+            return False
+        if not found or not _runs_elsewhere(found, self._about):
+            return False
+        where = {name: printable(str(found.get(name))) for name in ("host", "pid")}
+        log.error("consumer name used twice", consumer=self._name, **where)
+        return True
+
     async def record(self) -> None:
         """Record what is held now. Raises what MongoDB raises, and NotThere."""
         holds = sorted(self._hands.items(), key=lambda item: item[1].began)
@@ -101,6 +126,21 @@ class Presence:
         with suppress(DuplicateKeyError):
             await self._records.insert_one({"_id": self._name})
         await self._records.update_one({"_id": self._name}, change)
+
+
+def _runs_elsewhere(found: Document, own: Document) -> bool:
+    if found.get("host") != own["host"]:
+        return True
+    pid = found.get("pid")
+    if pid == own["pid"] or not isinstance(pid, int) or pid < 1:
+        return False  # this one before it was started again: in a container, every process has the same number
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 class NotThere(Exception):

@@ -124,6 +124,8 @@ class Processing:
         self._ownership = ownership
         self._pulse = pulse
         self._unsettled = 0
+        self.name_is_taken = False
+        """Another process that lives has the name of this consumer."""
         self.mean_seconds = 0.0
         """How long a message takes of late, the last ones counting most."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -216,6 +218,7 @@ class Processing:
         signs = Signs(
             self.entries, self._pulse, self.patience, self.hands, self.late, self.options.silent_seconds
         )  # fmt: skip
+        self.name_is_taken = await self._presence.name_is_taken()  # before it is on record for us, too
         async with asyncio.TaskGroup() as group:
             beating = [group.create_task(signs.give(stream)) for stream in self.streams]
             beating.append(group.create_task(signs.live()))

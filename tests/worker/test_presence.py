@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -11,12 +14,14 @@ from typing import Any
 import pytest
 from bson import ObjectId
 from pymongo.errors import OperationFailure
+from structlog.testing import capture_logs
 
 from outbox.database import WORKERS
 from outbox.operations import stats, workers
 from outbox.operations.workers import Worker
 from outbox.servers.clock import server_time
 from outbox.worker import presence
+from outbox.worker.presence import Presence
 from tests.relay.world import STREAM
 from tests.waiting import eventually
 from tests.worker.workshop import Workshop
@@ -154,3 +159,45 @@ async def test_a_worker_works_without_the_record(
     await database.files.update_many({}, {"$set": {"parsing": "parsed"}})
     async with workshop.working(waiting):
         await eventually(lambda: workshop.in_state("completed", id_))
+
+
+@pytest.mark.parametrize("elsewhere", ["on another machine", "on this machine", "nowhere"])
+async def test_a_second_worker_of_the_same_name_leaves_the_first_one_what_it_holds(
+    workshop: Workshop, waiting: Waiting, elsewhere: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Replicas that were all given one `--consumer`. What a worker of this name held that runs no more is worked on."""
+    records = workshop.world.database[WORKERS]
+    calls: list[str] = []
+
+    async def count(message: Any) -> None:
+        calls.append(message.key)
+        await waiting(message)
+
+    async def held() -> bool:
+        return bool(await records.find_one({"in_flight": 2}))
+
+    await workshop.publish("f1", "f2")
+    with capture_logs() as logs:
+        async with workshop.working(count, name="one", concurrency=2):
+            await eventually(held)
+            monkeypatch.setattr(Presence, "record", _not_now)  # it would say again that the first one is here
+            monkeypatch.setattr(presence, "LATELY", 600)
+            at = {"on another machine": {"host": "elsewhere"}, "on this machine": {"pid": os.getppid()}}
+            await records.update_one({}, {"$set": at.get(elsewhere, {"pid": _ended()})})
+            async with workshop.working(count, name="one", concurrency=4):
+                await workshop.publish("f3")  # for the second: the first one's hands are full
+                await eventually(lambda: len(calls) == 3)
+            waiting.let_go.set()
+    assert sorted(calls[:2]) == ["f1", "f2"]
+    assert (calls[2] == "f3") == (elsewhere != "nowhere")
+    assert ("consumer name used twice" in [entry["event"] for entry in logs]) == (elsewhere != "nowhere")
+
+
+async def _not_now(*_: object) -> None:
+    """In place of recording."""
+
+
+def _ended() -> int:
+    """The number of a process that has ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        return process.pid
