@@ -187,7 +187,7 @@ async def test_a_second_worker_of_the_same_name_leaves_the_first_one_what_it_hol
             async with workshop.working(count, name="one", concurrency=4):
                 await workshop.publish("f3")  # for the second: the first one's hands are full
                 await eventually(lambda: len(calls) == 3)
-            waiting.let_go.set()
+                waiting.let_go.set()
     assert sorted(calls[:2]) == ["f1", "f2"]
     assert (calls[2] == "f3") == (elsewhere != "nowhere")
     assert ("consumer name used twice" in [entry["event"] for entry in logs]) == (elsewhere != "nowhere")
