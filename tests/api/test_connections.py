@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -80,12 +81,22 @@ def test_a_path_with_a_slash_too_many_leads_nowhere_else(servers: Server) -> Non
 # -- time
 
 
-def test_a_silent_connection_is_closed(servers: Server) -> None:
+def test_no_connection_is_kept_for_ever(servers: Server) -> None:
+    """All at once: each of them waits."""
+    with ThreadPoolExecutor() as pool:
+        waiting = [
+            pool.submit(one, servers) for one in (_silent, _a_byte_at_a_time, _a_body_not_read, _between_requests)
+        ]
+    for one in waiting:
+        one.result()
+
+
+def _silent(servers: Server) -> None:
     with servers.connect() as raw:
         assert raw.seconds_until_closed() < (http11.HEAD_SECONDS + 3) * PATIENCE
 
 
-def test_a_byte_at_a_time_is_not_for_ever(servers: Server) -> None:
+def _a_byte_at_a_time(servers: Server) -> None:
     with servers.connect() as raw:
         request = iter(servers.get("A: b") * 100)
         raw.trickle(request, every=0.3)
@@ -93,7 +104,7 @@ def test_a_byte_at_a_time_is_not_for_ever(servers: Server) -> None:
         assert raw.closed
 
 
-def test_the_rest_of_a_body_that_nobody_reads_is_not_for_ever(servers: Server) -> None:
+def _a_body_not_read(servers: Server) -> None:
     with servers.connect() as raw:
         raw.send(servers.get("Content-Length: 1000000000"))
         assert raw.answer().status == 200
@@ -101,7 +112,8 @@ def test_the_rest_of_a_body_that_nobody_reads_is_not_for_ever(servers: Server) -
         assert raw.closed
 
 
-def test_between_requests_a_connection_is_kept_for_a_while_and_then_closed(servers: Server) -> None:
+def _between_requests(servers: Server) -> None:
+    """It is kept for a while, and then closed."""
     with servers.connect() as raw:
         for _ in range(3):
             assert raw.send(servers.get()).answer().status == 200

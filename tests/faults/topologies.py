@@ -19,6 +19,19 @@ QUICK: Mapping[str, str] = {"repl-diskless-sync-delay": "0", "repl-ping-replica-
 SLOTS = 16384
 
 
+class Node(RedisServer):
+    """One server of a cluster. Until it has started, each try has another second port; then the others know it."""
+
+    _known = False
+
+    def _start(self, port: int, seconds: float) -> None:
+        if not self._known:
+            # Its own default, ten thousand above the port, is one of those of outgoing connections.
+            self.options["cluster-port"] = str(ports.pick(self.host))
+        super()._start(port, seconds)
+        self._known = True
+
+
 class ThreePrimaries:
     """A cluster of three primaries, each with a third of the slots; with `replicas`, each has one that takes over."""
 
@@ -27,18 +40,11 @@ class ThreePrimaries:
         self._options = options or {}
         self.nodes = [self._node(number) for number in range(6 if replicas else 3)]
 
-    def _node(self, number: int) -> RedisServer:
-        return RedisServer(
+    def _node(self, number: int) -> Node:
+        return Node(
             self._data_dir / f"node-{number}",
             name=f"node-{number}",
-            options={
-                **QUICK,
-                "cluster-enabled": "yes",
-                # Its own default is ten thousand above the port.
-                "cluster-port": str(ports.pick("127.0.0.1")),
-                "cluster-node-timeout": "1000",
-                **self._options,
-            },
+            options={**QUICK, "cluster-enabled": "yes", "cluster-node-timeout": "1000", **self._options},
         )
 
     @property

@@ -31,7 +31,7 @@ MUTATIONS = [
     Mutation(
         "a head has a time", "HTTP", "outbox/web/http11.py",
         "self._waiting = self.loop.call_later(HEAD_SECONDS, self._late)", "pass",
-        _CONNECTIONS + "test_a_silent_connection_is_closed",
+        _CONNECTIONS + "test_no_connection_is_kept_for_ever",
     ),
     Mutation(
         "idle connections make room", "HTTP", "outbox/web/http11.py",
