@@ -17,9 +17,9 @@ published again (outbox.delivery.vanished), the rest is named by `verify`. Entri
 judged. What the group had been given before it was first watched is taken for acknowledged.
 
 What cannot be known: a consumer that was given entries and removed between two looks, while others acknowledged; one
-that was removed and is there again, when Redis has restarted or failed over since the last look; a group that was read
-with NOACK while others acknowledged. Whoever removes a consumer that holds entries should claim
-them first.
+that was removed and is there again, when Redis restarts or fails over after that and before the next look; a group that
+was read with NOACK while others acknowledged; one that was read so, or set, between the last look and the first one
+after a restart or failover. Whoever removes a consumer that holds entries should claim them first.
 """
 
 from __future__ import annotations

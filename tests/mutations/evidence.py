@@ -47,6 +47,11 @@ MUTATIONS = [
         f"{GROUPS}::test_what_was_held_under_a_name_that_was_removed_and_reads_again_comes_again",
     ),
     Mutation(
+        "a server that was started again counts removals from 0", "G5", "outbox/protocol/lua/look.lua",
+        "local removed = look.server ~= '' and server", "local removed = look.server == server and server",
+        f"{GROUPS}::test_what_was_held_under_a_name_that_was_removed_after_a_restart_of_redis_comes_again",
+    ),
+    Mutation(
         "a consumer that still holds something was not removed", "G5", "outbox/protocol/lua/look.lua",
         "removed and not stayed[who] and", "removed and",
         f"{GROUPS}::test_what_a_consumer_acknowledged_while_another_one_was_removed_is_done",

@@ -6,6 +6,7 @@ import pytest
 
 from outbox.database import OUTBOX
 from outbox.delivery.entries import MARK, OURS, Entries
+from outbox.embedded import RedisServer
 from tests.relay.ward import BARE, GROUP, NAME, Ward
 
 
@@ -43,6 +44,37 @@ async def test_what_was_held_under_a_name_that_was_removed_and_reads_again_comes
     message = await ward.world.database[OUTBOX].find_one({"key": "f001"})
     assert message
     assert "perhaps 'w'" in message["last_error"]
+
+
+async def test_what_was_held_under_a_name_that_was_removed_after_a_restart_of_redis_comes_again(
+    ward: Ward, redis_server: RedisServer
+) -> None:
+    """Found by `python -m tests.faults.explorer --seed 344808`: a server counts removals from 0 when it starts."""
+    await ward.publish(3)
+    await ward.read(2)
+    await ward.look()
+    redis_server.stop()
+    redis_server.start()
+    await ward.redis.connection_pool.disconnect()
+    await ward.redis.xgroup_delconsumer(NAME, GROUP, "w")
+    await ward.read(1, "w")
+    await ward.acked_by_others()
+    await ward.look()
+    assert await ward.states() == "wwp"
+
+
+async def test_what_was_acknowledged_around_a_restart_of_redis_is_done(ward: Ward, redis_server: RedisServer) -> None:
+    """As long as no consumer was removed since."""
+    await ward.publish(2)
+    ids = await ward.read(2)
+    await ward.look()
+    await ward.ack(ids[0])
+    redis_server.stop()
+    redis_server.start()
+    await ward.redis.connection_pool.disconnect()
+    await ward.ack(ids[1])
+    await ward.look()
+    assert await ward.states() == "cc"
 
 
 async def test_what_a_consumer_acknowledged_while_another_one_was_removed_is_done(ward: Ward) -> None:

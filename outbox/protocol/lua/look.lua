@@ -75,7 +75,10 @@ elseif readers == 0 then
 end
 
 -- A consumer that was removed may be there again under its name. Not one that still holds something of what it held.
-local removed = look.server ~= '' and look.server == server and look.removals and look.removals ~= removals
+-- A server that was started since the last look, or has taken over, counts from its own start.
+local before = '0'
+if look.server == server then before = look.removals or removals end
+local removed = look.server ~= '' and server ~= '' and removals ~= before
 local stayed = {}
 for _, one in ipairs(look.held) do
   if pending[one[1]] == one[2] then stayed[one[2]] = true end
