@@ -2,7 +2,7 @@
 
 asyncio's own loop raises a ConnectionError when such a connection is written to. uvloop raises RuntimeError, which
 redis-py lets pass, and which nobody takes for an outage: a relay would end. And the loop of asyncio in Python 3.12.1
-and 3.13.0 goes on watching the closed socket by its number, which is the next connection's: that one never comes about.
+and 3.13.0 goes on watching the closed socket by its number; the next connection gets that number, and is never made.
 Therefore nothing is written to a transport that is closing.
 
 So it is with one that another task has closed meanwhile, as a cluster's client does with all of a node when one of them

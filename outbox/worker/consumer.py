@@ -15,7 +15,8 @@ from outbox.worker.handler import Handler
 from outbox.worker.handlers import Handlers
 from outbox.worker.intake import Intake
 from outbox.worker.lifespan import Lifespan
-from outbox.worker.processing import Options, Processing, new_name, opened
+from outbox.worker.naming import new_name
+from outbox.worker.processing import Options, Processing, opened
 from outbox.worker.reading import in_order
 from outbox.worker.tries import Count
 

@@ -17,7 +17,7 @@ import pymongo
 import structlog
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
-from outbox.database import WORKERS, Database, Document
+from outbox.database import LENIENT, WORKERS, Database, Document
 from outbox.printable import printable
 from outbox.servers import causes
 from outbox.servers.outages import Trouble, classify
@@ -48,7 +48,7 @@ class Presence:
         concurrency: int,
     ) -> None:
         self._database = database
-        self._records = database[WORKERS]
+        self._records = database[WORKERS].with_options(codec_options=LENIENT)
         self._name = name
         self._hands = hands
         self._about = {
@@ -138,7 +138,7 @@ def _runs_elsewhere(found: Document, own: Document) -> bool:
         os.kill(pid, 0)
     except PermissionError:
         return True
-    except OSError:
+    except (OSError, OverflowError):  # there is none, or no process can have this number
         return False
     return True
 

@@ -6,9 +6,6 @@ Whoever reads the entries: `Consumer` does, and so may the subscribers of anothe
 from __future__ import annotations
 
 import asyncio
-import os
-import secrets
-import socket
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,9 +15,8 @@ from functools import partial
 import structlog
 
 from outbox.database import Database
-from outbox.delivery.entries import OURS, Entries, Entry
-from outbox.errors import ForeignStream, UsageError
-from outbox.printable import printable
+from outbox.delivery.entries import Entries, Entry
+from outbox.errors import ForeignStream
 from outbox.protocol.ownership import Ownership
 from outbox.servers.connections import connect_mongo, connect_mongo_sync, connect_redis, open_database
 from outbox.settings import OutboxSettings
@@ -32,6 +28,7 @@ from outbox.worker.handlers import Handlers
 from outbox.worker.lane import Lane, lanes_of
 from outbox.worker.lifespan import Lifespan, entered
 from outbox.worker.message import Message
+from outbox.worker.naming import new_name
 from outbox.worker.patience import OutOfTime, Patience
 from outbox.worker.pausing import Pausing
 from outbox.worker.presence import Presence
@@ -47,19 +44,6 @@ log = structlog.get_logger(__name__)
 
 AHEAD_SECONDS = 0.1
 """Messages that take no longer are read ahead."""
-
-
-def new_name(name: str | None = None) -> str:
-    """The name of a consumer of this library's in its groups; without one, a name that no other has.
-
-    :raises UsageError: it is no text that MongoDB and Redis can take.
-    """
-    try:
-        (name or "").encode()
-    except UnicodeEncodeError:
-        raise UsageError(f"the consumer's name '{printable(name or '')}' is no UTF-8: choose another one") from None
-    host = printable(socket.gethostname())
-    return OURS + (name or f"{host}-{os.getpid()}-{secrets.token_hex(2)}").removeprefix(OURS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,12 +66,12 @@ MUTATIONS = [
     Mutation(
         "a group of one error is that error", "G1", "outbox/worker/failures.py",
         "while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:", "while False:",
-        "tests/worker/test_any_exception.py::test_what_a_task_group_raises_for_one_task_is_what_the_task_has_raised",
+        "tests/worker/test_exception_groups.py::test_what_a_task_group_raises_for_one_task_is_what_the_task_has_raised",
     ),
     Mutation(
         "a conflict is known by what led to an error", "G1", "outbox/worker/forms.py",
         "looked_at += [one.__context__", "_ = [one.__context__",
-        "tests/worker/test_any_exception.py::test_a_conflict_is_known_in_whatever_it_is_raised",
+        "tests/worker/test_exception_groups.py::test_a_conflict_is_known_in_whatever_it_is_raised",
     ),
     Mutation(
         "a message that cannot be given to a handler is dead", "G1", "outbox/worker/settlement.py",

@@ -20,7 +20,7 @@ from outbox.message.outcome import Found
 from outbox.settings import OutboxSettings, load
 from outbox.streams.declaration import Stream
 from outbox.worker import Consumer, Message
-from outbox.worker.processing import new_name
+from outbox.worker.naming import new_name
 from outbox.worker.rescue import Rescue
 from tests.relay.world import World, a_world
 from tests.waiting import eventually
