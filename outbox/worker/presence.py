@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 EVERY_SECONDS = 5.0
 LATELY = 3
-"""A record of so many times that age is of a process that was there just now."""
+"""A record that is no older than so many times `EVERY_SECONDS` is of a process that was there just now."""
 SHOWN = 20
 """Of what it holds, so many are named, those that it has held for longest."""
 TIMEOUT_SECONDS = 5.0
@@ -90,8 +90,8 @@ class Presence:
         What it holds would be taken for what this one held before it was started again, and be worked on twice.
         Of a process of this machine it is known whether it runs. Of another machine's, that it was there just now.
         """
-        age = {"$subtract": ["$$NOW", "$seen_at"]}
-        lately = {"_id": self._name, "$expr": {"$lt": [age, int(LATELY * EVERY_SECONDS * 1000)]}}
+        since = {"$subtract": ["$$NOW", int(LATELY * EVERY_SECONDS * 1000)]}
+        lately = {"_id": self._name, "$expr": {"$gt": ["$seen_at", since]}}  # what is no date comes before all dates
         try:
             with pymongo.timeout(TIMEOUT_SECONDS):
                 found = await self._records.find_one(lately, {"host": 1, "pid": 1})

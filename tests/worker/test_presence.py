@@ -161,7 +161,7 @@ async def test_a_worker_works_without_the_record(
         await eventually(lambda: workshop.in_state("completed", id_))
 
 
-@pytest.mark.parametrize("elsewhere", ["on another machine", "on this machine", "nowhere", "no number"])
+@pytest.mark.parametrize("elsewhere", ["on another machine", "on this machine", "nowhere", "no number", "no date"])
 async def test_a_second_worker_of_the_same_name_leaves_the_first_one_what_it_holds(
     workshop: Workshop, waiting: Waiting, elsewhere: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,7 +183,7 @@ async def test_a_second_worker_of_the_same_name_leaves_the_first_one_what_it_hol
             monkeypatch.setattr(Presence, "record", _not_now)  # it would say again that the first one is here
             monkeypatch.setattr(presence, "LATELY", 600)
             at: dict[str, Any] = {"on another machine": {"host": "elsewhere"}, "on this machine": {"pid": os.getppid()}}
-            at["no number"] = {"pid": 2**40}  # others may have written it
+            at |= {"no number": {"pid": 2**40}, "no date": {"host": "elsewhere", "seen_at": "x"}}  # others wrote it
             await records.update_one({}, {"$set": at.get(elsewhere, {"pid": _ended()})})
             async with workshop.working(count, name="one", concurrency=4):
                 await workshop.publish("f3")  # for the second: the first one's hands are full
