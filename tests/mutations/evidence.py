@@ -48,13 +48,23 @@ MUTATIONS = [
     ),
     Mutation(
         "a server that was started again counts removals from 0", "G5", "outbox/protocol/lua/look.lua",
-        "local removed = look.server ~= '' and server", "local removed = look.server == server and server",
+        "earlier_look.server ~= '' and server", "earlier_look.server == server and server",
         f"{GROUPS}::test_what_was_held_under_a_name_that_was_removed_after_a_restart_of_redis_comes_again",
     ),
     Mutation(
         "a consumer that still holds something was not removed", "G5", "outbox/protocol/lua/look.lua",
         "removed and not stayed[who] and", "removed and",
         f"{GROUPS}::test_what_a_consumer_acknowledged_while_another_one_was_removed_is_done",
+    ),
+    Mutation(
+        "a look that was not carried out is compared too", "G5", "outbox/protocol/lua/look.lua",
+        "if looked and looked.follows == look.tag", "if false and looked.follows == look.tag",
+        f"{GROUPS}::test_what_was_held_at_a_look_that_was_not_carried_out_comes_again",
+    ),
+    Mutation(
+        "what such a look has missed is kept for the next", "G5", "outbox/protocol/lua/look.lua",
+        "({looked.held, looked.missed or {}})", "({looked.held})",
+        f"{GROUPS}::test_what_was_held_at_a_look_that_was_not_carried_out_comes_again",
     ),
     Mutation(
         "without a consumer nobody has acknowledged", "G5", "outbox/protocol/lua/look.lua",

@@ -46,6 +46,41 @@ async def test_what_was_held_under_a_name_that_was_removed_and_reads_again_comes
     assert "perhaps 'w'" in message["last_error"]
 
 
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("back", [True, False])
+async def test_what_was_held_at_a_look_that_was_not_carried_out_comes_again(back: bool, times: int, ward: Ward) -> None:
+    """Found by `python -m tests.faults.explorer --seed 721999`: MongoDB was away when the relay had looked."""
+    await ward.publish(6)
+    ids = await ward.read(2, "another")
+    await ward.look()
+    await ward.ack(ids[0])
+    held = await ward.read(3)
+    await ward.look_in_vain()
+    await ward.ack(held[0])
+    await ward.redis.xgroup_delconsumer(NAME, GROUP, "w")
+    if back:
+        await ward.redis.xgroup_createconsumer(NAME, GROUP, "w")
+    for _ in range(times):
+        await ward.look_in_vain()
+    await ward.look()
+    # What it acknowledged itself before it was removed comes too: nothing tells it from the rest.
+    assert await ward.states() == "cpwwwp"
+
+
+async def test_what_was_acknowledged_after_a_look_that_was_not_carried_out_is_done(ward: Ward) -> None:
+    await ward.publish(4)
+    ids = await ward.read(1, "another")
+    await ward.look()
+    await ward.ack(*ids)
+    held = await ward.read(3)
+    await ward.look_in_vain()
+    await ward.ack(*held[:2])
+    await ward.look_in_vain()
+    await ward.ack(held[2])
+    await ward.look()
+    assert await ward.states() == "cccc"
+
+
 async def test_what_was_held_under_a_name_that_was_removed_after_a_restart_of_redis_comes_again(
     ward: Ward, redis_server: RedisServer
 ) -> None:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
+from unittest.mock import AsyncMock, patch
+
+import pytest
+from pymongo.errors import AutoReconnect
 
 from outbox import Stream
 from outbox.database import OUTBOX
+from outbox.delivery import evidence
 from outbox.delivery.trim import Trimmed, trim
 from outbox.message.outcome import Found
 from outbox.worker.rescue import Rescue
@@ -48,6 +53,12 @@ class Ward:
 
     async def look(self) -> Trimmed:
         return await trim(self.world.database, self.redis, BARE)
+
+    async def look_in_vain(self) -> None:
+        """A look that found something, and MongoDB was away when that was to be written."""
+        away = dict.fromkeys(("_complete", "_put_back"), AsyncMock(side_effect=AutoReconnect("mine")))
+        with patch.multiple(evidence, **away), pytest.raises(AutoReconnect):
+            await self.look()
 
     async def rescue(self) -> Found:
         return await Rescue(self.world.database, self.redis).vanished(BARE, PARTITION)

@@ -17,7 +17,9 @@
 --
 -- The record's field `look`, as JSON: `seen`, up to where entries were judged; `done`; `held`, of those up to `seen` the
 -- ones that a consumer held, each with its name; `trusted`, see `watch`; and how often the server had been asked to
--- acknowledge, to set a group, and to remove a consumer, with the id of its run: it counts from 0 after a start.
+-- acknowledge, to set a group, and to remove a consumer, with the id of its run: it counts from 0 after a start. `looked` is
+-- the same of a look that was not carried out, or not yet: MongoDB was away, or another relay was faster. What it saw in a
+-- consumer's hands after `look.seen` is known by it alone, so that is compared too. `missed`: what it missed of that.
 
 local foreign = of_another(KEYS[2], ARGV[6])
 if foreign then return foreign end
@@ -30,7 +32,7 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
   end
 end
 if not own then return {} end
-local stored = redis.call('HMGET', KEYS[2], 'marker', 'look')
+local stored = redis.call('HMGET', KEYS[2], 'marker', 'look', 'looked')
 if stored[1] and not recognize(KEYS[1], KEYS[2]) then return {} end  -- another stream: a recovery is due, and is to see it
 local delivered = own['last-delivered-id']
 
@@ -74,14 +76,19 @@ elseif readers == 0 then
   doubt = 'nobody'
 end
 
--- A consumer that was removed may be there again under its name. Not one that still holds something of what it held.
--- A server that was started since the last look, or has taken over, counts from its own start.
-local before = '0'
-if look.server == server then before = look.removals or removals end
-local removed = look.server ~= '' and server ~= '' and removals ~= before
-local stayed = {}
-for _, one in ipairs(look.held) do
-  if pending[one[1]] == one[2] then stayed[one[2]] = true end
+-- What tells that `who` no longer holds an entry that it held at an earlier look, because it was removed. One that was
+-- removed may be there again under its name: not one that still holds something of what it held.
+local function removal_since(earlier_look)
+  -- A server that was started since that look, or has taken over, counts from its own start.
+  local before, stayed = '0', {}
+  if earlier_look.server == server then before = earlier_look.removals or removals end
+  local removed = earlier_look.server ~= '' and server ~= '' and removals ~= before
+  for _, one in ipairs(earlier_look.held) do
+    if pending[one[1]] == one[2] then stayed[one[2]] = true end
+  end
+  return function(who)
+    return (not consumers[who] and 'removed') or (removed and not stayed[who] and 'perhaps')
+  end
 end
 
 local acknowledged, lost, is_lost, held, unknown = {}, {}, {}, {}, {}
@@ -95,6 +102,7 @@ local function put_back(entry, why, who)
 end
 
 -- What was held at the last look, and is no longer.
+local removal = removal_since(look)
 for _, one in ipairs(look.held) do
   local id, who = one[1], one[2]
   if not earlier(look.seen, id) then
@@ -102,8 +110,7 @@ for _, one in ipairs(look.held) do
       unknown[#unknown + 1] = one
     elseif not pending[id] then
       local entry = redis.call('XRANGE', KEYS[1], id, id)[1]
-      local why = ((destroyed or doubt == 'silence') and doubt) or (not consumers[who] and 'removed')
-        or (removed and not stayed[who] and 'perhaps')
+      local why = ((destroyed or doubt == 'silence') and doubt) or removal(who)
       if entry and why then
         put_back(entry, why, who)
       elseif entry and not earlier(look.done, id) then
@@ -114,12 +121,30 @@ for _, one in ipairs(look.held) do
   end
 end
 
+-- What it was given after that, and was held at a look that was not carried out.
+local looked, missed = stored[3] and read_look(stored[3]), {}
+if looked and looked.follows == look.tag and looked.marker == look.marker then
+  removal = removal_since(looked)
+  for _, list_of in ipairs({looked.held, looked.missed or {}}) do
+    for _, one in ipairs(list_of) do
+      local id, who = one[1], one[2]
+      local known = earlier(look.seen, id) and not earlier(delivered, id) and not (last_pending and earlier(last_pending, id))
+      local why = known and not pending[id] and (one[3] or removal(who))
+      local entry = why and redis.call('XRANGE', KEYS[1], id, id)[1]
+      if entry then
+        put_back(entry, why, who)
+        missed[#missed + 1] = {id, who, why}
+      end
+    end
+  end
+end
+
 -- What the group was given since.
 local more = false
 if doubt and earlier(look.seen, reach) then
   local entries = redis.call('XRANGE', KEYS[1], '(' .. look.seen, reach, 'COUNT', page)
   for _, entry in ipairs(entries) do
-    if not pending[entry[1]] and earlier(look.trusted, entry[1]) then put_back(entry, doubt, '') end
+    if not pending[entry[1]] and not is_lost[entry[1]] and earlier(look.trusted, entry[1]) then put_back(entry, doubt, '') end
   end
   if #entries == page then reach, more = entries[page][1], true end
 end
@@ -155,7 +180,7 @@ if held[1] and earlier(held[1][1], bound) then bound = held[1][1] end
 local complete = reach == delivered
 local stands = {
   marker = look.marker, trusted = look.trusted, seen = seen, done = done, held = held, tag = ARGV[5],
-  destroyed = destroyed and not complete,
+  missed = missed, destroyed = destroyed and not complete,
   -- As they were, until all that they are to tell of has been judged.
   server = complete and server or look.server, acks = complete and acks or look.acks, sets = complete and sets or look.sets,
   removals = complete and removals or look.removals,

@@ -142,9 +142,11 @@ local function read_look(text)
   for _, name in ipairs({'seen', 'done', 'trusted'}) do
     if type(look[name]) ~= 'string' or not is_id(look[name]) then return false end
   end
-  for _, one in ipairs(look.held) do
-    if type(one) ~= 'table' or type(one[1]) ~= 'string' or not is_id(one[1]) or type(one[2]) ~= 'string' then
-      return false
+  for _, entries in ipairs({look.held, look.missed or {}}) do
+    for _, one in ipairs(entries) do
+      if type(one) ~= 'table' or type(one[1]) ~= 'string' or not is_id(one[1]) or type(one[2]) ~= 'string' then
+        return false
+      end
     end
   end
   return look
