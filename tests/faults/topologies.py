@@ -44,7 +44,14 @@ class ThreePrimaries:
         return Node(
             self._data_dir / f"node-{number}",
             name=f"node-{number}",
-            options={**QUICK, "cluster-enabled": "yes", "cluster-node-timeout": "1000", **self._options},
+            # By default, a primary whose last slot is moved away becomes a replica, in the middle of the move.
+            options={
+                **QUICK,
+                "cluster-enabled": "yes",
+                "cluster-node-timeout": "1000",
+                "cluster-allow-replica-migration": "no",
+                **self._options,
+            },
         )
 
     @property
