@@ -197,8 +197,9 @@ MUTATIONS = [
     Mutation(
         "publish before mark", "G1", "relay/outbox_relay/drainer.py",
         "        answer = await self._checkpoints.publish(",
-        "        early = await self._leases.hold(self.lease, session)\n"
-        "        await self._store.mark(early, session, [Sent(m.id, m.attempts + 1) for m in batch], Range('', ''))\n"
+        "        early = await self._leases.hold(self.lease, window.session)\n"
+        "        sent = [Sent(m.id, m.attempts + 1) for m in batch]\n"
+        "        await self._store.mark(early, window.session, sent, Range('', ''))\n"
         "        answer = await self._checkpoints.publish(",
         f"{CRASHES}::test_every_message_is_there_once_and_in_order_after_a_crash",
     ),

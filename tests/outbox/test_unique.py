@@ -194,6 +194,7 @@ async def test_a_client_that_reads_dates_as_numbers(shop: Shop, mongodb_uri: str
     async with AsyncMongoClient[Document](mongodb_uri, **options) as client:
         theirs = Shop(client, Database(client, shop.database.name))
         first = await theirs.append(stream="reports")
+        await shop.becomes(first, State.COMPLETED)
         assert await theirs.append(stream="reports") == first
     with MongoClient[Document](mongodb_uri, **options) as plain, plain.start_session() as session:
         with session.start_transaction():
