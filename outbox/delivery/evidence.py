@@ -53,7 +53,7 @@ _LOOK, _SETTLE = Script("look"), Script("settle")
 
 _WHY = {
     "removed": "consumer {who!r} was removed from the group while it held its entry",
-    "perhaps": "a consumer was removed from its group, perhaps {who!r} while it held its entry",
+    "perhaps": "some group of this Redis lost a consumer, perhaps {who!r} while it held its entry",
     "silence": "its entry was read or passed over, and nobody acknowledged anything",
     "nobody": "its entry was read or passed over, and no consumer is left in the group that could have acknowledged it",
     "destroyed": "the group was destroyed and made again, perhaps past its entry",
