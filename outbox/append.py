@@ -11,6 +11,7 @@ from pymongo import AsyncMongoClient, MongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.client_session import ClientSession
 
+from outbox.bound import first, in_turn
 from outbox.database import OUTBOX, PREFIX, Database, Place, PlainDatabase
 from outbox.draft import ABSENT, Draft, all_of, check_session, documents_of
 from outbox.errors import SettingsError
@@ -167,7 +168,7 @@ class Outbox:
         """
         draft = Draft(fields, key, headers, available_at, subject=subject, unique=unique)
         inserted = self.append_many(session, stream, [draft], priority=priority, writes=writes)
-        return inserted[0] if isinstance(inserted, list) else _first(inserted)
+        return inserted[0] if isinstance(inserted, list) else first(inserted)
 
     @overload
     def append_many(
@@ -265,7 +266,7 @@ class Outbox:
     ) -> Awaitable[T] | T:
         """Make the writes, and insert what is needed. `ids` gets the messages that stand in the place of others."""
         if isinstance(session, AsyncClientSession):
-            return self._insert(session, writes, documents, ids)
+            return in_turn(session, lambda bound: self._insert(bound, writes, documents, ids))
         instead: dict[ObjectId, ObjectId] = {}
         database = PlainDatabase(session.client, self._place)
         if not self._looked:
@@ -294,7 +295,3 @@ class Outbox:
         needed = [document for document in documents if document["_id"] not in instead]
         await wait_for(carry_out(session, writes, needed, database[OUTBOX]))
         return ids(instead)
-
-
-async def _first(ids: Awaitable[list[ObjectId]]) -> ObjectId:
-    return (await ids)[0]

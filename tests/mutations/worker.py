@@ -15,6 +15,21 @@ MUTATIONS = [
         "if len(pairs) and not copy:", "if False:",
         "tests/outbox/test_append_once.py::test_fields_and_headers_are_there_at_each_run_or_refused",
     ),
+    Mutation(
+        "appends of one session at once are sent one after the other", "G4", "outbox/bound.py",
+        "    async with turn:\n        return", "    if turn:\n        return",
+        "tests/outbox/test_bound.py::test_appends_of_one_session_at_once_are_sent_one_after_the_other",
+    ),
+    Mutation(
+        "an append that outlasts its transaction writes nothing", "G2", "outbox/bound.py",
+        "if not self.in_transaction or ", "if ",
+        "tests/outbox/test_bound.py::test_an_append_that_is_awaited_after_its_transaction_writes_nothing",
+    ),
+    Mutation(
+        "an append of one run is not committed by the next", "G4", "outbox/bound.py",
+        " or self._transaction.opts is not self._called_in:", ":",
+        "tests/outbox/test_bound.py::test_what_is_left_over_of_the_first_run_is_not_in_the_second",
+    ),
     # -- what handlers raise, and their forms
     Mutation(
         "an error's text is not trusted", "G6", "outbox/worker/failures.py",
