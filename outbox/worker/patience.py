@@ -1,9 +1,14 @@
-"""Patience: outages of the two servers are waited out, told once when they begin and once when they end."""
+"""Patience: outages of the two servers are waited out, logged once when they begin and once when they end.
+
+And once more in between, when a server's trouble turns out to be another one than was logged, which does not pass by
+itself: a password that was changed shows first as connections that the server closes.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from enum import IntEnum
 from typing import TypeVar
 
 import structlog
@@ -26,6 +31,14 @@ class OutOfTime(Exception):
     """The consumer stops, and a server has not come back."""
 
 
+class Logged(IntEnum):
+    """What the log says of a server that is waited for. Something worse is logged as well."""
+
+    NOT_THERE = 1
+    PASSES = 2
+    STAYS = 3
+
+
 _FINAL = (OutOfTime, SchemaError, SettingsError, UndeclaredStream)
 
 
@@ -33,7 +46,7 @@ class Patience:
     """What waits for which server, for all tasks of a consumer."""
 
     def __init__(self) -> None:
-        self._waits_for: set[str] = set()
+        self._waits_for: dict[str, Logged] = {}
 
     @property
     def waits_for(self) -> list[str]:
@@ -89,21 +102,21 @@ class Patience:
             retry_error_callback=give_up,
         )
         result: T = await retrying(again)
-        for server in troubled & self._waits_for:
-            self._waits_for.discard(server)
+        for server in sorted(troubled & self._waits_for.keys()):
+            del self._waits_for[server]
             log.info(f"{server} available again")
         return result
 
     def _tell(self, error: BaseException) -> None:
-        server = server_of(error)
-        if server in self._waits_for:
+        server, cause = server_of(error), causes.explain(error)
+        now = Logged.NOT_THERE if not_there(error) else Logged.PASSES if cause.passes else Logged.STAYS
+        if now <= self._waits_for.get(server, 0):
             return
-        self._waits_for.add(server)
-        if not_there(error):
+        self._waits_for[server] = now
+        if now is Logged.NOT_THERE:
             log.info("waiting for the stream and its group")
             return
-        cause = causes.explain(error)
-        tell = log.warning if cause.passes else log.error
+        tell = log.warning if now is Logged.PASSES else log.error
         tell(
             f"{server} unavailable",
             cause=str(cause), error=f"{type(error).__name__}: {causes.detail(error)}",

@@ -236,4 +236,9 @@ MUTATIONS = [
         "self._claims.shared = self._processing.name_is_taken", "pass",
         "tests/worker/test_presence.py::test_a_second_worker_of_the_same_name_leaves_the_first_one_what_it_holds",
     ),
+    Mutation(
+        "a cause that does not pass is logged during an outage", "G1", "outbox/worker/patience.py",
+        "if now <= self._waits_for.get(server, 0):", "if server in self._waits_for:",
+        "tests/worker/test_patience.py::test_a_cause_that_does_not_pass_is_logged_although_an_outage_was_logged_before",
+    ),
 ]  # fmt: skip
