@@ -8,6 +8,7 @@ from outbox.database import OUTBOX, PARTITIONS
 from outbox.errors import LookAgain
 from outbox.protocol.checkpoint import Opened
 from outbox_relay.drained import Outcome
+from tests.relay.ward import Ward
 from tests.relay.world import PARTITION, STREAM, World, notice
 
 CHECKPOINT = STREAM.checkpoint_key(0)
@@ -107,3 +108,23 @@ async def test_mongodb_goes_back(world: World) -> None:
     await restored.drain_all()
     assert await world.published_ids() == ids
     assert set((await world.states()).values()) == {"published"}
+
+
+async def test_what_workers_did_since_a_backup_of_mongodb_is_done_again_when_the_stream_is_deleted(ward: Ward) -> None:
+    """As docs/upgrades.md says: what they wrote is gone, and Redis shows their entries as acknowledged."""
+    database = ward.world.database
+    await ward.publish(3)
+    await ward.world.append("f003", "f004")
+    backup = {name: await database[name].find().to_list() for name in (OUTBOX, PARTITIONS)}
+    await ward.drain()
+    await ward.publish(2, first=5)
+    await ward.ack(*await ward.read(9))
+    await ward.look()
+    assert await ward.states() == "ccccccc"
+    for name, documents in backup.items():
+        await database[name].delete_many({})
+        await database[name].insert_many(documents)
+    await ward.redis.delete(STREAM.name)
+    await ward.drain()
+    assert await ward.states() == "ppppp"
+    assert sorted(await ward.world.published_ids()) == sorted(str(message["_id"]) for message in backup[OUTBOX])
