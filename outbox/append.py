@@ -7,13 +7,13 @@ from datetime import datetime
 from typing import Any, TypeVar, overload
 
 from bson import ObjectId
-from pymongo import AsyncMongoClient, MongoClient
+from pymongo import AsyncMongoClient, MongoClient, WriteConcern
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.client_session import ClientSession
 
 from outbox.bound import first, in_turn
-from outbox.database import OUTBOX, PREFIX, Database, Place, PlainDatabase
-from outbox.draft import ABSENT, Draft, all_of, check_session, documents_of
+from outbox.database import LENIENT, OUTBOX, PREFIX, Database, Place, PlainDatabase
+from outbox.draft import ABSENT, Draft, all_of, check_session, checked_limit, documents_of
 from outbox.errors import SettingsError
 from outbox.message import meta, uniques
 from outbox.streams import registry
@@ -42,13 +42,13 @@ class Outbox:
     ) -> None:
         """An outbox in `database`, whose collections begin with `prefix`: as OUTBOX_DATABASE and OUTBOX_PREFIX say.
 
-        :raises SettingsError: the names of collections cannot begin with `prefix`, or `streams` are none.
+        :raises SettingsError: `streams` are none; or there can be no such database, prefix or limit.
         """
         if not isinstance(streams, Streams):
             raise SettingsError(f"Outbox needs Streams([Stream(...)]), not {type(streams).__name__}")
         self.streams = streams
         self._place = Place(database, prefix)
-        self._max_message_bytes = max_message_bytes
+        self._max_message_bytes = checked_limit(max_message_bytes)
         self._looked = False
 
     async def register(self, client: AsyncMongoClient[dict[str, Any]]) -> list[str]:
@@ -60,7 +60,7 @@ class Outbox:
             stream is registered otherwise. Nothing was changed.
         :raises SettingsError: a name is taken, by a shard, priority or group of another stream.
         """
-        database = Database(client, self._place)
+        database = Database(client, self._place, LENIENT, write_concern=WriteConcern("majority"), **registry.NOW)
         await meta.identity(database)
         return await registry.register(database, self.streams)
 

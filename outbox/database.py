@@ -93,10 +93,13 @@ class Place:
     application: str = ""
 
     def __post_init__(self) -> None:
-        try:
-            check_prefix(self.prefix)
-        except ValueError as error:
-            raise SettingsError(f"prefix {error}") from None
+        for what, name, check in (("database", self.database, check_database), ("prefix", self.prefix, check_prefix)):
+            if not isinstance(name, str):
+                raise SettingsError(f"{what} needs a name, such as {what}='orders', not {type(name).__name__}")
+            try:
+                check(name)
+            except ValueError as error:
+                raise SettingsError(f"{what} {error}") from None
 
 
 class Database(AsyncDatabase[Document]):
@@ -110,12 +113,13 @@ class Database(AsyncDatabase[Document]):
         client: AsyncMongoClient[Document],
         place: Place | str,
         codec_options: CodecOptions[Document] | None = None,
+        **concerns: Any,
     ) -> None:
         self.place = Place(place) if isinstance(place, str) else place
         self.owner: Owner | None = None
         """Its outbox, once it was asked for; see outbox.protocol.ownership."""
         self._made: dict[str, AsyncCollection[Document]] = {}
-        super().__init__(client, self.place.database, codec_options)
+        super().__init__(client, self.place.database, codec_options, **concerns)
 
     @property
     def application(self) -> AsyncDatabase[Document]:

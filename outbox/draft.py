@@ -13,10 +13,13 @@ from bson.codec_options import CodecOptions
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.client_session import ClientSession
 
-from outbox.errors import InvalidMessage, NoTransaction, UsageError
+from outbox.errors import InvalidMessage, NoTransaction, SettingsError, UsageError
 from outbox.message.document import new_document
 from outbox.streams import identifiers
 from outbox.streams.declaration import Priority, Stream, Streams
+
+MAX_LIMIT = 8 * 1024 * 1024
+"""What OUTBOX_MAX_MESSAGE_BYTES allows at most. A relay publishes nothing that is much larger."""
 
 
 class Absent(Enum):
@@ -39,6 +42,13 @@ class Draft:
     id: ObjectId = field(default_factory=ObjectId)
     subject: object = ABSENT
     unique: str | None = None
+
+
+def checked_limit(max_message_bytes: int) -> int:
+    """The most bytes that a message may have. Raises SettingsError."""
+    if type(max_message_bytes) is not int or max_message_bytes < 1:
+        raise SettingsError(f"max_message_bytes needs a number of bytes, such as 262144, not {max_message_bytes!r:.40}")
+    return min(max_message_bytes, MAX_LIMIT)
 
 
 def check_session(session: object) -> None:
@@ -82,7 +92,10 @@ def all_of(drafts: Collection[Draft]) -> list[Draft]:
     """
     again = isinstance(drafts, Collection) and not isinstance(drafts, Iterator | Mapping)
     found = list(drafts) if again else []
-    if not again or len(found) != len(drafts) or not all(isinstance(draft, Draft) for draft in found):
+    for draft in found:
+        if not isinstance(draft, Draft):
+            raise UsageError(f"append_many and append_each need Draft(fields, key=...), not {type(draft).__name__}")
+    if not again or len(found) != len(drafts):
         raise UsageError(
             f"append_many needs a list of drafts, not {type(drafts).__name__}: what can be read only once would be "
             "empty when the transaction is run again; pass [Draft(...), ...], or list(...) made in front of the "

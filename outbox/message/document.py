@@ -125,7 +125,11 @@ def new_document(
             f"the message has {size} bytes, more than the {max_bytes} allowed: "
             "store the contents elsewhere and send a reference, or raise OUTBOX_MAX_MESSAGE_BYTES"
         )
-    if available_at is not None and available_at.tzinfo is None:
+    if available_at is not None and not isinstance(available_at, datetime):
+        raise InvalidMessage(
+            f"available_at is {_a(available_at)}: pass a time, such as datetime.now(UTC) + timedelta(minutes=5)"
+        )
+    if available_at is not None and available_at.utcoffset() is None:
         raise InvalidMessage("available_at has no time zone: pass an aware datetime, such as datetime.now(UTC)")
     if available_at is not None:
         try:

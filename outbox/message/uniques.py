@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
 from bson import ObjectId
-from pymongo import DeleteOne, ReturnDocument
+from pymongo import DeleteOne, ReadPreference, ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.client_session import ClientSession
 
@@ -31,7 +31,10 @@ PAGE = 1000
 
 
 class Statement(NamedTuple):
-    """A call of a collection's method, which is asynchronous or not: `collection` is the outbox's name for it."""
+    """A call of a collection's method, which is asynchronous or not: `collection` is the outbox's name for it.
+
+    `find` looks for one document, and its result is that of the command.
+    """
 
     collection: str
     method: str
@@ -96,20 +99,16 @@ def _holds(found: Document, stream: Stream) -> Generator[Statement, Any, bool]:
     if 0 < left <= stream.unique_seconds:  # more is left only after the server's clock was set back
         return True
     waiting = {"_id": found["message"], "state": {"$in": WAITING}}
-    return (yield Statement(OUTBOX, "find_one", (waiting, {"_id": 1}), {})) is not None
+    looked = yield Statement(OUTBOX, "find", (waiting,), {})
+    return bool(looked["cursor"]["firstBatch"])
 
 
 async def carry_out(claims: Claims, database: Database, session: AsyncClientSession) -> dict[ObjectId, ObjectId]:
-    """Returns what `claims` does. Raises what MongoDB raises: a conflict with another append, of the same value.
-
-    Documents are read as we need them, however the application has its own client read dates.
-    """
+    """Returns what `claims` does. Raises what MongoDB raises: a conflict with another append, of the same value."""
     try:
         statement = next(claims)
         while True:
-            collection = database[statement.collection].with_options(codec_options=LENIENT)
-            call = getattr(collection, statement.method)
-            statement = claims.send(await call(*statement.arguments, **statement.options, session=session))
+            statement = claims.send(await _request(statement, database, session))
     except StopIteration as end:
         instead: dict[ObjectId, ObjectId] = end.value
         return instead
@@ -120,12 +119,23 @@ def carry_out_sync(claims: Claims, database: PlainDatabase, session: ClientSessi
     try:
         statement = next(claims)
         while True:
-            collection = database[statement.collection].with_options(codec_options=LENIENT)
-            call = getattr(collection, statement.method)
-            statement = claims.send(call(*statement.arguments, **statement.options, session=session))
+            statement = claims.send(_request(statement, database, session))
     except StopIteration as end:
         instead: dict[ObjectId, ObjectId] = end.value
         return instead
+
+
+def _request(statement: Statement, database: Any, session: AsyncClientSession | ClientSession) -> Any:
+    """The result, or what gives it when awaited.
+
+    Documents are read as we need them, however the application has its own client read dates, and at the primary,
+    where a transaction has to be: PyMongo refuses a `find` when a client prefers secondaries.
+    """
+    collection = database[statement.collection].with_options(codec_options=LENIENT)
+    if statement.method == "find":
+        one = {"filter": statement.arguments[0], "projection": {"_id": 1}, "limit": 1, "singleBatch": True}
+        return database.command("find", collection.name, **one, read_preference=ReadPreference.PRIMARY, session=session)
+    return getattr(collection, statement.method)(*statement.arguments, **statement.options, session=session)
 
 
 class Unique(Protocol):

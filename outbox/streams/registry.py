@@ -26,7 +26,7 @@ from outbox.streams.pauses import Pauses
 log = structlog.get_logger(__name__)
 
 _STREAM = TypeAdapter(Stream)
-_NOW: dict[str, Any] = {"read_preference": ReadPreference.PRIMARY, "read_concern": ReadConcern("local")}
+NOW: dict[str, Any] = {"read_preference": ReadPreference.PRIMARY, "read_concern": ReadConcern("local")}
 """Reads what `outbox init` has just written, whatever the client of an application asks for otherwise."""
 
 
@@ -59,13 +59,15 @@ async def read(database: Database) -> Registered | None:
 
 async def check(database: Database, declared: Streams) -> None:
     """Raise WrongDeclaration unless `declared` agrees with what is registered; SchemaError when there is no outbox."""
-    if not _compare(declared, await database[STREAMS].find().to_list()):
+    streams = database[STREAMS].with_options(codec_options=LENIENT, **NOW)
+    if not _compare(declared, await streams.find().to_list()):
         await refuse_none(database)
 
 
 def check_sync(database: PlainDatabase, declared: Streams) -> None:
     """The same for plain functions."""
-    if not _compare(declared, database[STREAMS].find().to_list()):
+    streams = database[STREAMS].with_options(codec_options=LENIENT, **NOW)
+    if not _compare(declared, streams.find().to_list()):
         refuse_none_sync(database)
 
 
@@ -77,7 +79,7 @@ async def refuse_none(database: Database) -> None:
     """
     with suppress(PyMongoError):
         for name in (META, PARTITIONS):  # the version of the schema that had no meta document has partitions
-            if await database[name].with_options(**_NOW).find_one({}, {"_id": 1}):
+            if await database[name].with_options(**NOW).find_one({}, {"_id": 1}):
                 return
         _refuse(database)
 
@@ -86,7 +88,7 @@ def refuse_none_sync(database: PlainDatabase) -> None:
     """The same for plain functions."""
     with suppress(PyMongoError):
         for name in (META, PARTITIONS):
-            if database[name].with_options(**_NOW).find_one({}, {"_id": 1}):
+            if database[name].with_options(**NOW).find_one({}, {"_id": 1}):
                 return
         _refuse(database)
 

@@ -30,6 +30,22 @@ MUTATIONS = [
         " or self._transaction.opts is not self._called_in:", ":",
         "tests/outbox/test_bound.py::test_what_is_left_over_of_the_first_run_is_not_in_the_second",
     ),
+    Mutation(
+        "an append reads at the primary", "G1", "outbox/message/uniques.py",
+        "read_preference=ReadPreference.PRIMARY, ", "",
+        "tests/outbox/test_any_client.py::test_a_client_of_any_kind_appends",
+    ),
+    Mutation(
+        "a declaration is read as it was written", "G1", "outbox/streams/registry.py",
+        "codec_options=LENIENT, **NOW)\n    if not _compare(declared, await ",
+        "**NOW)\n    if not _compare(declared, await ",
+        "tests/outbox/test_any_client.py::test_a_client_of_any_kind_appends",
+    ),
+    Mutation(
+        "what a relay would not send is not appended", "G1", "outbox/draft.py",
+        "return min(max_message_bytes, MAX_LIMIT)", "return max_message_bytes",
+        "tests/outbox/test_append.py::test_what_a_relay_would_not_send_is_refused_whatever_the_limit",
+    ),
     # -- what handlers raise, and their forms
     Mutation(
         "an error's text is not trusted", "G6", "outbox/worker/failures.py",

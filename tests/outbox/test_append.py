@@ -13,7 +13,7 @@ from pymongo.client_session import ClientSession
 
 from outbox import Draft, InvalidMessage, NoTransaction, Outbox, Streams, UndeclaredStream
 from outbox.database import OUTBOX, Database, Document
-from outbox.errors import SchemaError, SettingsError
+from outbox.errors import SchemaError, SettingsError, UsageError
 from outbox.streams.declaration import FILE_STREAM
 from tests.outbox.shelf import Shelf
 
@@ -222,3 +222,26 @@ def test_an_outbox_of_what_is_no_streams_is_refused(streams: Streams) -> None:
     for no_list in (["orders"], streams[FILE_STREAM], "orders", None):
         with pytest.raises(SettingsError, match=r"Streams needs a list of streams, such as Streams\(\[Stream\("):
             Streams(no_list)  # type: ignore[arg-type]
+
+
+def test_an_outbox_in_what_is_no_database_is_refused(streams: Streams, db: Database) -> None:
+    """When it is made, and not at the first append: the database itself in place of its name, no name, no limit."""
+    for wrong in (None, db, "", "a b", "a.b", "x" * 64, "admin"):
+        with pytest.raises(SettingsError, match=r"database (needs a name|cannot be the name of a database)"):
+            Outbox(streams, database=wrong)  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match="prefix needs a name, such as prefix='orders', not NoneType"):
+        Outbox(streams, prefix=None)  # type: ignore[arg-type]
+    for limit in ("1", None, 0, 1.5, True):
+        with pytest.raises(SettingsError, match="max_message_bytes needs a number of bytes"):
+            Outbox(streams, max_message_bytes=limit)  # type: ignore[arg-type]
+
+
+async def test_what_a_relay_would_not_send_is_refused_whatever_the_limit(
+    mongo: Client, db: Database, streams: Streams
+) -> None:
+    outbox = Outbox(streams, database=db.name, max_message_bytes=10**9)
+    async with mongo.start_session() as session, await session.start_transaction():
+        with pytest.raises(InvalidMessage, match="more than the 8388608 allowed"):
+            outbox.append(session, FILE_STREAM, {"a": "b" * 9 * 2**20}, key="k")
+        with pytest.raises(UsageError, match=r"need Draft\(fields, key=\.\.\.\), not dict"):
+            outbox.append_many(session, FILE_STREAM, [{"a": "b"}])  # type: ignore[list-item]

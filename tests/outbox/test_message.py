@@ -89,6 +89,9 @@ def test_the_server_gives_the_position() -> None:
         ({"key": "ü" * 257}, "key is longer than 512 bytes"),
         ({"key": "\ud800"}, "key cannot be encoded"),
         ({"available_at": datetime(2026, 1, 1)}, "available_at has no time zone"),  # noqa: DTZ001
+        ({"available_at": "tomorrow"}, r"available_at is str 'tomorrow': pass a time, such as datetime\.now"),
+        ({"available_at": 0}, "available_at is int 0"),
+        ({"available_at": NOW.date()}, "available_at is date"),
     ],
 )
 def test_what_cannot_be_sent_is_refused_and_told_what_to_change(arguments: dict[str, Any], told: str) -> None:
