@@ -23,7 +23,7 @@ def clear(client: MongoClient[Document], settings: OutboxSettings, places: Itera
     for name in set(client.list_database_names()).difference(SERVERS_OWN):
         database = client[name]
         for collection in database.list_collection_names(
-            filter={"type": "collection", "name": {"$regex": "^(?!system)"}}
+            filter={"type": {"$in": ["collection", "timeseries"]}, "name": {"$regex": r"^(?!system\.)"}}
         ):
             if f"{name}.{collection}" not in kept:
                 # Fast: the last write waits for all before it.

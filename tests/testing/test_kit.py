@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -238,3 +239,18 @@ def test_indexes_of_the_application_outlast_a_test(outbox_kit: Kit) -> None:
     orders.create_index("state", name="mine")
     outbox_kit.reset()
     assert "mine" in orders.index_information()
+
+
+def test_collections_of_every_kind_are_emptied(outbox_kit: Kit) -> None:
+    """Also time series, and those whose names begin as MongoDB's own do."""
+    shop: Any = outbox_kit.client[SHOP]
+    names = ["systems", "system_log", "measured", "last"]
+    shop.create_collection("measured", timeseries={"timeField": "at", "metaField": "of"})
+    shop.create_collection("last", capped=True, size=4096)
+    shop.create_collection("view", viewOn="systems", pipeline=[])
+    for name in names:
+        shop[name].insert_one({"at": datetime.now(UTC), "of": "tea"})
+    outbox_kit.reset()
+    assert [shop[name].count_documents({}) for name in names] == [0] * 4
+    for name in ("view", *names):
+        shop.drop_collection(name)
