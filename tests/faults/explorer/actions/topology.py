@@ -11,7 +11,7 @@ from tests.faults.explorer.actions.action import Actions
 from tests.faults.explorer.world import World
 from tests.faults.scenario import STREAM
 from tests.faults.sentinels import Watched
-from tests.faults.topologies import ThreePrimaries
+from tests.faults.topologies import ThreePrimaries, role
 from tests.waiting import pass_by
 
 action = Actions()
@@ -39,8 +39,9 @@ async def move_the_slot(world: World, dice: random.Random) -> str | None:
     """To a primary that is there, or that clients have never heard of."""
     if not isinstance(world.topology, ThreePrimaries):
         return None
-    others = [node for node in world.topology.nodes if node is not world.redis]
-    if len(others) < 4 and dice.random() < 0.3:
+    primaries = [node for node in world.topology.nodes if node.running and role(node) == "master"]
+    others = [node for node in primaries if node is not world.redis]
+    if len(world.topology.nodes) < 5 and dice.random() < 0.3:
         target = await asyncio.to_thread(world.topology.join)
     else:
         target = dice.choice(others)
