@@ -19,7 +19,8 @@ judged. What the group had been given before it was first watched is taken for a
 What cannot be known: a consumer that was given entries and removed between two looks, while others acknowledged; one
 that was removed and is there again, when Redis restarts or fails over after that and before the next look; a group that
 was read with NOACK while others acknowledged; one that was read so, or set, between the last look and the first one
-after a restart or failover. Whoever removes a consumer that holds entries should claim them first.
+after a restart or failover. A reset of the server's statistics counts as a restart. Whoever removes a consumer that
+holds entries should claim them first.
 """
 
 from __future__ import annotations

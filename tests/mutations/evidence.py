@@ -5,9 +5,13 @@ from __future__ import annotations
 from tests.mutations.mutation import Mutation
 
 RECOVERY, EVIDENCE, GROUPS, TRIMMING, RESCUE = (
-    "tests/relay/test_recovery.py", "tests/relay/test_evidence.py", "tests/relay/test_consumer_groups.py",
-    "tests/relay/test_trimming.py", "tests/outbox/test_rescue.py",
-)  # fmt: skip
+    "tests/relay/test_recovery.py",
+    "tests/relay/test_evidence.py",
+    "tests/relay/test_consumer_groups.py",
+    "tests/relay/test_trimming.py",
+    "tests/outbox/test_rescue.py",
+)
+COMPARED = "tests/relay/test_looks_compared.py"  # fmt: skip
 
 MUTATIONS = [
     Mutation(
@@ -48,7 +52,7 @@ MUTATIONS = [
     ),
     Mutation(
         "a server that was started again counts removals from 0", "G5", "outbox/protocol/lua/look.lua",
-        "earlier_look.server ~= '' and server", "earlier_look.server == server and server",
+        "local removed = at.server ~= ''", "local removed = comparable(at, now)",
         f"{GROUPS}::test_what_was_held_under_a_name_that_was_removed_after_a_restart_of_redis_comes_again",
     ),
     Mutation(
@@ -73,12 +77,12 @@ MUTATIONS = [
     ),
     Mutation(
         "without an acknowledgement nothing is done", "G5", "outbox/protocol/lua/look.lua",
-        "look.server == server and look.acks == acks then", "false then",
+        "local silence, doubt = comparable(look, now) and", "local silence, doubt = false and",
         f"{EVIDENCE}::test_what_is_read_without_acknowledgements_is_not_done",
     ),
     Mutation(
         "a group that was made again is another one", "G5", "outbox/protocol/lua/look.lua",
-        "local destroyed = not marked or look.destroyed", "local destroyed = false",
+        "local destroyed = not marked and not cleared", "local destroyed = false",
         f"{GROUPS}::test_what_a_group_that_was_made_again_was_never_given_comes_again",
     ),
     Mutation(
@@ -88,8 +92,38 @@ MUTATIONS = [
     ),
     Mutation(
         "what a group was set past was not given", "G5", "outbox/protocol/lua/look.lua",
-        "look.sets ~= sets and not holds_beyond then", "false then",
+        "look.sets ~= now.sets and not holds_beyond then", "false then",
         f"{GROUPS}::test_what_a_group_was_set_past_comes_again",
+    ),
+    Mutation(
+        "what was counted before a reset is not compared", "G4", "outbox/protocol/lua/stream.lua",
+        "(type(before.looks) ~= 'number' or before.looks < now.looks)", "true",
+        f"{COMPARED}::test_statistics_that_are_reset_again_and_again_leave_nothing_in_doubt",
+    ),
+    Mutation(
+        "a group whose mark alone was removed is the same", "G4", "outbox/protocol/lua/look.lua",
+        "local destroyed = not marked and not cleared", "local destroyed = not marked",
+        f"{COMPARED}::test_who_removes_all_consumers_that_hold_nothing_leaves_nothing_in_doubt",
+    ),
+    Mutation(
+        "the removal of the mark is not that of a consumer", "G4", "outbox/protocol/lua/look.lua",
+        "removal_since(look, cleared and 1 or 0)", "removal_since(look, 0)",
+        f"{COMPARED}::test_who_removes_all_consumers_that_hold_nothing_leaves_nothing_in_doubt",
+    ),
+    Mutation(
+        "a group without its mark may have been made again", "G5", "outbox/protocol/lua/look.lua",
+        "and last.creates == now.creates", "",
+        f"{COMPARED}::test_a_group_that_was_made_again_after_consumers_were_removed_is_another_one",
+    ),
+    Mutation(
+        "a doubt ends with what it is about", "G4", "outbox/protocol/lua/look.lua",
+        "elseif not earlier(seen, later.given) then", "elseif false then",
+        f"{COMPARED}::test_while_more_is_held_than_is_remembered_a_doubt_comes_to_an_end",
+    ),
+    Mutation(
+        "removals are counted from the last look", "G4", "outbox/protocol/lua/look.lua",
+        "earlier_look.latest or earlier_look", "earlier_look",
+        f"{COMPARED}::test_while_more_is_held_than_is_remembered_a_doubt_comes_to_an_end",
     ),
     Mutation(
         "what another group needs is not done", "G5", "outbox/delivery/trim.py",

@@ -16,10 +16,12 @@
 -- then look again. Repeating it changes nothing.
 --
 -- The record's field `look`, as JSON: `seen`, up to where entries were judged; `done`; `held`, of those up to `seen` the
--- ones that a consumer held, each with its name; `trusted`, see `watch`; and how often the server had been asked to
--- acknowledge, to set a group, and to remove a consumer, with the id of its run: it counts from 0 after a start. `looked` is
--- the same of a look that was not carried out, or not yet: MongoDB was away, or another relay was faster. What it saw in a
--- consumer's hands after `look.seen` is known by it alone, so that is compared too. `missed`: what it missed of that.
+-- ones that a consumer held, each with its name; `trusted`, see `watch`; and what the server had counted when the group had
+-- been given no more than `seen`. While more is held than is remembered, some of what was given is not judged yet. Then
+-- `later` is what the server had counted when the group had been given what is up to `later.given`, and what made all of
+-- that doubtful; and `latest`, at the last look. `looked` is the same of a look that was not carried out, or not yet:
+-- MongoDB was away, or another relay was faster. What it saw in a consumer's hands after `look.seen` is known by it alone,
+-- so that is compared too. `missed`: what it missed of that.
 
 local foreign = of_another(KEYS[2], ARGV[6])
 if foreign then return foreign end
@@ -53,7 +55,7 @@ if last_pending and earlier(last_pending, reach) then reach = last_pending end
 local latest = redis.call('XPENDING', KEYS[1], ARGV[1])[3]
 local holds_beyond = latest and earlier(delivered, latest)
 
-local server, acks, sets, removals = counted()
+local now = counted()
 local look = stored[2] and read_look(stored[2])
 if not look or look.marker ~= (stored[1] or '') then
   look, marked = watch(KEYS[1], KEYS[2], ARGV[1], stored[1] or '', delivered), true
@@ -64,25 +66,44 @@ if earlier(delivered, look.seen) then
   if earlier(delivered, look.done) then look.done = delivered end
 end
 
-local doubt = nil
-local destroyed = not marked or look.destroyed
-if destroyed then
-  doubt = 'destroyed'
-elseif look.server ~= '' and look.server == server and look.acks == acks then
+-- Some remove all consumers that hold nothing, and so the mark, whose group is then the same: none was made since.
+local last = look.latest or look
+local cleared = not marked and comparable(last, now) and last.creates == now.creates
+  and calls(last.removals) < calls(now.removals)
+local destroyed = not marked and not cleared
+
+-- Some of what the group was given is not judged yet: it is doubtful for what happened up to now, and not for what follows.
+local function given_up_to(id, doubt)
+  local later = {given = id, doubt = doubt}
+  for name, count in pairs(now) do later[name] = count end
+  return later
+end
+local later = look.later
+if destroyed or (look.destroyed and not later) then
+  later = given_up_to(delivered, 'destroyed')
+elseif later and earlier(delivered, later.given) then
+  later.given = delivered
+end
+local silence, doubt = comparable(look, now) and look.acks == now.acks, nil
+if later and later.doubt then
+  doubt = later.doubt
+elseif silence then
   doubt = 'silence'
-elseif look.server ~= '' and look.server == server and look.sets ~= sets and not holds_beyond then
+elseif not later and comparable(look, now) and look.sets ~= now.sets and not holds_beyond then
   doubt = 'set'
 elseif readers == 0 then
   doubt = 'nobody'
 end
+if later and earlier(later.given, reach) then reach = later.given end
 
 -- What tells that `who` no longer holds an entry that it held at an earlier look, because it was removed. One that was
--- removed may be there again under its name: not one that still holds something of what it held.
-local function removal_since(earlier_look)
+-- removed may be there again under its name: not one that still holds something of what it held. `others`: how many of the
+-- removals since that look were not of consumers.
+local function removal_since(earlier_look, others)
   -- A server that was started since that look, or has taken over, counts from its own start.
-  local before, stayed = '0', {}
-  if earlier_look.server == server then before = earlier_look.removals or removals end
-  local removed = earlier_look.server ~= '' and server ~= '' and removals ~= before
+  local before, at, stayed = 0, earlier_look.latest or earlier_look, {}
+  if comparable(at, now) then before = at.removals and calls(at.removals) or calls(now.removals) end
+  local removed = at.server ~= '' and now.server ~= '' and calls(now.removals) - before ~= others
   for _, one in ipairs(earlier_look.held) do
     if pending[one[1]] == one[2] then stayed[one[2]] = true end
   end
@@ -102,15 +123,16 @@ local function put_back(entry, why, who)
 end
 
 -- What was held at the last look, and is no longer.
-local removal = removal_since(look)
+local removal = removal_since(look, cleared and 1 or 0)
 for _, one in ipairs(look.held) do
   local id, who = one[1], one[2]
   if not earlier(look.seen, id) then
+    local why = one[3] or (destroyed and 'destroyed') or removal(who)
     if last_pending and earlier(last_pending, id) then
-      unknown[#unknown + 1] = one
+      unknown[#unknown + 1] = {id, who, why or nil}
     elseif not pending[id] then
       local entry = redis.call('XRANGE', KEYS[1], id, id)[1]
-      local why = ((destroyed or doubt == 'silence') and doubt) or removal(who)
+      why = why or (silence and 'silence')
       if entry and why then
         put_back(entry, why, who)
       elseif entry and not earlier(look.done, id) then
@@ -124,7 +146,7 @@ end
 -- What it was given after that, and was held at a look that was not carried out.
 local looked, missed = stored[3] and read_look(stored[3]), {}
 if looked and looked.follows == look.tag and looked.marker == look.marker then
-  removal = removal_since(looked)
+  removal = removal_since(looked, 0)
   for _, list_of in ipairs({looked.held, looked.missed or {}}) do
     for _, one in ipairs(list_of) do
       local id, who = one[1], one[2]
@@ -177,19 +199,27 @@ end
 local bound = after(done)
 if held[1] and earlier(held[1][1], bound) then bound = held[1][1] end
 
-local complete = reach == delivered
+-- What the server counted stays as it was, until all that it is to tell of has been judged.
+local complete, from = reach == delivered, look
+if complete then
+  from, later = now, nil
+elseif not later then
+  later = given_up_to(delivered, doubt == 'set' and doubt or nil)
+elseif not earlier(seen, later.given) then
+  from, later, more = later, nil, true
+end
 local stands = {
   marker = look.marker, trusted = look.trusted, seen = seen, done = done, held = held, tag = ARGV[5],
-  missed = missed, destroyed = destroyed and not complete,
-  -- As they were, until all that they are to tell of has been judged.
-  server = complete and server or look.server, acks = complete and acks or look.acks, sets = complete and sets or look.sets,
-  removals = complete and removals or look.removals,
+  missed = missed, destroyed = later ~= nil and later.doubt == 'destroyed', later = later,
+  latest = not complete and now or nil, server = from.server, resets = from.resets, looks = from.looks, acks = from.acks,
+  sets = from.sets, creates = from.creates, removals = from.removals,
 }
 if #acknowledged == 0 and #lost == 0 and not more then
-  local same = look.seen == seen and look.done == done and #look.held == #held and look.server == stands.server
-    and look.acks == stands.acks and look.sets == stands.sets and look.removals == stands.removals
+  local same = look.seen == seen and look.done == done and #look.held == #held and look.later == later
+    and look.acks == stands.acks and look.sets == stands.sets and look.server == stands.server
+    and now.creates == last.creates and now.removals == last.removals and (now.server == '' or comparable(last, now))
   for n, one in ipairs(held) do
-    same = same and look.held[n][1] == one[1] and look.held[n][2] == one[2]
+    same = same and look.held[n][1] == one[1] and look.held[n][2] == one[2] and look.held[n][3] == one[3]
   end
   if not marked then redis.call('XGROUP', 'CREATECONSUMER', KEYS[1], ARGV[1], MARK) end
   if not same then redis.call('HSET', KEYS[2], 'look', cjson.encode(stands)) end

@@ -123,16 +123,34 @@ end
 -- made again under their names.
 local MARK = 'outbox-mark'
 
--- The id of this run of the server, and how often it was asked since its start to acknowledge entries, to set a group, and
--- to remove a consumer. Each '' where this user, or this server, does not tell.
+-- How often a command was called, of what the server has counted of it.
+local function calls(count)
+  return type(count) == 'string' and tonumber(string.match(count, 'calls=(%d+)')) or 0
+end
+
+-- The id of this run of the server, and how often it was asked to acknowledge entries, to set and to make a group, and to
+-- remove a consumer. It counts from 0 after a start, and after CONFIG RESETSTAT: `resets`, the time that the last one took, is
+-- another one then, or `looks`, of which each look at a group is one, has not risen. Each '' where this user, or this
+-- server, does not tell.
 local function counted()
   local stats, server = redis.pcall('INFO', 'commandstats'), redis.pcall('INFO', 'server')
-  if type(stats) ~= 'string' or type(server) ~= 'string' then return '', '', '', '' end
+  if type(stats) ~= 'string' or type(server) ~= 'string' then
+    return {server = '', resets = '', acks = '', sets = '', creates = '', removals = '', looks = 0}
+  end
   local function count(command)
     return string.match(stats, 'cmdstat_' .. command .. ':(calls=%d+,usec=%d+)') or '0'
   end
-  return string.match(server, 'run_id:(%w+)') or '', count('xack') .. ' ' .. count('xackdel'), count('xgroup|setid'),
-    count('xgroup|delconsumer')
+  return {
+    server = string.match(server, 'run_id:(%w+)') or '', resets = count('config|resetstat'),
+    acks = count('xack') .. ' ' .. count('xackdel'), sets = count('xgroup|setid'), creates = count('xgroup|create'),
+    removals = count('xgroup|delconsumer'), looks = calls(count('xinfo|consumers')),
+  }
+end
+
+-- Whether both were counted from the same start. The version before did not store all of it.
+local function comparable(before, now)
+  return before.server ~= '' and before.server == now.server and (not before.resets or before.resets == now.resets)
+    and (type(before.looks) ~= 'number' or before.looks < now.looks)
 end
 
 -- What a look at a group found, as it is stored; false for what look.lua has not written.
@@ -142,11 +160,18 @@ local function read_look(text)
   for _, name in ipairs({'seen', 'done', 'trusted'}) do
     if type(look[name]) ~= 'string' or not is_id(look[name]) then return false end
   end
+  for _, name in ipairs({'later', 'latest', 'missed'}) do
+    if look[name] ~= nil and type(look[name]) ~= 'table' then return false end
+  end
+  local later, doubts = look.later, {removed = 1, perhaps = 1, silence = 1, nobody = 1, destroyed = 1, set = 1}
+  if later and (type(later.given) ~= 'string' or not is_id(later.given)) then return false end
+  if later and later.doubt ~= nil and not doubts[later.doubt] then return false end
   for _, entries in ipairs({look.held, look.missed or {}}) do
     for _, one in ipairs(entries) do
       if type(one) ~= 'table' or type(one[1]) ~= 'string' or not is_id(one[1]) or type(one[2]) ~= 'string' then
         return false
       end
+      if one[3] ~= nil and not doubts[one[3]] then return false end
     end
   end
   return look
@@ -156,11 +181,8 @@ end
 -- acknowledged once it is no longer held: nobody has watched it.
 local function watch(stream, record, group, marker, trusted)
   redis.call('XGROUP', 'CREATECONSUMER', stream, group, MARK)
-  local server, acks, sets, removals = counted()
-  local look = {
-    marker = marker, trusted = trusted, seen = '0-0', done = '0-0', held = {}, tag = '',
-    server = server, acks = acks, sets = sets, removals = removals,
-  }
+  local look = counted()
+  look.marker, look.trusted, look.seen, look.done, look.held, look.tag = marker, trusted, '0-0', '0-0', {}, ''
   redis.call('HSET', record, 'look', cjson.encode(look))
   return look
 end
