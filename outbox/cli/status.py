@@ -118,6 +118,7 @@ def _warnings(now: Status) -> list[str]:
     warnings = []
     if now.queue.cause:
         warnings.append(f"{now.queue.cause} Messages wait in MongoDB until then.")
+    warnings += [f"{one}. {one.do} Messages wait in MongoDB until then." for one in now.obstacles]
     warnings += [str(worker) for worker in now.workers if worker.is_stuck]
     warnings += [str(pause) for pause in now.paused]
     warnings += now.queue.warnings

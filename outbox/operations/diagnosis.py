@@ -90,6 +90,13 @@ def _servers(sample: Sample) -> Iterator[Finding]:
             f"{_in_words(queue.cause)}: {waiting} in MongoDB until that is over.",
             f"{queue.cause.do} Nothing is lost, and the relay goes on by itself.",
         )
+    for obstacle in sample.status.obstacles:
+        yield Finding(
+            f"{obstacle.server}-unavailable",
+            Level.BROKEN,
+            f"{obstacle}: {waiting} in MongoDB until that is over.",
+            f"{obstacle.do} Nothing is lost, and the relay goes on by itself.",
+        )
 
 
 def _relays(sample: Sample, *, full: bool) -> Iterator[Finding]:
@@ -113,7 +120,7 @@ def _relays(sample: Sample, *, full: bool) -> Iterator[Finding]:
             "Wait for the lease of a dead relay to run out; if it lasts, look into the relays' logs.",
             "#partitions",
         )
-    if oldest > LONG_SECONDS and status.queue.reachable and not full:
+    if oldest > LONG_SECONDS and status.queue.reachable and not status.obstacles and not full:
         yield Finding(
             "pending-old",
             Level.BROKEN,

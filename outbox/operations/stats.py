@@ -19,8 +19,9 @@ from outbox.delivery.evidence import unaccounted
 from outbox.delivery.held import Holding
 from outbox.errors import Owner
 from outbox.message.document import State
-from outbox.operations import oldest, recoveries, workers
+from outbox.operations import obstacles, oldest, recoveries, workers
 from outbox.operations.messages import plain
+from outbox.operations.obstacles import Obstacle
 from outbox.operations.recoveries import Recovery
 from outbox.operations.workers import Worker
 from outbox.protocol import records
@@ -68,6 +69,13 @@ class Status:
     workers: tuple[Worker, ...] = ()
     oldest_partition: str | None = None
     """Of the oldest pending message."""
+
+    @property
+    def obstacles(self) -> tuple[Obstacle, ...]:
+        """What keeps relays from their work, by their own word. Not what this program has found itself of Redis."""
+        return tuple(
+            one for one in obstacles.of_relays(self.relays) if not (one.server == "redis" and self.queue.cause)
+        )
 
     def as_json(self) -> dict[str, Any]:
         return {

@@ -52,7 +52,8 @@ class Leases:
         """
         drains = [] if leaving else list(self.streams)
         revisions = [{"stream": name, "revision": number} for name, number in self.streams.revisions.items()]
-        alive = [{"$set": {**about, "streams": drains, "revisions": revisions, "expires_at": self._expiry()}}]
+        said = {name: {"$literal": value} for name, value in about.items()}
+        alive = [{"$set": {**said, "streams": drains, "revisions": revisions, "expires_at": self._expiry()}}]
         if not (await self._relays.update_one({"_id": self._owner}, alive)).matched_count:
             # An upsert could not use the server's time. A repeated insert, whose first reply was lost, finds itself.
             with suppress(DuplicateKeyError):

@@ -127,6 +127,9 @@ _ACL = re.compile("^(ACL failure in script|The user executing the script can't)"
 
 def _redis(error: BaseException) -> Cause:
     text = detail(error)
+    if "max number of clients" in text:
+        do = "Raise maxclients in Redis, or end what holds its connections: redis-cli CLIENT LIST."
+        return Cause("Redis takes no more connections", do, True)
     match error:
         case redis_errors.ResponseError() if isinstance(error, redis_errors.NoPermissionError) or _ACL.search(text):
             do = "Give it what docs/security.md lists (ACL SETUSER), or let REDIS_URL name another user."

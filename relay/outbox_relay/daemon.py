@@ -182,7 +182,10 @@ class Relay:
         busy, tail = Busy(), Tail(lambda partitions: leaser.wake(partitions), staging.look_again)
         marks = Marks(client, leases, store, lambda partitions: leaser.wake(partitions))
         tools = (client, store, checkpoints, leases, recovery, settings)
-        about: Document = {"host": socket.gethostname(), "pid": os.getpid()}
+
+        def about() -> Document:
+            return {"host": socket.gethostname(), "pid": os.getpid(), "waits_for": outages.on_record()}
+
         pausing = Pausing(database, streams, lambda: leaser.wake())
         replays = Replays(database, self._me)
         replaying = service("replays", replays.run_once, REPLAYS_SECONDS)

@@ -63,13 +63,16 @@ class Leaser:
         self,
         leases: Leases,
         me: str,
-        about: Document,
+        about: Callable[[], Document],
         start: Callable[[Lease], tuple[Service, asyncio.Task[None]]],
         *,
         seconds: float,
         read_streams: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`read_streams` is awaited before each renewal: who trusts its leases knows what was registered by then."""
+        """
+        :param about: what others may know of this relay, asked at each renewal.
+        :param read_streams: awaited before each renewal: who trusts its leases knows what was registered by then.
+        """
         self._leases = leases
         self._me = me
         self._about = about
@@ -96,7 +99,7 @@ class Leaser:
         began = time.monotonic()
         if self._read_streams:
             await self._read_streams()
-        view = await self._leases.renew(self._about, leaving=self._leaving)
+        view = await self._leases.renew(self._about(), leaving=self._leaving)
         # From before the request: the server's time runs from a moment that we cannot know, but that is later.
         self._trusted_until = began + self._seconds * TRUST
         self._log_if_late(time.monotonic() - began)

@@ -13,8 +13,11 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
+from outbox.database import Document
 from outbox.errors import ForeignStream
+from outbox.operations import obstacles
 from outbox.servers import causes
+from outbox.servers.causes import Cause
 from outbox.servers.outages import Trouble, classify, server_of
 from outbox.servers.waiting import first
 
@@ -48,6 +51,8 @@ class Outage:
         self._since = 0.0
         self._waited: int | None = None
         self._logged: Trouble | None = None
+        self.cause: Cause | None = None
+        """Why, by the latest error; of the latest outage, if it is over."""
         self._watch: asyncio.Task[None] | None = None
         self._counting: asyncio.Task[None] | None = None
 
@@ -98,7 +103,7 @@ class Outage:
 
     def _log(self, error: BaseException) -> None:
         """Once when it begins, and once more when it turns out that it will not pass by itself."""
-        cause = causes.explain(error)
+        cause = self.cause = causes.explain(error)
         trouble = classify(error) if cause.passes else Trouble.MISCONFIGURED
         if self._logged is Trouble.MISCONFIGURED or self._logged is trouble:
             return
@@ -214,6 +219,11 @@ class Outages:
         """The servers that do not do as asked at present, what fails by a defect, and streams of another outbox."""
         servers = [outage.server for outage in self._outages.values() if outage.current]
         return servers + [f"a defect in: {who}" for who in sorted(self._defects)] + sorted(map(str, self.foreign()))
+
+    def on_record(self) -> list[Document]:
+        """Why servers do not do as asked at present, for whoever looks at this relay's record."""
+        found = ((server, outage.cause) for server, outage in self._outages.items() if outage.current)
+        return [obstacles.as_document(server, cause) for server, cause in found if cause]
 
     def foreign(self) -> list[ForeignStream]:
         """An error for each stream that belongs to another outbox."""

@@ -97,6 +97,9 @@ async def _use(db: Database, settings: OutboxSettings) -> None:
         assert (await api.put("/files/reparse", json=again, headers={"traceparent": TRACE})).status_code == 200
 
 
+WAITS = {"server": "redis", "what": "Redis is full", "do": "Raise maxmemory."}
+
+
 async def _work(db: Database, ids: list[Any], settings: OutboxSettings) -> None:
     """What workers and relays write: one message done, one put off, two given up; a loss, and a relay that lives."""
     messages = db[OUTBOX]
@@ -108,7 +111,7 @@ async def _work(db: Database, ids: list[Any], settings: OutboxSettings) -> None:
     partition = Partition(FILE_STREAM, 0)
     counts = {"recovered": 1, "settled": 1, "kept": 1}
     await recoveries.record(db, partition, owner="relay", verdict="tail lost", **counts)
-    await Leases(db, settings.streams, "relay", seconds=600).renew({"host": "h", "pid": 1})
+    await Leases(db, settings.streams, "relay", seconds=600).renew({"host": "h", "pid": 1, "waits_for": [WAITS]})
     outbox = Outbox(settings.streams, database=db.name)
     async with db.client.start_session() as session, await session.start_transaction():
         file = ObjectId()

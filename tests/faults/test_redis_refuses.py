@@ -12,6 +12,7 @@ from redis.exceptions import BusyLoadingError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from outbox.database import OUTBOX
+from outbox.operations import stats
 from tests.faults.history import Lost
 from tests.faults.proxy import Way
 from tests.faults.scenario import CHECKPOINTS, STREAM, Scenario
@@ -174,6 +175,27 @@ async def waits(scenario: Scenario, fault: Fault, level: str, told: str = "") ->
         await scenario.comes_to_rest()
         await eventually(lambda: scenario.told("redis available again"))
     await scenario.stays_at_rest()
+
+
+async def test_what_relays_are_refused_is_named_where_operators_look(scenario: Scenario) -> None:
+    """Whoever only reads sees nothing of a Redis that is full."""
+
+    async def obstacles() -> list[tuple[str, str]]:
+        async with scenario.at_redis() as redis:
+            status = await stats.collect(scenario.database, redis, scenario.settings.streams)
+        return [(one.server, one.what.partition(" (")[0]) for one in status.obstacles]
+
+    async with scenario.relay(relay_lease_seconds=2):
+        async with out_of_memory(scenario):
+            await scenario.append_many(10)
+            await eventually(lambda: obstacles(), what="what the relay waits for")
+            assert await obstacles() == [("redis", "Redis is full")]
+
+        async def are_gone() -> bool:
+            return await obstacles() == []
+
+        await eventually(are_gone)
+        await scenario.comes_to_rest()
 
 
 async def nothing_counts_as_done(scenario: Scenario, waiting: list[str]) -> None:

@@ -111,4 +111,12 @@ MUTATIONS = [
         "if False:",
         "tests/outbox/test_transports.py::test_a_command_on_a_closed_connection_is_an_error_of_the_connection[asyncio]",
     ),
+    Mutation(
+        "what relays are refused is on record for operators",
+        "G1",
+        "relay/outbox_relay/outage.py",
+        "for server, cause in found if cause]",
+        "for server, cause in ()]",
+        "tests/faults/test_redis_refuses.py::test_what_relays_are_refused_is_named_where_operators_look",
+    ),
 ]

@@ -52,6 +52,15 @@ def guarded_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisSer
         yield server
 
 
+async def test_a_redis_that_takes_no_more_connections(tmp_path: Path) -> None:
+    with RedisServer(tmp_path / "redis", options={"maxclients": "1"}) as server, server.client() as client:
+        client.ping()
+        cause = await of_redis(server.url)
+    assert "takes no more connections" in cause.what
+    assert "maxclients" in cause.do
+    assert cause.passes
+
+
 async def test_redis_and_who_may_do_what(guarded_redis: RedisServer) -> None:
     address = guarded_redis.address
     assert "asks for a password" in (await of_redis(f"redis://{address}/0")).what

@@ -45,6 +45,7 @@ def counts(**states: int) -> dict[State, int]:
 
 DOWN = Queue({FILES.name: Depth()}, False, Cause("Redis cannot be reached", "Start it.", True))
 REFUSED = Queue({}, True, Cause("Redis's user lacks a permission", "Grant it.", detail="xadd"))
+REFUSED_RELAY = {"id": "r", "waits_for": [{"server": "redis", "what": "Redis is full", "do": "Raise maxmemory."}]}
 FULL = Queue({FILES.name: Depth(FILES.max_undelivered, FILES.max_undelivered, 0)}, True, None, "noeviction")
 OLD = Queued(ObjectId(), "a", "f", None, NOW - timedelta(hours=1))
 SILENT = Readers((Group(FILES.group, True, 3, 0, (Consumer("w", 0, 400.0),)),), 5)
@@ -61,6 +62,11 @@ FREE = ({"stream": "s", "number": 3, "owner": None, "expires_in_seconds": None, 
         ({}, Level.WELL, "All is well. Nothing waits"),
         ({"messages": counts(pending=3)}, Level.WELL, "All is well. 3 messages are on the way"),
         ({"queue": DOWN, "messages": counts(pending=1200)}, Level.BROKEN, "1,200 messages wait in MongoDB"),
+        (
+            {"relays": (REFUSED_RELAY,), "oldest_pending_seconds": 90.0, "messages": counts(pending=2)},
+            Level.BROKEN,
+            "The relay r waits for redis: Redis is full: 2 messages wait in MongoDB until that is over.",
+        ),
         (
             {"queue": REFUSED},
             Level.BROKEN,

@@ -11,8 +11,9 @@ from outbox import State, Stream, Streams
 from outbox.database import OUTBOX, PARTITIONS, Database
 from outbox.delivery.depth import Depth
 from outbox.message import schema
-from outbox.operations import recoveries, stats
+from outbox.operations import obstacles, recoveries, stats
 from outbox.protocol.leases import Leases
+from outbox.servers.causes import Cause
 from outbox.servers.clock import server_time
 from outbox.servers.connections import connect_redis
 from outbox.settings import OutboxSettings, load
@@ -185,6 +186,19 @@ async def test_partitions_and_relays(db: Database, redis: Redis, streams: Stream
     [relay] = status["relays"]
     assert 25 < relay.pop("expires_in_seconds") <= 30
     assert relay == {"id": "relay-1", "host": "here", "pid": 5, "streams": ["file_parsing_queue"], "revisions": []}
+
+
+async def test_what_relays_wait_for_is_said_once(db: Database, redis: Redis, streams: Streams) -> None:
+    full = obstacles.as_document("redis", Cause("Redis is full", "Raise maxmemory.", True, "$of 1 GB"))
+    for name in ("a", "b"):
+        await Leases(db, streams, name, seconds=30).renew({"waits_for": [full]})
+    for name, odd in (("c", "redis"), ("d", [7, {"server": "redis", "what": 7}, {**full, "server": ["x"]}])):
+        await Leases(db, streams, name, seconds=30).renew({"waits_for": odd})
+    [one] = (await stats.collect(db, redis, streams)).obstacles
+    assert (str(one), one.do) == ("2 relays wait for redis: Redis is full ($of 1 GB)", "Raise maxmemory.")
+    await Leases(db, streams, "a", seconds=30).renew({"waits_for": []})
+    [one] = (await stats.collect(db, redis, streams)).obstacles
+    assert str(one) == "The relay b waits for redis: Redis is full ($of 1 GB)"
 
 
 async def test_recoveries_the_latest_first(db: Database, redis: Redis, streams: Streams) -> None:

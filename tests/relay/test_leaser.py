@@ -64,7 +64,7 @@ class Fleet:
             return service, relay.drained[lease]
 
         leases = Leases(self.database, STREAMS, name, seconds=seconds)
-        relay = Relay(Leaser(leases, name, {"host": "test"}, start, seconds=seconds))
+        relay = Relay(Leaser(leases, name, lambda: {"host": "test"}, start, seconds=seconds))
         self.relays.append(relay)
         return relay
 

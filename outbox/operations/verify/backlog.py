@@ -25,6 +25,8 @@ async def relays(system: System) -> list[Finding]:
                 "outbox relay",
             )
         )  # fmt: skip
+    goes_on = "what it should publish waits in MongoDB. Nothing is lost, and it goes on by itself"
+    findings += [Finding("relay-waits", str(one), goes_on, one.do.rstrip(".")) for one in status.obstacles]
     age = status.oldest_pending_seconds
     if age is not None and age > system.pending.total_seconds():
         findings.append(
