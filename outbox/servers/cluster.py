@@ -20,6 +20,8 @@ from redis.exceptions import AskError, ClusterDownError, ClusterError, MovedErro
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from outbox.servers.waiting import abandon
+
 log = structlog.get_logger(__name__)
 
 Command: TypeAlias = Sequence[str | int]
@@ -102,6 +104,7 @@ class Cluster(RedisCluster):
         """Whether some primary answers. Not all, or a shard that is away would keep the others' work from going on."""
         await self.initialize()
         asked = {asyncio.ensure_future(self._send(node, ("PING",), {})) for node in self.get_primaries()}
+        every = tuple(asked)
         error: BaseException | None = None
         try:
             while asked:
@@ -111,8 +114,7 @@ class Cluster(RedisCluster):
                     if error is None:
                         return True
         finally:
-            for one in asked:
-                one.cancel()  # they only ask
+            abandon(*every)  # they only ask
         raise error or RedisConnectionError("the cluster has no primary")
 
     async def _send(

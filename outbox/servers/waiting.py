@@ -1,9 +1,10 @@
-"""Waiting for whichever comes first: one of several events, or the end of a time."""
+"""Waiting for whichever comes first: one of several events, or the end of a time; and no longer for the rest."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from typing import Any
 
 
 async def first(*events: asyncio.Event, seconds: float | None) -> None:
@@ -22,3 +23,17 @@ async def first(*events: asyncio.Event, seconds: float | None) -> None:
     finally:
         for task in tasks:
             task.cancel()
+
+
+def abandon(*tasks: asyncio.Future[Any]) -> None:
+    """Cancel what nobody waits for any more, if it is not done. Nobody wants its errors either: asyncio would log them
+    with their tracebacks, as exceptions that were never retrieved.
+    """
+    for task in tasks:
+        task.cancel()
+        task.add_done_callback(_look_at)
+
+
+def _look_at(task: asyncio.Future[Any]) -> None:
+    if not task.cancelled():
+        task.exception()

@@ -19,7 +19,7 @@ from outbox.operations import obstacles
 from outbox.servers import causes
 from outbox.servers.causes import Cause
 from outbox.servers.outages import Trouble, classify, server_of
-from outbox.servers.waiting import first
+from outbox.servers.waiting import abandon, first
 
 log = structlog.get_logger(__name__)
 
@@ -129,8 +129,7 @@ class Outage:
                     self._look_at(error)
                 silent = True
         finally:
-            for probe in asked:
-                probe.cancel()  # they only ask
+            abandon(*asked)  # they only ask
         await self._count()
         self.answers.set()
         if silent:

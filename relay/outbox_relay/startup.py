@@ -17,6 +17,7 @@ from outbox.protocol.ownership import own
 from outbox.protocol.store import Store
 from outbox.servers.outages import classify
 from outbox.servers.topology import AnyRedis
+from outbox.servers.waiting import abandon
 from outbox_relay.declarations import Declarations
 from outbox_relay.outage import Outages
 from outbox_relay.service import Next, Service
@@ -43,8 +44,7 @@ async def unless_stopped(stop: asyncio.Event, start: Coroutine[Any, Any, None]) 
     try:
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        stopping.cancel()
-        starting.cancel()
+        abandon(stopping, starting)
     if starting.done() and not starting.cancelled():
         await starting
         return not stop.is_set()

@@ -18,7 +18,7 @@ from bson import Timestamp
 
 from outbox.protocol.store import Store
 from outbox.servers.outages import Trouble, classify
-from outbox.servers.waiting import first
+from outbox.servers.waiting import abandon, first
 from outbox_relay.busy import Busy
 from outbox_relay.service import Next
 
@@ -122,20 +122,12 @@ class Hints(Generic[T]):
             came = hint.done()
         finally:
             # It only reads, so that it may be cancelled; the request that the server holds back ends with it.
-            begun.cancel()
-            hint.cancel()
-            hint.add_done_callback(_look_at)
+            abandon(begun, hint)
         if came:
             return hint
         # Not for ever: the driver may swallow the cancellation, and wait for the next change all the same.
         await asyncio.wait({hint}, timeout=REST_SECONDS)
         return asyncio.get_running_loop().create_future()
-
-
-def _look_at(hint: asyncio.Future[T]) -> None:
-    """Nobody waits for a hint that was cancelled; asyncio would log what became of it as an error never retrieved."""
-    if not hint.cancelled():
-        hint.exception()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
@@ -127,7 +128,7 @@ async def test_a_slot_that_nobody_has_is_the_trouble_of_its_own_keys_only(
 
 @pytest.mark.parametrize("how", ["killed", "hangs"])
 async def test_a_node_that_is_away_is_the_trouble_of_its_own_keys_only(
-    cluster: ThreePrimaries, redis: Cluster, how: str
+    cluster: ThreePrimaries, redis: Cluster, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     node = cluster.owner("alpha")
     await redis.ping()
@@ -162,6 +163,8 @@ async def test_a_node_that_is_away_is_the_trouble_of_its_own_keys_only(
             return False
 
     await eventually(is_back, 15)
+    gc.collect()
+    assert not [record for record in caplog.records if record.name == "asyncio"]  # "exception was never retrieved"
 
 
 async def _ask_for_ever(redis: Cluster, name: str) -> None:
