@@ -1,6 +1,6 @@
 """Orders, with FastAPI and Beanie.
 
-export MONGODB_DATABASE=shop
+export MONGODB_DATABASE=shop OUTBOX_STREAMS='[{"name": "orders", "group": "confirmations"}]'
 outbox init && outbox relay &
 uvicorn --factory orders:create_app &
 outbox worker --handler orders:confirm --lifespan orders:beanie --stream orders
