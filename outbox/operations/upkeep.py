@@ -23,6 +23,11 @@ from outbox.streams.declaration import Streams
 
 PAGE = 1000
 STRAY = "no relay drains this stream and partition: declare the stream in OUTBOX_STREAMS, run `outbox init`, and retry"
+NO_PARTITION = (
+    "its stream is registered without this partition: the program that appended it declares another number of "
+    "partitions. Correct it (Outbox.check says both numbers), or `outbox streams change STREAM --partitions NUMBER` to "
+    "the one that it declares, and retry"
+)
 _EARLIEST = DatetimeMS(-(2**63))
 TIMELESS = "available_at must be a date: a retry publishes it at once"
 
@@ -79,7 +84,10 @@ async def bury_strays(database: Database) -> int:
     Strays, and scheduled messages without a time that could come.
     """
     messages = database[OUTBOX]
-    buried = sum([await bury_all(messages, stray, State.PENDING, STRAY) for stray in await strays(database)])
+    buried = 0
+    for stray in await strays(database):
+        reason = NO_PARTITION if "partition" in stray else STRAY
+        buried += await bury_all(messages, stray, State.PENDING, reason)
     # A list of times is found once one of them has come.
     timeless: list[Document] = [
         {"available_at": {"$not": {"$gte": _EARLIEST}}},

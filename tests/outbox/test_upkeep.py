@@ -106,7 +106,8 @@ async def test_messages_that_nobody_drains_are_dead_with_a_reason(db: Database, 
     assert await upkeep.bury_strays(db) == 4
     assert await upkeep.bury_strays(db) == 0
     assert await shelf.states(*strays) == ["dead"] * 4
-    assert "OUTBOX_STREAMS" in (await shelf.get(strays[0]))["last_error"]
+    assert "declare the stream in OUTBOX_STREAMS" in (await shelf.get(strays[0]))["last_error"]
+    assert "outbox streams change STREAM --partitions" in (await shelf.get(strays[1]))["last_error"]
     assert await shelf.states(drained) == ["pending"]
 
 
