@@ -28,15 +28,22 @@ class Bound(AsyncClientSession):
 
     def __init__(self, session: AsyncClientSession) -> None:
         self.__dict__ = session.__dict__
-        self._called_in = self._transaction.opts  # made anew for each transaction
+        self._called_in = _transaction_of(session)
 
     def _apply_to(self, *args: Any) -> None:
-        if not self.in_transaction or self._transaction.opts is not self._called_in:
+        if not self.in_transaction or _transaction_of(self) is not self._called_in:
             raise NoTransaction(
                 "the transaction in which this append was called has ended, so nothing was appended: await each append "
                 "inside of the function that with_transaction calls, and leave none to a task that outlasts it"
             )
         super()._apply_to(*args)
+
+
+def _transaction_of(session: AsyncClientSession) -> object:
+    """What PyMongo makes anew for each transaction. That is PyMongo's own: where a version has it elsewhere, appends go
+    on, and only the next transaction of the session is not told from this one.
+    """
+    return getattr(getattr(session, "_transaction", None), "opts", None)
 
 
 def in_turn(session: AsyncClientSession, write: Callable[[AsyncClientSession], Awaitable[T]]) -> Awaitable[T]:

@@ -27,7 +27,7 @@ MUTATIONS = [
     ),
     Mutation(
         "an append of one run is not committed by the next", "G4", "outbox/bound.py",
-        " or self._transaction.opts is not self._called_in:", ":",
+        " or _transaction_of(self) is not self._called_in:", ":",
         "tests/outbox/test_bound.py::test_what_is_left_over_of_the_first_run_is_not_in_the_second",
     ),
     Mutation(
