@@ -42,9 +42,18 @@ async def depth_of(redis: AnyRedis, stream: Stream) -> Depth:
     group = next((group for group in groups if group["name"] == stream.group), None)
     if group is None:
         return Depth(length, length, 0)
-    undelivered = group.get("lag")
+    undelivered = lag_of(group)
     if undelivered is None:
         # Redis loses count when entries were deleted from the middle of a stream.
         rest = await redis.xrange(stream.key, f"({group['last-delivered-id']}", "+", count=LOOK_AHEAD + 1) or []
         undelivered = len(rest) if len(rest) <= LOOK_AHEAD else None
     return Depth(length, undelivered, group["pending"])
+
+
+def lag_of(group: dict[str, Any]) -> int | None:
+    """How many entries a group has not been given, as Redis has counted. None: not known.
+
+    Who sets a group can give a wrong count (`ENTRIESREAD`), so that less than nothing is left.
+    """
+    lag = group.get("lag")
+    return None if lag is None or lag < 0 else int(lag)

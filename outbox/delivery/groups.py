@@ -12,7 +12,7 @@ from typing import Any
 from bson import ObjectId
 from redis.exceptions import RedisError
 
-from outbox.delivery.depth import Depth, depth_of
+from outbox.delivery.depth import Depth, depth_of, lag_of
 from outbox.delivery.entries import MARK
 from outbox.printable import printable
 from outbox.servers.topology import AnyRedis
@@ -113,7 +113,7 @@ async def _group(redis: AnyRedis, stream: str, group: dict[str, Any], declared: 
         first = str(entries[0]["message_id"]) if entries else None
         silent = max((int(entry["time_since_delivered"]) for entry in entries), default=0) / 1000
         read.append(Consumer(*shown, first, messages.get(first or ""), silent))
-    return Group(printable(name), name == declared, group.get("lag"), int(group["pending"]), tuple(read))
+    return Group(printable(name), name == declared, lag_of(group), int(group["pending"]), tuple(read))
 
 
 async def _held(redis: AnyRedis, stream: str, group: str) -> dict[str, list[dict[str, Any]]]:

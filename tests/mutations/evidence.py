@@ -11,7 +11,7 @@ RECOVERY, EVIDENCE, GROUPS, TRIMMING, RESCUE = (
     "tests/relay/test_trimming.py",
     "tests/outbox/test_rescue.py",
 )
-COMPARED = "tests/relay/test_looks_compared.py"  # fmt: skip
+COMPARED, BEYOND = "tests/relay/test_looks_compared.py", "tests/relay/test_groups_beyond.py"  # fmt: skip
 
 MUTATIONS = [
     Mutation(
@@ -92,7 +92,7 @@ MUTATIONS = [
     ),
     Mutation(
         "what a group was set past was not given", "G5", "outbox/protocol/lua/look.lua",
-        "look.sets ~= now.sets and not holds_beyond then", "false then",
+        "(not later and comparable(look, now) and look.sets ~= now.sets and not holds_beyond)", "false",
         f"{GROUPS}::test_what_a_group_was_set_past_comes_again",
     ),
     Mutation(
@@ -124,6 +124,26 @@ MUTATIONS = [
         "removals are counted from the last look", "G4", "outbox/protocol/lua/look.lua",
         "earlier_look.latest or earlier_look", "earlier_look",
         f"{COMPARED}::test_while_more_is_held_than_is_remembered_a_doubt_comes_to_an_end",
+    ),
+    Mutation(
+        "a group beyond the end of its stream is set to the end", "G1", "outbox/protocol/lua/open.lua",
+        "if beyond(named(flat), last) then", "if false then",
+        f"{BEYOND}::test_a_group_that_was_set_beyond_the_end_of_its_stream_is_given_what_is_added",
+    ),
+    Mutation(
+        "what was added behind a group was not given", "G5", "outbox/protocol/lua/look.lua",
+        "elseif skips or (", "elseif (",
+        f"{BEYOND}::test_a_group_that_was_set_beyond_the_end_of_its_stream_is_given_what_is_added",
+    ),
+    Mutation(
+        "an idle relay sees a group beyond the end of its stream", "G1", "outbox/protocol/lua/glance.lua",
+        "grouped = not beyond(named(flat), last)", "grouped = true",
+        f"{BEYOND}::test_an_idle_relay_sees_a_group_beyond_the_end_of_its_stream",
+    ),
+    Mutation(
+        "less than nothing is no count", "G7", "outbox/protocol/lua/stream.lua",
+        "if lag and lag >= 0 then", "if lag then",
+        f"{BEYOND}::test_a_wrong_count_of_a_group_lets_nobody_pass_the_limit",
     ),
     Mutation(
         "what another group needs is not done", "G5", "outbox/delivery/trim.py",

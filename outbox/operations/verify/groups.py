@@ -7,6 +7,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from outbox.delivery import held
+from outbox.delivery.depth import lag_of
 from outbox.delivery.entries import MARK
 from outbox.delivery.held import Holding
 from outbox.operations.verify.findings import Finding, System
@@ -57,7 +58,7 @@ async def _group(system: System, stream: Stream, group: dict[str, Any]) -> list[
     consumers = [each for each in await redis.xinfo_consumers(stream.key, group["name"]) if each["name"] != MARK]
     limit = system.idle.total_seconds() * 1000
     name, hours = printable(group["name"]), system.idle.total_seconds() / 3600
-    behind = group["pending"] or group.get("lag") or group.get("lag") is None
+    behind = group["pending"] or lag_of(group) or lag_of(group) is None
     awake = min((consumer["idle"] for consumer in consumers), default=None)
     if behind and awake is not None and awake > limit:
         ours = group["name"] == stream.group

@@ -8,14 +8,14 @@
 -- is the last one, they are not read
 --
 -- {last entry, token, tag, token, tag, ...}   of each checkpoint read, '' where it is gone or written for another stream
--- {}   the stream is another one, or another outbox's, or its group is gone
+-- {}   the stream is another one, or another outbox's, or its group is gone or beyond its end
 
 local marker, last, added, known, owner = recognize(KEYS[1], KEYS[2])
 if not marker or owner ~= ARGV[2] then return {} end
 if ARGV[1] ~= '' then
   local grouped = false  -- and so it is where the stream is gone that nothing was ever published to
-  for _, group in ipairs(redis.pcall('XINFO', 'GROUPS', KEYS[1])) do
-    if group[2] == ARGV[1] then grouped = true end
+  for _, flat in ipairs(redis.pcall('XINFO', 'GROUPS', KEYS[1])) do
+    if flat[2] == ARGV[1] then grouped = not beyond(named(flat), last) end
   end
   if not grouped then return {} end
 end

@@ -36,7 +36,9 @@ end
 if not own then return {} end
 local stored = redis.call('HMGET', KEYS[2], 'marker', 'look', 'looked')
 if stored[1] and not recognize(KEYS[1], KEYS[2]) then return {} end  -- another stream: a recovery is due, and is to see it
-local delivered = own['last-delivered-id']
+local last_id = position(KEYS[1])
+local skips = beyond(own, last_id)  -- until a relay's open.lua has seen it
+local delivered = skips and last_id or own['last-delivered-id']
 
 local consumers, readers, marked = {}, 0, false
 for _, flat in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
@@ -89,7 +91,7 @@ if later and later.doubt then
   doubt = later.doubt
 elseif silence then
   doubt = 'silence'
-elseif not later and comparable(look, now) and look.sets ~= now.sets and not holds_beyond then
+elseif skips or (not later and comparable(look, now) and look.sets ~= now.sets and not holds_beyond) then
   doubt = 'set'
 elseif readers == 0 then
   doubt = 'nobody'

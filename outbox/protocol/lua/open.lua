@@ -2,7 +2,7 @@
 -- Also the check of an idle owner: with the token already there, it writes nothing.
 --
 -- KEYS[1] checkpoint   KEYS[2] stream   KEYS[3] the stream's record, shared by its partitions
--- ARGV[1] token        ARGV[2] consumer group, created at 0 if it is not there
+-- ARGV[1] token        ARGV[2] consumer group, created at 0 if it is not there, and set to the stream's end if it is beyond that
 -- ARGV[3] 1: write in any case. A WAIT behind this call waits for what its own connection wrote, and for all before it
 --         with it; after a call that only read, it would confirm a batch that nobody else has.
 -- ARGV[4] a random word: the tag of a checkpoint, and the marker of a stream, that are not there yet
@@ -75,8 +75,11 @@ end
 -- counted as an error of the server every few seconds.
 local grouped = false
 if redis.call('EXISTS', KEYS[2]) == 1 then
-  for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[2])) do
-    if group[2] == ARGV[2] then grouped = true end
+  for _, flat in ipairs(redis.call('XINFO', 'GROUPS', KEYS[2])) do
+    if flat[2] == ARGV[2] then
+      grouped = true
+      if beyond(named(flat), last) then redis.call('XGROUP', 'SETID', KEYS[2], ARGV[2], last) end
+    end
   end
 end
 if not grouped then

@@ -108,15 +108,21 @@ local function waits_for_more_than(limit, stream, group)
     local values = {}
     for i = 1, #flat, 2 do values[flat[i]] = flat[i + 1] end
     if values['name'] == group then
-      if values['lag'] then return values['lag'] > limit end
-      -- Redis has lost count, because entries ahead of the group were deleted. Counting holds the server up, so then the
-      -- limit is no higher than what is counted in some milliseconds.
+      local lag = values['lag']
+      if lag and lag >= 0 then return lag > limit end
+      -- Redis has lost count, because entries ahead of the group were deleted; or somebody who set the group gave a wrong
+      -- count. Counting holds the server up, so then the limit is no higher than what is counted in some milliseconds.
       local countable = math.min(limit, 10000)
       local ahead = redis.call('XRANGE', stream, '(' .. values['last-delivered-id'], '+', 'COUNT', countable + 1)
       return #ahead > countable
     end
   end
   return true
+end
+
+-- Whether a group, as XINFO knows it, was set beyond the end of its stream, where it would be given nothing that is added.
+local function beyond(group, last)
+  return earlier(last, group['last-delivered-id'])
 end
 
 -- The consumer that marks a group: it reads nothing, and is gone with the group, or with the stream, however soon both are

@@ -1,0 +1,71 @@
+"""A group that somebody has set to an id that no entry has, or with a count that is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from pymongo import AsyncMongoClient
+from redis.asyncio import Redis
+
+from outbox.database import Document
+from outbox.delivery.depth import depth_of
+from outbox_relay.drained import Outcome
+from tests.relay.ward import BARE, GROUP, NAME, Ward
+from tests.relay.world import STREAM, World, a_world
+
+MICROSECONDS = "1796000000000000"
+"""Where an id has milliseconds."""
+
+
+@pytest.mark.parametrize("looks", [True, False])
+async def test_a_group_that_was_set_beyond_the_end_of_its_stream_is_given_what_is_added(
+    looks: bool, ward: Ward
+) -> None:
+    owner = await ward.world.owner()
+    await ward.world.append("f0", "f1", "f2", "f3")
+    await owner.drain_all()
+    await ward.ack(*await ward.read(2))
+    await ward.look()
+    await ward.redis.xgroup_setid(NAME, GROUP, MICROSECONDS)
+    if looks:
+        await ward.look()
+    await ward.world.append("f4")
+    await owner.drain_all()
+    await ward.acked_by_others()
+    if looks:
+        await ward.look()
+        assert await ward.states() == "ccwww"
+    owner.drainer.doubt()
+    for _ in range(3):
+        await owner.drain_all()
+        if given := await ward.read(9):
+            await ward.ack(*given)
+        await ward.look()
+    assert await ward.states() == "ccccc"
+
+
+async def test_an_idle_relay_sees_a_group_beyond_the_end_of_its_stream(ward: Ward) -> None:
+    await ward.publish(1)
+    await ward.redis.xgroup_setid(NAME, GROUP, MICROSECONDS)
+    glance = await ward.world.checkpoints.glance(NAME, [0], group=True, known="", read=1)
+    assert glance.stands == {}
+    await ward.drain()
+    [group] = await ward.redis.xinfo_groups(NAME)
+    assert group["last-delivered-id"] == (await ward.redis.xinfo_stream(NAME))["last-generated-id"]
+
+
+async def test_a_wrong_count_of_a_group_lets_nobody_pass_the_limit(
+    mongo: AsyncMongoClient[Document], database: str, redis: Redis
+) -> None:
+    async with a_world(mongo, database, redis, [replace(STREAM, max_undelivered=5)]) as world:
+        await publish_beyond_the_limit(world)
+
+
+async def publish_beyond_the_limit(world: World) -> None:
+    await world.append(*(f"f{n}" for n in range(20)))
+    owner = await world.owner()
+    published = await owner.drain_all()
+    await world.redis.xgroup_setid(NAME, GROUP, "0", entries_read=1000)
+    assert (await owner.drain()).outcome is Outcome.FULL
+    assert (await depth_of(world.redis, BARE)).undelivered == published
