@@ -16,7 +16,7 @@ from outbox.database import LENIENT, OUTBOX, PREFIX, Database, Place, PlainDatab
 from outbox.draft import ABSENT, Draft, all_of, check_session, checked_limit, documents_of
 from outbox.errors import SettingsError
 from outbox.message import meta, uniques
-from outbox.streams import registry
+from outbox.streams import registry, unique_times
 from outbox.streams.declaration import Priority, Streams
 from outbox.writes import Write, carry_out, checked, go_through, wait_for
 
@@ -49,7 +49,8 @@ class Outbox:
         self.streams = streams
         self._place = Place(database, prefix)
         self._max_message_bytes = checked_limit(max_message_bytes)
-        self._looked = False
+        self._times: dict[str, float] | None = None
+        """The `unique_seconds` that are registered; None until the first append has looked."""
 
     async def register(self, client: AsyncMongoClient[dict[str, Any]]) -> list[str]:
         """Register the streams in the database, as `outbox init` does with those of OUTBOX_STREAMS.
@@ -269,11 +270,12 @@ class Outbox:
             return in_turn(session, lambda bound: self._insert(bound, writes, documents, ids))
         instead: dict[ObjectId, ObjectId] = {}
         database = PlainDatabase(session.client, self._place)
-        if not self._looked:
-            registry.refuse_none_sync(database)
-            self._looked = True
+        if self._times is None:
+            self._times = unique_times.read_sync(database)
         if uniques.any_in(documents):
-            instead = uniques.carry_out_sync(uniques.claim(documents, self.streams), database, session)
+            instead = uniques.carry_out_sync(
+                uniques.claim(documents, self.streams, self._times or {}), database, session
+            )
         needed = [document for document in documents if document["_id"] not in instead]
         go_through(carry_out(session, writes, needed, database[OUTBOX]))
         return ids(instead)
@@ -287,11 +289,12 @@ class Outbox:
     ) -> T:
         instead: dict[ObjectId, ObjectId] = {}
         database = Database(session.client, self._place)
-        if not self._looked:
-            await registry.refuse_none(database)
-            self._looked = True
+        if self._times is None:
+            self._times = await unique_times.read(database)
         if uniques.any_in(documents):
-            instead = await uniques.carry_out(uniques.claim(documents, self.streams), database, session)
+            instead = await uniques.carry_out(
+                uniques.claim(documents, self.streams, self._times or {}), database, session
+            )
         needed = [document for document in documents if document["_id"] not in instead]
         await wait_for(carry_out(session, writes, needed, database[OUTBOX]))
         return ids(instead)

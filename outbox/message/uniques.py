@@ -50,9 +50,10 @@ def any_in(documents: Iterable[Document]) -> bool:
     return any("unique" in document for document in documents)
 
 
-def claim(documents: Sequence[Document], streams: Streams) -> Claims:
+def claim(documents: Sequence[Document], streams: Streams, registered: Mapping[str, float]) -> Claims:
     """The statements by which new messages claim their unique values, each of which is sent its result.
 
+    `registered` are the `unique_seconds` of streams that are known to be registered: they count, not those declared.
     Returns the messages that are not needed, each with the one that stands in its place. To be carried out in the
     transaction that inserts the others.
     """
@@ -62,24 +63,25 @@ def claim(documents: Sequence[Document], streams: Streams) -> Claims:
         if "unique" not in document:
             continue
         new, stream = document["_id"], streams[document["stream"]]
+        seconds = registered.get(stream.family, stream.unique_seconds)
         place = {"_id": _name(stream, document["unique"])}
-        found = yield _ask(place, new, stream)
+        found = yield _ask(place, new, seconds)
         stands = found["message"]
         # What others wrote there stands for nothing.
         known = isinstance(stands, ObjectId) and stands != new
-        if known and (stands in inserted or (not found["fresh"] and (yield from _holds(found, stream)))):
+        if known and (stands in inserted or (not found["fresh"] and (yield from _holds(found, seconds)))):
             instead[new] = stands
             continue
         if not found["fresh"]:
-            yield Statement(UNIQUE, "update_one", (place, [{"$set": _taken(new, stream)}]), {})
+            yield Statement(UNIQUE, "update_one", (place, [{"$set": _taken(new, seconds)}]), {})
         inserted.add(new)
     return instead
 
 
-def _ask(place: Document, new: ObjectId, stream: Stream) -> Statement:
+def _ask(place: Document, new: ObjectId, seconds: float) -> Statement:
     """Who stands for the value: a new message, where none does."""
     change = {
-        **{name: {"$ifNull": [f"${name}", value]} for name, value in _taken(new, stream).items()},
+        **{name: {"$ifNull": [f"${name}", value]} for name, value in _taken(new, seconds).items()},
         "fresh": {"$eq": [{"$type": "$message"}, "missing"]},
         "appends": {"$add": [number("appends"), 1]},
         "at": "$$NOW",
@@ -88,15 +90,15 @@ def _ask(place: Document, new: ObjectId, stream: Stream) -> Statement:
     return Statement(UNIQUE, "find_one_and_update", (place, [{"$set": change}]), options)
 
 
-def _taken(new: ObjectId, stream: Stream) -> Document:
-    return {"message": new, "until": {"$add": ["$$NOW", int(stream.unique_seconds * 1000)]}}
+def _taken(new: ObjectId, seconds: float) -> Document:
+    return {"message": new, "until": {"$add": ["$$NOW", int(seconds * 1000)]}}
 
 
-def _holds(found: Document, stream: Stream) -> Generator[Statement, Any, bool]:
+def _holds(found: Document, seconds: float) -> Generator[Statement, Any, bool]:
     """Whether the message that stands for the value rules out another one."""
     until = found["until"]
     left = (until - found["at"]).total_seconds() if isinstance(until, datetime) else 0
-    if 0 < left <= stream.unique_seconds:  # more is left only after the server's clock was set back
+    if 0 < left <= seconds:  # more is left only after the server's clock was set back
         return True
     waiting = {"_id": found["message"], "state": {"$in": WAITING}}
     looked = yield Statement(OUTBOX, "find", (waiting,), {})

@@ -8,6 +8,14 @@ TESTS, WORKER = "tests/outbox/test_unique.py", "tests/worker/test_unique.py"
 
 MUTATIONS = [
     Mutation(
+        "the registered time of unique messages counts",
+        "G4",
+        "outbox/message/uniques.py",
+        "registered.get(stream.family, stream.unique_seconds)",
+        "stream.unique_seconds",
+        f"{TESTS}::test_the_registered_time_counts_whatever_a_program_declares",
+    ),
+    Mutation(
         "a unique value is claimed by an update, and not by an insert that would end the transaction",
         "G1",
         "outbox/message/uniques.py",
@@ -27,7 +35,7 @@ MUTATIONS = [
         "a clock that was set back keeps nothing from being appended",
         "G1",
         "outbox/message/uniques.py",
-        "if 0 < left <= stream.unique_seconds:",
+        "if 0 < left <= seconds:",
         "if left > 0:",
         f"{TESTS}::test_a_clock_that_was_set_back_keeps_nothing_from_being_appended",
     ),

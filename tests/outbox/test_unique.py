@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -212,6 +213,25 @@ async def test_a_sync_session(shop: Shop, sync_mongo: MongoClient[Document]) -> 
         await shop.becomes(first, State.COMPLETED)
         second = session.with_transaction(body)
     assert await shop.ids() == [first, second]
+
+
+@pytest.mark.parametrize("declared", [0, 10, 3600 * 24])
+async def test_the_registered_time_counts_whatever_a_program_declares(
+    shop: Shop, sync_mongo: MongoClient[Document], declared: float
+) -> None:
+    """As for all that may differ between declarations: an operator sets it, by `outbox init`."""
+    streams = Streams([replace(FOR_LONG, unique_seconds=declared), replace(ORDERS, unique_seconds=declared)])
+    shop.outbox = Outbox(streams, database=shop.database.name)
+    for stream, registered in (("reports", FOR_LONG), ("orders", ORDERS)):
+        first = await shop.append(stream=stream)
+        await shop.becomes(first, State.COMPLETED)
+        assert (await shop.append(stream=stream) == first) is bool(registered.unique_seconds)
+        entry = await shop.database[UNIQUE].find_one({"_id.stream": stream}, {"left": {"$subtract": ["$until", "$at"]}})
+        assert entry
+        assert entry["left"] < registered.unique_seconds * 1000 + 5000
+    plain, first = Outbox(streams, database=shop.database.name), await shop.append(stream="reports")
+    with sync_mongo.start_session() as session, session.start_transaction():
+        assert plain.append(session, "reports", {"a": "b"}, key="k", unique="u") == first
 
 
 @pytest.mark.parametrize("unique", ["", "x" * 513, 7, "\ud800"])
