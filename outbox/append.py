@@ -16,7 +16,7 @@ from outbox.database import LENIENT, OUTBOX, PREFIX, Database, Place, PlainDatab
 from outbox.draft import ABSENT, Draft, all_of, check_session, checked_limit, documents_of
 from outbox.errors import SettingsError
 from outbox.message import meta, uniques
-from outbox.streams import registry, unique_times
+from outbox.streams import first_look, registry
 from outbox.streams.declaration import Priority, Streams
 from outbox.writes import Write, carry_out, checked, go_through, wait_for
 
@@ -271,7 +271,7 @@ class Outbox:
         instead: dict[ObjectId, ObjectId] = {}
         database = PlainDatabase(session.client, self._place)
         if self._times is None:
-            self._times = unique_times.read_sync(database)
+            self._times = first_look.look_sync(database, self.streams)
         if uniques.any_in(documents):
             instead = uniques.carry_out_sync(
                 uniques.claim(documents, self.streams, self._times or {}), database, session
@@ -290,7 +290,7 @@ class Outbox:
         instead: dict[ObjectId, ObjectId] = {}
         database = Database(session.client, self._place)
         if self._times is None:
-            self._times = await unique_times.read(database)
+            self._times = await first_look.look(database, self.streams)
         if uniques.any_in(documents):
             instead = await uniques.carry_out(
                 uniques.claim(documents, self.streams, self._times or {}), database, session

@@ -60,14 +60,14 @@ async def read(database: Database) -> Registered | None:
 async def check(database: Database, declared: Streams) -> None:
     """Raise WrongDeclaration unless `declared` agrees with what is registered; SchemaError when there is no outbox."""
     streams = database[STREAMS].with_options(codec_options=LENIENT, **NOW)
-    if not _compare(declared, await streams.find().to_list()):
+    if not compare(declared, await streams.find().to_list()):
         await refuse_none(database)
 
 
 def check_sync(database: PlainDatabase, declared: Streams) -> None:
     """The same for plain functions."""
     streams = database[STREAMS].with_options(codec_options=LENIENT, **NOW)
-    if not _compare(declared, streams.find().to_list()):
+    if not compare(declared, streams.find().to_list()):
         refuse_none_sync(database)
 
 
@@ -101,7 +101,7 @@ def _refuse(database: Database | PlainDatabase) -> NoReturn:
     )
 
 
-def _compare(declared: Streams, documents: list[Document]) -> bool:
+def compare(declared: Streams, documents: list[Document]) -> bool:
     """Raise WrongDeclaration unless `declared` agrees with the documents of the registry. False: there are none yet."""
     registered = understood(documents)
     if registered is None:

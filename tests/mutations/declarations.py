@@ -9,8 +9,13 @@ CLI, RELAY = "tests/cli/test_declarations.py", "tests/relay/test_declarations.py
 MUTATIONS = [
     Mutation(
         "an append where no outbox is ends its transaction", "G1", "outbox/append.py",
-        "self._times = await unique_times.read(database)", "self._times = {}",
+        "self._times = await first_look.look(database, self.streams)", "self._times = {}",
         "tests/outbox/test_append.py::test_an_append_where_no_outbox_is_ends_its_transaction",
+    ),
+    Mutation(
+        "an append under another declaration is logged", "G1", "outbox/streams/first_look.py",
+        "            registry.compare(declared, documents)\n", "            pass\n",
+        "tests/outbox/test_append.py::test_the_first_append_logs_that_a_declaration_differs",
     ),
     Mutation(
         "a declaration is compared with what is registered", "G1", "outbox/streams/registry.py",

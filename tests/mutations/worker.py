@@ -37,8 +37,8 @@ MUTATIONS = [
     ),
     Mutation(
         "a declaration is read as it was written", "G1", "outbox/streams/registry.py",
-        "codec_options=LENIENT, **NOW)\n    if not _compare(declared, await ",
-        "**NOW)\n    if not _compare(declared, await ",
+        "codec_options=LENIENT, **NOW)\n    if not compare(declared, await ",
+        "**NOW)\n    if not compare(declared, await ",
         "tests/outbox/test_any_client.py::test_a_client_of_any_kind_appends",
     ),
     Mutation(

@@ -10,11 +10,12 @@ from bson import ObjectId
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.client_session import ClientSession
+from structlog.testing import capture_logs
 
 from outbox import Draft, InvalidMessage, NoTransaction, Outbox, Streams, UndeclaredStream
 from outbox.database import OUTBOX, Database, Document
 from outbox.errors import SchemaError, SettingsError, UsageError
-from outbox.streams.declaration import FILE_STREAM
+from outbox.streams.declaration import FILE_STREAM, Stream
 from tests.outbox.shelf import Shelf
 
 Client = AsyncMongoClient[Document]
@@ -245,3 +246,29 @@ async def test_what_a_relay_would_not_send_is_refused_whatever_the_limit(
             outbox.append(session, FILE_STREAM, {"a": "b" * 9 * 2**20}, key="k")
         with pytest.raises(UsageError, match=r"need Draft\(fields, key=\.\.\.\), not dict"):
             outbox.append_many(session, FILE_STREAM, [{"a": "b"}])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(
+    ("declared", "reason"),
+    [
+        (Stream("orders", "shop"), "groups mail are registered and not declared"),
+        (Stream("orders", "shop", groups=("mail",), partitions=16), "partitions is declared as 16 and registered as 4"),
+        (Stream("order", "shop"), "stream 'order' is not registered"),
+        (Stream("orders", "shop", groups=("mail",), rescue_seconds=60), ""),
+    ],
+)
+async def test_the_first_append_logs_that_a_declaration_differs(
+    mongo: Client, sync_mongo: MongoClient[Document], db: Database, declared: Stream, reason: str
+) -> None:
+    """Not each: a message for a group that is not declared is missing, and nobody else would see that."""
+    await Outbox(Streams([Stream("orders", "shop", groups=("mail",))]), database=db.name).register(mongo)
+    with capture_logs() as logged:
+        outbox, plain = [Outbox(Streams([declared]), database=db.name) for _ in range(2)]
+        for _ in range(2):
+            async with mongo.start_session() as session, await session.start_transaction():
+                await outbox.append(session, declared.name, {"a": "b"}, key="k")
+            with sync_mongo.start_session() as sync, sync.start_transaction():
+                plain.append(sync, declared.name, {"a": "b"}, key="k")
+    found = [one["reason"] for one in logged if one["event"] == "appending under another declaration"]
+    assert len(found) == (2 if reason else 0)
+    assert all(reason in one for one in found)
