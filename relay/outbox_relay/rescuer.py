@@ -64,9 +64,10 @@ class Rescuer:
                 if any(partition.number == 0 for partition in partitions):
                     await self._rescue.times_ahead(stream)
                 for partition in partitions:
-                    if stream.rescue_seconds:
-                        if partition.number == 0 and not paused:
-                            found += await self._rescue.abandoned(stream)
+                    if stream.rescue_seconds and partition.number == 0 and not paused:
+                        found += await self._rescue.abandoned(stream)
+                    # Without a subject, what was removed before anybody was given it is lost, and no worker's affair.
+                    if stream.rescue_seconds or stream.subject is None:
                         found += await self._rescue.vanished(stream, partition)
                     if partition.number == 0 and not paused:
                         holdings += await self._rescue.held(stream)

@@ -161,6 +161,11 @@ MUTATIONS = [
         "if gone_to <= delivered or", "if True or",
         f"{EVIDENCE}::test_what_others_trimmed_before_it_was_given_comes_again",
     ),
+    Mutation(
+        "what was removed unread comes again without rescues", "G1", "relay/outbox_relay/rescuer.py",
+        "if stream.rescue_seconds or stream.subject is None:", "if stream.rescue_seconds:",
+        f"{EVIDENCE}::test_without_rescues_what_others_removed_before_it_was_given_comes_again",
+    ),
     # -- rescue
     Mutation(
         "a stream is searched for what is not on record", "G5", "outbox/delivery/vanished.py",

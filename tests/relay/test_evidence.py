@@ -13,7 +13,9 @@ from outbox.delivery.entries import MARK
 from outbox.delivery.evidence import Judged, judge
 from outbox.delivery.trim import trim
 from outbox.message.outcome import Found
+from outbox.streams.declaration import Streams
 from outbox.worker.rescue import Rescue
+from outbox_relay.rescuer import Rescuer
 from outbox_relay.trimmer import Trimmer
 from tests.relay.ward import BARE, GROUP, NAME, Ward
 from tests.relay.world import PARTITION
@@ -64,6 +66,17 @@ async def test_what_others_trimmed_before_it_was_given_comes_again(ward: Ward) -
     await ward.ack(*await ward.read(9))
     await ward.look()
     assert await ward.states() == "cpcccc"  # the second one was held when it vanished: nobody knows
+
+
+async def test_without_rescues_what_others_removed_before_it_was_given_comes_again(ward: Ward) -> None:
+    """And what workers delete is done where that is declared."""
+    ids = [*await ward.publish(1), *await ward.publish(3, first=1)]
+    await ward.ack(*await ward.read(1))
+    await ward.redis.xdel(NAME, ids[0], ids[2])
+    never = replace(BARE, rescue_seconds=0, gone_is_done=True)
+    rescue = Rescue(ward.world.database, ward.redis)
+    await Rescuer(Streams([never]), rescue, lambda: [PARTITION]).run_once()
+    assert await ward.states() == "cpwp"
 
 
 @pytest.mark.parametrize("all_of_it", [True, False])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -93,4 +94,26 @@ async def test_an_odd_look_is_made_anew(
             await trim(world.database, redis, bare)
         await owner.drain_all()
         await trim(world.database, redis, bare)
+        assert set((await world.states()).values()) == {"completed"}
+
+
+async def test_a_look_with_an_odd_part_ends_nothing(
+    mongo: AsyncMongoClient[Document], database: str, redis: Redis
+) -> None:
+    later = [1, {"given": "x"}, {"given": "9-0", "doubt": "x"}, {"given": "9-0", "server": {}}]
+    odd: list[dict[str, Any]] = [{"later": each} for each in later]
+    odd += [{"latest": 1}, {"latest": {}}, {"looks": "x"}, {"looks": {}}, {"removals": {}}, {"acks": 7}, {"server": []}]
+    odd += [{"held": [["1-0", "w", "x"]]}, {"missed": 1}, {"resets": {}}, {"creates": 1, "sets": None}, {}]
+    bare = Stream(STREAM.name, STREAM.group, partitions=1)
+    async with a_world(mongo, database, redis, [bare]) as world:
+        owner = await world.owner()
+        for number, part in enumerate(odd):
+            await world.append(f"f{number}")
+            await owner.drain_all()
+            await trim(world.database, redis, bare)
+            look: Any = await redis.hget(RECORD, "look")
+            await redis.hset(RECORD, "look", json.dumps(json.loads(look) | part))
+            read: Any = await redis.xreadgroup(bare.group, "worker", {bare.name: ">"})
+            await redis.xack(bare.name, bare.group, *(id_ for id_, _ in read[0][1]))  # perhaps published again
+            await trim(world.database, redis, bare)
         assert set((await world.states()).values()) == {"completed"}
