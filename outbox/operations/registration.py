@@ -7,11 +7,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from pymongo.asynchronous.client_session import AsyncClientSession
+
 from outbox.database import OUTBOX, PARTITIONS, STREAMS, Database, Document
 from outbox.errors import OutboxError, WrongDeclaration
 from outbox.message.document import State
 from outbox.operations import audit
 from outbox.protocol import records
+from outbox.servers import transaction
 from outbox.streams import agreement, registry
 from outbox.streams.declaration import Stream, Streams
 
@@ -42,15 +45,12 @@ async def change_partitions(database: Database, name: str, partitions: int, *, s
     numbers = sorted({*before.earlier_partitions, before.partitions, after.partitions})
     if numbers != sorted(before.earlier_partitions):
         await _refuse_old_relays(database, name)
+        # First of all, whoever is interrupted: with one that is registered and has no lease, no program starts.
+        await registry.ensure_partitions(database, Streams([replace(before, earlier_partitions=tuple(numbers))]))
         document = await _update(database, document, {"earlier_partitions": numbers})
-        before = registry.load(document)
-    await registry.ensure_partitions(database, Streams([before]))
+    await registry.ensure_partitions(database, Streams([registry.load(document)]))
     await _noticed(database, name, document["revision"], seconds)
-    await _update(database, document, {"partitions": partitions})
-    await audit.record(
-        database, who=audit.me(), action="change-stream",
-        details={"stream": name, "partitions": partitions, "from": before.partitions},
-    )  # fmt: skip
+    await _change(database, document, {"partitions": partitions}, {"partitions": partitions, "from": before.partitions})
     return True
 
 
@@ -80,10 +80,8 @@ async def change_as_declared(database: Database, stream: Stream) -> bool:
     if registered := await registry.read(database):
         registry.refuse_taken_names(registered, [stream])
     await _refuse_undone(database, before, (State.SCHEDULED, State.PENDING, State.PUBLISHED), "changed")
-    await _update(database, document, after)
-    if registered := await registry.read(database):
-        await registry.ensure_partitions(database, registered)
-    await audit.record(database, who=audit.me(), action="change-stream", details={"stream": stream.name})
+    await registry.ensure_partitions(database, Streams([registry.load({**document, **after})]))
+    await _change(database, document, after, {})
     return True
 
 
@@ -94,11 +92,21 @@ async def remove(database: Database, name: str) -> None:
     """
     document, stream = await _find(database, name)
     await _refuse_undone(database, stream, UNDONE, "removed")
-    result = await database[STREAMS].delete_one({"_id": name, "revision": document["revision"]})
-    if not result.deleted_count:
-        raise NotNow(f"stream {name!r} was changed at the same moment: run the same command again")
-    await database[PARTITIONS].delete_many({"stream": {"$in": [member.name for member in stream.members()]}})
-    await audit.record(database, who=audit.me(), action="remove-stream", details={"stream": name})
+    members = [member.name for member in stream.members()]
+
+    async def body(session: AsyncClientSession) -> None:
+        this = {"_id": name, "revision": document["revision"]}
+        if not (await database[STREAMS].delete_one(this, session=session)).deleted_count:
+            raise _changed_meanwhile(name)
+        await database[PARTITIONS].delete_many({"stream": {"$in": members}}, session=session)
+        told = {"stream": name}
+        await audit.record(database, who=audit.me(), action="remove-stream", details=told, session=session)
+
+    async def happened() -> bool:
+        await _wait_for_transactions(database, name)
+        return await database[STREAMS].find_one({"_id": name}) is None
+
+    await transaction.run(database.client, body, happened=happened)
 
 
 async def _find(database: Database, name: str) -> tuple[Document, Stream]:
@@ -111,13 +119,39 @@ async def _find(database: Database, name: str) -> tuple[Document, Stream]:
     return document, registry.load(document)
 
 
-async def _update(database: Database, document: Document, values: Document) -> Document:
-    result = await database[STREAMS].update_one(
-        {"_id": document["_id"], "revision": document["revision"]}, {"$set": values, "$inc": {"revision": 1}}
-    )
-    if not result.modified_count:
-        raise NotNow(f"stream {document['_id']!r} was changed at the same moment: run the same command again")
+async def _change(database: Database, document: Document, values: Document, details: Document) -> None:
+    """The change and its audit record, in one transaction."""
+    name = document["_id"]
+
+    async def body(session: AsyncClientSession) -> None:
+        await _update(database, document, values, session)
+        told = {"stream": name, **details}
+        await audit.record(database, who=audit.me(), action="change-stream", details=told, session=session)
+
+    async def happened() -> bool:
+        await _wait_for_transactions(database, name)
+        return await database[STREAMS].find_one({"_id": name, **values}) is not None
+
+    await transaction.run(database.client, body, happened=happened)
+
+
+async def _wait_for_transactions(database: Database, name: str) -> None:
+    """A majority write to the same document waits for a transaction that is still under way."""
+    await database[STREAMS].update_one({"_id": name}, {"$currentDate": {"asked_at": True}})
+
+
+async def _update(
+    database: Database, document: Document, values: Document, session: AsyncClientSession | None = None
+) -> Document:
+    this = {"_id": document["_id"], "revision": document["revision"]}
+    change = {"$set": values, "$inc": {"revision": 1}}
+    if not (await database[STREAMS].update_one(this, change, session=session)).modified_count:
+        raise _changed_meanwhile(document["_id"])
     return {**document, **values, "revision": document["revision"] + 1}
+
+
+def _changed_meanwhile(name: str) -> NotNow:
+    return NotNow(f"stream {name!r} was changed at the same moment: run the same command again")
 
 
 async def _refuse_undone(database: Database, stream: Stream, states: Sequence[State], what: str) -> None:

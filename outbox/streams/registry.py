@@ -152,6 +152,8 @@ async def register(database: Database, streams: Streams | Iterable[Stream], *, d
     declared = streams if isinstance(streams, Streams) else Streams(streams)
     await refuse(database, declared)
     done: list[str] = []
+    # First of all, whoever is interrupted: with one that is registered and has no lease, no program starts.
+    created = [] if dry_run else await ensure_partitions(database, declared)
     for stream in declared.declared():
         done += await _register(database, stream, dry_run=dry_run)
     if declared.prefix and not dry_run:  # of all, as one program has one prefix for all of them
@@ -161,7 +163,7 @@ async def register(database: Database, streams: Streams | Iterable[Stream], *, d
     known = registered.families() if registered else {}
     more = [stream for stream in declared.declared() if stream.name not in known]
     every = Streams([*registered.declared(), *more]) if registered else declared
-    return done + await ensure_partitions(database, every, dry_run=dry_run)
+    return [*done, *created, *await ensure_partitions(database, every, dry_run=dry_run)]
 
 
 async def refuse(database: Database, declared: Streams) -> None:

@@ -62,4 +62,20 @@ MUTATIONS = [
         'await _refuse_undone(database, stream, UNDONE, "removed")', "pass",
         f"{CLI}::test_a_stream_is_removed_by_command_when_nothing_waits_in_it",
     ),
+    Mutation(
+        "leases are there before their partitions are registered", "G1", "outbox/operations/registration.py",
+        "await registry.ensure_partitions(database, Streams([replace(before, earlier_partitions=tuple(numbers))]))",
+        "pass",
+        "tests/relay/test_interrupted_changes.py::test_another_number_of_partitions",
+    ),
+    Mutation(
+        "leases are there before their stream is registered", "G1", "outbox/streams/registry.py",
+        "created = [] if dry_run else await ensure_partitions(database, declared)", "created = list[str]()",
+        "tests/relay/test_interrupted_changes.py::test_init_with_one_stream_more",
+    ),
+    Mutation(
+        "a removal is one transaction", "G1", "outbox/operations/registration.py",
+        'delete_many({"stream": {"$in": members}}, session=session)', 'delete_many({"stream": {"$in": members}})',
+        "tests/relay/test_interrupted_changes.py::test_a_removal",
+    ),
 ]  # fmt: skip
