@@ -54,10 +54,13 @@ def checked_limit(max_message_bytes: int) -> int:
 def check_session(session: object) -> None:
     """Raise NoTransaction unless `session` is one of PyMongo's, with an open transaction."""
     if not isinstance(session, AsyncClientSession | ClientSession):
-        raise NoTransaction(
-            f"append needs the session of your transaction, not {type(session).__name__}: pass what "
-            "client.start_session() has given, or what with_transaction calls your function with"
+        motor = type(session).__module__.startswith("motor.")
+        instead = (
+            "PyMongo's own AsyncMongoClient has taken Motor's place (in Beanie, since version 2): use a session of that"
+            if motor
+            else "pass what client.start_session() has given, or what with_transaction calls your function with"
         )
+        raise NoTransaction(f"append needs the session of your transaction, not {type(session).__name__}: {instead}")
     if not session.in_transaction:
         raise NoTransaction(
             "append needs an open transaction, so that the message and the record that it is about are written "

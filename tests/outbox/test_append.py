@@ -191,6 +191,9 @@ async def test_what_is_no_session_is_refused(mongo: Client, outbox: Outbox) -> N
     for wrong in (None, mongo, mongo.admin):
         with pytest.raises(NoTransaction, match=f"session of your transaction, not {type(wrong).__name__}"):
             outbox.append(wrong, FILE_STREAM, {"file_id": "1"}, key="1")  # type: ignore[call-overload]
+    of_motor: Any = type("AsyncIOMotorClientSession", (), {"__module__": "motor.motor_asyncio"})()
+    with pytest.raises(NoTransaction, match="not AsyncIOMotorClientSession: PyMongo's own AsyncMongoClient has taken"):
+        outbox.append(of_motor, FILE_STREAM, {"file_id": "1"}, key="1")
 
 
 @pytest.mark.parametrize("place", [{"database": "{}_misspelt"}, {"database": "{}", "prefix": "misspelt"}])
