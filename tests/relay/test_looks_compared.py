@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
 from outbox.delivery import evidence
 from outbox.delivery.entries import MARK
+from outbox.protocol.script import Script
 from tests.relay.ward import GROUP, NAME, Ward
 
 
@@ -27,6 +30,21 @@ async def test_after_a_reset_what_is_read_without_acknowledgements_is_not_done(w
     await ward.read(2, noack=True)
     await ward.look()
     assert await ward.states() == "cww"
+
+
+async def test_a_server_that_does_not_count_leaves_nothing_in_doubt(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that is compatible with Redis may not."""
+    look = Script("look")
+    look._text = look._text.replace("'INFO', 'commandstats'", "'INFO', 'keyspace'")
+    look._digest = hashlib.sha1(look._text.encode(), usedforsecurity=False).hexdigest()
+    monkeypatch.setattr(evidence, "_LOOK", look)
+    await ward.publish(2)
+    for _ in range(2):
+        await ward.ack(*await ward.read(1))
+        await ward.look()
+    assert await ward.states() == "cc"
 
 
 async def test_who_removes_all_consumers_that_hold_nothing_leaves_nothing_in_doubt(ward: Ward) -> None:

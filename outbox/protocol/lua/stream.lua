@@ -136,13 +136,11 @@ end
 
 -- The id of this run of the server, and how often it was asked to acknowledge entries, to set and to make a group, and to
 -- remove a consumer. It counts from 0 after a start, and after CONFIG RESETSTAT: `resets`, the time that the last one took, is
--- another one then, or `looks`, of which each look at a group is one, has not risen. Each '' where this user, or this
--- server, does not tell.
+-- another one then, or `looks`, of which each look at a group is one, has not risen, nor does it where a server
+-- does not count. `server` is '' where this user, or this server, does not tell.
 local function counted()
   local stats, server = redis.pcall('INFO', 'commandstats'), redis.pcall('INFO', 'server')
-  if type(stats) ~= 'string' or type(server) ~= 'string' then
-    return {server = '', resets = '', acks = '', sets = '', creates = '', removals = '', looks = 0}
-  end
+  if type(stats) ~= 'string' or type(server) ~= 'string' then stats, server = '', '' end
   local function count(command)
     return string.match(stats, 'cmdstat_' .. command .. ':(calls=%d+,usec=%d+)') or '0'
   end
