@@ -6,9 +6,9 @@ is logged and not refused, as programs start while a stream is being changed; `O
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 
-import structlog
 from bson import Int64
 from pymongo.errors import OperationFailure, PyMongoError
 
@@ -17,7 +17,8 @@ from outbox.errors import SchemaError, SettingsError, WrongDeclaration
 from outbox.streams import registry
 from outbox.streams.declaration import Streams
 
-log = structlog.get_logger(__name__)
+log = logging.getLogger(__name__)
+"""The standard library's, and not structlog, which prints to stdout where the application has not set it up."""
 
 _UNAUTHORIZED = 13
 _NUMBERS = (int, Int64, float)
@@ -62,7 +63,7 @@ def _times(documents: list[Document] | None, declared: Streams) -> dict[str, flo
         with suppress(SettingsError):
             registry.compare(declared, documents)
     except WrongDeclaration as error:
-        log.warning("appending under another declaration", reason=str(error))
+        log.warning("appending under another declaration: %s", error)
     except SchemaError:
         pass  # what others wrote there, or a later version
     known = [one for one in documents if isinstance(one["_id"], str) and type(one.get("unique_seconds")) in _NUMBERS]

@@ -48,7 +48,7 @@ def log_events() -> dict[str, set[str]]:
                 else:
                     continue
                 for level in levels:
-                    found[level] |= set(texts(call.args[0]))
+                    found[level] |= {text.removesuffix(": %s") for text in texts(call.args[0])}
     return found
 
 

@@ -10,7 +10,6 @@ from bson import ObjectId
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.client_session import ClientSession
-from structlog.testing import capture_logs
 
 from outbox import Draft, InvalidMessage, NoTransaction, Outbox, Streams, UndeclaredStream
 from outbox.database import OUTBOX, Database, Document
@@ -261,17 +260,23 @@ async def test_what_a_relay_would_not_send_is_refused_whatever_the_limit(
     ],
 )
 async def test_the_first_append_logs_that_a_declaration_differs(
-    mongo: Client, sync_mongo: MongoClient[Document], db: Database, declared: Stream, reason: str
+    mongo: Client,
+    sync_mongo: MongoClient[Document],
+    db: Database,
+    declared: Stream,
+    reason: str,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Not each: a message for a group that is not declared is missing, and nobody else would see that."""
     await Outbox(Streams([Stream("orders", "shop", groups=("mail",))]), database=db.name).register(mongo)
-    with capture_logs() as logged:
-        outbox, plain = [Outbox(Streams([declared]), database=db.name) for _ in range(2)]
-        for _ in range(2):
-            async with mongo.start_session() as session, await session.start_transaction():
-                await outbox.append(session, declared.name, {"a": "b"}, key="k")
-            with sync_mongo.start_session() as sync, sync.start_transaction():
-                plain.append(sync, declared.name, {"a": "b"}, key="k")
-    found = [one["reason"] for one in logged if one["event"] == "appending under another declaration"]
+    outbox, plain = [Outbox(Streams([declared]), database=db.name) for _ in range(2)]
+    for _ in range(2):
+        async with mongo.start_session() as session, await session.start_transaction():
+            await outbox.append(session, declared.name, {"a": "b"}, key="k")
+        with sync_mongo.start_session() as sync, sync.start_transaction():
+            plain.append(sync, declared.name, {"a": "b"}, key="k")
+    found = [line for line in caplog.messages if line.startswith("appending under another declaration: ")]
     assert len(found) == (2 if reason else 0)
     assert all(reason in one for one in found)
+    assert not capsys.readouterr().out  # it is the application's
