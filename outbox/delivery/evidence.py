@@ -25,6 +25,7 @@ holds entries should claim them first.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -44,6 +45,8 @@ from outbox.streams.entry_ids import EntryId
 from outbox.streams.keys import record_key
 
 PAGE = 1000
+TOGETHER = 50
+"""Messages that are put back at a time: each waits for the disks of a majority."""
 HELD = 1000
 """Entries held by consumers that are remembered, the oldest. What comes after them is judged later."""
 
@@ -93,12 +96,9 @@ async def judge(database: Database, redis: AnyRedis, stream: Stream, *, before: 
         if not reply:
             return Judged(completed, found, "", tuple(sorted(reasons)))
         then, bound, acknowledged, lost = reply
-        for sent, why, who in _lost(lost):
-            reason = _WHY[why].format(who=who)
-            done = await _put_back(database, stream, sent, reason)
+        for reason, done in await _put_back(database, stream, _lost(lost)):
             found += done
-            if done != Found():
-                reasons.add(reason)
+            reasons.add(reason)
         sents = [read_sent(*pair) for pair in zip(acknowledged[::2], acknowledged[1::2], strict=True)]
         completed += await _complete(database, stream, [sent for sent in sents if sent])
         if then != "nothing":
@@ -143,10 +143,30 @@ def _lost(flat: Sequence[str]) -> list[tuple[Sent, str, str]]:
     return found
 
 
-async def _put_back(database: Database, stream: Stream, sent: Sent, reason: str) -> Found:
+async def _put_back(
+    database: Database, stream: Stream, lost: Sequence[tuple[Sent, str, str]]
+) -> list[tuple[str, Found]]:
+    """What came of those that still stand, each with its reason.
+
+    Fast, above all where a look before this one has done it: while this goes on, another relay may look, and of all
+    looks at a stream only the latest counts.
+    """
     messages = database[OUTBOX].with_options(codec_options=LENIENT)
-    message = await messages.find_one({"_id": sent.id, "stream": stream.name}, dict.fromkeys(("key", *COUNTED), 1))
-    return await put_back(database, stream, message, sent, reason) if message else Found()
+    query = {"_id": {"$in": [sent.id for sent, _, _ in lost]}, "stream": stream.name}
+    stored = {m["_id"]: m async for m in messages.find(query, dict.fromkeys(("key", "state", *COUNTED), 1))}
+    standing = [(*one, stored[one[0].id]) for one in lost if _stands(stored.get(one[0].id), one[0])]
+    found: list[tuple[str, Found]] = []
+    for start in range(0, len(standing), TOGETHER):
+        some = [(_WHY[why].format(who=who), sent, m) for sent, why, who, m in standing[start : start + TOGETHER]]
+        done = await asyncio.gather(*(put_back(database, stream, m, sent, reason) for reason, sent, m in some))
+        found += [(one[0], each) for one, each in zip(some, done, strict=True) if each != Found()]
+    return found
+
+
+def _stands(message: Document | None, sent: Sent) -> bool:
+    """Whether this attempt is the message's last one, and has no outcome."""
+    at = (message.get("state"), message.get("attempts")) if message else None
+    return at in ((State.PUBLISHED.value, sent.attempt), (State.PENDING.value, sent.attempt - 1))
 
 
 async def _complete(database: Database, stream: Stream, acknowledged: Sequence[Sent]) -> int:

@@ -157,6 +157,11 @@ MUTATIONS = [
         f"{EVIDENCE}::test_a_crash_after_a_look_loses_nothing_of_it",
     ),
     Mutation(
+        "what was put back is not put back again", "G5", "outbox/delivery/evidence.py",
+        "for one in lost if _stands(stored.get(one[0].id), one[0])]", "for one in lost if one[0].id in stored]",
+        f"{EVIDENCE}::test_what_was_put_back_after_a_look_is_not_put_back_again",
+    ),
+    Mutation(
         "what is removed before it was given comes again", "G1", "outbox/delivery/vanished.py",
         "if gone_to <= delivered or", "if True or",
         f"{EVIDENCE}::test_what_others_trimmed_before_it_was_given_comes_again",

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
+from unittest.mock import AsyncMock, patch
 
 import pytest
+from pymongo.errors import AutoReconnect
 from structlog.testing import capture_logs
 
-from outbox.database import OUTBOX
+from outbox.database import OUTBOX, Document
+from outbox.delivery import evidence
 from outbox.delivery.entries import MARK
 from outbox.delivery.evidence import Judged, judge
 from outbox.delivery.trim import trim
-from outbox.message.outcome import Found
+from outbox.message.outcome import Found, put_back
 from outbox.streams.declaration import Streams
 from outbox.worker.rescue import Rescue
 from outbox_relay.rescuer import Rescuer
@@ -167,6 +171,31 @@ async def test_a_crash_after_a_look_loses_nothing_of_it(ward: Ward, monkeypatch:
             await ward.look()
     await ward.look()
     assert await ward.states() == "ccp"
+
+
+async def test_what_was_put_back_after_a_look_is_not_put_back_again(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or relays that look in turns, each while another one is at it, never come to an end."""
+    asked: list[str] = []
+
+    async def count(database: Any, stream: Any, message: Document, *arguments: Any) -> Found:
+        asked.append(message["key"])
+        while len(asked) < 2:  # several at a time
+            await asyncio.sleep(0)
+        return await put_back(database, stream, message, *arguments)
+
+    monkeypatch.setattr(evidence, "put_back", count)
+    await ward.publish(4)
+    await ward.look()
+    await ward.read(3, noack=True)
+    async with asyncio.timeout(30):
+        with patch.object(evidence, "_complete", AsyncMock(side_effect=AutoReconnect("mine"))):
+            with pytest.raises(AutoReconnect):
+                await ward.look()
+        assert await ward.states() == "wwwp"
+        assert (await ward.look()).judged.found == Found()
+    assert sorted(asked) == ["f000", "f001", "f002"]
 
 
 async def test_an_idle_look_writes_nothing(ward: Ward) -> None:
