@@ -60,6 +60,7 @@ def detail(error: BaseException) -> str:
 
 # -- MongoDB
 
+_CREDENTIALS = "Correct user, password and authSource in MONGODB_URI."
 _SIGNED = "Name the authority that signed it with {}, or renew the certificate."
 _UNREACHABLE = ("not known", "Temporary failure", "nodename", "No address", "refused", "Errno", "Connect call")
 
@@ -68,6 +69,9 @@ def _mongodb(error: mongo_errors.PyMongoError) -> Cause:
     text = detail(error)
     if "hint provided does not correspond" in str(error) or "bad hint" in str(error):
         return Cause("An index of the outbox is missing or hidden in MongoDB", "Run outbox init.", False)
+    if "uthentication failed" in text and not isinstance(error, mongo_errors.ConfigurationError):
+        # The driver tries again for as long as a statement may take. What it raises then has no code, or another one.
+        return Cause("MongoDB refuses the user or the password", _CREDENTIALS)
     if isinstance(error, mongo_errors.OperationFailure):
         return _refused_by_mongodb(error, text)
     if isinstance(error, mongo_errors.ConfigurationError):
@@ -97,8 +101,7 @@ def _refused_by_mongodb(error: mongo_errors.OperationFailure, text: str) -> Caus
             do = "Delete data that is not needed, or choose a larger cluster at Atlas."
             return Cause("MongoDB is full", do, True, text)
         case 18 | 8000:
-            do = "Correct user, password and authSource in MONGODB_URI."
-            return Cause("MongoDB refuses the user or the password", do)
+            return Cause("MongoDB refuses the user or the password", _CREDENTIALS)
         case 13 if "requires authentication" in text:
             return Cause("MongoDB asks for a user, and MONGODB_URI has none", "Put user and password into MONGODB_URI.")
         case 13:

@@ -119,4 +119,12 @@ MUTATIONS = [
         "for server, cause in ()]",
         "tests/faults/test_redis_refuses.py::test_what_relays_are_refused_is_named_where_operators_look",
     ),
+    Mutation(
+        "a wrong password is named where a statement has a time limit",
+        "G1",
+        "outbox/servers/causes.py",
+        'if "uthentication failed" in text and',
+        "if False and",
+        "tests/outbox/test_causes.py::test_mongodb_and_who_may_do_what",
+    ),
 ]

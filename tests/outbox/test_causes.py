@@ -8,7 +8,9 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pymongo
 import pytest
+from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
@@ -42,6 +44,20 @@ async def of_mongodb(uri: str) -> Cause:
         except PyMongoError as error:
             return causes.explain(error)
     raise AssertionError("it did as asked")
+
+
+async def of_a_second_transaction(uri: str) -> Cause:
+    """With a limit of time, as nearly all of ours have one, and in a program that was refused before."""
+    async with connect_mongo(load(OutboxSettings, mongodb_uri=uri)) as client, client.start_session() as session:
+
+        async def insert(session: AsyncClientSession | None = None) -> None:
+            await client["outbox"]["x"].insert_one({}, session=session)
+
+        with pytest.raises(PyMongoError):
+            await insert()
+        with pytest.raises(PyMongoError) as refused, pymongo.timeout(0.6):
+            await session.with_transaction(insert)
+        return causes.explain(refused.value)
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +165,7 @@ async def test_mongodb_and_who_may_do_what(tmp_path: Path) -> None:
         wrong = await of_mongodb(f"mongodb://relay:wrong{where}outbox")
         assert "refuses the user or the password" in wrong.what
         assert "authSource" in wrong.do
+        assert await of_a_second_transaction(f"mongodb://relay:wrong{where}outbox") == wrong
         assert "asks for a user" in (await of_mongodb(f"mongodb://{where[1:]}admin")).what
         reader = await of_mongodb(f"mongodb://reader:reader{where}admin")
         assert (reader.what, reader.detail) == ("MongoDB's user lacks a right", "insert on outbox.x")
