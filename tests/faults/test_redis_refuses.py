@@ -178,18 +178,16 @@ async def waits(scenario: Scenario, fault: Fault, level: str, told: str = "") ->
 
 
 async def test_what_relays_are_refused_is_named_where_operators_look(scenario: Scenario) -> None:
-    """Whoever only reads sees nothing of a Redis that is full."""
-
     async def obstacles() -> list[tuple[str, str]]:
         async with scenario.at_redis() as redis:
             status = await stats.collect(scenario.database, redis, scenario.settings.streams)
+        # Whoever only reads sees nothing else of a Redis that is full.
         return [(one.server, one.what.partition(" (")[0]) for one in status.obstacles]
 
     async with scenario.relay(relay_lease_seconds=2):
         async with out_of_memory(scenario):
             await scenario.append_many(10)
-            await eventually(lambda: obstacles(), what="what the relay waits for")
-            assert await obstacles() == [("redis", "Redis is full")]
+            assert await eventually(obstacles, what="what the relay waits for") == [("redis", "Redis is full")]
 
         async def are_gone() -> bool:
             return await obstacles() == []
