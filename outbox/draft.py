@@ -97,7 +97,9 @@ def all_of(drafts: Collection[Draft]) -> list[Draft]:
     found = list(drafts) if again else []
     for draft in found:
         if not isinstance(draft, Draft):
-            raise UsageError(f"append_many and append_each need Draft(fields, key=...), not {type(draft).__name__}")
+            raise UsageError(
+                f"append_many and append_each need a list of Draft(fields, key=...), not of {type(draft).__name__}"
+            )
     if not again or len(found) != len(drafts):
         raise UsageError(
             f"append_many needs a list of drafts, not {type(drafts).__name__}: what can be read only once would be "

@@ -246,7 +246,7 @@ async def test_what_a_relay_would_not_send_is_refused_whatever_the_limit(
     async with mongo.start_session() as session, await session.start_transaction():
         with pytest.raises(InvalidMessage, match="more than the 8388608 allowed"):
             outbox.append(session, FILE_STREAM, {"a": "b" * 9 * 2**20}, key="k")
-        with pytest.raises(UsageError, match=r"need Draft\(fields, key=\.\.\.\), not dict"):
+        with pytest.raises(UsageError, match=r"need a list of Draft\(fields, key=\.\.\.\), not of dict"):
             outbox.append_many(session, FILE_STREAM, [{"a": "b"}])  # type: ignore[list-item]
 
 

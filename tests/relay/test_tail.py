@@ -234,6 +234,7 @@ async def test_nothing_is_shown_while_keys_may_be_in_two_partitions(
 ) -> None:
     async with watched(world) as watch:
         owner = await watch.owner()
+        await world.append("f0")  # the first append reads the streams
         await owner.drain_all()
         await world.database[STREAMS].update_one({}, {"$set": {"earlier_partitions": [2]}})
         stream = world.streams[PARTITION.stream]
