@@ -42,6 +42,8 @@ class Statement(NamedTuple):
     options: Mapping[str, Any]
 
 
+_CENTURY = 100 * 365 * 86400.0
+
 Claims = Generator[Statement, Any, dict[ObjectId, ObjectId]]
 
 
@@ -90,8 +92,13 @@ def _ask(place: Document, new: ObjectId, seconds: float) -> Statement:
     return Statement(UNIQUE, "find_one_and_update", (place, [{"$set": change}]), options)
 
 
+def _milliseconds(seconds: float) -> int:
+    """What was declared, or written into the registry by others, may be no time that MongoDB can count with."""
+    return int(min(seconds, _CENTURY) * 1000) if seconds > 0 else 0
+
+
 def _taken(new: ObjectId, seconds: float) -> Document:
-    return {"message": new, "until": {"$add": ["$$NOW", int(seconds * 1000)]}}
+    return {"message": new, "until": {"$add": ["$$NOW", _milliseconds(seconds)]}}
 
 
 def _holds(found: Document, seconds: float) -> Generator[Statement, Any, bool]:

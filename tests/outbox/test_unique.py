@@ -9,14 +9,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from bson import ObjectId
+from bson import Int64, ObjectId
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.client_session import ClientSession
 from pymongo.errors import PyMongoError
 
 from outbox import Draft, InvalidMessage, Outbox, Stream, Streams
-from outbox.database import OUTBOX, UNIQUE, Database, Document
+from outbox.database import OUTBOX, STREAMS, UNIQUE, Database, Document
 from outbox.message import schema, uniques
 from outbox.message.document import State
 from outbox.streams.declaration import Priority
@@ -250,3 +250,11 @@ async def test_values_are_forgotten_when_nobody_waits_for_them(shop: Shop, monke
     assert await uniques.prune(shop.database) == 1
     assert {one["message"] async for one in shop.database[UNIQUE].find()} == {waits, long}
     assert await shop.append("waits") == waits
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), 1e300, -1e300, Int64(2**62), "long"])
+async def test_a_registered_time_that_none_is_stops_no_append(shop: Shop, seconds: Any) -> None:
+    """Others may have written it."""
+    change = {"$set": {"unique_seconds": seconds}}
+    await shop.database[STREAMS].update_many({}, change, bypass_document_validation=True)
+    assert await shop.append() == await shop.append()
