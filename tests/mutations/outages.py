@@ -112,6 +112,14 @@ MUTATIONS = [
         "tests/outbox/test_transports.py::test_a_command_on_a_closed_connection_is_an_error_of_the_connection[asyncio]",
     ),
     Mutation(
+        "what nobody waits for leaves no error in the log",
+        "G8",
+        "outbox/servers/waiting.py",
+        "task.add_done_callback(_look_at)",
+        "pass",
+        "tests/faults/test_cluster.py::test_a_node_that_is_away_is_the_trouble_of_its_own_keys_only",
+    ),
+    Mutation(
         "what relays are refused is on record for operators",
         "G1",
         "relay/outbox_relay/outage.py",

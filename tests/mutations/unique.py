@@ -48,6 +48,14 @@ MUTATIONS = [
         f"{TESTS}::test_a_client_that_reads_dates_as_numbers",
     ),
     Mutation(
+        "a registered time that is none is no time",
+        "G1",
+        "outbox/message/uniques.py",
+        "return int(min(seconds, _CENTURY) * 1000) if seconds > 0 else 0",
+        "return int(seconds * 1000)",
+        f"{TESTS}::test_a_registered_time_that_none_is_stops_no_append",
+    ),
+    Mutation(
         "a value that was appended again meanwhile is not forgotten",
         "G1",
         "outbox/message/uniques.py",
