@@ -62,11 +62,10 @@ async def test_a_worker_of_ours_says_itself_what_it_works_on(ward: Ward) -> None
     await ward.read(f"{OURS}1")
 
     async def old_enough() -> object:
-        found = await alive(ward, f"{OURS}1")
-        assert found == Found()
         return await ward.rescue._entries.held(SOON, f"{OURS}1", idle_seconds=SOON.rescue_seconds, count=1)
 
     await eventually(old_enough)
+    assert await alive(ward, f"{OURS}1") == Found()
     assert (await ward.message(id_))["state"] == "published"
 
 
