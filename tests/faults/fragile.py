@@ -44,9 +44,9 @@ POINTS = {
         inside="outbox.protocol.checkpoint:Checkpoints.publish",
     ),
     "after the reply, before the lease moves": Point("outbox.protocol.checkpoint:Checkpoints.publish", "after"),
-    "after the lease moved, before mark": Point(_MARK, "before", 4),
+    "after the lease moved, before mark": Point(_MARK, "before", 6),
     "half-way through a mark": Point(_UPDATE, "before", 2, inside=_MARK),
-    "after mark": Point(_MARK, "after", 4),
+    "after mark": Point(_MARK, "after", 6),
     "during renew": Point("outbox.protocol.leases:Leases._overview", "before"),
     "during recovery: opened": Point("outbox.protocol.checkpoint:Checkpoints.open", "after", 2, loses="all"),
     "during recovery: a page of survivors kept": Point(
@@ -67,8 +67,8 @@ def lay(point: Point, hook: Hook) -> None:
     within: ContextVar[list[int] | None] = ContextVar("within", default=None)
     everywhere = [0]
     if _MARK in (point.target, point.inside):
-        # A relay that has its change stream before its first batches marks those of all partitions at once, which may
-        # be a single call. Without that there is one for each of the four partitions at least.
+        # A relay that keeps its change stream open during its first batches marks those of all partitions by one call
+        # of that. Without it there are four for what earlier owners left, and then one for each partition at least.
         _wrap("outbox.protocol.store:Store.mark_all", lambda _: _marks_nothing)
     if point.inside:
         _wrap(point.inside, lambda original: _counting(original, within))
