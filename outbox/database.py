@@ -45,6 +45,8 @@ _PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,47}")
 
 Document = dict[str, Any]
 
+MAX_LIMIT = 8 * 1024 * 1024
+"""What OUTBOX_MAX_MESSAGE_BYTES allows at most. A relay publishes nothing that is much larger."""
 LENIENT: CodecOptions[dict[str, Any]] = CodecOptions(
     dict, tz_aware=True, unicode_decode_error_handler="replace", datetime_conversion=DatetimeConversion.DATETIME_AUTO
 )

@@ -13,13 +13,11 @@ from bson.codec_options import CodecOptions
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.client_session import ClientSession
 
+from outbox.database import MAX_LIMIT
 from outbox.errors import InvalidMessage, NoTransaction, SettingsError, UsageError
 from outbox.message.document import new_document
 from outbox.streams import identifiers
 from outbox.streams.declaration import Priority, Stream, Streams
-
-MAX_LIMIT = 8 * 1024 * 1024
-"""What OUTBOX_MAX_MESSAGE_BYTES allows at most. A relay publishes nothing that is much larger."""
 
 
 class Absent(Enum):

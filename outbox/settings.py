@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote
 from bson import json_util
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from outbox.database import PREFIX, SERVERS_OWN, Place, check_database, check_prefix
+from outbox.database import MAX_LIMIT, PREFIX, SERVERS_OWN, Place, check_database, check_prefix
 from outbox.family import Family as Family
 from outbox.family import countable
 from outbox.family import load as load
@@ -142,7 +142,7 @@ class OutboxSettings(Family):
     outbox_streams: Annotated[list[StreamSetting], Field(min_length=1, examples=[_EXAMPLE])] = Field(
         default=[_FILES_SETTING]
     )
-    outbox_max_message_bytes: int = Field(default=256 * 1024, ge=1024, le=8 * 1024 * 1024)
+    outbox_max_message_bytes: int = Field(default=256 * 1024, ge=1024, le=MAX_LIMIT)
     outbox_retention_days: float = Field(default=7, gt=0, le=365_000)
     outbox_replay_rate: float = Field(default=2000, ge=0.1, le=1_000_000)
     outbox_log_format: Literal["auto", "json", "console"] = "auto"
