@@ -27,7 +27,7 @@ from tests.faults.history import Appended
 from tests.faults.hurried import FASTER
 from tests.faults.relays import RelayProcess
 from tests.faults.scenario import STREAM, Scenario
-from tests.waiting import eventually, pass_by
+from tests.waiting import PATIENCE, eventually, pass_by
 
 REAL = bool(os.environ.get("OUTAGE_REAL"))
 HOUR = 3600
@@ -79,7 +79,7 @@ async def test_an_hour_without_redis(scenario: Scenario, record_property: Callab
         record_property(name, value)
         print(f"{name}: {value}")
     assert max(memory) < memory[0] + GROWTH
-    assert first < 1
+    assert first < PATIENCE
 
 
 async def append_a_backlog(scenario: Scenario) -> None:
