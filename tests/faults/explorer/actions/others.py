@@ -122,6 +122,10 @@ async def drop_a_consumer(world: World, dice: random.Random) -> str | None:
             # It cannot: its servers are away.
             with suppress(ResponseError):
                 await redis.xclaim(stream.key, stream.group, worker.consumer, 0, held, force=True, justid=True)
+            # A file that was cut in between would have the removal without what was given back.
+            await world.written()
+            await world.do("BGREWRITEAOF")
+            await world.written()
             return f"{worker.name}, which was given back the {len(held)} that it held"
     return f"{worker.name}, which held {len(held)}"
 
