@@ -48,13 +48,14 @@ def main(
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="explorer-mongodb-")))
         kinds: dict[str, Members] = {
-            "three": Three(folder),
+            "three": Three(folder / "three"),
+            "three with clocks": Three(folder / "three-stepped", clocks=True),
             "one": One(folder),
             "one with clocks": One(folder / "stepped", clocks=True),
         }
-        first = seed if seed is not None else random.SystemRandom().randrange(10**6)
+        begin = seed if seed is not None else random.SystemRandom().randrange(10**6)
         while (time.monotonic() < deadline) if deadline else (len(done) < seeds):
-            number = first + len(done)
+            number = begin + len(done)
             members = choose(number, kinds)
             stack.enter_context(members.servers())
             result = asyncio.run(

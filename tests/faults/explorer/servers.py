@@ -54,7 +54,7 @@ class One:
     def __init__(self, folder: Path, *, clocks: bool = False) -> None:
         """:param clocks: its clock and that of its Redis can step, if there is a C compiler."""
         self.mongod = Mongod(folder / "mongod")
-        self.clocks: Mapping[str, Clock] = _clocks(folder) if clocks and shutil.which("cc") else {}
+        self.clocks: Mapping[str, Clock] = _clocks(folder, "mongodb") if clocks and shutil.which("cc") else {}
         if self.clocks:
             self.mongod.env = self.clocks["mongodb"].environment
 
@@ -86,9 +86,13 @@ class Three:
 
     behind_a_proxy = False
 
-    def __init__(self, folder: Path) -> None:
-        self.clocks: Mapping[str, Clock] = {}
+    def __init__(self, folder: Path, *, clocks: bool = False) -> None:
+        """:param clocks: as with one; each member has a clock of its own."""
         self.set = ReplicaSet(folder / "replica-set")
+        names = [f"mongodb {number}" for number, _ in enumerate(self.set.members, 1)]
+        self.clocks: Mapping[str, Clock] = _clocks(folder, *names) if clocks and shutil.which("cc") else {}
+        for name, member in zip(names, self.set.members, strict=True):
+            member.env = self.clocks[name].environment if self.clocks else None
 
     @property
     def uri(self) -> str:
@@ -110,14 +114,15 @@ class Three:
         return self.set
 
     async def version(self, client: AsyncMongoClient[Document]) -> str:
-        return f"three mongods {(await client.server_info())['version']}"
+        clocks = " whose clocks step" if self.clocks else ""
+        return f"three mongods {(await client.server_info())['version']}{clocks}"
 
 
-def _clocks(folder: Path) -> dict[str, Clock]:
+def _clocks(folder: Path, *mongodb: str) -> dict[str, Clock]:
     folder = folder / "clocks"
     folder.mkdir(parents=True)
     library = build(folder)
-    return {server: Clock(library, folder / server) for server in ("mongodb", "redis")}
+    return {server: Clock(library, folder / server) for server in (*mongodb, "redis")}
 
 
 def choose(seed: int, members: Mapping[str, Members]) -> Members:
@@ -126,8 +131,8 @@ def choose(seed: int, members: Mapping[str, Members]) -> Members:
     return members[name]
 
 
-SHARES = {"three": 3, "one": 4, "one with clocks": 3}
-"""How many seeds of ten ask for three members, for one, and for one whose clock steps."""
+SHARES = {"three": 2, "three with clocks": 2, "one": 3, "one with clocks": 3}
+"""How many seeds of ten ask for three members or for one, and for clocks that step."""
 
 
 Topology = Watched | ThreePrimaries
