@@ -36,6 +36,7 @@ RUNS = {
     "adverse streams": Run("-m pytest -q --timeout 3600 tests/cli/test_adverse.py", {"ADVERSE_TO": "30"}),
     "faults": Run("-m tests.faults --write"),
     "explorer": Run("-m tests.faults.explorer --minutes {minutes} --log explorer.jsonl --write"),
+    "soak": Run("-m tests.soak --minutes {minutes} --write"),
 }
 
 
@@ -43,7 +44,7 @@ def main(
     words: Annotated[list[str] | None, typer.Argument(help="Only runs with one of these words in their names.")] = None,
     minutes: Annotated[float, typer.Option(min=0, help="For each run that could go on for ever.")] = 30,
 ) -> None:
-    """Run the model, conformance, all mutations, slow tests, generated inputs, the matrix of faults, and the explorer.
+    """Run the model, conformance, all mutations, slow tests, generated inputs, the faults, the explorer, and a soak.
 
     Exit code 1 when one of them has failed. Some hours; needs what `python -m tests.faults` needs.
 
@@ -51,7 +52,7 @@ def main(
 
         python -m tests.long
 
-        python -m tests.long conformance explorer --minutes 120
+        python -m tests.long explorer soak --minutes 60
     """
     failed = False
     for name, run in RUNS.items():

@@ -1,0 +1,1 @@
+"""Everyday traffic for hours while servers and programs fail: nothing is lost, and nothing grows."""
