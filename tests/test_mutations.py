@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.faults.explorer.put_back import FIELD
 from tests.mutations.__main__ import ROOT
 from tests.mutations.mutation import Mutation
 from tests.mutations.table import MUTATIONS
@@ -17,3 +18,7 @@ def test_the_protection_stands_once_in_its_file(mutation: Mutation) -> None:
 def test_each_protection_is_named_once() -> None:
     names = [mutation.protection for mutation in MUTATIONS]
     assert sorted(set(names)) == sorted(names)
+
+
+def test_what_is_put_back_for_the_explorer_is_among_them() -> None:
+    assert set(FIELD.values()) <= {mutation.protection for mutation in MUTATIONS}

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -28,29 +29,51 @@ SLIPS = re.compile(r"^E .*(NameError|AttributeError|SyntaxError|ImportError)", r
 """As what a test failed by, these say that the mutation itself is wrong, so that its failure proves nothing."""
 
 
-def noticed(mutation: Mutation, tree: Path) -> bool:
-    """Whether the named test fails without the protection. Raises ValueError when it was not taken out as meant."""
+@contextmanager
+def taken_out(mutation: Mutation, tree: Path) -> Iterator[None]:
+    """Inside, the protection is not in the tree. Raises ValueError when it cannot be taken out as meant."""
     file = tree / mutation.file
     whole = file.read_text()
     if whole.count(mutation.there) != 1:
         raise ValueError(f"{mutation.file} has {mutation.there!r} {whole.count(mutation.there)} times, not once")
     file.write_text(whole.replace(mutation.there, mutation.without))
     try:
-        run = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", mutation.test],
-            cwd=tree,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(str(tree / part) for part in ("", "relay", "api"))},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        yield
     finally:
         file.write_text(whole)
+
+
+def run(tree: Path, *module: str, seconds: float) -> subprocess.CompletedProcess[str]:
+    """A module of the tree, in the tree."""
+    paths = os.pathsep.join(str(tree / part) for part in ("", "relay", "api"))
+    return subprocess.run(
+        [sys.executable, "-m", *module],
+        cwd=tree,
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+
+
+def noticed(mutation: Mutation, tree: Path) -> bool:
+    """Whether the named test fails without the protection. Raises ValueError when it was not taken out as meant."""
+    with taken_out(mutation, tree):
+        done = run(tree, "pytest", "-q", "-x", "-p", "no:cacheprovider", mutation.test, seconds=300)
     # 1 is a failed test; anything else (no such test, say) would prove nothing.
-    if run.returncode > 1 or SLIPS.search(run.stdout):
-        raise ValueError(f"{mutation.protection}: the test did not run as it should\n{run.stdout[-3000:]}")
-    return run.returncode == 1
+    if done.returncode > 1 or SLIPS.search(done.stdout):
+        raise ValueError(f"{mutation.protection}: the test did not run as it should\n{done.stdout[-3000:]}")
+    return done.returncode == 1
+
+
+@contextmanager
+def a_copy() -> Iterator[Path]:
+    """A copy of the tree, to be changed."""
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder) / "tree"
+        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(*NOT_COPIED))
+        yield tree
 
 
 def some(mutations: Sequence[Mutation], seconds: float, seed: int) -> Iterator[Mutation]:
@@ -86,9 +109,7 @@ def main(
         console.print(f"in random order, for about {seconds:g} s: --seed {seed}")
     table = Table("protection taken out", "guarantee", "test that notices", "noticed")
     tried = found = 0
-    with tempfile.TemporaryDirectory() as folder:
-        tree = Path(folder) / "tree"
-        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(*NOT_COPIED))
+    with a_copy() as tree:
         each = chosen if seconds is None else some(chosen, seconds, seed)
         for mutation in track(each, "Mutations", total=len(chosen), console=Console(stderr=True)):
             try:

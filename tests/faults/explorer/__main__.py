@@ -31,6 +31,7 @@ def main(
     logged: Annotated[Path | None, typer.Option("--log", help="Add a line of JSON for each seed.")] = None,
     write: Annotated[bool, typer.Option(help="Put what is in the log into tests/RESULTS.md.")] = False,
     shrink: Annotated[float, typer.Option(min=0, help="Minutes to look for the fewest actions of a finding.")] = 10,
+    first: Annotated[bool, typer.Option("--first", help="End at the first violation.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show actions as they happen.")] = False,
 ) -> None:
     """Random faults, one upon the other, over real servers; the judge decides. Exit code 1 when a promise was broken.
@@ -69,6 +70,8 @@ def main(
                 console.print(as_a_test(result, fewest) if fewest is not None else "it did not show again")
             if logged:
                 log.write(logged, result)
+            if first and result.violation:
+                break
     if logged and write:
         documents.put(documents.ROOT / "tests/RESULTS.md", "explorer", log.summary(log.read(logged)))
     sys.exit(1 if any(result.violation for result in done) else 0)
