@@ -27,6 +27,8 @@ class Members(Protocol):
     behind_a_proxy: bool
     clocks: Mapping[str, Clock]
     """Those that can step, by the server."""
+    farthest: int
+    """Seconds that they may be off."""
 
     @property
     def uri(self) -> str: ...
@@ -50,6 +52,7 @@ class One:
     """A single member: nothing is elected, and yet it can step down and be killed."""
 
     behind_a_proxy = True
+    farthest = 86400
 
     def __init__(self, folder: Path, *, clocks: bool = False) -> None:
         """:param clocks: its clock and that of its Redis can step, if there is a C compiler."""
@@ -85,6 +88,8 @@ class Three:
     """A replica set whose primary is replaced when it falls silent."""
 
     behind_a_proxy = False
+    farthest = 10
+    """What is due at a time of one member's clock comes as much later when one is elected that is so far behind."""
 
     def __init__(self, folder: Path, *, clocks: bool = False) -> None:
         """:param clocks: as with one; each member has a clock of its own."""

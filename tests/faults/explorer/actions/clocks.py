@@ -18,7 +18,9 @@ async def step_a_clock(world: World, dice: random.Random) -> str | None:
     """It stays so."""
     if not world.members.clocks:
         return None
-    server = dice.choice(sorted(world.members.clocks))
+    server, farthest = dice.choice(sorted(world.members.clocks)), world.members.farthest
     clock, seconds = world.members.clocks[server], dice.choice(STEPS)
+    if abs(clock.seconds + seconds) > farthest:
+        return None
     clock.set(clock.seconds + seconds)
     return f"of {server}: {seconds:+} s, and {clock.seconds:+} s in all"
