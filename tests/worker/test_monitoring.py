@@ -17,6 +17,7 @@ from urllib.request import urlopen
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from pymongo.asynchronous.client_session import AsyncClientSession
 
 from outbox.embedded import ports
 from outbox.operations import pausing
@@ -112,8 +113,9 @@ async def test_tries_and_what_is_in_flight(workshop: Workshop) -> None:
 
 async def test_the_probes_answer_while_a_handler_lets_nothing_else_run(workshop: Workshop) -> None:
     seen: list[tuple[int, float]] = []
+    name = workshop.world.database.name
 
-    async def handle(message: Message) -> None:
+    async def handle(message: Message, session: AsyncClientSession) -> None:
         def ask() -> None:
             age = values(get(port, "/metrics")[1])["worker_oldest_in_flight_seconds", handle.__qualname__]
             seen.append((get(port, "/healthz")[0], age))
@@ -121,10 +123,11 @@ async def test_the_probes_answer_while_a_handler_lets_nothing_else_run(workshop:
         asking = asyncio.get_running_loop().run_in_executor(None, ask)
         eventually_sync(lambda: seen)  # blocks the event loop
         await asking
+        files = session.client[name].files
+        await files.update_one({"_id": message.key}, {"$set": {"parsing": "parsed"}}, session=session)
 
     async with monitored(workshop, handle) as port:
         (id_,) = await workshop.publish("f1")
-        await workshop.world.database.files.update_many({}, {"$set": {"parsing": "parsed"}})
         await eventually(lambda: workshop.in_state("completed", id_))
     assert seen[0][0] == 200
     assert seen[0][1] >= 0
