@@ -94,14 +94,16 @@ def find(mutation: Mutation, tree: Path, minutes: float, seed: int) -> str:
     with taken_out(mutation, tree):
         looked = ["--seed", f"{seed}", "--minutes", f"{minutes:g}", "--first", "--shrink", "0"]
         done = _look(tree, minutes, "tests.faults.explorer", *looked)
-        if done and done.returncode == 1:
+        if done and done.returncode:
             seeds, violations = _SEED.findall(done.stdout), _VIOLATION.findall(done.stdout)
-            if not violations:
+            if not seeds or not violations:
                 raise ValueError(f"the explorer ended by an error: {done.stderr[-2000:]}")
             return f"the explorer, seed {seeds[0]}: {violations[0][:100]}".replace("|", "/")
         done = _look(tree, minutes, "tests.conformance", "--seed", f"{seed}", "--seconds", f"{60 * minutes:g}")
-        if done and done.returncode == 1:
-            return f"conformance: {done.stdout.strip().splitlines()[0][:100]}".replace("|", "/")
+        if done and done.returncode:
+            if "Traceback" in done.stderr or not done.stdout:
+                raise ValueError(f"conformance ended by an error: {done.stderr[-2000:]}")
+            return f"conformance: {done.stdout.splitlines()[-1][:100]}".replace("|", "/")
     return ""
 
 
