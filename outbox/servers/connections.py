@@ -41,19 +41,24 @@ OURS: dict[str, Any] = {
     "tz_aware": True,
     "datetime_conversion": "DATETIME",
     "unicode_decode_error_handler": "strict",
-    "appname": "outbox",
     # At the first statement. A client that connects when it is made would look the name up then, and might fail.
     "connect": False,
 }
 """Options that the guarantees rest on. They hold whatever MONGODB_URI says."""
 
+NAME = "outbox"
+"""What connections are called, in what the server says of them. Those of workers say which one."""
 
 CONNECTIONS = 100
 """The least that a program which says how many it needs may open to MongoDB."""
 
 
 def connect_mongo(
-    settings: OutboxSettings, *, server_selection_seconds: float = 5.0, connections: int | None = None
+    settings: OutboxSettings,
+    *,
+    server_selection_seconds: float = 5.0,
+    connections: int | None = None,
+    name: str = NAME,
 ) -> AsyncMongoClient[Document]:
     """A client that reads and acknowledges only what a majority has, at the primary, whatever the address says.
 
@@ -61,18 +66,25 @@ def connect_mongo(
 
     :param connections: how many statements there are at a time, where each has a time limit: one that waits for a
         connection until its time is over looks like an outage. By default, as the address says, or 100.
+    :param name: of its connections, in what the server says of them; at most 128 bytes.
     :raises SettingsError: the address cannot be understood, or names a file that cannot be read.
     """
-    return _connect(AsyncMongoClient, settings, server_selection_seconds, connections)
+    return _connect(AsyncMongoClient, settings, server_selection_seconds, name, connections)
 
 
-def connect_mongo_sync(settings: OutboxSettings, *, server_selection_seconds: float = 5.0) -> MongoClient[Document]:
+def connect_mongo_sync(
+    settings: OutboxSettings, *, server_selection_seconds: float = 5.0, name: str = NAME
+) -> MongoClient[Document]:
     """The same for plain functions, to be used from any thread."""
-    return _connect(MongoClient, settings, server_selection_seconds)
+    return _connect(MongoClient, settings, server_selection_seconds, name)
 
 
 def _connect(
-    kind: Callable[..., C], settings: OutboxSettings, server_selection_seconds: float, connections: int | None = None
+    kind: Callable[..., C],
+    settings: OutboxSettings,
+    server_selection_seconds: float,
+    name: str,
+    connections: int | None = None,
 ) -> C:
     uri = settings.mongodb_uri.get_secret_value()
     if "@" in uri.partition("://")[2].partition("?")[0].partition("/")[2]:
@@ -81,7 +93,7 @@ def _connect(
     try:
         milliseconds = int(server_selection_seconds * 1000)
         pool = {"maxPoolSize": max(connections, CONNECTIONS)} if connections else {}
-        return kind(uri, **OURS, **pool, serverSelectionTimeoutMS=milliseconds)
+        return kind(uri, **OURS, **pool, appname=name, serverSelectionTimeoutMS=milliseconds)
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else error
         raise SettingsError(f"MONGODB_URI: {_files(uri)} cannot be read: {why}") from None

@@ -24,6 +24,7 @@ from outbox.worker.consumer import MANY
 from outbox.worker.failures import Failed
 from outbox.worker.hand import Hand
 from outbox.worker.handlers import Handlers
+from outbox.worker.locks import Locks
 from outbox.worker.message import Message
 from outbox.worker.patience import Patience
 from outbox.worker.release import release
@@ -86,7 +87,10 @@ class Worker:
             never = asyncio.Event()
             batches, patience = Batches(work, most=MANY if many else 1), Patience()
             slots = asyncio.Semaphore(MANY if many else 1)
-            settlement = Settlement(database, work, batches, patience, ownership, lambda _: False, slots, never, never)
+            locks = Locks(database, f"{OURS}testing", silent_seconds=60.0)
+            settlement = Settlement(
+                database, work, batches, locks, patience, ownership, lambda _: False, slots, never, never
+            )  # fmt: skip
             entries = Entries(redis, f"{OURS}testing")
             while True:
                 await drain()

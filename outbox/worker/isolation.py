@@ -14,6 +14,8 @@ class Isolation:
     """Whose turn it is in one process: many that are above suspicion, or one suspect."""
 
     def __init__(self) -> None:
+        self.free = asyncio.Event()
+        """Set when there may be room for others."""
         self._at_work = 0
         self._suspects = 0
         self._waiting = 0
@@ -26,6 +28,30 @@ class Isolation:
         One that is abandoned does not wait, and must not call its handler.
         """
         suspect = hand.suspect is not None
+        try:
+            await self._begin(hand, suspect)
+            yield
+        finally:
+            self._end(suspect)
+
+    async def rest(self, hand: Hand, seconds: float) -> None:
+        """Wait within a turn. A suspect's turn is over meanwhile, and comes again as it did at first.
+
+        It may wait for minutes for another's transaction, and all other messages would wait with it.
+        """
+        if hand.suspect is None:
+            await asyncio.sleep(seconds)
+            return
+        self._end(suspect=True)
+        hand.rests = True
+        self.free.set()
+        try:
+            await first(hand.abandoned, seconds=seconds)
+        finally:
+            hand.rests = False
+            await self._begin(hand, suspect=True)
+
+    async def _begin(self, hand: Hand, suspect: bool) -> None:
         self._suspects += suspect
         try:
             while self._at_work if suspect else self._suspects:
@@ -36,13 +62,12 @@ class Isolation:
                     self._waiting -= 1
                 if hand.abandoned.is_set():
                     break
-            self._at_work += 1
-            try:
-                yield
-            finally:
-                self._at_work -= 1
         finally:
-            self._suspects -= suspect
-            if self._waiting:
-                self._changed.set()
-                self._changed = asyncio.Event()
+            self._at_work += 1
+
+    def _end(self, suspect: bool) -> None:
+        self._at_work -= 1
+        self._suspects -= suspect
+        if self._waiting:
+            self._changed.set()
+            self._changed = asyncio.Event()

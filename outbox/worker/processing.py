@@ -27,6 +27,7 @@ from outbox.worker.handler import Handler
 from outbox.worker.handlers import Handlers
 from outbox.worker.lane import Lane, lanes_of
 from outbox.worker.lifespan import Lifespan, entered
+from outbox.worker.locks import Locks, connection_name
 from outbox.worker.message import Message
 from outbox.worker.naming import new_name
 from outbox.worker.patience import OutOfTime, Patience
@@ -97,7 +98,7 @@ class Processing:
         """Set: nothing new is begun."""
         self.late = late
         """Set: nothing is waited for any more."""
-        self.free = asyncio.Event()
+        self.free = work.isolation.free
         """Set whenever there may be room for more, and at a stop."""
         self.hands: dict[tuple[Stream, str], Hand] = {}
         self.failure: BaseException | None = None
@@ -133,7 +134,7 @@ class Processing:
     @property
     def has_suspect(self) -> bool:
         """Whether a message is in flight that may have killed its worker: then nothing else is to be."""
-        return any(hand.suspect is not None for hand in self.hands.values())
+        return any(hand.suspect is not None and not hand.rests for hand in self.hands.values())
 
     def begin(self, entry: Entry, choose: Callable[[Message], Handler] | None = None) -> asyncio.Task[None] | None:
         """Work on an entry that this consumer was given, until it is acknowledged or left to others.
@@ -203,6 +204,8 @@ class Processing:
             self.entries, self._pulse, self.patience, self.hands, self.late, self.options.silent_seconds
         )  # fmt: skip
         self.name_is_taken = await self._presence.name_is_taken()  # before it is on record for us, too
+        if not self.name_is_taken:
+            await self._settlement.locks.end_of_predecessor()
         async with asyncio.TaskGroup() as group:
             beating = [group.create_task(signs.give(stream)) for stream in self.streams]
             beating.append(group.create_task(signs.live()))
@@ -258,11 +261,13 @@ async def opened(
     """
     patience, late = Patience(), asyncio.Event()
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(connect_mongo(settings, connections=2 * options.concurrency))
+        name, connections = connection_name(options.name), 2 * options.concurrency
+        client = await stack.enter_async_context(connect_mongo(settings, connections=connections, name=name))
         redis = connect_redis(settings)
         stack.push_async_callback(redis.aclose)
         database = open_database(client, settings.place)
-        work = Work(client, settings.place, partial(connect_mongo_sync, settings), threads=options.concurrency)
+        connect_sync = partial(connect_mongo_sync, settings, name=name)
+        work = Work(client, settings.place, connect_sync, threads=options.concurrency)
         stack.callback(work.threads.close)
         try:
             look = partial(streams_to_read, database, settings, options.streams, options.group)
@@ -278,8 +283,9 @@ async def opened(
         work.resources = await stack.enter_async_context(entered(lifespan, client, work.threads))
         batches = Batches(work, most=options.batch)
         slots = asyncio.Semaphore(options.concurrency)
+        locks = Locks(database, options.name, silent_seconds=options.silent_seconds)
         settlement = Settlement(
-            database, work, batches, patience, ownership, pausing, slots, stop, late, options.count
+            database, work, batches, locks, patience, ownership, pausing, slots, stop, late, options.count
         )  # fmt: skip
         pulse.beat()
         await pulse.ready()

@@ -23,7 +23,7 @@ from outbox.worker.completion import Standing, Superseded
 from outbox.worker.failures import Failed, GiveUp, LeftAlone
 from outbox.worker.hand import Abandoned, Hand
 from outbox.worker.handler import Handler
-from outbox.worker.isolation import Isolation
+from outbox.worker.locks import Locks
 from outbox.worker.message import Message
 from outbox.worker.patience import Patience
 from outbox.worker.release import End
@@ -57,6 +57,7 @@ class Settlement:
         database: Database,
         work: Work,
         batches: Batches,
+        locks: Locks,
         patience: Patience,
         ownership: Ownership,
         paused: Callable[[Stream], bool],
@@ -71,6 +72,7 @@ class Settlement:
         self._database = database
         self._work = work
         self._batches = batches
+        self.locks = locks
         self._patience = patience
         self._ownership = ownership
         self._paused = paused
@@ -79,7 +81,6 @@ class Settlement:
         self._late = late
         self._count = count
         self._setbacks = Setbacks(database)
-        self._isolation = Isolation()
 
     async def settle(self, entry: Entry, hand: Hand, choose: Choose) -> End:
         """Bring the entry's message to an outcome, or find that it has one. May be repeated after any error.
@@ -94,7 +95,7 @@ class Settlement:
             return End.AGAIN if await adopt(self._database, entry) else End.DONE
         hand.about = {"message": str(entry.sent.id), "attempt": entry.sent.attempt, "stream": entry.stream.name}
         while True:
-            async with self._isolation.turn(hand):
+            async with self._work.isolation.turn(hand):
                 match await self._look(entry, hand):
                     case Standing.COMPLETED, _:
                         return End.DONE
@@ -139,6 +140,7 @@ class Settlement:
                 raise Abandoned
             message = self._message(entry, document)
             if hand.suspect is not None:
+                await self.locks.end_of(hand.suspect)
                 if document.get("taker") != hand.taker and attempts.is_convicted(
                     message.attempt, document, entry.stream.retry
                 ):

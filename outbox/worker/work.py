@@ -37,8 +37,9 @@ from outbox.worker.completion import (
 )
 from outbox.worker.failures import Failed, Unsettled
 from outbox.worker.forms import Asynchronous, in_transaction, refuse_unrun, still_open
-from outbox.worker.hand import Hand
+from outbox.worker.hand import Abandoned, Hand
 from outbox.worker.handler import Handler
+from outbox.worker.isolation import Isolation
 from outbox.worker.message import Message
 from outbox.worker.spans import handling
 from outbox.worker.threads import Threads
@@ -69,6 +70,7 @@ class Work:
         """Handlers that go on although nobody waits for them any more: threads, and tasks that swallow a cancellation.
         Nothing that they write through their session will last."""
         self.looks = Looks(self._database)
+        self.isolation = Isolation()
         self._completions: dict[str, Completions] = {}
         self._not_plain: set[Handler] = set()
 
@@ -94,7 +96,9 @@ class Work:
                     raise Failed(error) from error
             else:
                 return
-            await asyncio.sleep(random.uniform(0, min(0.5, 0.005 * 2 ** min(tried, 10))))
+            await self.isolation.rest(hand, random.uniform(0, min(0.5, 0.005 * 2 ** min(tried, 10))))
+            if hand.abandoned.is_set():
+                raise Abandoned
             looks = await asyncio.gather(*(self.looks.look(sent_of(message)) for message in messages))
             if any(standing not in (Standing.WANTED, Standing.UNMARKED) for standing, _ in looks):
                 raise Superseded  # that was the conflict

@@ -20,13 +20,12 @@ from tests.relay.processes import RelayProcess
 from tests.relay.world import World
 from tests.waiting import eventually
 from tests.worker.processes import WorkerProcess, running
-from tests.worker.test_processes import append_many, environment, settings, short_transactions, tries, world
+from tests.worker.test_processes import append_many, environment, settings, tries, world
 
-__all__ = ["environment", "settings", "short_transactions", "tries", "world"]
+__all__ = ["environment", "settings", "tries", "world"]
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.usefixtures("short_transactions")
 @pytest.mark.parametrize(
     ("count", "handler", "kills"),
     [

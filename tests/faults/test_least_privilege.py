@@ -22,6 +22,7 @@ from outbox.operations import replay, stats
 from outbox.servers.connections import connect_mongo, connect_redis
 from outbox.settings import OutboxSettings, load
 from outbox.worker import Consumer
+from outbox.worker.locks import Locks, connection_name
 from outbox_api.app import create_app
 from outbox_api.collections import FILES_APPLICATION
 from outbox_api.settings import ApiSettings
@@ -257,6 +258,16 @@ async def test_mongodb_refuses_the_rest(scenario: Elsewhere, as_: As, user: str)
         for ask in refused:
             with pytest.raises(OperationFailure, match="not authorized"):
                 await ask()
+
+
+async def test_a_worker_frees_what_a_dead_one_has_locked(as_: As, scenario: Elsewhere) -> None:
+    settings = as_("worker")
+    async with connect_mongo(settings, name=connection_name("outbox:dead")) as dead, connect_mongo(settings) as client:
+        async with dead.start_session() as session, await session.start_transaction():
+            await dead[DATABASE]["files"].update_one(OTHER, {"$set": {"parsing": "parsed"}}, session=session)
+            await Locks(Database(client, DATABASE), "outbox:own", silent_seconds=0).end_of("outbox:dead")
+            with pytest.raises(OperationFailure, match="aborted"):
+                await session.commit_transaction()
 
 
 async def test_a_server_that_nobody_vouches_for_is_not_spoken_to(as_: As) -> None:

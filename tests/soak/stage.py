@@ -27,9 +27,7 @@ STREAM = Stream("soak", "workers")
 
 class Stage:
     def __init__(self, folder: Path, retention_seconds: float) -> None:
-        # Of a worker that was killed in its transaction, what it had locked is free again after that.
-        lifetime = ["--setParameter", "transactionLifetimeLimitSeconds=10"]
-        self.mongod = Mongod(folder / "mongod", extra_args=lifetime)
+        self.mongod = Mongod(folder / "mongod")
         self.redis = RedisServer(folder / "redis")
         self._folder = folder
         self._retention_seconds = retention_seconds

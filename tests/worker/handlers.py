@@ -134,3 +134,39 @@ async def blocks_its_loop(message: Message, session: AsyncClientSession) -> None
         pass
     change = {"$inc": {"effects": 1}, "$set": {"parsing": "parsed"}}
     await database.files.update_one({"_id": ObjectId(message.key)}, change, session=session)
+
+
+async def hangs_once(message: Message, session: AsyncClientSession) -> None:
+    """Writes in its transaction, and never comes to its end; the second call does."""
+    database = session.client[DATABASE]
+    await _parsed(database, [message], session)
+    if await _called_first([message], database):
+        await asyncio.sleep(3600)
+
+
+def hangs_once_plain(message: Message, session: ClientSession) -> None:
+    database = session.client[DATABASE]
+    change = {"$inc": {"effects": 1}, "$set": {"parsing": "parsed"}}
+    database.files.update_one({"_id": ObjectId(message.key)}, change, session=session)
+    if database.calls.update_one({"_id": message.id}, {"$inc": {"n": 1}}, upsert=True).upserted_id:
+        time.sleep(3600)
+
+
+async def hangs_once_many(messages: Sequence[Message], session: AsyncClientSession) -> None:
+    database = session.client[DATABASE]
+    await _parsed(database, messages, session)
+    if await _called_first(messages, database):
+        await asyncio.sleep(3600)
+
+
+async def _parsed(database: Any, messages: Sequence[Message], session: AsyncClientSession) -> None:
+    keys = [ObjectId(message.key) for message in messages]
+    change = {"$inc": {"effects": 1}, "$set": {"parsing": "parsed"}}
+    await database.files.update_many({"_id": {"$in": keys}}, change, session=session)
+
+
+async def _called_first(messages: Sequence[Message], database: Any) -> bool:
+    calls = [
+        await database.calls.update_one({"_id": message.id}, {"$inc": {"n": 1}}, upsert=True) for message in messages
+    ]
+    return any(call.upserted_id for call in calls)

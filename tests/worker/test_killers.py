@@ -52,11 +52,8 @@ def environment(settings: OutboxSettings) -> dict[str, str]:
 
 @pytest.fixture
 async def world(mongo: AsyncMongoClient[Document], settings: OutboxSettings, redis: Redis) -> AsyncIterator[World]:
-    # What a killed worker had written is locked for so long. The longest handler of these tests takes 11 seconds.
-    await mongo.admin.command("setParameter", 1, transactionLifetimeLimitSeconds=20)
     async with a_world(mongo, settings.mongodb_database, redis, settings.streams.values()) as made:
         yield made
-    await mongo.admin.command("setParameter", 1, transactionLifetimeLimitSeconds=60)
 
 
 class Supervised:

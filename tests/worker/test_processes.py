@@ -8,7 +8,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -19,13 +19,12 @@ import httpx
 import pytest
 from bson import ObjectId
 from gridfs import AsyncGridFSBucket
-from pymongo import AsyncMongoClient, MongoClient
+from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
 from redis.asyncio import Redis
 
 from outbox.database import CONTENTS, Document
 from outbox.draft import Draft
-from outbox.embedded import Mongod
 from outbox.operations import pausing
 from outbox.servers.clock import server_time
 from outbox.settings import OutboxSettings, load
@@ -75,15 +74,6 @@ async def world(mongo: AsyncMongoClient[Document], settings: OutboxSettings, red
         yield made
 
 
-@pytest.fixture
-def short_transactions(mongod: Mongod) -> Iterator[None]:
-    """A transaction whose process was killed holds what it has written for a minute: here, for 2 seconds."""
-    with MongoClient[Document](mongod.uri) as client:
-        client.admin.command({"setParameter": 1, "transactionLifetimeLimitSeconds": 2})
-        yield
-        client.admin.command({"setParameter": 1, "transactionLifetimeLimitSeconds": 60})
-
-
 async def append_many(world: World, count: int) -> None:
     for _ in range(0, count, 100):
         files = [{"_id": ObjectId(), "parsing": "queued", "filename": "a.txt"} for _ in range(min(100, count))]
@@ -99,7 +89,6 @@ async def append_many(world: World, count: int) -> None:
             ids = await world.outbox.append_many(session, FILE_STREAM, again)
             assert ids == [draft.id for draft in drafts if draft.unique]
 
-        # Again when it takes longer than a transaction may here, on a busy machine.
         async with world.client.start_session() as session:
             await session.with_transaction(body)
 
@@ -111,7 +100,6 @@ def _fields(key: str, number: int) -> dict[str, str]:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.usefixtures("short_transactions")
 @pytest.mark.parametrize(
     "tries", [20]
 )  # each kill costs what is in flight a try, and chance may choose one of them often

@@ -168,8 +168,6 @@ async def _a_world(seed: int, members: Members, folder: Path, work: Work, kind: 
     mongod = members.primary()
     async with connect(members) as client, AsyncExitStack() as stack:
         await client.drop_database(database)
-        # Of a worker that is killed, what it had locked is free again after that; see docs/workers.md.
-        await client.admin.command("setParameter", 1, transactionLifetimeLimitSeconds=10)
         await schema.ensure(Database(client, database), Streams([FILES, *work.streams]), FILES_APPLICATION)
         for name in ("effects", "work"):
             await client[database].create_collection(name)

@@ -1,0 +1,72 @@
+"""Locks: what a worker's open transactions have written is locked when it dies, for up to a minute, unless they are
+ended. Whoever takes its messages over would meet nothing but conflicts for so long.
+
+They are found by the name that a worker's connections have at MongoDB, which is its consumer's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import pymongo
+import structlog
+from pymongo.errors import PyMongoError
+from pymongo.read_concern import ReadConcern
+
+from outbox.database import Database
+from outbox.printable import printable
+from outbox.servers import causes
+
+log = structlog.get_logger(__name__)
+
+TIMEOUT_SECONDS = 2.0
+MAX_NAME = 128
+"""Bytes of a connection's name, as the driver's specification has it."""
+
+
+def connection_name(consumer: str) -> str:
+    """What the connections of this consumer are called at MongoDB."""
+    name = printable(consumer)
+    return name if len(name.encode()) <= MAX_NAME else f"outbox:{hashlib.sha256(name.encode()).hexdigest()}"
+
+
+class Locks:
+    """Ends what other consumers have left open. Nothing of it lasts.
+
+    Whatever goes wrong, the server ends it itself, after a minute: where workers have users of their own at MongoDB,
+    one cannot see what another has left.
+    """
+
+    def __init__(self, database: Database, consumer: str, *, silent_seconds: float) -> None:
+        self._admin = database.client.admin.with_options(read_concern=ReadConcern("local"))  # the stage takes no other
+        self._consumer = consumer
+        self._silent_seconds = silent_seconds
+
+    async def end_of_predecessor(self) -> None:
+        """End what the process before this one, under the same name, has left. Before the first transaction."""
+        await self._end(self._consumer, 0.0)
+
+    async def end_of(self, consumer: str) -> None:
+        """End what another one has left that is taken for dead, and has sent nothing for as long as that takes.
+
+        If it lives, its handlers meet an error of their transaction, and are called again where they are still wanted.
+        """
+        if consumer != self._consumer:
+            # Not what it does now, if it was started again since it died with the message.
+            await self._end(consumer, self._silent_seconds)
+
+    async def _end(self, consumer: str, idle_seconds: float) -> None:
+        left = {
+            "type": "idleSession",
+            "appName": connection_name(consumer),
+            "transaction.timeInactiveMicros": {"$gte": int(idle_seconds * 1_000_000)},
+        }
+        try:
+            with pymongo.timeout(TIMEOUT_SECONDS):
+                found = await self._admin.aggregate([{"$currentOp": {"idleSessions": True}}, {"$match": left}])
+                sessions = [{"id": operation["lsid"]["id"]} async for operation in found]
+                if sessions:
+                    await self._admin.command("killSessions", sessions)
+                    log.info("transactions of a dead worker ended", died=consumer, transactions=len(sessions))
+        except PyMongoError as error:
+            log.debug("transactions of a dead worker not ended", died=consumer, reason=str(causes.explain(error)))

@@ -1,0 +1,171 @@
+"""What a dead worker has written in open transactions is locked no longer than until its messages are taken over."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bson import ObjectId
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.errors import OperationFailure
+
+from outbox.delivery.entries import OURS
+from outbox.servers.connections import connect_mongo
+from outbox.worker import Message
+from outbox.worker.locks import Locks, connection_name
+from tests.waiting import eventually
+from tests.worker.processes import WorkerProcess, running
+from tests.worker.test_suspects import SILENT, die_with
+from tests.worker.workshop import Workshop
+
+SOON = 30.0
+"""Seconds. MongoDB ends a transaction by itself after 60."""
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(
+    ("handler", "name"),
+    [("hangs_once", None), ("hangs_once", "same"), ("hangs_once_plain", None), ("hangs_once_many", None)],
+    ids=["async", "the same name again", "plain", "many"],
+)
+async def test_a_worker_killed_in_its_transactions_stops_no_other(
+    handler: str, name: str | None, workshop: Workshop, tmp_path: Path
+) -> None:
+    environment = {
+        "MONGODB_URI": workshop.settings.mongodb_uri.get_secret_value(),
+        "MONGODB_DATABASE": workshop.settings.mongodb_database,
+        "REDIS_URL": workshop.settings.redis_dsn,
+    }
+    options = ["--silent-seconds", "2", *(["--consumer", name] if name else [])]
+    first, second = (WorkerProcess(tmp_path / f"{n}.log", environment, handler, *options) for n in (1, 2))
+    calls, files = workshop.world.database["calls"], workshop.world.database["files"]
+    hung = await workshop.publish(*(str(ObjectId()) for _ in range(3)))
+    with running(first):
+        await eventually(lambda: _count(calls, 3), SOON, what="the handlers are called")
+        first.kill()
+        with running(second):
+            await eventually(lambda: workshop.in_state("completed", *hung), SOON)
+            await workshop.publish(str(ObjectId()))
+            await eventually(lambda: _count(calls, 4), SOON, what="the handler is called for what is new")
+    assert second.told("transactions of a dead worker ended")
+    assert [file["effects"] async for file in files.find({"parsing": "parsed"})] == [1, 1, 1]
+
+
+async def _count(collection: Any, count: int) -> bool:
+    return bool(await collection.count_documents({}) == count)
+
+
+@asynccontextmanager
+async def an_open_transaction(workshop: Workshop, consumer: str, key: Any = None) -> AsyncIterator[AsyncClientSession]:
+    """A consumer of this name has one open, in which it has written to the file of `key`."""
+    async with connect_mongo(workshop.settings, name=connection_name(consumer)) as client:
+        async with client.start_session() as session, await session.start_transaction():
+            files = client[workshop.settings.mongodb_database]["files"]
+            await files.update_one({"_id": key or ObjectId()}, {"$inc": {"n": 1}}, upsert=True, session=session)
+            yield session
+
+
+async def is_open(session: AsyncClientSession) -> bool:
+    try:
+        await session.commit_transaction()
+    except OperationFailure as error:
+        if not error.has_error_label("TransientTransactionError"):
+            raise
+        return False
+    return True
+
+
+async def test_only_what_the_dead_worker_has_left_for_so_long_is_ended(workshop: Workshop) -> None:
+    long = f"{OURS}{'ü' * 100}"
+    async with AsyncExitStack() as stack:
+        sessions = {
+            name: await stack.enter_async_context(an_open_transaction(workshop, name))
+            for name in (f"{OURS}dead", f"{OURS}dead-2", f"{OURS}own", "outbox", long)
+        }
+        own = Locks(workshop.world.database, f"{OURS}own", silent_seconds=SILENT)
+        await asyncio.sleep(2 * SILENT)
+        sessions["new"] = await stack.enter_async_context(an_open_transaction(workshop, f"{OURS}dead"))
+        for name in (f"{OURS}dead", f"{OURS}own", long, f"{OURS}nobody"):
+            await own.end_of(name)
+        left = [name for name, session in sessions.items() if await is_open(session)]
+    assert left == [f"{OURS}dead-2", f"{OURS}own", "outbox", "new"]
+
+
+async def test_what_the_process_before_has_left_is_ended_at_once(workshop: Workshop) -> None:
+    async with an_open_transaction(workshop, f"{OURS}own") as session:
+        await Locks(workshop.world.database, f"{OURS}own", silent_seconds=SILENT).end_of_predecessor()
+        assert not await is_open(session)
+
+
+async def test_a_living_worker_of_the_same_name_keeps_its_transactions(workshop: Workshop) -> None:
+    key = str(ObjectId())
+    await workshop.publish(key)
+    done = asyncio.Event()
+
+    async def handle(message: Message, session: AsyncClientSession) -> None:
+        await session.client[workshop.settings.mongodb_database]["files"].update_one(
+            {"_id": ObjectId(message.key)}, {"$set": {"parsing": "parsed"}}, session=session
+        )
+        calls.append(message.key)
+        await done.wait()
+
+    async def seems_to_be_elsewhere() -> bool:
+        change = {"$set": {"host": "elsewhere", "pid": 1}}
+        workers = workshop.world.database["outbox_workers"]
+        return bool((await workers.update_one({"_id": f"{OURS}twice"}, change)).matched_count)
+
+    calls: list[str] = []
+    async with workshop.working(handle, name="twice"):
+        await eventually(lambda: calls == [key])
+        await eventually(seems_to_be_elsewhere)
+        async with workshop.working(handle, name="twice"):
+            await asyncio.sleep(1)
+            done.set()
+            await eventually(lambda: workshop.all_acknowledged())
+    assert (calls, await workshop.parsing(key)) == ([key], "parsed")
+
+
+async def test_a_suspect_that_waits_for_anothers_transaction_stops_nobody(workshop: Workshop) -> None:
+    suspect_key, quick_key, slow_key = (str(ObjectId()) for _ in range(3))
+    gate = asyncio.Event()
+    at_work: set[str] = set()
+    beside: set[str] = set()
+    """With whom the suspect was at work."""
+
+    async def handle(message: Message, session: AsyncClientSession) -> None:
+        at_work.add(message.key)
+        try:
+            if suspect_key in at_work:
+                beside.update(at_work - {suspect_key})
+            files = session.client[workshop.settings.mongodb_database]["files"]
+            id_ = ObjectId(message.key)
+            await files.update_one({"_id": id_}, {"$set": {"parsing": "parsed"}}, session=session)
+            if message.key == slow_key:
+                await gate.wait()
+        finally:
+            at_work.discard(message.key)
+
+    suspect = await workshop.publish(suspect_key)
+    await die_with(workshop, "dead")
+    async with an_open_transaction(workshop, "an application", ObjectId(suspect_key)) as session:
+        async with workshop.working(handle, silent_seconds=SILENT):
+            await eventually(lambda: _taken_over(workshop, suspect[0]))
+            slow = await workshop.publish(slow_key)
+            await eventually(lambda: at_work == {slow_key}, SOON)
+            await asyncio.sleep(1)  # twice as long as it rests
+            gate.set()
+            others = [*slow, *await workshop.publish(quick_key)]
+            await eventually(lambda: workshop.in_state("completed", *others), SOON)
+            assert not await workshop.in_state("completed", *suspect)
+            await session.abort_transaction()
+            await eventually(lambda: workshop.in_state("completed", *suspect), SOON)
+    assert not beside
+    assert (await workshop.message(suspect[0]))["taken_over"] == 1
+
+
+async def _taken_over(workshop: Workshop, id_: ObjectId) -> bool:
+    return bool((await workshop.message(id_)).get("taken_over"))
