@@ -96,7 +96,9 @@ class Work:
                     raise Failed(error) from error
             else:
                 return
-            await self.isolation.rest(hand, random.uniform(0, min(0.5, 0.005 * 2 ** min(tried, 10))))
+            began, pause = time.monotonic(), random.uniform(0, min(0.5, 0.005 * 2 ** min(tried, 10)))
+            await self.isolation.rest(hand, pause)
+            deadline += time.monotonic() - began - pause  # to wait for others to end is no conflict
             if hand.abandoned.is_set():
                 raise Abandoned
             looks = await asyncio.gather(*(self.looks.look(sent_of(message)) for message in messages))

@@ -77,4 +77,12 @@ MUTATIONS = [
         "            self._at_work, self._suspects = self._at_work + 1, self._suspects + 1\n",
         "tests/worker/test_locks.py::test_a_suspect_that_waits_for_anothers_transaction_stops_nobody",
     ),
+    Mutation(
+        "a suspect that waits for its turn does not fail by that",
+        "G6",
+        "outbox/worker/work.py",
+        "deadline += time.monotonic() - began - pause",
+        "pass",
+        "tests/worker/test_locks.py::test_to_wait_for_its_turn_is_no_conflict",
+    ),
 ]

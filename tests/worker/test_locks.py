@@ -167,5 +167,36 @@ async def test_a_suspect_that_waits_for_anothers_transaction_stops_nobody(worksh
     assert (await workshop.message(suspect[0]))["taken_over"] == 1
 
 
+async def test_to_wait_for_its_turn_is_no_conflict(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message fails when it has met conflicts for long. A suspect waits in between, for handlers of any length."""
+    long = 5.0
+    monkeypatch.setattr("outbox.worker.work.CONFLICT_SECONDS", long)
+    suspect_key, slow_key = (str(ObjectId()) for _ in range(2))
+    calls: list[str] = []
+    gate = asyncio.Event()
+
+    async def handle(message: Message, session: AsyncClientSession) -> None:
+        calls.append(message.key)
+        files = session.client[workshop.settings.mongodb_database]["files"]
+        id_ = ObjectId(message.key)
+        await files.update_one({"_id": id_}, {"$set": {"parsing": "parsed"}}, session=session)
+        if message.key == slow_key:
+            await gate.wait()
+
+    [suspect] = await workshop.publish(suspect_key)
+    await die_with(workshop, "dead")
+    async with an_open_transaction(workshop, "an application", ObjectId(suspect_key)) as session:
+        async with workshop.working(handle, silent_seconds=SILENT):
+            await eventually(lambda: calls[-1:] == [suspect_key])
+            await workshop.publish(slow_key)
+            await eventually(lambda: calls[-1] == slow_key, SOON)
+            await asyncio.sleep(long + 1)
+            gate.set()
+            await eventually(lambda: calls[-2:] == [suspect_key, suspect_key], what="it has met another conflict")
+            await session.abort_transaction()
+            await eventually(lambda: workshop.in_state("completed", suspect), SOON)
+    assert (await workshop.message(suspect))["attempts"] == 1
+
+
 async def _taken_over(workshop: Workshop, id_: ObjectId) -> bool:
     return bool((await workshop.message(id_)).get("taken_over"))
