@@ -29,7 +29,7 @@ from outbox.errors import (
     WrongDeclaration,
 )
 from outbox.message.document import Message, State
-from outbox.streams.declaration import Priority, Stream, Streams, Subject
+from outbox.streams.declaration import Priority, Retry, Stream, Streams, Subject
 
 __all__ = [
     "CommitUnknown",
@@ -45,6 +45,7 @@ __all__ = [
     "Outbox",
     "OutboxError",
     "Priority",
+    "Retry",
     "SchemaError",
     "SettingsError",
     "State",

@@ -37,7 +37,10 @@ def worker(
     ],
     stream: Annotated[
         list[str] | None,
-        typer.Option(help="Read this one, in all its priorities; may be given several times. By default all."),
+        typer.Option(
+            help="Read this one, in all its priorities; may be given several times. By default all of OUTBOX_STREAMS; "
+            "without it, those registered for --group, or the only one that is registered."
+        ),
     ] = None,
     group: Annotated[
         str | None, typer.Option(help="Read as this group, where a stream is declared with several.")

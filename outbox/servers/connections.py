@@ -12,6 +12,7 @@ from pymongo import AsyncMongoClient, MongoClient
 from outbox.database import LENIENT, Database, Document, Place
 from outbox.errors import SettingsError
 from outbox.servers import topology
+from outbox.servers.disconnections import Disconnections
 from outbox.servers.topology import AnyRedis
 from outbox.settings import OutboxSettings
 
@@ -59,6 +60,7 @@ def connect_mongo(
     server_selection_seconds: float = 5.0,
     connections: int | None = None,
     name: str = NAME,
+    disconnections: Disconnections | None = None,
 ) -> AsyncMongoClient[Document]:
     """A client that reads and acknowledges only what a majority has, at the primary, whatever the address says.
 
@@ -67,16 +69,21 @@ def connect_mongo(
     :param connections: how many statements there are at a time, where each has a time limit: one that waits for a
         connection until its time is over looks like an outage. By default, as the address says, or 100.
     :param name: of its connections, in what the server says of them; at most 128 bytes.
+    :param disconnections: is told when it loses a server.
     :raises SettingsError: the address cannot be understood, or names a file that cannot be read.
     """
-    return _connect(AsyncMongoClient, settings, server_selection_seconds, name, connections)
+    return _connect(AsyncMongoClient, settings, server_selection_seconds, name, disconnections, connections)
 
 
 def connect_mongo_sync(
-    settings: OutboxSettings, *, server_selection_seconds: float = 5.0, name: str = NAME
+    settings: OutboxSettings,
+    *,
+    server_selection_seconds: float = 5.0,
+    name: str = NAME,
+    disconnections: Disconnections | None = None,
 ) -> MongoClient[Document]:
     """The same for plain functions, to be used from any thread."""
-    return _connect(MongoClient, settings, server_selection_seconds, name)
+    return _connect(MongoClient, settings, server_selection_seconds, name, disconnections)
 
 
 def _connect(
@@ -84,6 +91,7 @@ def _connect(
     settings: OutboxSettings,
     server_selection_seconds: float,
     name: str,
+    disconnections: Disconnections | None,
     connections: int | None = None,
 ) -> C:
     uri = settings.mongodb_uri.get_secret_value()
@@ -93,7 +101,8 @@ def _connect(
     try:
         milliseconds = int(server_selection_seconds * 1000)
         pool = {"maxPoolSize": max(connections, CONNECTIONS)} if connections else {}
-        return kind(uri, **OURS, **pool, appname=name, serverSelectionTimeoutMS=milliseconds)
+        told = {"event_listeners": [disconnections]} if disconnections else {}
+        return kind(uri, **OURS, **pool, **told, appname=name, serverSelectionTimeoutMS=milliseconds)
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else error
         raise SettingsError(f"MONGODB_URI: {_files(uri)} cannot be read: {why}") from None

@@ -16,6 +16,7 @@ from outbox.errors import NoSuchMessage, UsageError
 from outbox.message.document import State
 from outbox.protocol.ownership import Ownership
 from outbox.servers.connections import connect_mongo, connect_mongo_sync, connect_redis, open_database
+from outbox.servers.disconnections import Disconnections
 from outbox.settings import OutboxSettings
 from outbox.streams.declaration import Stream, Streams
 from outbox.worker.batches import Batches
@@ -86,11 +87,7 @@ class Worker:
             ownership = await Ownership.checked(database, redis, streams)
             never = asyncio.Event()
             batches, patience = Batches(work, most=MANY if many else 1), Patience()
-            slots = asyncio.Semaphore(MANY if many else 1)
-            locks = Locks(database, f"{OURS}testing", silent_seconds=60.0)
-            settlement = Settlement(
-                database, work, batches, locks, patience, ownership, lambda _: False, slots, never, never
-            )  # fmt: skip
+            settlement = Settlement(database, work, batches, patience, ownership, lambda _: False, never, never)
             entries = Entries(redis, f"{OURS}testing")
             while True:
                 await drain()
@@ -114,10 +111,14 @@ class Worker:
                 yield working
             return
         place = self._settings.place
-        work = Work(client, place, partial(connect_mongo_sync, self._settings), threads=1)
+        database = open_database(client, place)
+        locks = Locks(database, f"{OURS}testing", silent_seconds=60.0)
+        work = Work(
+            client, place, partial(connect_mongo_sync, self._settings), locks, Disconnections(), threads=1, slots=MANY
+        )
         work.resources = resources
         try:
-            yield work, open_database(client, place)
+            yield work, database
         finally:
             work.threads.close()
 

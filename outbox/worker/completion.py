@@ -70,6 +70,11 @@ class Looks:
     async def look(self, sent: Sent) -> tuple[Standing, Document]:
         return await _unless_doubtful(self._database, sent, await self._reading.ask(sent))
 
+    async def surely(self, sent: Sent) -> Standing:
+        """The same as the primary knows it, confirmed by a majority. Raises PyMongoError when that takes long."""
+        [document] = await _read(self._database, [sent], ReadConcern("linearizable"))
+        return _standing(sent, document)
+
     async def _read(self, sent: Sequence[Sent]) -> list[Document | None]:
         return await _read(self._database, sent, ReadConcern("majority"))
 
@@ -150,15 +155,19 @@ async def _refuse_unsettled(
     subject = stream.subject
     if subject is None:
         return
-    documents = subjects.collection_of(database, subject)
+    documents, outbox = subjects.collection_of(database, subject), database[OUTBOX]
     waiting = subjects.any_waiting(subject, [message.naming for message in messages])
     if await documents.find_one(waiting, {"_id": 1}, session=session) is None:
         return
+    if session is None:
+        # What the handler has just written may not be a majority's yet: its client may ask for less than ours.
+        surely = ReadConcern("linearizable")
+        documents, outbox = documents.with_options(read_concern=surely), outbox.with_options(read_concern=surely)
     for message in messages:
         if await documents.find_one(subjects.waiting(subject, message.naming), {"_id": 1}, session=session) is None:
             continue
         others = subjects.others(subject, message.naming, message.id)
-        if await database[OUTBOX].find_one(others, {"_id": 1}, session=session) is None:
+        if await outbox.find_one(others, {"_id": 1}, session=session) is None:
             raise _unsettled(stream, message)
 
 

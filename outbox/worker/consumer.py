@@ -60,7 +60,8 @@ class Consumer:
             for each message, and the message is completed after it. With `handle(messages, session)`, many are applied
             in one transaction, and one by one when that fails. `Handlers` choose by the value of a field.
         :param streams: those to read, or names, each with its priorities and shards; by default all that the settings
-            declare. As they are registered in the database, when it is reached.
+            declare; if they declare none, those that are registered for `group`, or the only one that is. As they are
+            registered in the database, when it is reached.
         :param group: of the streams' groups, the one to read as; needed where a stream is declared with several.
         :param order: called before each read: the streams in the order to look; by default urgent ones mostly first.
         :param name: of this consumer in the group; by default a new one at each start.

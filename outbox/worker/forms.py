@@ -8,7 +8,7 @@ from contextlib import AsyncContextDecorator, ContextDecorator
 
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.client_session import ClientSession
-from pymongo.errors import InvalidOperation, PyMongoError
+from pymongo.errors import ConnectionFailure, InvalidOperation, PyMongoError
 
 from outbox.worker.failures import Failed, GiveUp, RetryAfter
 
@@ -36,6 +36,14 @@ def still_open(session: AsyncClientSession | ClientSession) -> None:
                 "write through the session, and leave commit and abort to the worker"
             )
         )
+
+
+def is_unanswered(session: AsyncClientSession | ClientSession, error: PyMongoError) -> bool:
+    """Whether nothing that a handler has sent through its session was answered, and a server could not be reached.
+
+    Then the session does not tell which server that was: ours, or that of another client of the handler's.
+    """
+    return session.operation_time is None and isinstance(error, ConnectionFailure)
 
 
 def in_transaction(error: BaseException) -> PyMongoError | None:

@@ -13,7 +13,12 @@ from outbox.worker.hand import Hand
 class Isolation:
     """Whose turn it is in one process: many that are above suspicion, or one suspect."""
 
-    def __init__(self) -> None:
+    def __init__(self, slots: int) -> None:
+        """:param slots: how many handlers may be at work."""
+        self.slots = asyncio.Semaphore(slots)
+        """One is taken while a handler works on a message."""
+        self.resting = 0
+        """How many suspects wait for other transactions."""
         self.free = asyncio.Event()
         """Set when there may be room for others."""
         self._at_work = 0
@@ -35,21 +40,25 @@ class Isolation:
             self._end(suspect)
 
     async def rest(self, hand: Hand, seconds: float) -> None:
-        """Wait within a turn. A suspect's turn is over meanwhile, and comes again as it did at first.
+        """Wait within a turn, with a slot. A suspect gives both away meanwhile, and waits for them again after that.
 
         It may wait for minutes for another's transaction, and all other messages would wait with it.
         """
         if hand.suspect is None:
             await asyncio.sleep(seconds)
             return
+        self.slots.release()
         self._end(suspect=True)
         hand.rests = True
+        self.resting += 1
         self.free.set()
         try:
             await first(hand.abandoned, seconds=seconds)
         finally:
+            self.resting -= 1
             hand.rests = False
             await self._begin(hand, suspect=True)
+            await self.slots.acquire()  # there is one: nobody else is at work
 
     async def _begin(self, hand: Hand, suspect: bool) -> None:
         self._suspects += suspect

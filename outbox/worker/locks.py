@@ -13,7 +13,7 @@ import structlog
 from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 
-from outbox.database import Database
+from outbox.database import PREFIX, Database, Place
 from outbox.printable import printable
 from outbox.servers import causes
 
@@ -24,9 +24,9 @@ MAX_NAME = 128
 """Bytes of a connection's name, as the driver's specification has it."""
 
 
-def connection_name(consumer: str) -> str:
-    """What the connections of this consumer are called at MongoDB."""
-    name = printable(consumer)
+def connection_name(consumer: str, place: Place) -> str:
+    """What the connections of this consumer are called at MongoDB, where another outbox may have one of its name."""
+    name = f"{printable(consumer)} {place.database}{'' if place.prefix == PREFIX else f'/{place.prefix}'}"
     return name if len(name.encode()) <= MAX_NAME else f"outbox:{hashlib.sha256(name.encode()).hexdigest()}"
 
 
@@ -39,6 +39,7 @@ class Locks:
 
     def __init__(self, database: Database, consumer: str, *, silent_seconds: float) -> None:
         self._admin = database.client.admin.with_options(read_concern=ReadConcern("local"))  # the stage takes no other
+        self._place = database.place
         self._consumer = consumer
         self._silent_seconds = silent_seconds
 
@@ -47,9 +48,10 @@ class Locks:
         await self._end(self._consumer, 0.0)
 
     async def end_of(self, consumer: str) -> None:
-        """End what another one has left that is taken for dead, and has sent nothing for as long as that takes.
+        """End what another one has left that is taken for dead: transactions that were idle for that long, in all.
 
-        If it lives, its handlers meet an error of their transaction, and are called again where they are still wanted.
+        Which they may not be yet, where it died right after a statement: ask again while there are conflicts. If it
+        lives, its handlers meet an error of their transaction, and are called again where they are still wanted.
         """
         if consumer != self._consumer:
             # Not what it does now, if it was started again since it died with the message.
@@ -58,7 +60,7 @@ class Locks:
     async def _end(self, consumer: str, idle_seconds: float) -> None:
         left = {
             "type": "idleSession",
-            "appName": connection_name(consumer),
+            "appName": connection_name(consumer, self._place),
             "transaction.timeInactiveMicros": {"$gte": int(idle_seconds * 1_000_000)},
         }
         try:

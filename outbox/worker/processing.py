@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import structlog
 
@@ -19,6 +20,7 @@ from outbox.delivery.entries import Entries, Entry
 from outbox.errors import ForeignStream
 from outbox.protocol.ownership import Ownership
 from outbox.servers.connections import connect_mongo, connect_mongo_sync, connect_redis, open_database
+from outbox.servers.disconnections import Disconnections
 from outbox.settings import OutboxSettings
 from outbox.streams.declaration import Stream
 from outbox.worker.batches import Batches
@@ -129,7 +131,7 @@ class Processing:
     @property
     def room(self) -> int:
         """How many more may be begun. What only waits to be acknowledged takes none: its server may be away."""
-        return self.options.concurrency + self.ahead - self._unsettled
+        return self.options.concurrency + self.ahead + self.work.isolation.resting - self._unsettled
 
     @property
     def has_suspect(self) -> bool:
@@ -205,7 +207,7 @@ class Processing:
         )  # fmt: skip
         self.name_is_taken = await self._presence.name_is_taken()  # before it is on record for us, too
         if not self.name_is_taken:
-            await self._settlement.locks.end_of_predecessor()
+            await self.work.locks.end_of_predecessor()
         async with asyncio.TaskGroup() as group:
             beating = [group.create_task(signs.give(stream)) for stream in self.streams]
             beating.append(group.create_task(signs.live()))
@@ -261,13 +263,15 @@ async def opened(
     """
     patience, late = Patience(), asyncio.Event()
     async with AsyncExitStack() as stack:
-        name, connections = connection_name(options.name), 2 * options.concurrency
-        client = await stack.enter_async_context(connect_mongo(settings, connections=connections, name=name))
+        connections, disconnections = 2 * options.concurrency, Disconnections()
+        known: Any = {"name": connection_name(options.name, settings.place), "disconnections": disconnections}
+        client = await stack.enter_async_context(connect_mongo(settings, connections=connections, **known))
         redis = connect_redis(settings)
         stack.push_async_callback(redis.aclose)
         database = open_database(client, settings.place)
-        connect_sync = partial(connect_mongo_sync, settings, name=name)
-        work = Work(client, settings.place, connect_sync, threads=options.concurrency)
+        connect_sync = partial(connect_mongo_sync, settings, **known)
+        locks = Locks(database, options.name, silent_seconds=options.silent_seconds)
+        work = Work(client, settings.place, connect_sync, locks, disconnections, threads=options.concurrency)
         stack.callback(work.threads.close)
         try:
             look = partial(streams_to_read, database, settings, options.streams, options.group)
@@ -282,11 +286,7 @@ async def opened(
             return
         work.resources = await stack.enter_async_context(entered(lifespan, client, work.threads))
         batches = Batches(work, most=options.batch)
-        slots = asyncio.Semaphore(options.concurrency)
-        locks = Locks(database, options.name, silent_seconds=options.silent_seconds)
-        settlement = Settlement(
-            database, work, batches, locks, patience, ownership, pausing, slots, stop, late, options.count
-        )  # fmt: skip
+        settlement = Settlement(database, work, batches, patience, ownership, pausing, stop, late, options.count)
         pulse.beat()
         await pulse.ready()
         yield Processing(

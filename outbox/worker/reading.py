@@ -18,14 +18,15 @@ async def streams_to_read(
     """The highest priority first.
 
     :param chosen: streams, and names of streams that are read with all their priorities and shards; by default all
-        that the settings declare.
+        that the settings declare; if they declare none, those that are registered for `group`, or the only one that is.
     :param group: read these streams as this group of theirs does; by default, as their own.
-    :raises WrongDeclaration: what is declared, here or by `chosen`, is not what is registered.
+    :raises WrongDeclaration: what is declared, here or by `chosen`, is not what is registered; or nothing is
+        declared, and several are registered, which may be for other workers.
     :raises UndeclaredGroup: a stream is not declared for the group; or for several, and none is given.
     """
     registered = await registry.agree(database, settings.streams, explicit=settings.declares)
     if chosen is None:
-        chosen = _all_of(group, settings.streams, registered)
+        chosen = _all_of(group, settings.streams if settings.declares else None, registered)
     chosen = [_as_group(group, one, registered) for one in chosen]
     given = [one for one in chosen if isinstance(one, Stream) and one.name == one.family]
     if given and (faults := agreement.differences(Streams(given), registered)):
@@ -41,15 +42,20 @@ async def streams_to_read(
     return tuple(sorted(dict.fromkeys(found), key=lambda stream: list(Priority).index(stream.priority)))
 
 
-def _all_of(group: str | None, declared: Streams, registered: Streams) -> list[str]:
-    """The names of the declared streams, those that `group` reads."""
-    names = [name for name in declared.families() if name in registered]
+def _all_of(group: str | None, declared: Streams | None, registered: Streams) -> list[str]:
+    """The names of the declared streams, or of the registered ones, those that `group` reads."""
+    names = list((registered if declared is None else declared).families())
     if group is None:
+        if declared is None and len(names) > 1:
+            raise WrongDeclaration(
+                f"several streams are registered, {', '.join(map(repr, names))}: say which to read with --stream, or "
+                "streams= in code, or declare them in OUTBOX_STREAMS"
+            )
         for name in names:
             if registered[name].groups:
                 known = ", ".join([registered[name].group, *registered[name].groups])
                 raise UndeclaredGroup(f"stream {name!r} is read by several groups, {known}: say which with --group")
-        return list(declared.families())
+        return names
     read = [name for name in names if group in (registered[name].group, *registered[name].groups)]
     return read or [registered.of_group(name, group).name for name in names[:1]]
 

@@ -23,7 +23,6 @@ from outbox.worker.completion import Standing, Superseded
 from outbox.worker.failures import Failed, GiveUp, LeftAlone
 from outbox.worker.hand import Abandoned, Hand
 from outbox.worker.handler import Handler
-from outbox.worker.locks import Locks
 from outbox.worker.message import Message
 from outbox.worker.patience import Patience
 from outbox.worker.release import End
@@ -57,26 +56,21 @@ class Settlement:
         database: Database,
         work: Work,
         batches: Batches,
-        locks: Locks,
         patience: Patience,
         ownership: Ownership,
         paused: Callable[[Stream], bool],
-        slots: asyncio.Semaphore,
         stop: asyncio.Event,
         late: asyncio.Event,
         count: Count | None = None,
     ) -> None:
-        """:param slots: one is taken while a handler works on a message.
-        :param count: is called with each try that has ended.
-        """
+        """:param count: is called with each try that has ended."""
         self._database = database
         self._work = work
         self._batches = batches
-        self.locks = locks
         self._patience = patience
         self._ownership = ownership
         self._paused = paused
-        self._slots = slots
+        self._slots = work.isolation.slots
         self._stop = stop
         self._late = late
         self._count = count
@@ -140,7 +134,7 @@ class Settlement:
                 raise Abandoned
             message = self._message(entry, document)
             if hand.suspect is not None:
-                await self.locks.end_of(hand.suspect)
+                await self._work.locks.end_of(hand.suspect)
                 if document.get("taker") != hand.taker and attempts.is_convicted(
                     message.attempt, document, entry.stream.retry
                 ):
@@ -156,8 +150,13 @@ class Settlement:
                 self._slots.release()
             return End.DONE
         except Superseded:
-            standing, _ = await self._work.looks.look(entry.sent)
-            return End.DONE if standing is Standing.COMPLETED else End.AGAIN
+            # What the transaction met may not be a majority's yet, and be rolled back.
+            match await self._work.looks.surely(entry.sent):
+                case Standing.COMPLETED:
+                    return End.DONE
+                case Standing.WANTED | Standing.UNMARKED:
+                    return End.HELD
+            return End.AGAIN
         except Abandoned:
             if not (give_back or self._stop.is_set()):
                 return End.HELD

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -15,10 +16,11 @@ from pymongo.client_session import ClientSession
 from pymongo.errors import PyMongoError
 
 from outbox.database import OUTBOX, Document, Place, PlainDatabase
+from outbox.servers.disconnections import LATE_SECONDS, Disconnections
 from outbox.streams.declaration import Stream
 from outbox.worker.completion import COMPLETION_SECONDS, TRANSACTION, complete_sync
 from outbox.worker.failures import Failed
-from outbox.worker.forms import Asynchronous, in_transaction, refuse_unrun, still_open
+from outbox.worker.forms import Asynchronous, in_transaction, is_unanswered, refuse_unrun, still_open
 from outbox.worker.hand import Abandoned, Hand
 from outbox.worker.handler import Handler
 from outbox.worker.message import Message
@@ -27,9 +29,16 @@ from outbox.worker.message import Message
 class Threads:
     """Calls plain handlers. `connect` makes their client, at the first call that needs it."""
 
-    def __init__(self, connect: Callable[[], MongoClient[Document]], place: Place, count: int) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], MongoClient[Document]],
+        place: Place,
+        disconnections: Disconnections,
+        count: int,
+    ) -> None:
         self._connect = connect
         self._place = place
+        self._disconnections = disconnections
         self._client: MongoClient[Document] | None = None
         # Twice as many, so that one that is left has a substitute. A thread is started when it is needed.
         self._threads = ThreadPoolExecutor(2 * count, "outbox-handler")
@@ -62,17 +71,34 @@ class Threads:
         database = PlainDatabase(client, self._place)
         with client.start_session() as session, session.start_transaction(**TRANSACTION):
             hand.thread_session = session.session_id
+            began = time.monotonic()
             try:
                 _called(handler, messages, session, resources)
             except Failed as failed:
                 conflict = in_transaction(failed.error)
-                if conflict and _is_gone(database, session, messages[0]):
+                if conflict and self._has_failed(database, session, messages[0], conflict, began):
                     raise conflict from None
                 raise
             if hand.abandoned.is_set():
                 raise Abandoned
             still_open(session)
             complete_sync(database, stream, messages, session)
+
+    def _has_failed(
+        self, database: PlainDatabase, session: ClientSession, message: Message, error: PyMongoError, began: float
+    ) -> bool:
+        """As `Work._has_failed`, for a plain handler's transaction."""
+        if not session.in_transaction:
+            return False
+        if is_unanswered(session, error):
+            time.sleep(LATE_SECONDS)
+            return self._disconnections.since(began)
+        try:
+            with pymongo.timeout(COMPLETION_SECONDS):
+                database[OUTBOX].find_one({"_id": message.id}, {"_id": 1}, session=session)
+        except PyMongoError:
+            return True
+        return False
 
     async def run(self, function: Callable[[], Any]) -> Any:
         """Call something else in a thread of these."""
@@ -98,15 +124,3 @@ def _called(handler: Handler, messages: Sequence[Message], session: ClientSessio
             returned.close()  # nothing of it has run
         raise Asynchronous
     refuse_unrun(returned)
-
-
-def _is_gone(database: PlainDatabase, session: ClientSession, message: Message) -> bool:
-    """As `Work._is_gone`, for a plain handler's transaction."""
-    if not session.in_transaction:
-        return False
-    try:
-        with pymongo.timeout(COMPLETION_SECONDS):
-            database[OUTBOX].find_one({"_id": message.id}, {"_id": 1}, session=session)
-    except PyMongoError:
-        return True
-    return False

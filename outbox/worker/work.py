@@ -24,6 +24,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import ConnectionFailure, PyMongoError
 
 from outbox.database import OUTBOX, Database, Document, Place
+from outbox.servers.disconnections import LATE_SECONDS, Disconnections
 from outbox.streams.declaration import Stream
 from outbox.worker.completion import (
     COMPLETION_SECONDS,
@@ -36,10 +37,11 @@ from outbox.worker.completion import (
     sent_of,
 )
 from outbox.worker.failures import Failed, Unsettled
-from outbox.worker.forms import Asynchronous, in_transaction, refuse_unrun, still_open
+from outbox.worker.forms import Asynchronous, in_transaction, is_unanswered, refuse_unrun, still_open
 from outbox.worker.hand import Abandoned, Hand
 from outbox.worker.handler import Handler
 from outbox.worker.isolation import Isolation
+from outbox.worker.locks import Locks
 from outbox.worker.message import Message
 from outbox.worker.spans import handling
 from outbox.worker.threads import Threads
@@ -58,19 +60,25 @@ class Work:
         client: AsyncMongoClient[Document],
         place: Place,
         connect_sync: Callable[[], MongoClient[Document]],
+        locks: Locks,
+        disconnections: Disconnections,
         *,
         threads: int,
+        slots: int | None = None,
     ) -> None:
+        """:param slots: how many handlers may be at work; by default as many as there are `threads`."""
         self._client = client
         self._database = Database(client, place)
-        self.threads = Threads(connect_sync, place, threads)
+        self._disconnections = disconnections
+        self.threads = Threads(connect_sync, place, disconnections, threads)
         self.resources: Any = None
         """What the worker's lifespan has yielded, for handlers that take it."""
         self.left: set[asyncio.Future[Any] | ConcurrentFuture[Any]] = set()
         """Handlers that go on although nobody waits for them any more: threads, and tasks that swallow a cancellation.
         Nothing that they write through their session will last."""
         self.looks = Looks(self._database)
-        self.isolation = Isolation()
+        self.locks = locks
+        self.isolation = Isolation(slots or threads)
         self._completions: dict[str, Completions] = {}
         self._not_plain: set[Handler] = set()
 
@@ -96,6 +104,8 @@ class Work:
                     raise Failed(error) from error
             else:
                 return
+            if hand.suspect is not None:
+                await self.locks.end_of(hand.suspect)
             began, pause = time.monotonic(), random.uniform(0, min(0.5, 0.005 * 2 ** min(tried, 10)))
             await self.isolation.rest(hand, pause)
             deadline += time.monotonic() - began - pause  # to wait for others to end is no conflict
@@ -128,11 +138,12 @@ class Work:
             await self._complete_after(stream, messages)
             return
         async with self._client.start_session() as session, await session.start_transaction(**TRANSACTION):
+            began = time.monotonic()
             try:
                 await self._as_task(hand, _called(handler, messages, session, self.resources))
             except Failed as failed:
                 conflict = in_transaction(failed.error)
-                if conflict and await self._is_gone(session, messages[0]):
+                if conflict and await self._has_failed(session, messages[0], conflict, began):
                     raise conflict from None
                 raise
             still_open(session)
@@ -144,7 +155,9 @@ class Work:
             completions = self._completions[stream.name] = Completions(self._database, stream)
         await asyncio.gather(*map(completions.complete, messages))
 
-    async def _is_gone(self, session: AsyncClientSession, message: Message) -> bool:
+    async def _has_failed(
+        self, session: AsyncClientSession, message: Message, error: PyMongoError, began: float
+    ) -> bool:
         """Whether the handler's transaction has come to its end by an error.
 
         If not, the error is of another client's transaction. Nobody waits for that server, and calling the handler
@@ -152,6 +165,9 @@ class Work:
         """
         if not session.in_transaction:
             return False
+        if is_unanswered(session, error):
+            await asyncio.sleep(LATE_SECONDS)
+            return self._disconnections.since(began)
         try:
             with pymongo.timeout(COMPLETION_SECONDS):
                 await self._database[OUTBOX].find_one({"_id": message.id}, {"_id": 1}, session=session)

@@ -262,7 +262,8 @@ async def test_mongodb_refuses_the_rest(scenario: Elsewhere, as_: As, user: str)
 
 async def test_a_worker_frees_what_a_dead_one_has_locked(as_: As, scenario: Elsewhere) -> None:
     settings = as_("worker")
-    async with connect_mongo(settings, name=connection_name("outbox:dead")) as dead, connect_mongo(settings) as client:
+    name = connection_name("outbox:dead", settings.place)
+    async with connect_mongo(settings, name=name) as dead, connect_mongo(settings) as client:
         async with dead.start_session() as session, await session.start_transaction():
             await dead[DATABASE]["files"].update_one(OTHER, {"$set": {"parsing": "parsed"}}, session=session)
             await Locks(Database(client, DATABASE), "outbox:own", silent_seconds=0).end_of("outbox:dead")

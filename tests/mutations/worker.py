@@ -61,7 +61,7 @@ MUTATIONS = [
     ),
     Mutation(
         "another client's outage is not ours", "G6", "outbox/worker/work.py",
-        "if conflict and await self._is_gone(session, messages[0]):", "if conflict:",
+        "if conflict and await self._has_failed(session, messages[0], conflict, began):", "if conflict:",
         "tests/worker/test_any_exception.py::test_the_worker_lives_and_the_attempt_is_counted[async]",
     ),
     Mutation(

@@ -13,6 +13,7 @@ from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import OperationFailure
 
+from outbox.database import Place
 from outbox.delivery.entries import OURS
 from outbox.servers.connections import connect_mongo
 from outbox.worker import Message
@@ -60,9 +61,12 @@ async def _count(collection: Any, count: int) -> bool:
 
 
 @asynccontextmanager
-async def an_open_transaction(workshop: Workshop, consumer: str, key: Any = None) -> AsyncIterator[AsyncClientSession]:
+async def an_open_transaction(
+    workshop: Workshop, consumer: str, key: Any = None, *, database: str = ""
+) -> AsyncIterator[AsyncClientSession]:
     """A consumer of this name has one open, in which it has written to the file of `key`."""
-    async with connect_mongo(workshop.settings, name=connection_name(consumer)) as client:
+    name = connection_name(consumer, Place(database or workshop.settings.mongodb_database))
+    async with connect_mongo(workshop.settings, name=name) as client:
         async with client.start_session() as session, await session.start_transaction():
             files = client[workshop.settings.mongodb_database]["files"]
             await files.update_one({"_id": key or ObjectId()}, {"$inc": {"n": 1}}, upsert=True, session=session)
@@ -86,13 +90,15 @@ async def test_only_what_the_dead_worker_has_left_for_so_long_is_ended(workshop:
             name: await stack.enter_async_context(an_open_transaction(workshop, name))
             for name in (f"{OURS}dead", f"{OURS}dead-2", f"{OURS}own", "outbox", long)
         }
+        other = an_open_transaction(workshop, f"{OURS}dead", database="another_outbox")
+        sessions["another outbox's"] = await stack.enter_async_context(other)
         own = Locks(workshop.world.database, f"{OURS}own", silent_seconds=SILENT)
         await asyncio.sleep(2 * SILENT)
         sessions["new"] = await stack.enter_async_context(an_open_transaction(workshop, f"{OURS}dead"))
         for name in (f"{OURS}dead", f"{OURS}own", long, f"{OURS}nobody"):
             await own.end_of(name)
         left = [name for name, session in sessions.items() if await is_open(session)]
-    assert left == [f"{OURS}dead-2", f"{OURS}own", "outbox", "new"]
+    assert left == [f"{OURS}dead-2", f"{OURS}own", "outbox", "another outbox's", "new"]
 
 
 async def test_what_the_process_before_has_left_is_ended_at_once(workshop: Workshop) -> None:
@@ -129,7 +135,8 @@ async def test_a_living_worker_of_the_same_name_keeps_its_transactions(workshop:
     assert (calls, await workshop.parsing(key)) == ([key], "parsed")
 
 
-async def test_a_suspect_that_waits_for_anothers_transaction_stops_nobody(workshop: Workshop) -> None:
+@pytest.mark.parametrize("concurrency", [10, 1])
+async def test_a_suspect_that_waits_for_anothers_transaction_stops_nobody(workshop: Workshop, concurrency: int) -> None:
     suspect_key, quick_key, slow_key = (str(ObjectId()) for _ in range(3))
     gate = asyncio.Event()
     at_work: set[str] = set()
@@ -152,7 +159,7 @@ async def test_a_suspect_that_waits_for_anothers_transaction_stops_nobody(worksh
     suspect = await workshop.publish(suspect_key)
     await die_with(workshop, "dead")
     async with an_open_transaction(workshop, "an application", ObjectId(suspect_key)) as session:
-        async with workshop.working(handle, silent_seconds=SILENT):
+        async with workshop.working(handle, silent_seconds=SILENT, concurrency=concurrency):
             await eventually(lambda: _taken_over(workshop, suspect[0]))
             slow = await workshop.publish(slow_key)
             await eventually(lambda: at_work == {slow_key}, SOON)
@@ -165,6 +172,24 @@ async def test_a_suspect_that_waits_for_anothers_transaction_stops_nobody(worksh
             await eventually(lambda: workshop.in_state("completed", *suspect), SOON)
     assert not beside
     assert (await workshop.message(suspect[0]))["taken_over"] == 1
+
+
+async def test_what_had_been_idle_for_too_short_at_first_is_ended_by_the_next_conflict(workshop: Workshop) -> None:
+    """A worker may have died right after a statement, and have been silent at Redis for long before that."""
+    silent = 3.0
+    key = str(ObjectId())
+
+    async def handle(message: Message, session: AsyncClientSession) -> None:
+        files = session.client[workshop.settings.mongodb_database]["files"]
+        await files.update_one({"_id": ObjectId(key)}, {"$set": {"parsing": "parsed"}}, session=session)
+
+    [suspect] = await workshop.publish(key)
+    await die_with(workshop, "dead")
+    await asyncio.sleep(silent)  # what Redis knows of it is that old
+    async with an_open_transaction(workshop, f"{OURS}dead", ObjectId(key)) as session:
+        async with workshop.working(handle, silent_seconds=silent):
+            await eventually(lambda: workshop.in_state("completed", suspect), SOON)
+        assert not await is_open(session)
 
 
 async def test_to_wait_for_its_turn_is_no_conflict(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:

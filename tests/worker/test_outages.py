@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from pymongo import AsyncMongoClient
+from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.client_session import ClientSession
 from redis.asyncio import Redis
 
 from outbox.database import Document
 from outbox.embedded import Mongod, RedisServer
 from outbox.servers.connections import connect_mongo, connect_redis
 from outbox.settings import OutboxSettings, load
+from outbox.worker import Message
 from outbox.worker.pulse import PROGRAM
 from tests.relay.world import a_world
 from tests.waiting import eventually, stays
@@ -98,6 +103,40 @@ async def test_mongodb_dies_while_a_handler_works(tmp_path: Path, redis: Redis, 
             assert await parser.effects() == sorted(ids)
             messages = [await workshop.message(id_) for id_ in ids]
             assert not any("failed" in message for message in messages)
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["async", "plain"])
+async def test_mongodb_is_away_for_a_handlers_first_statement(
+    plain: bool, tmp_path: Path, redis: Redis, redis_url: str
+) -> None:
+    """For so long that the statement ends in an error, and MongoDB is back while the error is looked at."""
+    with Mongod(tmp_path / "mongod") as mongod:
+        settings = load(OutboxSettings, mongodb_uri=mongod.uri, redis_url=redis_url)
+        async with connect_mongo(settings) as mongo, a_world(mongo, settings.mongodb_database, redis) as world:
+            workshop = Workshop(world, await world.owner(seconds=60), settings)
+            at_work, gate = threading.Event(), threading.Event()
+
+            def write(message: Message, session: ClientSession) -> None:
+                at_work.set()
+                gate.wait(60)
+                files: Any = session.client[settings.mongodb_database].files
+                files.update_one({"_id": message.key}, {"$set": {"parsing": "parsed"}}, session=session)
+
+            async def write_async(message: Message, session: AsyncClientSession) -> None:
+                at_work.set()
+                await asyncio.to_thread(gate.wait, 60)
+                files: Any = session.client[settings.mongodb_database].files
+                await files.update_one({"_id": message.key}, {"$set": {"parsing": "parsed"}}, session=session)
+
+            [id_] = await workshop.publish("a")
+            async with workshop.working(write if plain else write_async):
+                await asyncio.to_thread(at_work.wait, 30)
+                mongod.kill()
+                gate.set()
+                await asyncio.sleep(6)  # to find a server takes 5, at most
+                mongod.start()
+                await eventually(lambda: workshop.in_state("completed", id_), 60)
+            assert "failed" not in await workshop.message(id_)
 
 
 async def test_the_group_is_waited_for(workshop: Workshop) -> None:
