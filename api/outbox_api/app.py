@@ -28,6 +28,7 @@ from outbox_api.heads import Heads
 from outbox_api.readiness import Lookout
 from outbox_api.settings import ApiSettings
 from outbox_api.state import Gate, State
+from outbox_api.stopping import Stopping
 from outbox_api.uploads.abandoned import removed
 
 log = structlog.get_logger(__name__)
@@ -87,6 +88,8 @@ def create_app(settings: ApiSettings, outbox_settings: OutboxSettings) -> FastAP
     )  # fmt: skip
     problems.install(app)
     app.add_middleware(Heads)
+    # Within the next two: its answer is counted, and has their headers.
+    app.add_middleware(Stopping)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(metrics.Metrics, shared=metrics.shared_folder(settings.api_workers))
     if settings.trusted_proxies:

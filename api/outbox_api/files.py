@@ -218,14 +218,20 @@ async def read_file(state: Current, file_id: Id) -> Response:
     """The contents of a file, in the type that its uploader named."""
     with pymongo.timeout(state.settings.api_read_seconds):
         file = await files.find(state.database, ObjectId(file_id))
-    if file.size is None:
-        raise StillUploading([file.id])
+        size = file.size
+        if size is None:
+            if file.parsing == files.UPLOADING:
+                raise StillUploading([file.id])
+            # The record of another program: it may never have one.
+            size = await contents.length(state.database, file.id)
+    if size is None:
+        raise NoSuchFile([file.id])
     return StreamingResponse(
-        contents.read(state.database, file.id, file.size),
+        contents.read(state.database, file.id, size),
         headers={
             # As a header: as `media_type`, a text would be said to be in UTF-8, which nobody knows.
             "Content-Type": labels.content_type(file.content_type),
-            "Content-Length": str(file.size),
+            "Content-Length": str(size),
             "Content-Disposition": labels.attachment(file.filename or "unnamed"),
             # Whatever it is, it is nothing of ours, and must not run as if it were.
             "X-Content-Type-Options": "nosniff",

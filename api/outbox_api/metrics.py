@@ -19,6 +19,7 @@ router = APIRouter(tags=["health"], dependencies=[Depends(Requires(Scope.READ))]
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60, 300)
 
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """What the library reads as it is imported: whoever starts several processes sets it before."""
@@ -30,7 +31,8 @@ def shared_folder(processes: int) -> str | None:
 
 
 class Metrics:
-    """Counts around `app`. Labels are the route's template, never the path itself: their number stays small.
+    """Counts around `app`. Labels are the route's template and a known method, never what a client chose itself: their
+    number stays small.
 
     `shared` is the folder in which all processes of one `outbox api` count, those that have ended included; None: there
     is one process.
@@ -71,7 +73,8 @@ class Metrics:
             raise
         finally:
             route = getattr(scope.get("route"), "path_format", "none")
-            method = scope["method"] if route != "none" else "none"
+            # A method is any word that a client, with a key or without, thinks of: each would stay in memory for ever.
+            method = scope["method"] if route != "none" and scope["method"] in _METHODS else "none"
             self._requests.labels(method, route, status).inc()
             self._seconds.labels(method, route).observe(time.perf_counter() - started)
 

@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
+from starlette.types import Scope
 
 from outbox import errors
 from outbox.servers import causes
@@ -29,6 +30,9 @@ log = structlog.get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
+
+MAX_FAULTS = 100
+"""Of one request, so many are told: an answer is no larger than somebody reads."""
 
 
 class Fault(BaseModel):
@@ -50,7 +54,9 @@ class Problem(BaseModel):
     detail: str
     instance: str = Field(description="the path of the request")
     ids: list[str] | None = Field(default=None, description="the ids that will not do")
-    errors: list[Fault] | None = Field(default=None, description="every fault of a request that is not valid")
+    errors: list[Fault] | None = Field(
+        default=None, description=f"what is wrong with a request that is not valid: {MAX_FAULTS} faults at most"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +114,20 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _defect)
 
 
-def _response(request: Request, kind: Kind, detail: str, **more: Any) -> Response:
-    """The problem as an answer. `more` are its further members."""
+def cut_off(scope: Scope) -> Response:
+    """The answer to a request that the server gives up when it stops. Nobody waits for what its body still holds."""
+    log.warning("request refused", path=scope["path"], error="CommitUnknown", reason="the time to stop is over")
+    detail = (
+        "the server stopped before the request was done, and whether it was carried out is not known: repeat it, under "
+        "the same Idempotency-Key if it had one"
+    )
+    answer = _response(Request(scope), TABLE[errors.CommitUnknown], detail, linger=False)
+    answer.headers["Connection"] = "close"
+    return answer
+
+
+def _response(request: Request, kind: Kind, detail: str, *, linger: bool = True, **more: Any) -> Response:
+    """The problem as an answer. `linger`: where the body is not read. `more` are further members."""
     problem = Problem(
         type=kind.type,
         title=kind.title, status=kind.status, detail=detail, instance=request.url.path, **more,
@@ -119,7 +137,7 @@ def _response(request: Request, kind: Kind, detail: str, **more: Any) -> Respons
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     # ASCII only: what was sent, and is told back here, may not be encodable.
     content = json.dumps(problem.model_dump(exclude_none=True), ensure_ascii=True)
-    answer = EarlyResponse if bodies.is_unread(request) else Response
+    answer = EarlyResponse if linger and bodies.is_unread(request) else Response
     return answer(content, kind.status, headers, media_type=MEDIA_TYPE)
 
 
@@ -160,8 +178,11 @@ def _unavailable(server: str) -> str:
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    faults = [_fault(fault) for fault in error.errors()]
+    found = error.errors()
+    faults = [_fault(fault) for fault in found[:MAX_FAULTS]]
     detail = "; ".join(f"{fault.where}: {fault.message}" for fault in faults[:3])
+    if len(found) > MAX_FAULTS:
+        detail += f"; and more: {len(found)} faults in all, of which `errors` has the first {MAX_FAULTS}"
     return _response(request, INVALID, detail, errors=faults)
 
 

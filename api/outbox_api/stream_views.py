@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from outbox.operations import pausing
 from outbox.operations.messages import plain
 from outbox.streams.pauses import Pauses
+from outbox_api.strict import Strict
 
 
 class QueueView(BaseModel):
@@ -30,8 +31,8 @@ class PauseView(BaseModel):
     reason: str | None
 
 
-class PauseRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"reason": "mail provider is down"}})
+class PauseRequest(Strict):
+    model_config = ConfigDict(json_schema_extra={"example": {"reason": "mail provider is down"}})
 
     reason: str | None = Field(default=None, max_length=pausing.MAX_REASON, description="for those who find it paused")
 

@@ -19,6 +19,7 @@ from outbox.streams.declaration import Priority
 from outbox_api import labels
 from outbox_api.ids import Id, read_ids
 from outbox_api.stream_views import PauseView, QueueView
+from outbox_api.strict import Strict
 from outbox_api.uploads.records import File, Page
 
 FolderId = Annotated[
@@ -82,10 +83,8 @@ class FilesView(BaseModel):
         return cls(files=files, before=str(page.before) if page.before else None)
 
 
-class ReparseRequest(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"example": {"files_id": [_FILE["id"]], "folderId": "invoices"}}
-    )
+class ReparseRequest(Strict):
+    model_config = ConfigDict(json_schema_extra={"example": {"files_id": [_FILE["id"]], "folderId": "invoices"}})
 
     files_id: list[Id] = Field(min_length=1, max_length=1000, description="one given twice counts once")
     folder_id: FolderId = Field(alias="folderId")
@@ -148,12 +147,10 @@ Moment = Annotated[AwareDatetime, BeforeValidator(_time, json_schema_input_type=
 """Not as pydantic reads it by itself, for which "2026" is a number of seconds, and so a moment in 1970."""
 
 
-class ReplayRequest(BaseModel):
+class ReplayRequest(Strict):
     """Messages that match all that is given. Something must be given: there is no replay of everything by mistake."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"example": {"since": "2025-01-31T09:00:00Z", "dry_run": True}}
-    )
+    model_config = ConfigDict(json_schema_extra={"example": {"since": "2025-01-31T09:00:00Z", "dry_run": True}})
 
     since: Moment | None = Field(default=None, description="appended at this time or later")
     until: Moment | None = Field(default=None, description="appended before this time")
@@ -161,7 +158,7 @@ class ReplayRequest(BaseModel):
     key: str | None = Field(default=None, min_length=1, max_length=512)
     states: list[Literal[State.PUBLISHED, State.COMPLETED]] | None = Field(default=None, min_length=1, max_length=2)
     file: Id | None = Field(default=None, description="messages about this file")
-    ids: list[Id] | None = Field(default=None, min_length=1, max_length=10_000)
+    ids: list[Id] | None = Field(default=None, min_length=1, max_length=10_000, fail_fast=True)
     rate: float | None = Field(
         default=None, ge=jobs.MIN_RATE, le=jobs.MAX_RATE, description="messages a second, at most"
     )

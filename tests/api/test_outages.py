@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,13 +16,15 @@ from outbox.database import Database
 from outbox.embedded import Mongod, RedisServer
 from outbox.errors import SchemaError, UndeclaredStream
 from outbox.message import schema
-from outbox.servers import causes
+from outbox.message.document import State
+from outbox.servers import causes, transaction
 from outbox.servers.connections import connect_mongo
 from outbox.settings import OutboxSettings, load
 from outbox_api.app import create_app
 from outbox_api.collections import FILES_APPLICATION
 from outbox_api.settings import ApiSettings
 from tests.api.conftest import Serve
+from tests.outbox.shelf import Shelf
 from tests.waiting import eventually
 
 UPLOAD: dict[str, Any] = {
@@ -90,6 +93,23 @@ async def test_a_commit_without_reply_is_looked_up(serve: Serve, db: Database, f
         assert again.status_code == 200
     assert await counts(db) == [1, 2, 1]
     assert (await api.get(f"/files/{answer.json()['id']}")).json()["version"] == 2
+
+
+@pytest.mark.parametrize("action", ["retry", "discard"])
+async def test_what_a_page_did_is_looked_up_when_the_reply_is_lost(
+    action: str, serve: Serve, db: Database, fragile: Mongod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time that a transaction has is over by then, and the page must have some left."""
+    assert transaction.run.__kwdefaults__
+    monkeypatch.setitem(transaction.run.__kwdefaults__, "seconds", 1.0)
+    api = await serve(api_commit_seconds=1)
+    (message,) = await Shelf(db).put(State.DEAD)
+    page = (await api.get(f"/dashboard/messages/{message}")).text
+    (token, *_) = re.findall(r'name="token" value="([0-9a-f]{64})"', page)
+    with failing(fragile, "alwaysOn", **REPLY_LOST):
+        answer = await api.post(f"/dashboard/messages/{message}/{action}", data={"token": token})
+    assert answer.status_code == 303, answer.text
+    assert await db.outbox.count_documents({"state": "dead"}) == 0
 
 
 async def test_a_commit_that_did_not_happen_is_looked_up_too(serve: Serve, db: Database, fragile: Mongod) -> None:

@@ -13,6 +13,7 @@ from outbox.database import STREAMS, Database
 from outbox.embedded import RedisServer
 from outbox.message.document import State
 from outbox.settings import OutboxSettings
+from tests.api.callers import ALICE, SHARED, bearer
 from tests.api.conftest import Serve
 from tests.outbox.shelf import Shelf
 
@@ -173,5 +174,69 @@ async def test_metrics_count_by_route(api: httpx.AsyncClient) -> None:
     assert NOBODY not in text
 
 
+async def test_a_method_that_a_client_makes_up_is_no_label(serve: Serve, db: Database) -> None:
+    """Nor with a key, nor without."""
+    api = await serve(**SHARED)
+    for number in range(3):
+        for headers in ({}, bearer(ALICE)):
+            for path in ("/files", f"/files/{NOBODY}", "/dashboard/login", "/dashboard/static/live.js"):
+                made_up = await api.request(f"MADEUP{number}", path, headers=headers)
+                assert made_up.status_code == 405
+    await api.request("OPTIONS", "/files")
+    text = (await api.get("/metrics", headers=bearer(ALICE))).text
+    assert "MADEUP" not in text
+    assert 'api_requests_total{method="none",route="/files",status="405"} 6.0' in text
+    assert 'api_requests_total{method="OPTIONS",route="/files",status="405"} 1.0' in text
+
+
 async def test_live_asks_nobody(serve: Serve, db: Database) -> None:
     assert (await (await serve()).get("/health/live")).json() == {"status": "live"}
+
+
+ODD: list[Any] = ["contract.pdf", "f" * 24, 7, {"year": 2019, "number": 1}, b"\xff"]
+"""Ids of files of before the outbox."""
+
+
+@pytest.mark.parametrize("limit", [1, 2, 4, 5, 6, 8, 500])
+@pytest.mark.parametrize("query", [{}, {"folderId": "f"}, {"parsing": "parsed"}, {"parsing": "error"}])
+async def test_every_file_is_on_a_page_whatever_its_id(
+    api: httpx.AsyncClient, db: Database, limit: int, query: dict[str, str]
+) -> None:
+    ids = [*ODD, *[ObjectId() for _ in range(4)]]
+    parsing = "error: no" if query.get("parsing") == "error" else "parsed"
+    await db.files.insert_many([{"_id": id_, "parsing": parsing, "folder_id": "f"} for id_ in ids])
+    seen: list[str] = []
+    before: str | None = ""
+    while before is not None:
+        answer = await api.get("/files", params={**query, "limit": limit, **({"before": before} if before else {})})
+        assert answer.status_code == 200, answer.text
+        page = answer.json()
+        assert len(page["files"]) <= limit
+        seen += [file["id"] for file in page["files"]]
+        before = page["before"]
+    assert len(seen) == len(set(seen))
+    assert seen[-4:] == sorted(map(str, ids[-4:]), reverse=True)
+    assert len(seen[:-4]) == min(limit, len(ODD)), "the first page holds so many of them"
+    assert set(seen[:-4]) <= set(map(str, ODD))
+
+
+async def test_a_file_of_another_program_is_read_by_what_gridfs_says(api: httpx.AsyncClient, db: Database) -> None:
+    told = (await api.post("/files", files={"file": ("a.txt", b"contents")}, data=FOLDER)).json()
+    file = {"_id": ObjectId(told["id"])}
+    theirs = {"size": "", "sha256": "", "begun_by": "", "version": ""}
+    for parsing, length in (("queued", 8), ("parsed", 8.0), (7, 8)):
+        await db.files.update_one(file, {"$unset": theirs, "$set": {"parsing": parsing}})
+        await db["fs.files"].update_one(file, {"$set": {"length": length}})
+        answer = await api.get(f"/files/{told['id']}/content")
+        assert (answer.status_code, answer.content) == (200, b"contents"), parsing
+        assert answer.headers["content-length"] == "8"
+
+    await db["fs.files"].update_one(file, {"$set": {"length": "eight"}})
+    assert (await api.get(f"/files/{told['id']}/content")).status_code == 404
+    await db["fs.files"].delete_one(file)
+    answer = await api.get(f"/files/{told['id']}/content")
+    assert (answer.status_code, answer.json()["title"]) == (404, "No such file")
+
+    await db.files.update_one(file, {"$set": {"parsing": "uploading"}})
+    answer = await api.get(f"/files/{told['id']}/content")
+    assert (answer.status_code, answer.json()["title"]) == (409, "Still uploading")

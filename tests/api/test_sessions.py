@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from html import unescape
 from pathlib import Path
 
 import httpx
 import pytest
 
 from outbox.database import Database
+from outbox.message.document import State
 from outbox.settings import OutboxSettings
 from outbox.web import keys
 from outbox.web.keys import Scope
@@ -19,6 +22,7 @@ from outbox_api.errors import TooManyStreams
 from tests.api.callers import ALICE, ALICES, PROCESS, SHARED
 from tests.api.conftest import Serve
 from tests.api.serving import Api
+from tests.outbox.shelf import Shelf
 from tests.waiting import eventually
 
 
@@ -91,6 +95,41 @@ async def test_a_logout_ends_open_streams_at_every_process(
             assert not staying.done()
             staying.cancel()
             await asyncio.gather(staying, return_exceptions=True)
+
+
+RETRY, MESSAGE = "/dashboard/messages/{}/retry", "/dashboard/messages/{}"
+STREAM = "/dashboard/streams/file_parsing_queue"
+RANGE = "/dashboard/replay?state=published&stream="
+PRESSED = [
+    (RETRY, f"http://api{MESSAGE}", MESSAGE),
+    (RETRY, f"http://api{MESSAGE}?done=replayed", MESSAGE),
+    ("/dashboard/replay", f"http://api{RANGE}", RANGE),
+    (f"{STREAM}/pause", f"http://api{STREAM}", STREAM),
+    (f"{STREAM}/pause", "", "/dashboard"),
+    (RETRY, "https://evil.example/files", "/dashboard"),
+    (RETRY, "http://[", "/dashboard"),
+]
+"""Action, page as a browser names it, and where the login leads."""
+
+
+@pytest.mark.parametrize(("action", "page", "then"), PRESSED)
+async def test_a_button_pressed_too_late_leads_back_to_its_page(
+    db: Database, serve: Serve, action: str, page: str, then: str
+) -> None:
+    """To a GET of what the button asks for, there is no answer. The page is that on which it stood, as browsers say."""
+    api = await serve(**SHARED)
+    (message,) = await Shelf(db).put(State.DEAD)
+    action, page, then = (text.format(message) for text in (action, page, then))
+    asked = await api.post(action, data={"token": "of before"}, headers={"Referer": page} if page else {})
+    assert asked.status_code == 303
+    door = await api.get(asked.headers["Location"])
+    (wanted,) = re.findall(r'type="hidden" name="next" value="([^"]*)"', door.text)
+    entered = await api.post("/dashboard/login", data={"key": ALICE, "next": unescape(wanted)})
+    assert (entered.status_code, entered.headers["Location"]) == (303, then)
+    shown = await api.get(entered.headers["Location"])
+    assert shown.status_code == 200
+    assert "Done:" not in shown.text, "nothing was done this time"
+    assert (await Shelf(db).get(message))["state"] == "dead"
 
 
 async def test_streams_are_bounded(db: Database) -> None:

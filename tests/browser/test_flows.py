@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from outbox.message.document import State
 from outbox_api.dashboard.lately import OPENED_SECONDS
-from tests.browser.conftest import READER, System, Visit, Watched, ago
+from tests.browser.conftest import READER, SECRET, System, Visit, Watched, ago
 from tests.waiting import eventually_sync
 
 pytestmark = pytest.mark.browser
@@ -213,3 +213,16 @@ def test_a_stream_is_paused_and_resumed(system: System, page: Page, watched: Wat
     page.get_by_role("link", name="Resume file_parsing_queue").click()
     page.get_by_role("button", name="Resume").click()
     expect(page.get_by_label("Is it paused")).to_contain_text("It runs.")
+
+
+def test_a_button_pressed_after_the_session_ended_leads_back_to_its_page(system: System, visit: Visit) -> None:
+    message = system.message(State.DEAD, last_error="no")
+    page = visit(f"/dashboard/messages/{message}")
+    page.context.clear_cookies()
+    page.get_by_role("button", name="Retry").click()
+    page.get_by_label("Your key").fill(SECRET)
+    page.get_by_role("button", name="Log in").click()
+    page.wait_for_url(f"**/dashboard/messages/{message}")
+    assert system.state(message) == "dead"
+    page.get_by_role("button", name="Retry").click()
+    expect(page.get_by_role("status")).to_contain_text("Done: retried")

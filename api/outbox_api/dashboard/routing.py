@@ -58,7 +58,10 @@ class Page(APIRoute):
                     request.state.fields = fields = _fields(request, await request.body())
                     for guard in guards:
                         guard.check_form(request, fields.get("token"))
-                with pymongo.timeout(state.settings.api_commit_seconds):
+                # What acts has a time of its own, and as much again to find out what became of a commit whose reply was
+                # lost: a limit around both would be over when that is asked.
+                limit = None if OPERATE in guards else state.settings.api_commit_seconds
+                with pymongo.timeout(limit):
                     return await handle(request)
             except LoginNeeded as error:
                 return RedirectResponse(f"{PATH}/login?{urlencode({'next': error.wanted})}", 303)

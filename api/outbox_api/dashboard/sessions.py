@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pymongo
 from fastapi import Request, Response
@@ -139,6 +140,22 @@ class Sessions:
         return hmac.new(self._secret, f"form:{nonce}".encode(), hashlib.sha256).hexdigest()
 
 
+def _place(request: Request) -> tuple[str, str]:
+    """Path and query of where to go after a login: of the page that was asked for, or on which a button was pressed.
+
+    What a button asks for is no page. A login follows neither out of the dashboard, so that any `Referer` may be read.
+    """
+    if request.method == "GET":
+        return request.url.path, request.url.query
+    try:
+        page = urlsplit(request.headers.get("referer", ""))
+    except ValueError:
+        return PATH, ""
+    # Without what the page says was done: that was before, and this time nothing was.
+    query = [(name, value) for name, value in parse_qsl(page.query, keep_blank_values=True) if name != "done"]
+    return page.path or PATH, urlencode(query)
+
+
 class ByCookie(Requires):
     """The same dependency for pages: who is not logged in is asked to, and forms must come from our own pages."""
 
@@ -148,7 +165,7 @@ class ByCookie(Requires):
         refuse_other_sites(request)
         session = await request.state.dashboard.sessions.find(request)
         if session is None:
-            raise LoginNeeded(request.url.path, request.url.query)
+            raise LoginNeeded(*_place(request))
         admit(request.state.api.access, session.caller, self.scope)
         request.state.session, request.state.caller = session, session.caller
 

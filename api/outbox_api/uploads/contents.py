@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import isfinite
 
 from bson import Int64, ObjectId
 
@@ -90,6 +91,14 @@ class Writer(Measure):
         del self._buffer[:size]
         if chunks:
             await self._database[f"{CONTENTS}.chunks"].insert_many(chunks)
+
+
+async def length(database: Database, file_id: ObjectId) -> int | None:
+    """How many bytes GridFS says that there are, whoever has stored them; None: there are no such contents."""
+    found = await database[f"{CONTENTS}.files"].find_one({"_id": file_id}, {"length": 1})
+    told = found and found.get("length")
+    # Programs that have one type of number only may write a large length as a double.
+    return int(told) if isinstance(told, int | float) and isfinite(told) else None
 
 
 async def read(database: Database, file_id: ObjectId, size: int) -> AsyncIterator[bytes]:

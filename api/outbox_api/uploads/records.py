@@ -180,7 +180,10 @@ async def list_page(
     before: ObjectId | None = None,
     limit: int = 50,
 ) -> Page:
-    """Up to `limit` files (500 at most), and about 2 MB, that match all that is given, the newest first."""
+    """Up to `limit` files (500 at most), and about 2 MB, that match all that is given, the newest first.
+
+    Ids of another kind, which files of before the outbox may have, are on the first page, as far as it holds them.
+    """
     limit = min(max(limit, 1), MAX_PAGE)
     query: Document = {"parsing": {"$ne": ABANDONED}}
     if parsing == FAILED:
@@ -189,11 +192,23 @@ async def list_page(
         query["parsing"] = {"$eq": parsing, "$ne": ABANDONED}
     if folder_id is not None:
         query["folder_id"] = folder_id
-    if before is not None:
-        query["_id"] = {"$lt": before}
-    found, more = await pages.read(database[FILES], query, limit=limit, fields=_SHOWN)
-    page = tuple(_read(document) for document in found)
-    return Page(page, page[-1].id if more else None)
+    files = database[FILES]
+    odd: list[Document] = []
+    if before is None:
+        # A page begins at an ObjectId, and MongoDB compares within a type: no later page has any of them.
+        others = {**query, "_id": {"$not": {"$lte": _LAST}}}
+        odd, _ = await pages.read(files, others, limit=limit, fields=_SHOWN, newest_first=False)
+    query["_id"] = {"$lt": before} if before else {"$lte": _LAST}
+    rest = limit - len(odd)
+    if not rest:
+        more = await files.find_one(query, {"_id": 1}) is not None
+        return Page(tuple(map(_read, odd)), _LAST if more else None)
+    found, more = await pages.read(files, query, limit=rest, fields=_SHOWN)
+    return Page(tuple(map(_read, [*odd, *found])), found[-1]["_id"] if more else None)
+
+
+_LAST = ObjectId(b"\xff" * 12)
+"""Every ObjectId is less or equal, and nothing else is."""
 
 
 async def abandon(database: Database, file_id: ObjectId) -> bool:
