@@ -60,7 +60,8 @@ def run(tree: Path, *module: str, seconds: float) -> subprocess.CompletedProcess
 def noticed(mutation: Mutation, tree: Path) -> bool:
     """Whether the named test fails without the protection. Raises ValueError when it was not taken out as meant."""
     with taken_out(mutation, tree):
-        done = run(tree, "pytest", "-q", "-x", "-p", "no:cacheprovider", mutation.test, seconds=300)
+        also_slow = ("-m", "slow or not slow")
+        done = run(tree, "pytest", "-q", "-x", "-p", "no:cacheprovider", *also_slow, mutation.test, seconds=300)
     # 1 is a failed test; anything else (no such test, say) would prove nothing.
     if done.returncode > 1 or SLIPS.search(done.stdout):
         raise ValueError(f"{mutation.protection}: the test did not run as it should\n{done.stdout[-3000:]}")

@@ -11,7 +11,7 @@ MUTATIONS = [
         "outbox/worker/settlement.py",
         "await self._work.locks.end_of(hand.suspect)",
         "pass",
-        "tests/worker/test_locks.py::test_a_worker_killed_in_its_transactions_stops_no_other[async]",
+        "tests/worker/test_locks.py::test_a_worker_that_died_in_its_completion_has_locked_the_message_itself",
     ),
     Mutation(
         "and when it is started again under its name",

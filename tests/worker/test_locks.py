@@ -62,14 +62,18 @@ async def _count(collection: Any, count: int) -> bool:
 
 @asynccontextmanager
 async def an_open_transaction(
-    workshop: Workshop, consumer: str, key: Any = None, *, database: str = ""
+    workshop: Workshop, consumer: str, key: Any = None, *, database: str = "", message: ObjectId | None = None
 ) -> AsyncIterator[AsyncClientSession]:
-    """A consumer of this name has one open, in which it has written to the file of `key`."""
+    """A consumer of this name has one open, in which it has written to the file of `key`, or to a message."""
     name = connection_name(consumer, Place(database or workshop.settings.mongodb_database))
     async with connect_mongo(workshop.settings, name=name) as client:
         async with client.start_session() as session, await session.start_transaction():
-            files = client[workshop.settings.mongodb_database]["files"]
-            await files.update_one({"_id": key or ObjectId()}, {"$inc": {"n": 1}}, upsert=True, session=session)
+            there = client[workshop.settings.mongodb_database]
+            if message:
+                await there["outbox"].update_one({"_id": message}, {"$set": {"asked_at": None}}, session=session)
+            else:
+                this = {"_id": key or ObjectId()}
+                await there["files"].update_one(this, {"$inc": {"n": 1}}, upsert=True, session=session)
             yield session
 
 
@@ -172,6 +176,23 @@ async def test_a_suspect_that_waits_for_anothers_transaction_stops_nobody(worksh
             await eventually(lambda: workshop.in_state("completed", *suspect), SOON)
     assert not beside
     assert (await workshop.message(suspect[0]))["taken_over"] == 1
+
+
+async def test_a_worker_that_died_in_its_completion_has_locked_the_message_itself(workshop: Workshop) -> None:
+    """What is written to that without a transaction meets no conflict, and waits."""
+    key = str(ObjectId())
+
+    async def handle(message: Message, session: AsyncClientSession) -> None:
+        files = session.client[workshop.settings.mongodb_database]["files"]
+        await files.update_one({"_id": ObjectId(key)}, {"$set": {"parsing": "parsed"}}, session=session)
+
+    [suspect] = await workshop.publish(key)
+    await die_with(workshop, "dead")
+    async with an_open_transaction(workshop, f"{OURS}dead", message=suspect) as session:
+        await asyncio.sleep(SILENT)
+        async with workshop.working(handle, silent_seconds=SILENT):
+            await eventually(lambda: workshop.in_state("completed", suspect), SOON)
+        assert not await is_open(session)
 
 
 async def test_what_had_been_idle_for_too_short_at_first_is_ended_by_the_next_conflict(workshop: Workshop) -> None:
