@@ -74,16 +74,22 @@ def key_and_subject(draft: Draft, options: CodecOptions[Any]) -> tuple[str, Mapp
     return identifiers.as_text(subject["id"]) if draft.key is None else draft.key, subject
 
 
-def check_that_the_key_names_a_subject(stream: Stream, key: str) -> None:
+def named_by_key(stream: Stream, key: str) -> Mapping[str, Any] | None:
+    """What to store of the subject that the key names; None: nothing, the key is the text of its id as we write it.
+
+    By another text of it, such as a UUID in capitals, nobody who has the id would find the message. Raises
+    InvalidMessage when the key names none.
+    """
     if stream.subject is None or stream.subject.id_type is None:
-        return
+        return None
     try:
-        identifiers.read(key, stream.subject.id_type)
+        id_ = identifiers.read(key, stream.subject.id_type)
     except ValueError as error:
         raise InvalidMessage(
             f"key {error}, which is the type of _id that the subject of stream {stream.family!r} declares: pass a key "
             "that is, or the _id itself as subject"
         ) from None
+    return None if identifiers.as_text(id_) == key else {"id": id_}
 
 
 def all_of(drafts: Collection[Draft]) -> list[Draft]:
@@ -123,11 +129,10 @@ def documents_of(
         key, subject = key_and_subject(draft, options)
         for name, id_ in [(first, draft.id), *((name, ObjectId()) for name in further)]:
             serving = streams.serving(name, wanted, key if isinstance(key, str) else "")
+            about = subject if subject or not isinstance(key, str) else named_by_key(serving, key)
             document = new_document(
                 serving, draft.fields, key=key, headers=draft.headers, available_at=draft.available_at, now=now,
-                max_bytes=max_bytes, message_id=id_, subject=subject, unique=draft.unique,
+                max_bytes=max_bytes, message_id=id_, subject=about, unique=draft.unique,
             )  # fmt: skip
-            if subject is None:
-                check_that_the_key_names_a_subject(serving, key)
             documents.append(document)
     return documents

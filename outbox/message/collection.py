@@ -50,9 +50,13 @@ def digest(validator: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(validator, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def same(wanted: IndexModel, there: Mapping[str, Any]) -> bool:
-    """Whether an index, as MongoDB shows it, has the keys and options of ours."""
-    return same_keys(wanted, there) and all(there.get(option) == wanted.document.get(option) for option in _OPTIONS)
+def same(wanted: IndexModel, there: Mapping[str, Any], collation: object = None) -> bool:
+    """Whether an index, as MongoDB shows it, has the keys and options of ours.
+
+    :param collation: the collection's own, which an index has that was made without one.
+    """
+    shown = {**there, "collation": None} if collation and there.get("collation") == collation else there
+    return same_keys(wanted, there) and all(shown.get(option) == wanted.document.get(option) for option in _OPTIONS)
 
 
 def same_keys(wanted: IndexModel, there: Mapping[str, Any]) -> bool:

@@ -52,6 +52,11 @@ class Found:
         return dict((self.options or {}).get("validator") or {})
 
     @property
+    def collation(self) -> object:
+        """Its own, with which its indexes are made."""
+        return (self.options or {}).get("collation")
+
+    @property
     def bare(self) -> bool:
         """Nobody would miss it."""
         return self.empty and not self.options and set(self.indexes) <= {"_id_"}
@@ -72,7 +77,7 @@ class Found:
     def _made(self, index: IndexModel, there: Document) -> bool:
         name = index.document["name"]
         earlier = [each for each in self.collection.earlier if each.document["name"] == name]
-        return any(same(each, there) for each in (index, *earlier))
+        return any(same(each, there, self.collation) for each in (index, *earlier))
 
     def like_ours(self) -> bool:
         """Whether version 1 of the schema made it."""
@@ -130,7 +135,7 @@ def faults(there: Sequence[Found], known: Known) -> list[str]:
             name = index.document["name"]
             if name not in found.indexes:
                 what.append(f"index {found.name}.{name} is missing")
-            elif not same(index, found.indexes[name]):
+            elif not same(index, found.indexes[name], found.collation):
                 what.append(f"index {found.name}.{name} {_otherwise(found.indexes[name])}")
     return what
 
@@ -257,7 +262,7 @@ def _missing(found: Found, *, adopted: bool) -> list[Step]:
     for index in wanted.indexes:
         name = index.document["name"]
         there = found.indexes.get(name)
-        if there is not None and same(index, there):
+        if there is not None and same(index, there, found.collation):
             continue
         if there is not None:  # an earlier version's: others were refused
             steps.append(("", partial(found.place.drop_index, name)))

@@ -65,7 +65,7 @@ def claim(documents: Sequence[Document], streams: Streams, registered: Mapping[s
         if "unique" not in document:
             continue
         new, stream = document["_id"], streams[document["stream"]]
-        seconds = registered.get(stream.family, stream.unique_seconds)
+        seconds = registered.get(stream.topic or stream.family, stream.unique_seconds)
         place = {"_id": _name(stream, document["unique"])}
         found = yield _ask(place, new, seconds)
         stands = found["message"]
@@ -175,11 +175,14 @@ def _name(stream: Stream, value: str) -> Document:
 
 
 async def prune(database: Database) -> int:
-    """Forget the values for which no message waits, and whose time is over by the server's clock; returns how many."""
+    """Forget the values for which no message waits, and whose time is over by the server's clock; returns how many.
+
+    A dead one may be retried, and would wait beside another of its value then.
+    """
     values = database[UNIQUE].with_options(codec_options=LENIENT)
     waiting = {
         "from": database[OUTBOX].name, "localField": "message", "foreignField": "_id", "as": "waiting",
-        "pipeline": [{"$match": {"state": {"$in": WAITING}}}, {"$project": {"_id": 1}}],
+        "pipeline": [{"$match": {"state": {"$in": [*WAITING, State.DEAD.value]}}}, {"$project": {"_id": 1}}],
     }  # fmt: skip
     limit, pruned, last = await server_time(database) - SETTLING, 0, None
     while True:

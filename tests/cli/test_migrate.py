@@ -83,6 +83,19 @@ def test_what_an_old_entry_still_speaks_of_is_left_to_the_workers(
     assert messages(shelf) == Counter([str(done)])
 
 
+def test_a_file_of_the_fallback_whose_entry_redis_took_is_left_to_the_workers(
+    outbox: Cli, shelf: Shelf, redis_server: RedisServer
+) -> None:
+    """The old API wrote `parsing start` when no reply came."""
+    waits, lost = legacy(shelf, "parsing start", 2)
+    with redis_server.client() as redis:
+        redis.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+        redis.xadd(STREAM, {"file_id": str(waits)})
+    result = outbox("migrate", "--json").json
+    assert (result["parsing_start"], result["queued_in_stream"], result["migrated"]) == (1, 1, 1)
+    assert messages(shelf) == Counter([str(lost)])
+
+
 def _read_and_acknowledge(redis: Redis, file: str) -> None:
     found: Any = redis.xreadgroup(GROUP, "old worker", {STREAM: ">"})
     for _, entries in found:

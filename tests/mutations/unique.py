@@ -11,7 +11,7 @@ MUTATIONS = [
         "the registered time of unique messages counts",
         "G4",
         "outbox/message/uniques.py",
-        "registered.get(stream.family, stream.unique_seconds)",
+        "registered.get(stream.topic or stream.family, stream.unique_seconds)",
         "stream.unique_seconds",
         f"{TESTS}::test_the_registered_time_counts_whatever_a_program_declares",
     ),

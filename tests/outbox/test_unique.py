@@ -19,6 +19,7 @@ from outbox import Draft, InvalidMessage, Outbox, Stream, Streams
 from outbox.database import OUTBOX, STREAMS, UNIQUE, Database, Document
 from outbox.message import schema, uniques
 from outbox.message.document import State
+from outbox.operations import dead
 from outbox.streams.declaration import Priority
 
 Client = AsyncMongoClient[Document]
@@ -250,6 +251,24 @@ async def test_values_are_forgotten_when_nobody_waits_for_them(shop: Shop, monke
     assert await uniques.prune(shop.database) == 1
     assert {one["message"] async for one in shop.database[UNIQUE].find()} == {waits, long}
     assert await shop.append("waits") == waits
+
+
+async def test_the_value_of_a_dead_message_is_kept_for_its_retry(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uniques, "SETTLING", timedelta(seconds=-1))
+    id_ = await shop.append()
+    await shop.becomes(id_, State.DEAD)
+    assert await uniques.prune(shop.database) == 0
+    await dead.retry(shop.database, shop.outbox.streams, id_)
+    assert await shop.append() == id_
+
+
+async def test_the_registered_time_counts_for_each_group(shop: Shop) -> None:
+    await shop.database[STREAMS].update_one({"_id": "news"}, {"$set": {"unique_seconds": 3600}})
+    await shop.append(stream="news")
+    for id_ in await shop.ids():
+        await shop.becomes(id_, State.COMPLETED)
+    await shop.append(stream="news")
+    assert len(await shop.ids()) == 2
 
 
 @pytest.mark.parametrize("seconds", [float("nan"), float("inf"), 1e300, -1e300, Int64(2**62), "long"])

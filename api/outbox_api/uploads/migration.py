@@ -96,9 +96,12 @@ class Migration:
         in_stream = await waiting_files(self._redis, self._streams[FILE_STREAM])
         done, looked = Migrated(), 0
         async for page in self._pages(FALLBACK):
-            done = replace(done, fallback=done.fallback + len(page))
-            if not dry_run:
-                done = replace(done, migrated=done.migrated + await self._migrate(page, FALLBACK, priority, who))
+            # Of some, Redis had taken the entry, and its reply was lost.
+            without = [file_id for file_id in page if str(file_id) not in in_stream]
+            taken = len(page) - len(without)
+            done = replace(done, fallback=done.fallback + len(without), in_stream=done.in_stream + taken)
+            if without and not dry_run:
+                done = replace(done, migrated=done.migrated + await self._migrate(without, FALLBACK, priority, who))
             progress(looked := looked + len(page))
         async for page in self._pages(files.QUEUED):
             silent = await self._silent(page)
