@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import pytest
+
 from outbox import Outbox
 from outbox.draft import Draft
 from outbox.message import schema
@@ -19,6 +21,7 @@ SECONDS = 0.5
 """Each way of a request and its reply, so that on any machine all partitions wait for theirs at the same time."""
 
 
+@pytest.mark.slow
 async def test_a_burst_in_many_partitions_on_a_slow_network_is_no_outage(scenario: Scenario) -> None:
     streams = Streams([MANY])
     await schema.ensure(scenario.database, streams)
