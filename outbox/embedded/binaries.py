@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+from outbox import environment
 from outbox.embedded.failures import BinaryMissing
 
 MONGOD_SETTING = "OUTBOX_MONGOD"
@@ -36,7 +37,7 @@ def find_redis(explicit: str | Path | None = None) -> Path:
 def _find(
     server: str, explicit: str | Path | None, setting: str, names: Sequence[str], package: str, wheel: str
 ) -> Path:
-    chosen = explicit or os.environ.get(setting)
+    chosen = explicit or environment.read().get(setting)  # of the environment, or of `.env`
     if chosen:
         found = shutil.which(chosen)  # a path, or a name to look up on PATH
         if found is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast, get_type_hints
@@ -16,10 +17,11 @@ from faststream.middlewares import AckPolicy
 from faststream.redis import RedisStreamMessage, StreamSub
 from faststream.redis.configs import RedisBrokerConfig
 from faststream.redis.message import DefaultStreamMessage
+from faststream.redis.parser import BinaryMessageFormatV1
 from faststream.redis.subscriber.config import RedisSubscriberConfig, RedisSubscriberSpecificationConfig
 from faststream.redis.subscriber.specification import StreamSubscriberSpecification
 from faststream.redis.subscriber.usecases import LogicSubscriber, StreamSubscriber
-from faststream.response import Response
+from faststream.response import Response, ensure_response
 from pydantic_core import to_json
 from pymongo.asynchronous.client_session import AsyncClientSession
 
@@ -58,7 +60,6 @@ class OutboxSubscriber(StreamSubscriber):
             StreamSubscriberSpecification(outer, specification, calls, stream_sub=sub),
             calls,
         )
-        self._parser = self._parse
         self._worker = worker
         self._options = {**options, "streams": [stream]}
         self._consumer: Consumer | None = None
@@ -98,12 +99,27 @@ class OutboxSubscriber(StreamSubscriber):
         AckMessage completes it, RejectMessage makes it dead, NackMessage and SkipMessage are failures as any other;
         `message.reject()` and `message.nack()` are the same.
         """
+        await self._with_outcome(message, session, await self._raw(message))
+
+    async def process_message(self, msg: Any) -> Response:
+        """As FastStream's. Under TestRedisBroker, the session's transaction is committed when the handler returns, and
+        the outcomes are those of `handle`.
+        """
+        if self._outer_config.context.get(SESSION) is not None:
+            return await super().process_message(msg)
+        made = Message(ObjectId(), self.stream_sub.name, "", {}, {}, 1)
+        async with connect_mongo(self._worker.settings) as client:  # which connects when the session is used
+            async with client.start_session() as session, await session.start_transaction(**TRANSACTION):
+                return await self._with_outcome(made, session, msg)
+
+    async def _with_outcome(self, message: Message, session: AsyncClientSession, raw: Any) -> Response:
+        """What FastStream has for the end of a message, as what our consumer understands."""
         parsed: list[RedisStreamMessage] = []
         try:
             with self._outer_config.context.scopes(((SESSION, session), (MESSAGE, message), (_PARSED, parsed))):
-                await self.process_message(await self._raw(message))
+                response = await self.process_message(raw)
         except AckMessage:
-            return
+            return ensure_response(None)
         except RejectMessage as error:
             raise GiveUp("rejected by its handler") from error
         except (StopConsume, SystemExit) as error:
@@ -117,17 +133,7 @@ class OutboxSubscriber(StreamSubscriber):
                 raise NackMessage
             case AckStatus.REJECTED:
                 raise GiveUp("rejected by its handler")
-
-    async def process_message(self, msg: Any) -> Response:
-        """As FastStream's. Under TestRedisBroker, the session's transaction is committed when the handler returns."""
-        context = self._outer_config.context
-        if context.get(SESSION) is not None:
-            return await super().process_message(msg)
-        made = Message(ObjectId(), self.stream_sub.name, "", {}, {}, 1)
-        async with connect_mongo(self._worker.settings) as client:  # which connects when the session is used
-            async with client.start_session() as session, await session.start_transaction(**TRANSACTION):
-                with context.scopes(((SESSION, session), (MESSAGE, made))):
-                    return await super().process_message(msg)
+        return response
 
     async def _raw(self, message: Message) -> DefaultStreamMessage:
         """The message as FastStream would have read it, in the format of its broker."""
@@ -136,13 +142,26 @@ class OutboxSubscriber(StreamSubscriber):
         if DATA in message.fields:
             body, headers = form.parse(message.fields[DATA].encode())
         headers = {"correlation_id": str(message.id), **headers, **message.headers, "message_id": str(message.id)}
-        data = await form.encode(message=body, reply_to=None, headers=headers, correlation_id=headers["correlation_id"])
+        if form is BinaryMessageFormatV1:
+            # In JSON, which it reads as well: what it writes counts the letters of a header, and reads so many bytes,
+            # at most 65,535. The body is of texts, and so is UTF-8.
+            data = json.dumps({"data": body.decode(), "headers": headers}).encode()
+        else:
+            data = await form.encode(
+                message=body, reply_to=None, headers=headers, correlation_id=headers["correlation_id"]
+            )
         return DefaultStreamMessage(type="stream", channel=message.stream, message_ids=[], data={DATA.encode(): data})
 
-    async def _parse(self, raw: Any) -> Any:
-        parsed = await self.parser.parse_message(raw)
-        self._outer_config.context.get(_PARSED, []).append(parsed)
-        return parsed
+    def _get_parser_and_decoder(self, *given: Any) -> tuple[Any, Any]:
+        """FastStream's choice. What is parsed is kept, whoever parses it: the handler tells it its outcome."""
+        parser, decoder = super()._get_parser_and_decoder(*given)
+
+        async def parse(raw: Any) -> Any:
+            parsed = await parser(raw)
+            self._outer_config.context.get(_PARSED, []).append(parsed)
+            return parsed
+
+        return parse, decoder
 
 
 def _refuse_what_is_not_async(function: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
 from typing import Any, overload
@@ -50,20 +51,25 @@ class Kit:
         self._places.add(settings.place)
         self.settings = settings
         """What the service would read from its environment, with the addresses of the servers of the tests."""
-        self.client: MongoClient[Document] = connect_mongo_sync(settings)
-        """For plain code. Of the options that the guarantees rest on, as the library's own clients."""
-        self._database = PlainDatabase(self.client, settings.place)
-        self._background = Background()
-        self._relay = self._background.call(Relay.start(settings, streams))
-        self.streams: Streams = self._relay.streams
-        """As they are registered, with those of priorities, shards and further groups."""
-        self.outbox = Outbox(
-            self.streams,
-            database=settings.place.database,
-            prefix=settings.place.prefix,
-            max_message_bytes=settings.outbox_max_message_bytes,
-        )
-        self._worker = Worker(settings, self.streams)
+        with ExitStack() as opened:
+            self.client: MongoClient[Document] = connect_mongo_sync(settings)
+            """For plain code. Of the options that the guarantees rest on, as the library's own clients."""
+            opened.callback(self.client.close)
+            self._database = PlainDatabase(self.client, settings.place)
+            self._background = Background()
+            opened.callback(self._background.close)
+            self._relay = self._background.call(Relay.start(settings, streams))
+            opened.callback(lambda: self._background.call(self._relay.close()))
+            self.streams: Streams = self._relay.streams
+            """As they are registered, with those of priorities, shards and further groups."""
+            self.outbox = Outbox(
+                self.streams,
+                database=settings.place.database,
+                prefix=settings.place.prefix,
+                max_message_bytes=settings.outbox_max_message_bytes,
+            )
+            self._worker = Worker(settings, self.streams)
+            self._opened = opened.pop_all()
         self._handled: set[ObjectId] = set()
         """Since time was moved: what of these waits for its next try is not due by real time, which chance decides."""
 
@@ -71,7 +77,13 @@ class Kit:
     def environment(self) -> dict[str, str]:
         """For a service that reads its settings from the environment, or runs as a process of its own."""
         servers = environment.of_servers(self.settings.mongodb_uri.get_secret_value(), self.settings.redis_dsn)
-        return servers | {"MONGODB_DATABASE": self.settings.mongodb_database}
+        return servers | {
+            "MONGODB_DATABASE": self.settings.mongodb_database,
+            # Also where they are the usual ones: what is set to nothing is over what this process's environment has.
+            "OUTBOX_DATABASE": self.settings.outbox_database or "",
+            "OUTBOX_PREFIX": self.settings.outbox_prefix,
+            "OUTBOX_REDIS_PREFIX": self.settings.outbox_redis_prefix,
+        }
 
     def connect(self) -> AsyncMongoClient[Document]:
         """A new client for async code: `async with kit.connect() as client`."""
@@ -276,7 +288,9 @@ class Kit:
         self._handled.clear()
         clearing.clear(self.client, self.settings, self._places)
 
+    def register(self) -> None:
+        """Register its streams anew, where a kit that declares others was in use since."""
+        self._background.call(self._relay.register())
+
     def close(self) -> None:
-        self._background.call(self._relay.close())
-        self._background.close()
-        self.client.close()
+        self._opened.close()

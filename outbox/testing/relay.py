@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bson import ObjectId
 
-from outbox.database import OUTBOX, Database
+from outbox.database import OUTBOX, PARTITIONS, STREAMS, Database
 from outbox.errors import UsageError
 from outbox.message import schema, transitions
 from outbox.message.document import State
@@ -43,10 +43,16 @@ class Relay:
             redis = connect_redis(settings)
             stack.push_async_callback(redis.aclose)
             database = open_database(client, settings.place)
+            await _withdraw(database)
             await schema.ensure(database, streams)
             registered = await registry.agree(database, streams)
             relay = RelayByHand(client, database, redis, registered, await own(database))
             return cls(database, relay, registered, stack.pop_all())
+
+    async def register(self) -> None:
+        """Register the streams anew, in place of those that another kit has registered."""
+        await _withdraw(self._database)
+        await registry.register(self._database, self.streams.declared())
 
     async def drain(self, handled: Collection[ObjectId] = ()) -> int:
         """Publish what is due, but for messages that were `handled` and wait for their next try; returns how many."""
@@ -67,3 +73,9 @@ class Relay:
     async def close(self) -> None:
         await self._relay.forget()
         await self._open.aclose()
+
+
+async def _withdraw(database: Database) -> None:
+    """No stream is registered then, as no other kit has a say in what this one declares."""
+    for name in (STREAMS, PARTITIONS):
+        await database[name].delete_many({})

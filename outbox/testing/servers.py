@@ -27,6 +27,8 @@ class Servers:
         self.redis = RedisServer(folder / "redis")
         self._kits: dict[str, Kit] = {}
         self._places: set[Place] = set()
+        self._used: dict[tuple[str, str], str] = {}
+        """By its database and prefix, the kit whose streams an outbox has registered."""
 
     def __enter__(self) -> Self:
         """:raises NotStarted, BinaryMissing: a server cannot be started; the text says what to do."""
@@ -41,7 +43,8 @@ class Servers:
         self.mongod.stop()
 
     def kit(self, settings: OutboxSettings, streams: Streams | None = None) -> Kit:
-        """An empty outbox as `settings` describe it, on these servers: what the tests before have left is deleted.
+        """An empty outbox as `settings` describe it, on these servers: what the tests before have left is deleted, and
+        what they have declared otherwise in the same place.
 
         Wherever `settings` say that the servers are, those are never reached.
 
@@ -50,8 +53,14 @@ class Servers:
         mongod, redis = SecretStr(self.mongod.uri), SecretStr(self.redis.url)
         here = settings.model_copy(update={"mongodb_uri": mongod, "redis_url": redis})
         declared = here.streams if streams is None else streams
-        name = repr((here.place, sorted(declared.values(), key=lambda stream: stream.name)))
+        name = repr((here, sorted(declared.values(), key=lambda stream: stream.name)))
+        # The two have one registry, whichever database the application has beside it.
+        outbox = (here.place.database, here.place.prefix)
+        used = self._used.pop(outbox, "")  # what fails below leaves nothing that could be used as it is
         if name not in self._kits:
             self._kits[name] = Kit(here, declared, places=self._places)
+        elif name != used:
+            self._kits[name].register()
+        self._used[outbox] = name
         self._kits[name].reset()
         return self._kits[name]

@@ -60,6 +60,16 @@ def test_the_order_is_argument_setting_path_wheel(tmp_path: Path, monkeypatch: p
     assert find_redis(given) == given
 
 
+@pytest.mark.usefixtures("bare")
+def test_a_program_that_the_env_file_names_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mongod, redis = (program(tmp_path / name) for name in ("my-mongod", "my-redis"))
+    (tmp_path / ".env").write_text(f"OUTBOX_MONGOD={mongod}\nOUTBOX_REDIS_SERVER={redis}\n")
+    monkeypatch.chdir(tmp_path)
+    assert (find_mongod(), find_redis()) == (mongod, redis)
+    monkeypatch.setenv("OUTBOX_MONGOD", str(redis))
+    assert find_mongod() == redis
+
+
 def test_the_wheels_are_found_without_importing_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda _: None)
     monkeypatch.delenv("OUTBOX_MONGOD", raising=False)

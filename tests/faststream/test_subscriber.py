@@ -11,6 +11,7 @@ import pytest
 from faststream import BaseMiddleware, Context, FastStream
 from faststream.exceptions import AckMessage, NackMessage, RejectMessage
 from faststream.redis import RedisBroker, RedisRouter, RedisStreamMessage
+from faststream.redis.parser import BinaryMessageFormatV1, RedisStreamParser, SimpleParserConfig
 from faststream.specification import AsyncAPI
 
 from outbox.errors import SchemaError, UsageError
@@ -225,3 +226,24 @@ async def test_a_router_dependencies_and_the_asyncapi_document(workshop: Worksho
     async with broker:
         await broker.start()
         await eventually(lambda: workshop.in_state("completed", id_))
+
+
+async def test_a_parser_that_asks_no_other_is_told_its_outcome_as_well(workshop: Workshop, shop: Shop) -> None:
+    """And both options of FastStream's own and those of a `Consumer` go where they belong."""
+    parser = RedisStreamParser(SimpleParserConfig(BinaryMessageFormatV1))
+
+    async def read(raw: Any) -> Any:
+        return await parser.parse_message(raw)
+
+    broker = RedisBroker(workshop.settings.redis_dsn)
+
+    @OutboxWorker(broker, workshop.settings).subscriber(STREAM, parser=read, concurrency=2)
+    async def parse(file: File, session: Session, message: CurrentMessage, raw: RedisStreamMessage) -> None:
+        await shop.settle(file, session, message)
+        await raw.reject()
+
+    id_ = await publish(workshop)
+    async with broker:
+        await broker.start()
+        await eventually(lambda: workshop.in_state("dead", id_))
+    assert await shop.effects() == 0

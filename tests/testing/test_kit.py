@@ -206,6 +206,9 @@ def test_the_servers_of_the_settings_are_never_reached(
         "REDIS_URL": outbox_servers.redis.url,
         "REDIS_URL_FILE": "",
         "MONGODB_DATABASE": "shop",
+        "OUTBOX_DATABASE": "",
+        "OUTBOX_PREFIX": "outbox",
+        "OUTBOX_REDIS_PREFIX": "",
     }
     assert "shop" in kit.client.list_database_names()
 
