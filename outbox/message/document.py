@@ -23,6 +23,10 @@ RESERVED = frozenset({"message_id", "attempt"})
 MAX_ATTEMPTS = 2**31 - 1
 """The validator's int. One more could not be recorded, and its message would be published again and again."""
 
+MAX_FENCE = 10**15
+"""No token of a lease comes near it, and what has fewer digits is compared exactly, also in Redis. A message with a
+higher fence could be marked by nobody."""
+
 MAX_STORED_BYTES = 9 * 1024 * 1024
 """More than anything that was appended can have grown to. Beyond MongoDB's 16 MB a mark would not fit."""
 
@@ -182,6 +186,9 @@ def read_document(raw: bytes) -> Message:
     attempts = document.get("attempts")
     if not isinstance(attempts, int) or isinstance(attempts, bool) or not 0 <= attempts < MAX_ATTEMPTS:
         raise InvalidMessage(f"attempts must be a whole number from 0 and less than {MAX_ATTEMPTS}, not {attempts!r}")
+    fence = document.get("fence")
+    if fence is not None and not (isinstance(fence, int) and fence < MAX_FENCE):
+        raise InvalidMessage(f"fence must be a whole number below {MAX_FENCE}, which relays set, not {fence!r:.80}")
     fields, headers, key = document.get("fields"), document.get("headers"), document.get("key")
     if not fields:
         raise InvalidMessage("fields is missing or empty: a stream entry needs at least one field")

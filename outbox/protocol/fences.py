@@ -19,9 +19,16 @@ from pymongo.asynchronous.collection import AsyncCollection
 
 from outbox.database import Document
 from outbox.errors import LookAgain
+from outbox.message.document import MAX_FENCE
 
 WRITE_SECONDS = 10.0
 """How long a write to messages may take. It may still happen after that, and is fenced before anything else is done."""
+
+MAX_TAKEN = MAX_FENCE // 100
+"""From here on, a token in a message or in Redis is none of a relay's: one that takes a thousand a second gets there in
+300 years. A lease that went above it would soon have no sound token any more, and its partition no owner. A lease
+counts only below records.MAX_TOKEN: far above this, so that none gets there by itself, and far below MAX_FENCE, so that
+no message dies of a token that others wrote into its lease."""
 
 _ID_BYTES = 12
 
@@ -79,6 +86,8 @@ async def look_why(
 
     A worker or an operator has been faster, then, which happens every day.
 
+    Where others have written as a fence what is none, it is lowered to `token`, or nobody could ever write to it.
+
     :param unchanged: finds messages that the write should have changed and did not.
     :raises LookAgain: some are left. Nobody may go on as if they were changed.
     """
@@ -86,8 +95,22 @@ async def look_why(
         left = await messages.find(unchanged, {"fence": 1}, session=session).hint("_id_").to_list()
     if not left:
         return
-    above = max((fence for message in left if isinstance(fence := message.get("fence"), int)), default=0)
+    fences = {message["_id"]: message["fence"] for message in left if "fence" in message}
+    above = max((fence for fence in fences.values() if _is_one(fence)), default=0)
+    if odd := [id_ for id_, fence in fences.items() if not _is_one(fence)]:
+        with pymongo.timeout(WRITE_SECONDS):
+            await messages.update_many(
+                {"_id": {"$in": odd}, "$expr": _NONE},  # not one that another owner has set meanwhile
+                {"$set": {"fence": token}}, session=session, hint="_id_", bypass_document_validation=True,
+            )  # fmt: skip
     text = f"{len(left)} messages are as they were, although they were written to, such as {left[0]['_id']}"
     if above > token:
         raise TokenTooLow(f"{text}: token {above} has fenced them, and this is {token}", above)
     raise LookAgain(text)
+
+
+def _is_one(fence: object) -> bool:
+    return isinstance(fence, int) and fence < MAX_TAKEN
+
+
+_NONE: Document = {"$not": {"$and": [{"$in": [{"$type": "$fence"}, ["int", "long"]]}, {"$lt": ["$fence", MAX_TAKEN]}]}}

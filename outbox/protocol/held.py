@@ -64,7 +64,8 @@ class Overview:
     """What a relay sees when it looks around: its own leases, what is free, and who else is alive.
 
     `partitions`: how many there are of each stream. `relays`: which streams each of them drains, by its name.
-    `signs`: of the leases of others that have not run out, and of their owners, by name.
+    `signs`: of the leases of others that have not run out, and of their owners, by name. `lease_seconds`: for how long
+    the leases of each other relay last, by its name; 0 of one that does not say it.
     """
 
     held: frozenset[Lease]
@@ -72,3 +73,4 @@ class Overview:
     partitions: Mapping[str, int]
     relays: Mapping[str, frozenset[str]]
     signs: Mapping[Partition | str, Sign]
+    lease_seconds: Mapping[str, float]

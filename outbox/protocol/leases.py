@@ -24,6 +24,10 @@ from outbox.streams.declaration import Partition, Streams
 
 __all__ = ["Held", "Lease", "LeaseLost", "Leases", "Overview", "Progress", "Sign", "Step"]
 
+MOST_LEASE_SECONDS = 3600.0
+"""For longer than this no relay's leases count, whatever its record says: others may write anything there, and who died
+while the server's clock was set back would keep its partitions for as long."""
+
 
 class LeaseLost(OutboxError):
     """Another owner has the partition, so that nothing may be written for it any more."""
@@ -52,7 +56,8 @@ class Leases:
         """
         drains = [] if leaving else list(self.streams)
         revisions = [{"stream": name, "revision": number} for name, number in self.streams.revisions.items()]
-        said = {name: {"$literal": value} for name, value in about.items()}
+        said: Document = {name: {"$literal": value} for name, value in about.items()}
+        said |= {"lease_seconds": self._milliseconds / 1000}  # others know by it how often there is a sign of life
         alive = [{"$set": {**said, "streams": drains, "revisions": revisions, "expires_at": self._expiry()}}]
         if not (await self._relays.update_one({"_id": self._owner}, alive)).matched_count:
             # An upsert could not use the server's time. A repeated insert, whose first reply was lost, finds itself.
@@ -66,6 +71,7 @@ class Leases:
         held, free = set(), list[Partition]()
         partitions, holds = Counter[str](), defaultdict[str, set[str]](set)
         signs: dict[Partition | str, Sign] = {}
+        seconds: dict[str, float] = {}
         # Itself in any case: on a slow network, or after a pause, its own record may have run out since it was renewed.
         relays: dict[str, Iterable[str] | None] = {self._owner: drains}
         and_relays = {"$unionWith": {"coll": self._relays.name, "pipeline": _ALIVE}}
@@ -75,6 +81,7 @@ class Leases:
                 if lease["relay"] != self._owner:
                     relays[lease["relay"]] = lease.get("streams")
                     signs[lease["relay"]] = Sign(lease["relay"], 0, lease["expires_at"])
+                    seconds[lease["relay"]] = lease["seconds"]
                 continue
             partition = Partition(lease["stream"], lease["number"])
             partitions[partition.stream] += 1
@@ -87,7 +94,7 @@ class Leases:
                 signs[partition] = Sign(lease["owner"], lease["token"], lease["expires_at"])
         # A relay of the version before does not say what it drains: at least those of which it holds a partition.
         known = {name: frozenset(holds[name] if streams is None else streams) for name, streams in relays.items()}
-        return Overview(frozenset(held), tuple(free), partitions, known, signs)
+        return Overview(frozenset(held), tuple(free), partitions, known, signs, seconds)
 
     async def acquire(self, partition: Partition, silent: Sign | None = None) -> Lease | None:
         """Take a free or expired partition under the next token. None: another relay was faster.
@@ -237,10 +244,12 @@ class Leases:
 _PROGRESS = {"batch": 1, "tag": 1}
 _SEEN: Document = {"$project": {"stream": 1, "number": 1, "owner": 1, "token": 1, "expires_at": 1}}
 _EXPIRED: Document = {"$set": {"expired": {"$lte": ["$expires_at", "$$NOW"]}}}
+_BOUNDED = {"$max": [0, {"$min": [MOST_LEASE_SECONDS, "$lease_seconds"]}]}
+_SECONDS: Document = {"$cond": [{"$isNumber": "$lease_seconds"}, {"$toDouble": _BOUNDED}, 0.0]}
 _ALIVE: list[Document] = [
     _EXPIRED,
     {"$match": {"expired": False, "$expr": records.SOUND_RELAY}},
-    {"$project": {"_id": 0, "relay": "$_id", "streams": 1, "expires_at": 1}},
+    {"$project": {"_id": 0, "relay": "$_id", "streams": 1, "expires_at": 1, "seconds": _SECONDS}},
 ]
 
 

@@ -37,12 +37,16 @@ def _each(name: str, condition: Document) -> Document:
     return {"$allElementsTrue": {"$map": {"input": listed, "as": "one", "in": condition}}}
 
 
+MAX_TOKEN = 10**14
+"""What no lease comes near: see fences.py."""
+
 SOUND_LEASE: Document = {
     "$and": [
         _is("stream", "string"),
         _is("number", *_WHOLE),
         _is("owner", "string", "null"),
         _is("token", *_WHOLE),
+        {"$and": [{"$gte": ["$token", 0]}, {"$lt": ["$token", MAX_TOKEN]}]},
         _is("batch", *_WHOLE),
         _is("tag", "string"),
         {"$or": [_is("expires_at", "null"), _A_TIME]},

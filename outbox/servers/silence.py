@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
@@ -17,14 +17,18 @@ class Silence(Generic[K, V]):
     this machine's clock runs faster than his. A host that is suspended counts for longer, its clock stands still.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, patience: Callable[[V], float] = lambda _: 0.0) -> None:
+        """`patience`: how long the giver of a sign may be silent, where that is longer than `seconds`."""
         self._seconds = seconds
+        self._patience = patience
         self._seen: dict[K, tuple[V, float]] = {}
 
     def listen(self, signs: Mapping[K, V]) -> set[K]:
-        """Those whose sign has been the same for `seconds`. Who is not among `signs` is forgotten."""
+        """Those whose sign has been the same for too long. Who is not among `signs` is forgotten."""
         now = time.monotonic()
         fresh = {key: (sign, now) for key, sign in signs.items()}
         same = {key: seen for key, seen in self._seen.items() if key in signs and seen[0] == signs[key]}
         self._seen = {**fresh, **same}
-        return {key for key, (_, since) in self._seen.items() if now - since >= self._seconds}
+        # Not for less than he takes between two signs, or he would count as dead again and again.
+        limits = {key: max(self._seconds, self._patience(sign)) for key, (sign, _) in self._seen.items()}
+        return {key for key, (_, since) in self._seen.items() if now - since >= limits[key]}

@@ -2,13 +2,19 @@
 
 Every process runs all of its jobs. Each is one statement, or pages of statements, that changes nothing when repeated,
 so that nobody has to be elected for it.
+
+APScheduler plans by the wall clock, which may step, and waits by the monotonic one, which does not. After a step all
+plans are moved along with the clock. Otherwise nothing would be done for as long as it was set back; and after a step
+forward, or a long sleep of the host, every turn that was missed would be counted, in the event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, timedelta
 
 import structlog
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -20,15 +26,32 @@ log = structlog.get_logger(__name__)
 
 Job = Callable[[], Awaitable[int]]
 
+STEP_SECONDS = 1.0
+"""By how much the two clocks must have come apart since the last turn: they run a little differently all the time."""
+
+
+class _Scheduler(AsyncIOScheduler):  # type: ignore[misc]  # APScheduler has no types
+    """Looks for a step of the clock whenever its timer wakes it, before it looks what is due."""
+
+    _apart: float | None = None
+
+    def wakeup(self) -> None:
+        self._follow_the_clock()
+        super().wakeup()
+
+    def _follow_the_clock(self) -> None:
+        before, self._apart = self._apart, time.time() - time.monotonic()
+        if before is not None and abs(step := self._apart - before) > STEP_SECONDS:
+            for job in self.get_jobs():  # which wakes it once more, as each change of a job does
+                job.modify(next_run_time=job.next_run_time.astimezone(UTC) + timedelta(seconds=step))
+
 
 class Jobs:
     """The scheduler. A server's trouble makes a job wait for its next turn; any other error is given to `fail`."""
 
     def __init__(self, fail: Callable[[BaseException], None]) -> None:
         # Missed turns are made up for by one, and a turn never overtakes the one before.
-        self._scheduler = AsyncIOScheduler(
-            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
-        )
+        self._scheduler = _Scheduler(job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None})
         self._fail = fail
 
     def add(self, name: str, job: Job, *, seconds: float) -> None:

@@ -19,6 +19,11 @@ log = structlog.get_logger(__name__)
 
 LOOK_SECONDS = 60.0
 
+NOTHING = (
+    "nothing is drained here: none of the streams in OUTBOX_RELAY_STREAMS is registered any more. Register one of them "
+    "again with `outbox init`, or start this relay with others"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Looked:
@@ -46,6 +51,8 @@ class Advice:
             await schema.check(self._database, self._streams)
         except SchemaError as error:
             found += (str(error),)
+        if not self._streams:
+            found += (NOTHING,)
         for warning in found:
             if warning not in self.warnings:
                 log.warning(warning)

@@ -35,13 +35,19 @@ class Measured:
 class Backlog:
     """Counts what waits, now and then. It reads indexes only, each up to a limit, however much there is."""
 
-    def __init__(self, database: Database, redis: AnyRedis, streams: Streams) -> None:
+    def __init__(
+        self, database: Database, redis: AnyRedis, streams: Streams, registered: Streams | None = None
+    ) -> None:
+        """:param registered: also the streams that other relays drain, which may be paused; None: there are none."""
         self._database = database
         self._redis = redis
         self._streams = streams
+        self._registered = registered if registered is not None else streams
 
     async def run_once(self) -> Measured:
+        streams = list(self._streams.values())  # as they are now: one may be removed meanwhile
         undelivered = await groups.undelivered(self._redis, self._streams)
         # More workers would find nothing to do in a stream that is paused.
-        paused = {name: 0 for name in undelivered if self._streams.pauses.of(self._streams[name])}
-        return Measured(await stats.waiting(self._database, self._streams), {**undelivered, **paused})
+        pauses = self._streams.pauses
+        paused = {one.name: 0 for one in streams if one.name in undelivered and pauses.of(one)}
+        return Measured(await stats.waiting(self._database, self._registered), {**undelivered, **paused})

@@ -34,6 +34,10 @@ class Busy:
             self._see(partition, passes)
         return drained
 
+    def leave(self, partition: Partition) -> None:
+        """The partition is not drained here any more. Given up in a backlog, it would count as one for ever."""
+        self._see(partition, 0)
+
     def _see(self, partition: Partition, passes: int) -> None:
         if passes:
             self._full[partition] += passes

@@ -168,6 +168,7 @@ class Relay:
 
             def done() -> None:
                 tail.leave(lease.partition, inbox)
+                busy.leave(lease.partition)
                 leasing.wake()
 
             draining = service(f"drain {lease.partition}", run_once, IDLE_SECONDS)
@@ -197,6 +198,7 @@ class Relay:
         watch = Watch(checkpoints, leaser.wake, seconds=settings.relay_verify_seconds)
         watching = service("watch", watch.run_once, settings.relay_verify_seconds / 2)
         advice = Advice(database, redis, streams)
+        counting = Backlog(database, redis, streams, declarations.registered)
         self._leaser, self._advice, self._pausing = leaser, advice, pausing
         relays = Hints(lambda: changes.relays(database), lambda _: leasing.wake(), busy, look=False)
         beside = [
@@ -207,7 +209,7 @@ class Relay:
             service("hints of messages", messages.run_once),
             service("hints of relays", relays.run_once),
             service("advice", advice.run_once, advising.LOOK_SECONDS),
-            service("backlog", Backlog(database, redis, streams).run_once, backlog.LOOK_SECONDS),
+            service("backlog", counting.run_once, backlog.LOOK_SECONDS),
             service("trim", Trimmer(database, redis, streams).run_once, settings.relay_trim_seconds),
             service("rescue", Rescuer(streams, Rescue(database, redis), leaser.partitions).run_once, interval(streams)),
         ]
@@ -294,5 +296,5 @@ async def _drain(drainer: Drainer, service: Service, watch: Watch, *, done: Call
         await drainer.finish()
     finally:
         watch.leave(drainer)
+        done()  # before what may be cancelled
         await drainer.close()
-        done()

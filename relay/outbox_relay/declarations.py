@@ -13,13 +13,24 @@ from outbox.operations.notices import Notice
 from outbox.protocol.ownership import own
 from outbox.settings import OutboxSettings
 from outbox.streams import agreement, registry
+from outbox.streams.pauses import Pauses
 from outbox.streams.registry import Registered
 
 log = structlog.get_logger(__name__)
 
 
+class _None(Registered):
+    """No stream at all, which nobody can declare: those that this relay drains have been removed, and may come back."""
+
+    def __init__(self, pauses: Pauses) -> None:
+        self._streams, self.revisions, self.pauses = {}, {}, pauses
+
+
 class Declarations:
-    """`streams` is one object that all parts of the relay share. It changes when the registry does."""
+    """`streams` is one object that all parts of the relay share. It changes when the registry does.
+
+    `registered`: also those that other relays drain, for what every relay measures of all.
+    """
 
     def __init__(self, database: Database, settings: OutboxSettings, only: Sequence[str]) -> None:
         """:param only: names of the streams to drain; none: all."""
@@ -29,6 +40,7 @@ class Declarations:
         self._failed = False
         self._known: Sequence[Document] = ()
         self.streams = Registered(settings.streams.declared())
+        self.registered = Registered(settings.streams.declared())
 
     async def check(self) -> None:
         """At the start.
@@ -45,6 +57,7 @@ class Declarations:
             )
         if self._settings.declares:
             agreement.warn(declared, registered)
+        self.registered.take(registered)
         self.streams.take(self._mine(registered))
 
     async def read(self) -> Notice:
@@ -77,10 +90,14 @@ class Declarations:
         self._failed = False
         if registered is None:
             return
+        self.registered.take(registered)
         mine = self._mine(registered)
         if mine.revisions != self.streams.revisions:
             log.info("registered streams changed", streams=list(mine.families()))
             self.streams.take(mine)
 
     def _mine(self, registered: Registered) -> Registered:
-        return registered.only(self._only) if self._only else registered
+        if not self._only:
+            return registered
+        # Programs that run are not stopped by a removal, not even of the last stream that they drain.
+        return registered.only(self._only) if {*self._only} & registered.families().keys() else _None(registered.pauses)

@@ -80,7 +80,8 @@ class Leaser:
         self._seconds = seconds
         self._read_streams = read_streams
         self._trusted_until = 0.0
-        self._silence = Silence[Partition | str, Sign](seconds)
+        self._silence = Silence[Partition | str, Sign](seconds, self._patience)
+        self._lease_seconds: Mapping[str, float] = {}
         self._late = False
         self._leaving = False
         self._holdings: dict[Partition, Holding] = {}
@@ -107,6 +108,7 @@ class Leaser:
         given_back = await self._give_back_what_is_finished()
         if not self._leaving:
             self._start_what_is_held(view.held, {lease.partition for lease in given_back})
+        self._lease_seconds = view.lease_seconds
         # By our own monotonic clock: if the server's was set back, what the dead had would be theirs for as long.
         silent = self._silence.listen(view.signs)
         relays = {relay: drains for relay, drains in view.relays.items() if relay not in silent}
@@ -149,6 +151,10 @@ class Leaser:
     def held(self) -> int:
         return len(self._holdings)
 
+    def _patience(self, sign: Sign) -> float:
+        """A relay gives a sign of life in every third of the time of its own leases, which may be longer than ours."""
+        return self._lease_seconds.get(sign.owner, 0.0)
+
     def _log_if_late(self, took: float) -> None:
         """Once when it begins: until it ends nothing is published."""
         late = not self.trusted()
@@ -166,7 +172,8 @@ class Leaser:
         lost = {holding.lease for partition, holding in self._holdings.items() if partition not in held}
         for lease in lost:
             self._holdings.pop(lease.partition).service.quiet()
-        return lost
+        # What is registered no more, nobody has taken from it.
+        return {lease for lease in lost if lease.partition.stream in self._leases.streams}
 
     async def _give_back_what_is_finished(self) -> set[Lease]:
         finished = [holding for holding in self._holdings.values() if holding.task.done()]

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import structlog
 
 from outbox.database import Document
-from outbox.errors import ForeignStream
+from outbox.errors import CommitUnknown, ForeignStream
 from outbox.operations import obstacles
 from outbox.servers import causes
 from outbox.servers.causes import Cause
@@ -181,6 +181,8 @@ class Outages:
             self._named.add(error.stream)
             self._foreign[who] = error
             return
+        if isinstance(error, CommitUnknown) and error.__cause__:
+            error = error.__cause__  # what MongoDB said, or did not: the next pass sees what came of it
         if classify(error) is not None:
             self._outages[server_of(error)].failed(who, error)
             return

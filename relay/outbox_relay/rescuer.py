@@ -10,7 +10,7 @@ import structlog
 
 from outbox.delivery.held import Holding
 from outbox.message.outcome import Found
-from outbox.streams.declaration import Partition, Streams
+from outbox.streams.declaration import Partition, Stream, Streams
 from outbox.worker.rescue import Rescue
 from outbox_relay.service import Next
 
@@ -51,13 +51,11 @@ class Rescuer:
         found = Found()
         holdings: list[Holding] = []
         failed: Exception | None = None
-        by_stream: defaultdict[str, list[Partition]] = defaultdict(list)
+        by_stream: defaultdict[Stream, list[Partition]] = defaultdict(list)
         for partition in self._partitions():
-            if partition.stream not in self._streams:
-                continue  # removed from the registry just now
-            by_stream[partition.stream].append(partition)
-        for name, partitions in by_stream.items():
-            stream = self._streams[name]
+            if stream := self._streams.get(partition.stream):  # as it is now: it may be removed at any time
+                by_stream[stream].append(partition)
+        for stream, partitions in by_stream.items():
             try:
                 # While a stream is paused, what consumers hold is left with them: nobody would work on it now.
                 paused = self._streams.pauses.of(stream) is not None

@@ -10,12 +10,17 @@ from typing import Protocol
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_when_event_set, wait_random_exponential
 
-from outbox.errors import ForeignStream, OutboxError
+from outbox.errors import ForeignStream, SchemaError, SettingsError, Unreachable
 from outbox.servers.waiting import first
 from outbox_relay.outage import Outages
 
 BACKOFF_CAP_SECONDS = 5.0
 PAUSE_SECONDS = 0.25
+
+
+FINAL = (SchemaError, SettingsError, Unreachable)
+"""What ends the relay: an operator must do something and start it again, or `--once` waits no longer. Any other error
+may pass by itself, one of ours too: a commit whose outcome is not known, a stream that was just removed."""
 
 
 class Next(Enum):
@@ -40,8 +45,7 @@ class Service:
 
     A pass that fails is repeated with exponential backoff and full jitter, for ever: because of a server, at a stream
     of another outbox, or by a defect of ours. The last two are logged as errors, make the relay unready, and leave all
-    other services at work. Any other OutboxError, which is raised on purpose, leaves `run`. A pass is never cancelled:
-    `quiet` lets it finish.
+    other services at work. Only what is `FINAL` leaves `run`. A pass is never cancelled: `quiet` lets it finish.
     """
 
     def __init__(
@@ -134,4 +138,4 @@ class Service:
 
 
 def _is_tried_again(error: BaseException) -> bool:
-    return isinstance(error, ForeignStream) or (isinstance(error, Exception) and not isinstance(error, OutboxError))
+    return isinstance(error, ForeignStream) or (isinstance(error, Exception) and not isinstance(error, FINAL))

@@ -23,11 +23,13 @@ from outbox.errors import SchemaError
 from outbox.settings import OutboxSettings, load
 from outbox.streams.declaration import Stream, Subject
 from outbox_relay.backlog import Backlog
+from outbox_relay.busy import Busy
 from outbox_relay.daemon import Relay
 from outbox_relay.settings import RelaySettings
 from outbox_relay.wakeup import Sweep, Swept
 from tests.faults.relays import in_this_process
 from tests.relay.processes import RelayProcess, a_relay
+from tests.relay.test_backlogs import a_message
 from tests.relay.world import STREAM, World, a_world
 from tests.waiting import eventually
 
@@ -79,6 +81,7 @@ async def once_each_and_in_order(world: World, committed: dict[str, list[str]]) 
     assert in_stream == committed
 
 
+@pytest.mark.slow
 async def test_killed_ten_times_while_messages_are_appended(
     world: World, environment: dict[str, str], tmp_path: Path
 ) -> None:
@@ -161,6 +164,29 @@ async def test_starts_before_its_servers_and_waits_for_them(tmp_path: Path) -> N
                     await eventually(lambda: relay.told("redis unavailable"), 30)
                     redis_server.start()
                     await eventually(lambda: redis.xlen(STREAM.name), 20)
+
+
+async def test_hints_come_again_after_partitions_were_given_up_in_a_backlog(
+    world: World, mongodb_uri: str, redis_url: str, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their new owner drains the rest of it, and nobody would say here that it is over."""
+    made: list[Busy] = []
+
+    class Remembered(Busy):
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(self)
+
+    monkeypatch.setattr("outbox_relay.daemon.Busy", Remembered)
+    settings = load(OutboxSettings, mongodb_uri=mongodb_uri, redis_url=redis_url, mongodb_database=database)
+    await world.database[OUTBOX].insert_many([a_message(FOUR, number) for number in range(4000)], ordered=False)
+    async with in_this_process(settings, relay_batch_size=1) as first:
+        await eventually(lambda: made and made[0].begun.is_set(), what="a backlog")
+        async with in_this_process(settings):
+            await eventually(lambda: first._leaser and first._leaser.held == 2, 20, what="two are given up")
+            assert await world.database[OUTBOX].count_documents({"state": "pending"}) > 1000
+            await world.database[OUTBOX].delete_many({"state": "pending"})
+            await eventually(made[0].over.is_set, what="the backlog is over")
 
 
 async def test_once_drains_and_exits(world: World, environment: dict[str, str], tmp_path: Path) -> None:

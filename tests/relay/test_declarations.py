@@ -105,7 +105,7 @@ async def a_relay_of_invoices(settings: OutboxSettings, log: Path, *, killed: bo
         yield
 
 
-@pytest.mark.parametrize("killed", [False, True], ids=["stopped", "killed"])
+@pytest.mark.parametrize("killed", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["stopped", "killed"])
 async def test_a_relay_with_other_streams_joins_and_leaves_under_load(
     killed: bool, world: World, settings: OutboxSettings, tmp_path: Path
 ) -> None:
@@ -150,6 +150,46 @@ async def test_a_stream_that_is_registered_later_is_drained_without_a_restart(
         await registration.remove(world.database, "exports")
         await eventually(lambda: all_owned(world.database, by=1), 20)
     assert not [id_ for id_ in await owners(world.database) if "exports" in id_]
+
+
+async def test_a_relay_outlives_the_removal_of_the_only_stream_that_it_drains(
+    world: World, settings: OutboxSettings
+) -> None:
+    """It drains nothing meanwhile, and the stream again when it is registered anew."""
+    async with in_this_process(settings, relay_streams="orders") as relay:
+
+        def holds(partitions: int) -> bool:
+            return bool(relay._leaser and relay._leaser.held == partitions)
+
+        await eventually(lambda: holds(ORDERS.partitions), 20)
+        await registration.remove(world.database, "orders")
+        await eventually(lambda: holds(0), 20)
+        [only] = await world.database[RELAYS].find().to_list()
+        assert only["streams"] == []
+        await register(world.database, [ORDERS])
+        await eventually(lambda: holds(ORDERS.partitions), 20)
+        await append(world, world.outbox, "orders", "k")
+        await eventually(lambda: none_pending(world), 20)
+        assert len(await entered(world.redis, "orders")) == 1
+
+
+async def test_a_relay_says_once_that_it_drains_nothing(world: World, settings: OutboxSettings) -> None:
+    declarations = Declarations(world.database, settings, ["orders"])
+    await ownership.own(world.database)
+    await declarations.check()
+    await registration.remove(world.database, "orders")
+    await declarations.read()
+    assert not declarations.streams
+    advice = Advice(world.database, world.redis, declarations.streams)
+    with capture_logs() as logs:
+        for _ in range(2):
+            [warning] = (await advice.run_once()).warnings
+    assert "nothing is drained here" in warning
+    assert [log["event"] for log in logs] == [warning]
+    await register(world.database, [ORDERS])
+    await declarations.read()
+    assert [*declarations.streams] == ["orders"]
+    assert not (await advice.run_once()).warnings
 
 
 @pytest.mark.parametrize(
@@ -207,6 +247,7 @@ def _number(streams: Streams, key: str) -> int:
     return streams["orders"].partition_of(key)
 
 
+@pytest.mark.slow
 async def test_partitions_are_changed_while_programs_with_both_numbers_append(
     world: World, settings: OutboxSettings
 ) -> None:

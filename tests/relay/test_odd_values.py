@@ -1,4 +1,4 @@
-"""Values that no relay writes, in the checkpoint and the record of a stream, are as good as lost, and end nothing."""
+"""Values that no relay writes, in Redis or as a fence in a message, lose and double nothing, and hold up nobody."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ import json
 from typing import Any
 
 import pytest
+from bson import Decimal128, Int64
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
 from outbox.database import OUTBOX, Document
 from outbox.delivery.trim import trim
+from outbox.protocol.fences import MAX_TAKEN
 from outbox.streams.declaration import Stream
 from outbox.streams.entry_ids import is_entry_id
 from outbox.streams.keys import record_key
-from tests.relay.world import STREAM, World, a_world
+from outbox_relay.drained import Outcome
+from tests.relay.world import STREAM, Owner, World, a_world
 
 CHECKPOINT = STREAM.checkpoint_key(0)
 RECORD = record_key(STREAM.name)
 GONE = None
-ODD: list[Any] = [b"", b"\xff", b"x", b"-1", b"1e3", b"nan", b"9" * 30, "٣".encode(), b"a:b", b"1-", b"\0"]
+ODD: list[Any] = [b"", b"\xff", b"x", b"-1", b"1e3", b"nan", b"9" * 30, b"9" * 15, "٣".encode(), b"a:b", b"1-", b"\0"]
 
 
 @pytest.mark.parametrize(
@@ -55,6 +58,72 @@ async def test_an_odd_value_loses_and_doubles_nothing(world: World, key: str, fi
     assert sorted(entry["file_id"] for entry in await world.entries()) == sorted(expected)
     stored = await world.database[OUTBOX].find().to_list()
     assert all(is_entry_id(message["entries"][name]) for message in stored for name in ("first", "last"))
+
+
+ODD_FENCES: list[Any] = [10**15, Int64(2**62), 1e300, 7.5, [1, 10**18], Decimal128("1E+30"), Decimal128("7.5")]
+
+
+async def settled(owner: Owner) -> None:
+    """After a few passes there is nothing left, and nothing to look at again."""
+    outcomes = [(await owner.drain()).outcome for _ in range(6)]
+    assert outcomes[-1] is Outcome.EMPTY, outcomes
+    owner.drainer._verified = 0
+    assert (await owner.drain()).outcome is Outcome.EMPTY
+
+
+@pytest.mark.parametrize("fence", ODD_FENCES, ids=str)
+async def test_a_message_that_nobody_could_mark_is_dead_and_the_rest_goes_on(world: World, fence: Any) -> None:
+    ids = await world.append("f1", "f2")
+    write = {"$set": {"fence": fence}}
+    await world.database[OUTBOX].update_one({"_id": ids[0]}, write, bypass_document_validation=True)
+    owner = await world.owner()
+    await settled(owner)
+    assert list((await world.states()).values()) == ["dead", "published"]
+    dead = await world.database[OUTBOX].find_one({"state": "dead"})
+    assert dead
+    assert "fence must be a whole number below" in dead["last_error"]
+    assert await world.published_ids() == [str(ids[1])]
+    assert (await world.lease())["token"] < 10
+
+
+@pytest.mark.parametrize("fence", [*ODD_FENCES, MAX_TAKEN, MAX_TAKEN - 1, 7], ids=str)
+async def test_what_others_write_as_a_fence_when_a_message_is_on_its_way_keeps_nobody_from_marking_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, fence: Any
+) -> None:
+    ids = await world.append("f1", "f2")
+    owner = await world.owner()
+    publish = world.checkpoints.publish
+
+    async def write_before_publish(*args: Any, **options: Any) -> Any:
+        write = {"$set": {"fence": fence}}
+        await world.database[OUTBOX].update_one({"_id": ids[0]}, write, bypass_document_validation=True)
+        return await publish(*args, **options)
+
+    monkeypatch.setattr(world.checkpoints, "publish", write_before_publish)
+    await settled(owner)
+    monkeypatch.undo()
+    assert await world.published_ids() == [str(id_) for id_ in ids]
+    assert set((await world.states()).values()) == {"published"}
+    # What is left is a token like any other: with those above it, the partition goes on.
+    [again] = await world.append("f3")
+    await settled(await world.owner("next"))
+    assert await world.published_ids() == [str(id_) for id_ in (*ids, again)]
+    view = await owner.leases.renew({})
+    assert view.partitions == {STREAM.name: 1}
+
+
+@pytest.mark.parametrize("token", [MAX_TAKEN - 1, MAX_TAKEN, 10**15 - 1, 10**15])
+async def test_no_lease_goes_above_a_token_that_no_relay_has_written(world: World, token: int) -> None:
+    ids = await world.append("f1")
+    await settled(await world.owner())
+    await world.redis.hset(CHECKPOINT, "token", token)
+    ids += await world.append("f2")
+    owner = await world.owner("next")
+    await settled(owner)
+    assert await world.published_ids() == [str(id_) for id_ in ids]
+    assert set((await world.states()).values()) == {"published"}
+    assert (await world.lease())["token"] < MAX_TAKEN + 100
+    assert await world.redis.hget(CHECKPOINT, "token") == str(owner.lease.token)
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 import pytest
+from pymongo.errors import AutoReconnect
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, ResponseError
 from structlog.testing import capture_logs
 
-from outbox.errors import SettingsError
+from outbox.errors import CommitUnknown, LookAgain, SettingsError, UndeclaredStream
 from outbox_relay.outage import Outages
 from outbox_relay.service import Next, Service
 from tests.waiting import eventually
@@ -125,6 +126,28 @@ async def test_a_defect_is_told_once_tried_again_and_makes_unready(outages: Outa
 async def test_what_is_raised_on_purpose_ends_the_service(outages: Outages) -> None:
     with pytest.raises(SettingsError):
         await Service("s", passes(SettingsError("wrong")), outages, interval=60).run()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("error", [UndeclaredStream("removed"), LookAgain("changed")], ids=str)
+async def test_an_error_of_ours_that_may_pass_ends_nothing(outages: Outages, error: Exception) -> None:
+    service = Service("s", passes(error, Next.END), outages, interval=60)  # type: ignore[arg-type]
+    with capture_logs() as logs:
+        await asyncio.wait_for(service.run(), 10)
+    assert [line["event"] for line in logs] == [
+        "failed unexpectedly, retrying", "recovered from an unexpected failure",
+    ]  # fmt: skip
+    assert outages.current() == []
+
+
+async def test_a_commit_whose_outcome_is_not_known_is_mongodbs_trouble(redis: Redis) -> None:
+    outages = Outages({"mongodb": redis.ping}, waiting)
+    unknown = CommitUnknown("the reply to a commit was lost")
+    unknown.__cause__ = AutoReconnect("connection closed")
+    service = Service("s", passes(unknown, Next.END), outages, interval=60)  # type: ignore[arg-type]
+    with capture_logs() as logs:
+        await asyncio.wait_for(service.run(), 10)
+    assert [line["event"] for line in logs] == ["mongodb unavailable", "mongodb available again"]
+    outages.close()
 
 
 async def test_a_probe_that_fails_by_a_defect_goes_on_and_nobody_waits_for_ever(redis: Redis) -> None:

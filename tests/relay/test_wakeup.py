@@ -135,6 +135,14 @@ async def test_a_pass_that_fails_is_no_backlog(world: World) -> None:
     assert not busy.begun.is_set()
 
 
+async def test_a_partition_that_is_given_up_in_a_backlog_is_none_any_more() -> None:
+    busy = Busy()
+    await busy.watch(PARTITION, _passes(Drained(Outcome.MORE, backlog=True)))
+    busy.leave(PARTITION)
+    assert busy.over.is_set()
+    assert not busy.begun.is_set()
+
+
 def _where(told: list[object]) -> Callable[[Begun | Sequence[Change] | None], None]:
     """Puts down where messages were shown to be pending, and None when everywhere is to be looked at."""
 
