@@ -87,7 +87,7 @@ class StreamSetting(BaseModel):
     def _one_group_is_first(cls, values: Any) -> Any:
         """`groups` alone, or `group` and further ones."""
         groups = values.get("groups") if isinstance(values, dict) else None
-        if isinstance(groups, list | tuple) and groups:
+        if isinstance(groups, list | tuple) and groups and all(isinstance(group, str) for group in groups):
             first = values.get("group", groups[0])
             return values | {"group": first, "groups": [group for group in dict.fromkeys(groups) if group != first]}
         return values

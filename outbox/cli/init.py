@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
 from outbox.cli.output import write_json, write_line
 from outbox.cli.servers import Refused, Servers, run
+from outbox.errors import SchemaError
 from outbox.message import schema, subject_check
 from outbox.operations import applications, audit
-from outbox.protocol.ownership import Ownership, own
+from outbox.protocol.ownership import Ownership, own, owner
 from outbox.streams import registry
+from outbox.streams.declaration import Streams
 
 
 def init(
@@ -91,7 +94,8 @@ async def _init(
     silent = not (servers.settings.declares or parts)
     streams = (await registry.read(servers.database) if silent else None) or servers.streams
     done = await schema.ensure(servers.database, streams, *parts, adopt=adopt, dry_run=dry_run)
-    done += await _adopt(servers) if adopt_streams and not dry_run else []
+    if adopt_streams:
+        done += await _would_adopt(servers, streams) if dry_run else await _adopt(servers)
     return done, await subject_check.differences(servers.database, streams)
 
 
@@ -107,3 +111,17 @@ async def _adopt(servers: Servers) -> list[str]:
             )  # fmt: skip
             done.append(f"took over stream {stream.name} from {former}")
     return done
+
+
+async def _would_adopt(servers: Servers, declared: Streams) -> list[str]:
+    """The same as far as it can be seen now, with `declared` not registered yet."""
+    registered = await registry.read(servers.database)
+    families = {**(registered.families() if registered else {}), **declared.families()}
+    prefix = declared.prefix or (registered.prefix if registered else "")
+    streams = Streams(replace(stream, prefix=prefix) for stream in families.values())
+    try:
+        ours = (await own(servers.database)).identity
+    except SchemaError:  # none yet, so that all that belong to anybody are others'
+        ours = ""
+    found = [(stream, await owner(servers.redis, stream)) for stream in streams.values()]
+    return [f"taken over stream {stream.name} from {one}" for stream, one in found if one and one.identity != ours]

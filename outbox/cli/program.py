@@ -139,9 +139,14 @@ def outbox(
     """
 
 
-def _refuse_bytes(arguments: Sequence[str]) -> None:
-    """Nothing that is looked for can have a name that is not UTF-8, and the driver would fail on it."""
+def _refuse_unusable(arguments: Sequence[str]) -> None:
+    """Nothing that is looked for can have an empty name, or one that is not UTF-8, on which the driver would fail."""
     for argument in arguments:
+        # The first =: a value may end with one, as those in Base64 do.
+        if not argument or (argument.startswith("--") and argument.find("=") == len(argument) - 1):
+            raise UsageError(
+                f"{argument or 'an argument'} is empty, perhaps by a variable of the shell that is not set"
+            )
         try:
             argument.encode()
         except UnicodeEncodeError:
@@ -156,7 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """
     standard_streams.prepare()
     try:
-        _refuse_bytes(sys.argv[1:] if arguments is None else arguments)
+        _refuse_unusable(sys.argv[1:] if arguments is None else arguments)
         app(args=arguments, prog_name="outbox")
     except Exception as error:
         failure = explain(error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -60,7 +60,7 @@ def verify(
         outbox verify --repair
     """
 
-    async def command(servers: Servers) -> tuple[list[Finding], dict[str, int | str]]:
+    async def command(servers: Servers) -> tuple[list[Finding], list[int | str | None]]:
         system = System(
             servers.database, servers.redis, servers.streams, await server_time(servers.database),
             timedelta(days=servers.settings.outbox_retention_days), grace, pending, idle, redis_backup, _pause,
@@ -68,7 +68,7 @@ def verify(
         with checking(len(CHECKS)) as progress:
             findings = await verifying.verify(system, progress=progress)
         if not repair or not any(finding.repair for finding in findings):
-            return findings, {}
+            return findings, [None] * len(findings)
         if any(finding.check == "schema" for finding in findings):
             # First, since the audit is a part of it.
             parts = await applications.set_up_here(servers.database)
@@ -76,26 +76,23 @@ def verify(
         return findings, await verifying.mend(system, findings, who=audit.me())
 
     findings, repaired = run(command)
-    left = [finding for finding in findings if not isinstance(repaired.get(finding.check), int)]
+    left = sum(not isinstance(one, int) for one in repaired)
     if json:
-        write_json({"findings": [_told(finding, repaired) for finding in findings]})
+        both = zip(findings, repaired, strict=True)
+        write_json({"findings": [finding.as_json() | {"repaired": one} for finding, one in both]})
     else:
         _show(findings, repaired)
     if left:
-        raise Unfinished(f"{len(left)} of {len(CHECKS)} checks found something")
+        raise Unfinished(f"{left} of {len(CHECKS)} checks found something")
 
 
-def _told(finding: Finding, repaired: dict[str, int | str]) -> dict[str, Any]:
-    return finding.as_json() | {"repaired": repaired.get(finding.check)}
-
-
-def _show(findings: list[Finding], repaired: dict[str, int | str]) -> None:
-    for finding in findings:
+def _show(findings: list[Finding], repaired: list[int | str | None]) -> None:
+    for finding, done in zip(findings, repaired, strict=True):
         write_line(f"! {finding.what}  [{finding.check}]")
         write_line(f"    {finding.means}")
         if finding.count > 1 and finding.examples:
             write_line(f"    such as {', '.join(finding.examples[:3])}")
-        match repaired.get(finding.check):
+        match done:
             case None:
                 write_line(f"    read about it: {docs.section(finding.check)}")
                 write_line(f"    mend it: {finding.mend}" + ("  (or --repair)" if finding.repair else ""))

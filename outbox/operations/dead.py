@@ -99,7 +99,7 @@ def _messages(database: Database) -> AsyncCollection[Document]:
 
 
 def _dead(stream: str | None) -> Document:
-    return {"state": State.DEAD.value, **({"stream": stream} if stream else {})}
+    return {"state": State.DEAD.value, **({} if stream is None else {"stream": stream})}
 
 
 async def _record(

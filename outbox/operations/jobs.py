@@ -178,7 +178,7 @@ async def step(database: Database, job: Job, owner: str, *, limit: int = PAGE) -
     async def body(session: AsyncClientSession) -> Job | None:
         replayed = 0
         if page and page.ids:
-            replayed = await replay.put_back(database, job.selection, job.before, page.ids, job=job.id, session=session)
+            replayed = await replay.put_back(database, page, job=job.id, session=session)
         progress: Document | list[Document] = (
             [
                 {

@@ -74,14 +74,18 @@ async def change_as_declared(database: Database, stream: Stream) -> bool:
             f"stream {stream.name!r}: change the number of partitions first, with "
             f"`outbox streams change {stream.name} --partitions {stream.partitions}`"
         )
-    after = agreement.dump(replace(stream, partitions=before.partitions))
+    # The prefix of its keys stays: with another one, the stream in Redis would be another one, perhaps of others.
+    stream = replace(stream, partitions=before.partitions, prefix=before.prefix)
+    after = agreement.dump(stream)
     if after == agreement.dump(before):
         return False
     if registered := await registry.read(database):
         registry.refuse_taken_names(registered, [stream])
     await _refuse_undone(database, before, (State.SCHEDULED, State.PENDING, State.PUBLISHED), "changed")
     await registry.ensure_partitions(database, Streams([registry.load({**document, **after})]))
-    await _change(database, document, after, {})
+    members = {member.name for member in registry.load({**document, **after}).members()}
+    gone = [member.name for member in before.members() if member.name not in members]
+    await _change(database, document, after, {}, gone)
     return True
 
 
@@ -119,12 +123,19 @@ async def _find(database: Database, name: str) -> tuple[Document, Stream]:
     return document, registry.load(document)
 
 
-async def _change(database: Database, document: Document, values: Document, details: Document) -> None:
-    """The change and its audit record, in one transaction."""
+async def _change(
+    database: Database, document: Document, values: Document, details: Document, gone: Sequence[str] = ()
+) -> None:
+    """The change and its audit record, in one transaction, and without the leases of its streams that are `gone`.
+
+    As after a removal, a relay that holds one leaves it at its next look, and no other takes it.
+    """
     name = document["_id"]
 
     async def body(session: AsyncClientSession) -> None:
         await _update(database, document, values, session)
+        if gone:
+            await database[PARTITIONS].delete_many({"stream": {"$in": list(gone)}}, session=session)
         told = {"stream": name, **details}
         await audit.record(database, who=audit.me(), action="change-stream", details=told, session=session)
 

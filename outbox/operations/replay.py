@@ -6,7 +6,7 @@ other.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,11 +16,15 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import ExecutionTimeout, NetworkTimeout
 
 from outbox.database import OUTBOX, Database, Document
+from outbox.errors import SchemaError, SettingsError
 from outbox.message import transitions
+from outbox.message.document import State
+from outbox.message.transitions import REPLAYABLE
 from outbox.operations import audit
 from outbox.operations.selection import Selection as Selection  # whoever replays needs one
 from outbox.servers import transaction
 from outbox.servers.clock import server_time
+from outbox.streams import registry
 
 PAGE = 500
 SCAN = 10_000
@@ -47,10 +51,11 @@ class Replayed:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Messages to replay, and up to which id the outbox has been looked through with them."""
+    """Messages to replay, up to which id the outbox has been looked through with them, and what they all match."""
 
     ids: tuple[ObjectId, ...]
     last: ObjectId
+    query: Document
 
 
 async def count(database: Database, selection: Selection, *, before: datetime | None = None) -> int | None:
@@ -58,7 +63,7 @@ async def count(database: Database, selection: Selection, *, before: datetime | 
 
     None: more than `COUNTED`, or MongoDB needs longer than `COUNT_SECONDS` to count them.
     """
-    query = selection.query(before or await server_time(database))
+    query = await _query(database, selection, before or await server_time(database))
     try:
         with pymongo.timeout(COUNT_SECONDS):  # which MongoDB is sent as well, so that it stops counting
             found = await database[OUTBOX].count_documents(query, limit=COUNTED + 1)
@@ -94,28 +99,28 @@ async def replay(
     """
     before = before or await server_time(database)
     done = Replayed(0, 0)
-    async for ids in _pages(database, selection, before):
-        replayed = await put_back(database, selection, before, ids)
-        done = Replayed(done.selected + len(ids), done.replayed + replayed)
+    async for found in _pages(database, selection, before):
+        replayed = await put_back(database, found)
+        done = Replayed(done.selected + len(found.ids), done.replayed + replayed)
         progress(done)
     return done
 
 
-async def one(database: Database, message: ObjectId, *, who: str) -> bool:
+async def one(database: Database, message: ObjectId, *, who: str, states: tuple[State, ...] = REPLAYABLE) -> bool:
     """Make one message pending again, and put on record who did, in one transaction.
 
-    False: it is not published or completed, and nothing was changed or put on record. After CommitUnknown, look at the
-    message.
+    False: it is not in one of `states`, or its stream is not registered any more; nothing was changed or put on record.
+    After CommitUnknown, look at the message.
     """
-    selection = Selection(ids=(message,))
-    before = await server_time(database)
+    selection = Selection(ids=(message,), states=states)
+    wanted = Page((message,), message, await _query(database, selection, await server_time(database)))
     replayed = 0
 
     async def body(session: AsyncClientSession) -> bool:
         nonlocal replayed
         found = await database[OUTBOX].find_one({"_id": message}, {"replayed": 1}, session=session)
         replayed = int((found or {}).get("replayed") or 0)
-        if not await put_back(database, selection, before, [message], session=session):
+        if not await put_back(database, wanted, session=session):
             return False
         await audit.record(database, who=who, action="replay", details={"message": message}, session=session)
         return True
@@ -128,11 +133,11 @@ async def one(database: Database, message: ObjectId, *, who: str) -> bool:
     return await transaction.run(database.client, body, happened=happened)
 
 
-async def _pages(database: Database, selection: Selection, before: datetime) -> AsyncIterator[Sequence[ObjectId]]:
+async def _pages(database: Database, selection: Selection, before: datetime) -> AsyncIterator[Page]:
     last: ObjectId | None = None
     while found := await page(database, selection, before, after=last, limit=PAGE):
         if found.ids:
-            yield found.ids
+            yield found
         last = found.last
 
 
@@ -145,11 +150,11 @@ async def page(
     commit in the order of ids; here it cannot, because what is asked for had been committed and published before the
     first page was read. It is also what keeps a message that is published again from being met twice.
     """
-    query = selection.query(before)
+    query = await _query(database, selection, before)
     beyond: Document = {"_id": {"$gt": after}} if after else {}
     if selection.few:
         found = await _ids(database, {"$and": [query, beyond]}, limit)
-        return Page(found, found[-1]) if found else None
+        return Page(found, found[-1], query) if found else None
     # Left to itself, the planner may take an index of the state, and sort millions of messages for every page.
     walk = {"$and": [{"_id": query["_id"]}, beyond]}
     far = database[OUTBOX].find(walk, {"_id": 1}).sort("_id").skip(SCAN - 1).limit(1).hint("_id_")
@@ -157,8 +162,21 @@ async def page(
     until: Document = {"_id": {"$lte": end}} if end else {}
     found = await _ids(database, {"$and": [query, beyond, until]}, limit, hint="_id_")
     if len(found) == limit or (found and end is None):
-        return Page(found, found[-1])
-    return Page(found, end) if end else None
+        return Page(found, found[-1], query)
+    return Page(found, end, query) if end else None
+
+
+async def _query(database: Database, selection: Selection, before: datetime) -> Document:
+    """Of registered streams only: no relay drains the others, so that what is done would become dead."""
+    query = selection.query(before)
+    try:
+        registered = await registry.read(database)
+    except (SchemaError, SettingsError):  # such as a stream that a later version has registered, whose relays drain it
+        registered = None
+    if registered is None:
+        return query
+    names = [selection.stream] if selection.stream else [*registered]
+    return query | {"stream": {"$in": [name for name in names if name in registered]}}
 
 
 async def _ids(database: Database, query: Document, limit: int, hint: str | None = None) -> tuple[ObjectId, ...]:
@@ -167,19 +185,13 @@ async def _ids(database: Database, query: Document, limit: int, hint: str | None
 
 
 async def put_back(
-    database: Database,
-    selection: Selection,
-    before: datetime,
-    ids: Sequence[ObjectId],
-    *,
-    job: ObjectId | None = None,
-    session: AsyncClientSession | None = None,
+    database: Database, found: Page, *, job: ObjectId | None = None, session: AsyncClientSession | None = None
 ) -> int:
-    """Make these messages pending again, as far as they are still selected; returns how many.
+    """Make the messages of a page pending again, as far as they are still selected; returns how many.
 
     Each may be tried as often as a new one. May be repeated: what is pending is not selected.
     """
     # The whole query again: a message may have left the selection since its page was read.
-    again = transitions.replay(ids, selection.query(before), job=job)
+    again = transitions.replay(found.ids, found.query, job=job)
     result = await database[OUTBOX].update_many(*again, session=session)
     return result.modified_count

@@ -49,6 +49,9 @@ class Selection:
                 raise UsageError(f"{name} has no time zone: pass an aware datetime, such as datetime.now(UTC)")
             if time is not None:
                 _refuse_beyond(name, time)
+        for name, text in (("stream", self.stream), ("key", self.key)):
+            if text == "":  # taken for none, it would select all
+                raise UsageError(f"{name} is empty: leave it out to select whatever it is")
         if self.since and self.until and self.since >= self.until:
             raise UsageError(f"since ({self.since}) must be earlier than until ({self.until})")
         if not self.states or (wrong := [state for state in self.states if state not in REPLAYABLE]):

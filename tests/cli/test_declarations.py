@@ -182,6 +182,25 @@ def test_shards_are_changed_when_all_is_done_and_programs_are_stopped(bare: Cli,
     assert shelf.db.outbox_partitions.count_documents({"stream": "orders:1"}) == 4
 
 
+@pytest.mark.parametrize("prefix", [None, "other:"], ids=["not set in this shell", "another one"])
+def test_a_change_as_declared_keeps_the_prefix_that_is_registered(
+    bare: Cli, shelf: Shelf, declare: Any, monkeypatch: pytest.MonkeyPatch, prefix: str | None
+) -> None:
+    """With another one, the stream would be another one in Redis, and what its workers have not read yet is away."""
+    monkeypatch.setenv("OUTBOX_REDIS_PREFIX", "staging:")
+    declare(ORDERS)
+    assert bare("init").code == 0
+    as_declared = ("streams", "change", "orders", "--as-declared", "--programs-stopped")
+    with monkeypatch.context() as patch:
+        patch.setenv("OUTBOX_REDIS_PREFIX", prefix) if prefix else patch.delenv("OUTBOX_REDIS_PREFIX")
+        assert bare(*as_declared).out == "there was nothing to do\n"
+        declare(ORDERS | {"group": "others"})
+        assert bare(*as_declared).out == "stream orders is changed\n"
+    [registered] = shelf.db.outbox_streams.find()
+    assert (registered["prefix"], registered["group"]) == ("staging:", "others")
+    assert bare("status").code == 0
+
+
 def test_a_stream_is_removed_by_command_when_nothing_waits_in_it(bare: Cli, shelf: Shelf, declare: Any) -> None:
     declare(ORDERS, {"name": "exports", "group": "exporters"})
     assert bare("init").code == 0

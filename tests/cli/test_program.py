@@ -187,6 +187,17 @@ def test_what_is_not_known_is_not_explained() -> None:
     assert explain(ExceptionGroup("two", [errors.SchemaError("x"), ValueError("a defect")])) is None
 
 
+@pytest.mark.parametrize("groups", ['[["a"]]', '[{"a": 1}]', "[1]", "[null]", '{"a": 1}', '["a", []]'])
+@pytest.mark.parametrize("command", [["status"], ["init"], ["dead", "list"], ["verify"]], ids=" ".join)
+def test_a_malformed_declaration_is_a_mistake_in_usage_told_in_one_line(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, command: list[str], groups: str
+) -> None:
+    monkeypatch.setenv("OUTBOX_STREAMS", f'[{{"name": "orders", "group": "shop", "groups": {groups}}}]')
+    result = cli(*command)
+    assert (result.code, result.out, result.err.count("\n")) == (2, "", 1)
+    assert "OUTBOX_STREAMS[0].groups" in result.err
+
+
 @pytest.mark.parametrize(
     "arguments", [["dead", "list", "--stream", "caf\udce9"], ["caf\udce9"], ["audit", "--who", "\udcff"]]
 )

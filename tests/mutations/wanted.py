@@ -182,7 +182,7 @@ MUTATIONS = [
         "a message is not completed unsent because its key is misread",
         "G1",
         "outbox/operations/verify/subjects.py",
-        "if misread else {}",
+        "if there.not_named(stream.subject) else {}",
         "if False else {}",
         f"{SUBJECTS}::test_a_message_is_not_completed_unsent_because_its_key_is_misread",
     ),

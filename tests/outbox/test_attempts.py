@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -37,8 +36,7 @@ async def test_a_retry(words: Any, db: Database, streams: Streams, shelf: Shelf)
 @pytest.mark.parametrize("words", WORDS)
 async def test_a_replay(words: Any, db: Database, shelf: Shelf) -> None:
     id_ = await odd(shelf, State.PUBLISHED, words)
-    selection = replay.Selection(stream=FILES.name)
-    assert await replay.put_back(db, selection, datetime.now(UTC), [id_]) == 1
+    assert await replay.replay(db, replay.Selection(stream=FILES.name)) == replay.Replayed(1, 1)
     assert (await shelf.get(id_))["replayed"] == 1
 
 

@@ -132,6 +132,13 @@ async def test_all_dead_messages_or_those_of_a_stream(db: Database, shelf: Shelf
     assert (await dead.count(db), await dead.count(db, stream="other")) == (5, 2)
 
 
+async def test_an_empty_name_is_that_of_no_stream(db: Database, shelf: Shelf) -> None:
+    """It comes from a variable that is not set, and whoever discards by it means one stream."""
+    await shelf.put(State.DEAD, 3)
+    assert [id_ async for id_ in dead.ids(db, stream="")] == []
+    assert await dead.count(db, stream="") == 0
+
+
 async def test_a_retry_whose_commit_was_not_confirmed_is_found_to_have_happened(
     db: Database, streams: Streams, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,12 +8,13 @@ from bson import ObjectId
 from pymongo import AsyncMongoClient
 from redis.asyncio import Redis
 
-from outbox import State, UsageError
+from outbox import State, Stream, UsageError
 from outbox.database import OUTBOX, Database, Document
 from outbox.operations import replay
 from outbox.operations.replay import Replayed
 from outbox.operations.selection import Selection
 from outbox.servers.clock import server_time
+from outbox.streams import registry
 from outbox.streams.declaration import FILE_STREAM
 from tests.outbox.shelf import AN_HOUR, Shelf
 from tests.relay.world import a_world
@@ -32,6 +33,8 @@ NOW = datetime.now(UTC)
         ({"since": NOW, "until": NOW}, "earlier than until"),
         ({"key": "k", "states": (State.DEAD,)}, "dead; only published and completed"),
         ({"key": "k", "states": ()}, "none; only published"),
+        ({"stream": "", "since": NOW}, "stream is empty"),
+        ({"key": "", "stream": FILE_STREAM}, "key is empty"),
         ({"ids": tuple(ObjectId() for _ in range(10_001))}, "more than 10000"),
     ],
 )
@@ -58,6 +61,7 @@ async def test_what_a_replay_writes(db: Database, shelf: Shelf) -> None:
 
 
 async def test_each_option_narrows(db: Database, shelf: Shelf) -> None:
+    await registry.register(db, [Stream("other", "others")])
     [mine] = await shelf.put(State.PUBLISHED, key="a", at=NOW - 2 * AN_HOUR)
     [other_key] = await shelf.put(State.PUBLISHED, key="b", at=NOW - 2 * AN_HOUR)
     [later] = await shelf.put(State.COMPLETED, key="a", at=NOW - AN_HOUR)

@@ -185,7 +185,10 @@ async def test_partitions_and_relays(db: Database, redis: Redis, streams: Stream
     assert 25 < owned["expires_in_seconds"] <= 30
     [relay] = status["relays"]
     assert 25 < relay.pop("expires_in_seconds") <= 30
-    assert relay == {"id": "relay-1", "host": "here", "pid": 5, "streams": ["file_parsing_queue"], "revisions": []}
+    assert relay == {
+        "id": "relay-1", "host": "here", "pid": 5, "streams": ["file_parsing_queue"], "revisions": [],
+        "lease_seconds": 30.0,
+    }  # fmt: skip
 
 
 async def test_what_relays_wait_for_is_said_once(db: Database, redis: Redis, streams: Streams) -> None:

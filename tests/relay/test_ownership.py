@@ -26,6 +26,8 @@ from outbox.protocol.checkpoint import Opened
 from outbox.protocol.leases import Progress
 from outbox.protocol.ownership import Ownership, owner
 from outbox.protocol.tags import new_tag
+from outbox.streams import registry
+from outbox.streams.declaration import Stream
 from outbox.streams.keys import record_key
 from outbox.worker.rescue import Rescue
 from outbox_relay.drained import Outcome
@@ -165,6 +167,64 @@ async def test_an_operator_takes_a_stream_over(
         await first.drain()
     assert (await world.states())[waiting] == "pending"
     assert [entry["file_id"] for entry in await world.entries()] == ["a", "b"]
+
+
+@pytest.mark.parametrize("known", ["the outbox", "a stream that is not registered yet", "nothing"])
+async def test_a_dry_run_says_what_would_be_taken_over_and_changes_nothing(
+    world: World,
+    other: World,
+    bare: Cli,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    known: str,
+) -> None:
+    """Of a stream that is registered here; of one that is only declared; where `outbox init` was never run."""
+    await world.append("a")
+    await (await world.owner()).drain_all()
+    if known == "a stream that is not registered yet":
+        await other.database.outbox_streams.delete_many({})
+        await registry.register(other.database, [Stream("exports", "exporters")])
+    elif known == "nothing":
+        await other.client.drop_database(other.database.name)
+    monkeypatch.setenv("MONGODB_DATABASE", other.database.name)
+    monkeypatch.setenv("REDIS_URL", url_of(world.redis))
+    monkeypatch.setenv("OUTBOX_STREAMS", _STREAMS)
+    before = await world.remember(), await everything(other)
+    line = f"taken over stream {STREAM.name} from {world.ours}"
+
+    shown = await asyncio.to_thread(bare, "init", "--adopt-streams", "--dry-run")
+
+    assert (shown.code, f"would have {line}\n" in shown.out, "nothing was changed" in shown.out) == (0, True, True)
+    planned = (await asyncio.to_thread(bare, "init", "--adopt-streams", "--dry-run", "--json")).json
+    assert ([each for each in planned["planned"] if "taken over" in each], planned["done"]) == ([line], [])
+    assert (await world.remember(), await everything(other)) == before
+    done = (await asyncio.to_thread(bare, "init", "--adopt-streams", "--json")).json["done"]
+    assert f"took over stream {STREAM.name} from {world.ours}" in done
+    shown = await asyncio.to_thread(bare, "init", "--adopt-streams", "--dry-run")
+    assert (shown.code, "taken over" in shown.out) == (0, False)
+
+
+async def test_a_dry_run_looks_where_the_prefix_that_is_declared_leads(
+    world: World,
+    other: World,
+    bare: Cli,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`outbox init` would add it to what is registered, and the streams without it stay with the other outbox."""
+    await (await world.owner()).drain_all()
+    theirs = replace(world.ours, identity="f" * 32)
+    record = {"outbox": theirs.identity, "database": theirs.database, "hosts": theirs.hosts}
+    commands: Any = world.redis
+    await commands.hset(record_key(f"staging:{STREAM.name}"), mapping=record)
+    for name, value in {**environment_of(other, ""), "OUTBOX_REDIS_PREFIX": "staging:"}.items():
+        if value:
+            monkeypatch.setenv(name, value)
+    planned = (await asyncio.to_thread(bare, "init", "--adopt-streams", "--dry-run", "--json")).json["planned"]
+    assert [each for each in planned if "taken over" in each] == [f"taken over stream {STREAM.name} from {theirs}"]
+
+
+async def everything(world: World) -> dict[str, list[Document]]:
+    names = sorted(await world.database.list_collection_names())
+    return {name: await world.database[name].find().to_list() for name in names}
 
 
 # -- what is said

@@ -74,18 +74,19 @@ def _not_checked(title: str, cause: Cause) -> Finding:
     return Finding("not-checked", what, f"this could not be looked at: {title}", cause.do)
 
 
-async def mend(system: System, findings: Sequence[Finding], *, who: str) -> dict[str, int | str]:
-    """Repair what can be repaired, and put it on record; how many of each check, or why not."""
-    done: dict[str, int | str] = {}
+async def mend(system: System, findings: Sequence[Finding], *, who: str) -> list[int | str | None]:
+    """Repair what can be repaired, and put it on record; of each finding how many, or why not, or None."""
+    done: list[int | str | None] = []
     for finding in findings:
         if finding.repair is None:
+            done.append(None)
             continue
         try:
             count = await finding.repair()
         except OutboxError as error:  # it is not as it was when it was found
-            done[finding.check] = str(error)
+            done.append(str(error))
             continue
-        done[finding.check] = count
+        done.append(count)
         told = {"check": finding.check, "found": finding.count, "examples": list(finding.examples)}
         await audit.record(system.database, who=who, action="repair", count=count, details=told)
     return done

@@ -19,7 +19,7 @@ from outbox.delivery.entries import Entries
 from outbox.delivery.vanished import locate
 from outbox.message.document import State, is_ours
 from outbox.operations.replay import Selection, replay
-from outbox.operations.verify.findings import KEPT, Finding, System, named, number
+from outbox.operations.verify.findings import KEPT, Finding, Repair, System, named, number
 from outbox.protocol.settled import NEEDED, settled
 from outbox.streams.declaration import Stream
 from outbox.streams.entry_ids import NEVER, EntryId
@@ -81,33 +81,36 @@ async def entries(system: System) -> list[Finding]:
             (suspects.missing, _lost), (suspects.acknowledged, _unfinished), (suspects.gone, _unaccounted),
         ):  # fmt: skip
             if messages:
-                findings.append(finding(system, stream, [message["_id"] for message in messages]))
+                findings.append(finding(system, stream, messages))
         if unknown:
             findings.append(_unlocated(system, stream, unknown))
     return findings
 
 
-def _lost(system: System, stream: Stream, ids: list[ObjectId]) -> Finding:
+def _lost(system: System, stream: Stream, messages: list[Document]) -> Finding:
+    ids = [message["_id"] for message in messages]
     return Finding(
         "entry-lost",
         f"{number(len(ids), 'published message is', 'published messages are')} not in {stream.name}, and not done",
         "its entry was deleted or trimmed before a worker had done its work, while the checkpoint stayed: the relay "
         "takes it for published, and no worker will see it",
-        f"outbox replay --id {ids[0]}", len(ids), named(ids), _again(system, ids),
+        f"outbox replay --id {ids[0]}", len(ids), named(ids), _again(system, stream, messages),
     )  # fmt: skip
 
 
-def _unfinished(system: System, stream: Stream, ids: list[ObjectId]) -> Finding:
+def _unfinished(system: System, stream: Stream, messages: list[Document]) -> Finding:
+    ids = [message["_id"] for message in messages]
     return Finding(
         "acknowledged-unfinished",
         f"{number(len(ids), 'message of', 'messages of')} {stream.name} was acknowledged without a result",
         f"a worker of {stream.group} acknowledged the entry and left the file waiting. A relay rescues it after the "
         "stream's rescue_seconds, if it has any; this does it now",
-        f"outbox replay --id {ids[0]}", len(ids), named(ids), _again(system, ids),
+        f"outbox replay --id {ids[0]}", len(ids), named(ids), _again(system, stream, messages),
     )  # fmt: skip
 
 
-def _unaccounted(system: System, stream: Stream, ids: list[ObjectId]) -> Finding:
+def _unaccounted(system: System, stream: Stream, messages: list[Document]) -> Finding:
+    ids = [message["_id"] for message in messages]
     count = number(len(ids), "message of", "messages of")
     return Finding(
         "entry-unaccounted",
@@ -134,9 +137,15 @@ def _unlocated(system: System, stream: Stream, ids: list[ObjectId]) -> Finding:
     )  # fmt: skip
 
 
-def _again(system: System, ids: list[ObjectId]) -> Any:
+def _again(system: System, stream: Stream, messages: list[Document]) -> Repair:
     async def publish() -> int:
-        return (await replay(system.database, Selection(ids=tuple(ids)))).replayed
+        done = 0
+        for start in range(0, len(messages), PAGE):
+            # Looked at again: a worker may have done them since, or a relay rescued them.
+            if still := await _still_wanted(system, stream, messages[start : start + PAGE]):
+                selection = Selection(ids=tuple(still), states=(State.PUBLISHED,))
+                done += (await replay(system.database, selection, before=system.now)).replayed
+        return done
 
     return publish
 
@@ -183,6 +192,9 @@ async def _suspects(system: System, stream: Stream, group: _Group, page: list[Do
             return _Suspects()  # no stream, or no group: a recovery is due
         ahead = [message for message in missing if _first(message) > group.delivered]
         given = [message for message in missing if _first(message) <= group.delivered]
+        if stream.gone_is_done:
+            # A relay completes them, except those of which it is not known whether the group has come to all of them.
+            given = [message for message in given if not message.get("entries")]
         return _Suspects(missing=ahead, gone=given)
     reached = {id_: entry for id_, entry in there.items() if group.delivered and entry <= group.delivered}
     pending = await _pending(system, stream, reached.values())

@@ -46,19 +46,27 @@ async def subjects_wait_for_a_message(system: System) -> list[Finding]:
             if len(nothing) >= KEPT or len(unsettled) >= KEPT:
                 break
         if nothing:
-            findings.append(_without_message(system, subject, nothing[:KEPT]))
+            findings.append(_without_message(system, subject, streams, nothing[:KEPT]))
         if unsettled:
             ids = unsettled[:KEPT]
-            findings.append(_unsettled(system, subject, ids, await _last_messages(system, subject, streams, ids)))
+            last = await _last_messages(system, subject, streams, ids[:1])
+            findings.append(_unsettled(system, subject, streams, ids, next(iter(last), "MESSAGE")))
     return findings
 
 
-def _without_message(system: System, subject: Subject, ids: list[Any]) -> Finding:
+def _without_message(system: System, subject: Subject, streams: list[Stream], ids: list[Any]) -> Finding:
     async def enqueue() -> int:
         outbox = Outbox(system.streams, database=system.database.name, prefix=system.database.place.prefix)
+        done = 0
         for start in range(0, len(ids), 100):
-            await reparse(system.database, outbox, ids[start : start + 100], who=audit.me())
-        return len(ids)
+            # Looked at again: somebody else may have done it since they were found.
+            without, _ = await _without_open(system, subject, ids[start : start + 100], streams)
+            still = await _still_wait(system, subject, without)
+            wanted = [id_ for id_ in without if same(id_) in still]
+            if wanted:
+                await reparse(system.database, outbox, wanted, who=audit.me())
+            done += len(wanted)
+        return done
 
     files = subject.is_file
     return Finding(
@@ -80,16 +88,23 @@ async def _last_messages(system: System, subject: Subject, streams: list[Stream]
     return [messages[same(id_)][0]["_id"] for id_ in ids if same(id_) in messages]
 
 
-def _unsettled(system: System, subject: Subject, ids: list[Any], last: list[ObjectId]) -> Finding:
+def _unsettled(system: System, subject: Subject, streams: list[Stream], ids: list[Any], last: object) -> Finding:
     async def again() -> int:
-        return sum([await replay.one(system.database, message, who=audit.me()) for message in last])
+        done = 0
+        for id_ in ids:
+            # Looked at again: since it was found it may have been settled, or have got a message that is on its way.
+            _, completed = await _without_open(system, subject, [id_], streams)
+            if completed and await _still_wait(system, subject, completed):
+                for message in await _last_messages(system, subject, streams, completed):
+                    done += await replay.one(system.database, message, who=audit.me(), states=(State.COMPLETED,))
+        return done
 
     return Finding(
         "completed-but-waiting",
         f"{number(len(ids), f'document of {subject.collection} is', f'documents of {subject.collection} are')} "
         f"{subject.shown}, although its messages are completed",
         "a worker completed the message and left the document as it was, or it was set back by hand: nothing will come",
-        f"outbox replay --id {last[0] if last else 'MESSAGE'}", len(ids), named(ids), again,
+        f"outbox replay --id {last}", len(ids), named(ids), again,
     )  # fmt: skip
 
 
@@ -107,33 +122,41 @@ async def subjects_are_as_declared(system: System) -> list[Finding]:
 
 async def messages_have_a_subject(system: System) -> list[Finding]:
     """Of those that are not sent yet, or dead."""
-    unsent: list[ObjectId] = []
-    buried: list[ObjectId] = []
-    for stream in system.streams.values():
-        if stream.subject is None:
-            continue
-        # What a key does not name may be there all the same. The check of declarations says so.
-        misread = (await subject_check.sample(system.database, stream.subject)).not_named(stream.subject)
-        certain = {"subject": {"$exists": True}} if misread else {}
-        for states, found in ((_NOT_SENT, unsent), ([State.DEAD.value], buried)):
-            query = {
-                "state": {"$in": states}, "stream": stream.name, "created_at": {"$not": {"$gte": system.settled}},
-                **certain,
-            }  # fmt: skip
-            async for page in _pages(system.database[OUTBOX], query, **NAMING):
-                missing = await without_subject(system.database, stream.subject, page)
-                found += [each["_id"] for each in page if each["_id"] in missing]
-                if len(found) >= KEPT:
-                    break
     findings = []
-    if unsent:
-        findings.append(_of_nothing(system, unsent[:KEPT]))
-    if buried:
-        findings.append(_dead_of_nothing(system, buried[:KEPT]))
+    if unsent := await _about_nothing(system, _NOT_SENT):
+        findings.append(_of_nothing(system, unsent))
+    if buried := await _about_nothing(system, [State.DEAD.value]):
+        findings.append(_dead_of_nothing(system, buried))
     return findings
 
 
-def _of_nothing(system: System, ids: list[ObjectId]) -> Finding:
+async def _about_nothing(
+    system: System, states: Sequence[str], ids: Sequence[ObjectId] | None = None
+) -> list[ObjectId]:
+    """Messages in these states whose subject is not there, of those with these `ids` or of all."""
+    found: list[ObjectId] = []
+    among = {} if ids is None else {"_id": {"$in": list(ids)}}
+    for stream in system.streams.values():
+        if stream.subject is None:
+            continue
+        there = await subject_check.sample(system.database, stream.subject)
+        if not there.documents or not (there.with_field or None in stream.subject.values):
+            continue  # it is another collection, or in another database, that the messages are about
+        # What a key does not name may be there all the same. The check of declarations says so.
+        certain = {"subject": {"$exists": True}} if there.not_named(stream.subject) else {}
+        query = {
+            "state": {"$in": states}, "stream": stream.name, "created_at": {"$not": {"$gte": system.settled}},
+            **certain, **among,
+        }  # fmt: skip
+        async for page in _pages(system.database[OUTBOX], query, **NAMING):
+            missing = await without_subject(system.database, stream.subject, page)
+            found += [each["_id"] for each in page if each["_id"] in missing]
+            if len(found) >= KEPT:
+                break
+    return found[:KEPT]
+
+
+async def _complete_unsent(system: System, ids: list[ObjectId]) -> int:
     messages = system.database[OUTBOX]
 
     async def body(session: AsyncClientSession) -> int:
@@ -150,8 +173,14 @@ def _of_nothing(system: System, ids: list[ObjectId]) -> Finding:
         found = await messages.find_one_and_update({"_id": ids[0]}, {"$currentDate": {"asked_at": True}})
         return found is not None and found.get("state") == State.COMPLETED.value
 
+    return await transaction.run(system.database.client, body, happened=happened)
+
+
+def _of_nothing(system: System, ids: list[ObjectId]) -> Finding:
     async def complete() -> int:
-        return await transaction.run(system.database.client, body, happened=happened)
+        # Looked at again: the documents may be back, as when a backup is restored.
+        still = await _about_nothing(system, _NOT_SENT, ids)
+        return await _complete_unsent(system, still) if still else 0
 
     return Finding(
         "message-without-file",
@@ -163,9 +192,10 @@ def _of_nothing(system: System, ids: list[ObjectId]) -> Finding:
 
 def _dead_of_nothing(system: System, ids: list[ObjectId]) -> Finding:
     async def discard() -> int:
-        for id_ in ids:
+        still = await _about_nothing(system, [State.DEAD.value], ids)  # looked at again, likewise
+        for id_ in still:
             await dead.discard(system.database, system.streams, id_)
-        return len(ids)
+        return len(still)
 
     return Finding(
         "dead-without-file",
