@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -63,7 +63,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Readers:
-    """A stream's groups, and how many entries were ever added to it. None: not known."""
+    """A stream's groups, and how many entries were ever added to it: 0 where it is not there, None when not known."""
 
     groups: tuple[Group, ...] = ()
     added: int | None = None
@@ -73,6 +73,16 @@ async def collect(redis: AnyRedis, streams: Streams) -> Mapping[str, Readers]:
     """What reads each declared stream. Never raises because of Redis: of what does not answer, nothing is known."""
     found = await asyncio.gather(*(_readers(redis, stream.key, stream.group) for stream in streams.values()))
     return dict(zip(streams, found, strict=True))
+
+
+def added(readers: Iterable[Readers]) -> int | None:
+    """Entries that were ever added to all these streams. None: of one it is not known, as while its shard is away."""
+    total = 0
+    for reader in readers:
+        if reader.added is None:
+            return None  # without it, all that it ever had would seem to be added when it is known again
+        total += reader.added
+    return total
 
 
 async def undelivered(redis: AnyRedis, streams: Streams) -> Mapping[str, int]:
@@ -95,8 +105,8 @@ async def _readers(redis: AnyRedis, stream: str, declared: str) -> Readers:
             information: Any = await redis.xinfo_stream(stream)
             groups: list[dict[str, Any]] = await redis.xinfo_groups(stream)
             read = [await _group(redis, stream, group, declared) for group in groups]
-    except (RedisError, OSError, TimeoutError):
-        return Readers()  # among others, because the stream is not there yet
+    except (RedisError, OSError, TimeoutError) as error:
+        return Readers(added=0) if "no such key" in str(error) else Readers()
     return Readers(tuple(read), information.get("entries-added"))
 
 

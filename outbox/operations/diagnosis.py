@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import quote
 
+from outbox.delivery.depth import LOOK_AHEAD, Depth
 from outbox.message.document import State
 from outbox.operations.moments import show_seconds
 from outbox.operations.samples import Sample
@@ -55,7 +56,7 @@ def diagnose(sample: Sample, streams: Streams) -> tuple[Finding, ...]:
     full = _full(sample, streams)
     findings = [
         *_servers(sample),
-        *_relays(sample, full=bool(full)),
+        *_relays(sample, streams, full=bool(full)),
         *full,
         *_stuck(sample),
         *_workers(sample, streams),
@@ -99,7 +100,7 @@ def _servers(sample: Sample) -> Iterator[Finding]:
         )
 
 
-def _relays(sample: Sample, *, full: bool) -> Iterator[Finding]:
+def _relays(sample: Sample, streams: Streams, *, full: bool) -> Iterator[Finding]:
     status = sample.status
     pending, oldest = status.messages[State.PENDING], status.oldest_pending_seconds or 0.0
     if not status.relays:
@@ -110,7 +111,7 @@ def _relays(sample: Sample, *, full: bool) -> Iterator[Finding]:
             "Start one: outbox relay",
         )
         return
-    free = [p for p in status.partitions if (p.get("expires_in_seconds") or 0) <= 0]
+    free = [p for p in status.partitions if p["stream"] in streams and (p.get("expires_in_seconds") or 0) <= 0]
     if free and pending:
         names = ", ".join(f"{p['stream']}/{p['number']}" for p in free[:3])
         yield Finding(
@@ -143,20 +144,31 @@ def _full(sample: Sample, streams: Streams) -> list[Finding]:
     """Streams that take no more until workers have read some: the back-pressure, at work as it should."""
     found = []
     for name, depth in sample.status.queue.streams.items():
-        limit, count = streams[name].max_undelivered, depth.undelivered or 0
+        limit, (_, most, shown) = streams[name].max_undelivered, _undelivered(depth)
         if _is_paused(sample, streams, name):
             continue
-        if limit and count >= NEARLY * limit and sample.status.messages[State.PENDING]:
+        if limit and most >= NEARLY * limit and sample.status.messages[State.PENDING]:
             found.append(
                 Finding(
                     "stream-full",
                     Level.LOOK,
-                    f"{name} has {_count(count, 'entry', 'entries')} that no worker has; the rest waits in MongoDB.",
+                    f"{name} has {shown} that no worker has; the rest waits in MongoDB.",
                     "Start more workers. Nothing is lost: the relay goes on as soon as there is room.",
                     "#streams",
                 )
             )
     return found
+
+
+def _undelivered(depth: Depth, counted: int | None = None) -> tuple[int, int, str]:
+    """How many entries no worker has been given: at least, at most, and in words.
+
+    Where Redis has lost count (`counted`), they were counted one by one, up to a limit.
+    """
+    counted = depth.undelivered if counted is None else counted
+    if counted is None and depth.length is not None:
+        return LOOK_AHEAD + 1, depth.length, f"more than {LOOK_AHEAD:,} entries"
+    return counted or 0, counted or 0, _count(counted or 0, "entry", "entries")
 
 
 def _stuck(sample: Sample) -> Iterator[Finding]:
@@ -182,12 +194,13 @@ def _workers(sample: Sample, streams: Streams) -> Iterator[Finding]:
         for group in readers.groups:
             if not group.declared:
                 continue
-            undelivered += group.undelivered or 0
+            waiting, _, shown = _undelivered(sample.status.queue.streams.get(stream, Depth()), group.undelivered)
+            undelivered += waiting
             unacknowledged += group.unacknowledged
             if _is_paused(sample, streams, stream):
                 continue
             busy = min((consumer.idle_seconds for consumer in group.consumers), default=None)
-            if group.undelivered and (busy is None or busy > LONG_SECONDS):
+            if waiting and (busy is None or busy > LONG_SECONDS):
                 silent = "no worker has ever asked"
                 if busy is not None:
                     last = min(group.consumers, key=lambda consumer: consumer.idle_seconds).name
@@ -195,7 +208,7 @@ def _workers(sample: Sample, streams: Streams) -> Iterator[Finding]:
                 yield Finding(
                     "no-worker",
                     Level.BROKEN,
-                    f"{_count(group.undelivered, 'entry', 'entries')} of {stream} wait, and {silent}.",
+                    f"{_capital(shown)} of {stream} wait, and {silent}.",
                     f"Start workers of the group {group.name}.",
                     "#streams",
                 )

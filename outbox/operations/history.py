@@ -118,7 +118,7 @@ async def _in_redis(redis: AnyRedis, streams: Streams) -> Document:
     readers = (await groups.collect(redis, streams)).values()
     read = [group for reader in readers for group in reader.groups if group.declared]
     return {
-        "added": sum(reader.added or 0 for reader in readers),
+        "added": groups.added(readers),
         "undelivered": sum(group.undelivered or 0 for group in read),
         "unacknowledged": sum(group.unacknowledged for group in read),
     }  # fmt: skip

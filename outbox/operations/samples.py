@@ -68,14 +68,14 @@ async def take(database: Database, redis: AnyRedis, streams: Streams, *, since: 
     status, readers = await asyncio.gather(
         stats.collect(database, redis, streams), groups.collect(redis, streams)
     )  # fmt: skip
-    added = [reader.added for reader in readers.values() if reader.added is not None]
+    added = groups.added(readers.values()) if status.queue.reachable else None
     since = since or status.at - timedelta(minutes=1)
     with pymongo.timeout(MONGO_SECONDS):
         delays, queued, replays, outages = await asyncio.gather(
             of_newest(database, since), _queued(database), jobs.latest(database, JOBS), downtime.latest(database)
         )
     return Sample(
-        status, readers, sum(status.messages.values()), sum(added) if status.queue.reachable else None,
+        status, readers, sum(status.messages.values()), added,
         delays, queued, tuple(replays), tuple(outages), _kin(streams),
     )  # fmt: skip
 

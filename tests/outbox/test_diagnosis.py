@@ -53,7 +53,7 @@ NOBODY = Readers((Group(FILES.group, True, 3, 0, ()),), 5)
 HOLDS = Readers((Group(FILES.group, True, 0, 2, (Consumer("w-2", 2, 4000.0),)),), 5)
 HELD = Held(FILES.name, "key", OLD.id, "1-1", 1, 900.0, 3600.0)
 STUCK = Worker("w-2", "here", 7, (FILES.name,), 4, 4000.0, 1.0, False, 2, (HELD,))
-FREE = ({"stream": "s", "number": 3, "owner": None, "expires_in_seconds": None, "token": 0, "batch": 0},)
+FREE = ({"stream": FILES.name, "number": 3, "owner": None, "expires_in_seconds": None, "token": 0, "batch": 0},)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ FREE = ({"stream": "s", "number": 3, "owner": None, "expires_in_seconds": None, 
             Level.LOOK,
             "entries that no worker has; the rest waits in MongoDB",
         ),
-        ({"partitions": FREE, "messages": counts(pending=1)}, Level.LOOK, "1 partition without an owner (s/3)"),
+        ({"partitions": FREE, "messages": counts(pending=1)}, Level.LOOK, "1 partition without an owner (file_parsing"),
         ({"readers": {FILES.name: SILENT}}, Level.BROKEN, "no worker has asked for 6 min 40 s; the last was w"),
         ({"readers": {FILES.name: NOBODY}}, Level.BROKEN, "3 entries of file_parsing_queue wait, and no worker has"),
         ({"readers": {FILES.name: HOLDS}}, Level.LOOK, "The worker w-2 has held 2 entries"),

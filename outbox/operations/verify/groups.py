@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError, ResponseError
 
-from outbox.delivery import held
+from outbox.delivery import held, trim
 from outbox.delivery.depth import lag_of
 from outbox.delivery.entries import MARK
 from outbox.delivery.held import Holding
@@ -37,6 +37,7 @@ async def groups(system: System) -> list[Finding]:
             )  # fmt: skip
         for group in found:
             findings += await _group(system, stream, group)
+        findings += await _stragglers(system, stream, {finding.examples[0] for finding in findings})
         named = {finding.examples[0] for finding in findings}
         holdings = await held.collect(redis, stream)
         findings += [_held(holding) for holding in holdings if printable(holding.consumer) not in named]
@@ -51,6 +52,28 @@ def _held(holding: Holding) -> Finding:
         holding.command, count=holding.entries,
         examples=(printable(f"{holding.group} {holding.consumer} {holding.first}"),),
     )  # fmt: skip
+
+
+async def _stragglers(system: System, stream: Stream, named: set[str]) -> list[Finding]:
+    """Groups that hold up the trimming, although they have no consumer, or are silent for less long than others may."""
+    try:
+        found = await trim.stragglers(system.redis, stream) if stream.trim else ()
+    except NoPermissionError:
+        return []  # whoever asks may not run scripts
+    findings = []
+    for one in found:
+        name = printable(one.group)
+        if one.abandoned and not one.ignored and f"{stream.name} {name}" not in named:
+            findings.append(
+                Finding(
+                    "idle-group", f"group {name} has done nothing with {stream.name} for {one.silent_seconds:.0f} s",
+                    "entries that it has not acknowledged cannot be trimmed: if nobody needs it any more, they fill "
+                    "Redis",
+                    f"redis-cli XGROUP DESTROY {stream.key} {shell_word(one.group)}",
+                    examples=(f"{stream.name} {name}",),
+                )
+            )  # fmt: skip
+    return findings
 
 
 async def _group(system: System, stream: Stream, group: dict[str, Any]) -> list[Finding]:
