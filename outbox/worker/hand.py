@@ -43,6 +43,7 @@ class Hand:
         """The message, if the entry speaks of one already."""
         self.suspect = suspect
         """The worker that died while the message was in flight, if one did: then its handler is called alone."""
+        self.has_slot = False
         self.rests = False
         """Whether a suspect waits for another's transaction, and lets others be handled meanwhile."""
         self.taker = secrets.token_hex(8)

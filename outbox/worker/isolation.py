@@ -15,8 +15,7 @@ class Isolation:
 
     def __init__(self, slots: int) -> None:
         """:param slots: how many handlers may be at work."""
-        self.slots = asyncio.Semaphore(slots)
-        """One is taken while a handler works on a message."""
+        self._slots = asyncio.Semaphore(slots)
         self.resting = 0
         """How many suspects wait for other transactions."""
         self.free = asyncio.Event()
@@ -39,6 +38,25 @@ class Isolation:
         finally:
             self._end(suspect)
 
+    async def take_slot(self, hand: Hand, seconds: float | None = None) -> bool:
+        """Take one of the slots, of which a hand has one while its handler is at work. False: not in that time."""
+        if self._slots.locked():
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._slots.acquire()
+            except TimeoutError:
+                return False
+        else:
+            await self._slots.acquire()
+        hand.has_slot = True
+        return True
+
+    def release_slot(self, hand: Hand) -> None:
+        """Give it back, if `hand` has one."""
+        if hand.has_slot:
+            hand.has_slot = False
+            self._slots.release()
+
     async def rest(self, hand: Hand, seconds: float) -> None:
         """Wait within a turn, with a slot. A suspect gives both away meanwhile, and waits for them again after that.
 
@@ -47,7 +65,7 @@ class Isolation:
         if hand.suspect is None:
             await asyncio.sleep(seconds)
             return
-        self.slots.release()
+        self.release_slot(hand)
         self._end(suspect=True)
         hand.rests = True
         self.resting += 1
@@ -58,7 +76,8 @@ class Isolation:
             self.resting -= 1
             hand.rests = False
             await self._begin(hand, suspect=True)
-            await self.slots.acquire()  # there is one: nobody else is at work
+            if not hand.abandoned.is_set():  # or it would wait for handlers that may take long
+                await self.take_slot(hand)
 
     async def _begin(self, hand: Hand, suspect: bool) -> None:
         self._suspects += suspect

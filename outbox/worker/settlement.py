@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 
 import structlog
@@ -70,7 +69,6 @@ class Settlement:
         self._patience = patience
         self._ownership = ownership
         self._paused = paused
-        self._slots = work.isolation.slots
         self._stop = stop
         self._late = late
         self._count = count
@@ -140,14 +138,14 @@ class Settlement:
                 ):
                     return await self._setbacks.die_of_deaths(entry, hand, document)
                 document = await self._put_on_record(entry, hand)
-            if not await self._has_slot():
+            if not await self._work.isolation.take_slot(hand, SLOT_SECONDS):
                 give_back = True
                 raise Abandoned
             try:
                 with counted(self._count, entry.stream.name, hand):
                     await self._work_on(entry, hand, message, choose)
             finally:
-                self._slots.release()
+                self._work.isolation.release_slot(hand)
             return End.DONE
         except Superseded:
             # What the transaction met may not be a majority's yet, and be rolled back.
@@ -174,15 +172,6 @@ class Settlement:
             return Message.of(document, entry.sent.attempt, entry.stream.subject)
         except InvalidMessage as error:
             raise Failed(GiveUp(str(error))) from error
-
-    async def _has_slot(self) -> bool:
-        """Take a slot. False: others have kept all of them for long, so that the message is not to wait for them."""
-        if not self._slots.locked():
-            return await self._slots.acquire()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(SLOT_SECONDS):
-                return await self._slots.acquire()
-        return False
 
     async def _work_on(self, entry: Entry, hand: Hand, message: Message, choose: Choose) -> None:
         if hand.abandoned.is_set():

@@ -89,8 +89,8 @@ MUTATIONS = [
         "it gives its slot away meanwhile",
         "G6",
         "outbox/worker/isolation.py",
-        "        self.slots.release()\n",
-        "",
+        "        self.release_slot(hand)\n        self._end",
+        "        self._end",
         "tests/worker/test_locks.py::test_a_suspect_that_waits_for_anothers_transaction_stops_nobody[1]",
     ),
     Mutation(
@@ -159,5 +159,13 @@ MUTATIONS = [
         "if declared is None and len(names) > 1:",
         "if False:",
         "tests/worker/test_reading.py::test_of_several_it_has_to_be_told",
+    ),
+    Mutation(
+        "one that is abandoned meanwhile waits for nobody's slot",
+        "G6",
+        "outbox/worker/isolation.py",
+        "if not hand.abandoned.is_set():  # or",
+        "if True:  # or",
+        "tests/worker/test_isolation.py",
     ),
 ]

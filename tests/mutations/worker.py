@@ -155,7 +155,7 @@ MUTATIONS = [
     ),
     Mutation(
         "what was read ahead does not wait for a handler that hangs", "G1", "outbox/worker/settlement.py",
-        "async with asyncio.timeout(SLOT_SECONDS):", "async with asyncio.timeout(None):",
+        "take_slot(hand, SLOT_SECONDS)", "take_slot(hand)",
         "tests/worker/test_time_limit.py::test_what_was_read_ahead_does_not_wait_for_a_handler_that_hangs",
     ),
     # -- many messages in one transaction, chosen handlers, snooze
