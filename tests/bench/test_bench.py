@@ -29,7 +29,7 @@ async def _run(names: list[str], mongodb_uri: str | None, redis_url: str | None)
     )
 
 
-IN_EVERY_RUN = ("append", "flow", "worker")
+IN_EVERY_RUN = ("append", "flow")
 
 
 @pytest.mark.parametrize(

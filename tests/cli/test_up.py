@@ -135,7 +135,7 @@ def test_from_beginning_to_end(tmp_path: Path, port: int) -> None:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("how", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
 def test_other_ways_to_stop(tmp_path: Path, port: int, how: signal.Signals) -> None:
     with running(tmp_path / "data", port, tmp_path / "up.log") as up:
         up.wait_until_ready()

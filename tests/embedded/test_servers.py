@@ -107,6 +107,7 @@ def test_a_paused_redis_is_silent_and_keeps_its_connections(tmp_path: Path) -> N
         eventually_sync(lambda: client.ping())
 
 
+@pytest.mark.slow
 def test_a_replica_set_elects(tmp_path: Path) -> None:
     with ReplicaSet(tmp_path) as replicas:
         write(replicas, 1)

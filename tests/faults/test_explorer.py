@@ -20,12 +20,13 @@ from tests.faults.explorer.world import World
 from tests.faults.scenario import STREAM
 
 
+@pytest.mark.slow
 async def test_one_seed(tmp_path: Path, dice: random.Random) -> None:
     """Others by `python -m tests.faults.explorer`."""
     members = One(tmp_path)
     with members.servers():
         result = await explore(
-            dice.randrange(10**6), members, steps=8, actions=WITHOUT_WORKERS, workers=False, redis="alone"
+            dice.randrange(10**6), members, steps=15, actions=WITHOUT_WORKERS, workers=False, redis="alone"
         )
     assert not result.violation, "\n".join([*result.story, f"data and logs: {result.evidence}"])
 

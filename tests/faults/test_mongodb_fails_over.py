@@ -102,6 +102,7 @@ async def test_a_primary_that_is_alone_is_not_believed(scenario: Elsewhere, memb
     await scenario.stays_at_rest()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "concern",
     [{"w": 1}, pytest.param({"w": "majority", "wtimeout": 300}, marks=pytest.mark.slow)],

@@ -71,7 +71,7 @@ def turns() -> Iterator[list[None]]:
         jobs.stop()
 
 
-@pytest.mark.parametrize("step", [-365 * DAY, -DAY, DAY], ids=["back a year", "back a day", "forward a day"])
+@pytest.mark.parametrize("step", [-365 * DAY, DAY], ids=["back a year", "forward a day"])
 async def test_turns_go_on_after_a_step_of_the_clock_and_none_is_made_up_for(
     monkeypatch: pytest.MonkeyPatch, step: float
 ) -> None:

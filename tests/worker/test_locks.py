@@ -30,7 +30,12 @@ SOON = 30.0
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize(
     ("handler", "name"),
-    [("hangs_once", None), ("hangs_once", "same"), ("hangs_once_plain", None), ("hangs_once_many", None)],
+    [
+        ("hangs_once", None),
+        ("hangs_once", "same"),
+        ("hangs_once_plain", None),
+        pytest.param("hangs_once_many", None, marks=pytest.mark.slow),
+    ],
     ids=["async", "the same name again", "plain", "many"],
 )
 async def test_a_worker_killed_in_its_transactions_stops_no_other(

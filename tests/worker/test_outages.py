@@ -105,7 +105,7 @@ async def test_mongodb_dies_while_a_handler_works(tmp_path: Path, redis: Redis, 
             assert not any("failed" in message for message in messages)
 
 
-@pytest.mark.parametrize("plain", [False, True], ids=["async", "plain"])
+@pytest.mark.parametrize("plain", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["async", "plain"])
 async def test_mongodb_is_away_for_a_handlers_first_statement(
     plain: bool, tmp_path: Path, redis: Redis, redis_url: str
 ) -> None:
