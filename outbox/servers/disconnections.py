@@ -1,4 +1,4 @@
-"""Disconnections: when a client last lost a server of MongoDB.
+"""Disconnections: when a client last lost its connections to a server of MongoDB.
 
 An error of a connection that a handler raises does not say which of its clients has met it. That ours has lost a server
 at about that time does.
@@ -7,22 +7,20 @@ at about that time does.
 from __future__ import annotations
 
 import time
+from typing import Any
 
-from pymongo.monitoring import (
-    ServerClosedEvent,
-    ServerDescriptionChangedEvent,
-    ServerListener,
-    ServerOpeningEvent,
-)
+from pymongo.monitoring import ConnectionPoolListener, PoolClearedEvent
 
-LATE_SECONDS = 1.5
-"""The driver tells of it within a second, from a queue: wait for so long before you ask."""
 MARGIN_SECONDS = 10.0
 """What is lost so shortly before counts too: it was noticed in between, or is not back yet."""
 
 
-class Disconnections(ServerListener):
-    """To be given to one client or several, when they are made."""
+class Disconnections(ConnectionPoolListener):
+    """To be given to one client or several, when they are made.
+
+    It listens to pools, whose events come at once. Those of servers come up to a second later, from a queue for which
+    the client waits as long when it is closed.
+    """
 
     def __init__(self) -> None:
         self._last = float("-inf")
@@ -31,14 +29,14 @@ class Disconnections(ServerListener):
         """Whether a server was lost since `moment`, of `time.monotonic`, or shortly before."""
         return self._last >= moment - MARGIN_SECONDS
 
-    def opened(self, event: ServerOpeningEvent) -> None:
-        """Nothing is lost by that."""
+    def pool_cleared(self, event: PoolClearedEvent) -> None:
+        """Called by the driver, from any of its threads and tasks, when a server has not answered as one does."""
+        self._last = time.monotonic()
 
-    def description_changed(self, event: ServerDescriptionChangedEvent) -> None:
-        """Called by the driver, from any of its threads and tasks."""
-        known, now = event.previous_description.server_type_name, event.new_description.server_type_name
-        if known != "Unknown" and now == "Unknown":
-            self._last = time.monotonic()
+    def _nothing_is_lost(self, event: Any) -> None:
+        """By any of the others: a connection alone may end because it was idle."""
 
-    def closed(self, event: ServerClosedEvent) -> None:
-        """The client is closed, or the replica set has lost this member for good, of which it is told."""
+    pool_created = pool_ready = pool_closed = _nothing_is_lost
+    connection_created = connection_ready = connection_closed = _nothing_is_lost
+    connection_check_out_started = connection_check_out_failed = _nothing_is_lost
+    connection_checked_out = connection_checked_in = _nothing_is_lost

@@ -16,7 +16,7 @@ from pymongo.client_session import ClientSession
 from pymongo.errors import PyMongoError
 
 from outbox.database import OUTBOX, Document, Place, PlainDatabase
-from outbox.servers.disconnections import LATE_SECONDS, Disconnections
+from outbox.servers.disconnections import Disconnections
 from outbox.streams.declaration import Stream
 from outbox.worker.completion import COMPLETION_SECONDS, TRANSACTION, complete_sync
 from outbox.worker.failures import Failed
@@ -91,7 +91,6 @@ class Threads:
         if not session.in_transaction:
             return False
         if is_unanswered(session, error):
-            time.sleep(LATE_SECONDS)
             return self._disconnections.since(began)
         try:
             with pymongo.timeout(COMPLETION_SECONDS):

@@ -24,7 +24,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import ConnectionFailure, PyMongoError
 
 from outbox.database import OUTBOX, Database, Document, Place
-from outbox.servers.disconnections import LATE_SECONDS, Disconnections
+from outbox.servers.disconnections import Disconnections
 from outbox.streams.declaration import Stream
 from outbox.worker.completion import (
     COMPLETION_SECONDS,
@@ -166,7 +166,6 @@ class Work:
         if not session.in_transaction:
             return False
         if is_unanswered(session, error):
-            await asyncio.sleep(LATE_SECONDS)
             return self._disconnections.since(began)
         try:
             with pymongo.timeout(COMPLETION_SECONDS):

@@ -29,7 +29,7 @@ async def _run(names: list[str], mongodb_uri: str | None, redis_url: str | None)
     )
 
 
-IN_EVERY_RUN = ("append", "flow")
+IN_EVERY_RUN = ("append",)
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ def _fields(key: str, number: int) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("count", "handler", "kills"),
     [
-        (300, "every_feature", 4),
+        pytest.param(300, "every_feature", 4, marks=pytest.mark.slow),
         (100, "effect_plain", 2),
         pytest.param(5000, "every_feature", 40, marks=pytest.mark.slow),
     ],
