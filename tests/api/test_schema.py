@@ -30,6 +30,7 @@ def api(tmp_path: Path, outbox_settings: OutboxSettings, db: Database) -> Iterat
         yield api
 
 
+@pytest.mark.slow
 def test_the_api_keeps_to_its_document(api: Api) -> None:
     """Generated requests, right and wrong ones: every answer is one that the document tells of."""
     scan(api, "--max-examples", "10")

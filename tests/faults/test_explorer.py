@@ -39,6 +39,7 @@ async def test_one_seed_with_workers(tmp_path: Path, dice: random.Random) -> Non
     assert not result.violation, "\n".join([*result.story, f"data and logs: {result.evidence}"])
 
 
+@pytest.mark.slow
 async def test_what_is_lost_behind_everybodys_back_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def delete_an_entry(world: World, dice: random.Random) -> str:
         await world.append("a")

@@ -97,6 +97,7 @@ async def test_killed_ten_times_while_messages_are_appended(
     await once_each_and_in_order(world, committed)
 
 
+@pytest.mark.slow
 async def test_a_relay_paused_past_its_lease_notices_and_repeats_nothing(
     world: World, environment: dict[str, str], tmp_path: Path
 ) -> None:

@@ -200,6 +200,7 @@ async def test_age_depth_and_diagnosis_of_a_paused_stream(two: World) -> None:
     assert (await Backlog(two.database, two.redis, two.streams).run_once()).undelivered[NAME] == 2
 
 
+@pytest.mark.slow
 async def test_relays_honour_a_pause_within_a_second_through_restarts_and_once_does_not_wait_for_it(
     two: World, mongodb_uri: str, redis_url: str, tmp_path: Path
 ) -> None:

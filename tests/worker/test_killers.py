@@ -92,7 +92,7 @@ async def settled(world: World, supervised: Supervised) -> bool:
 @pytest.mark.parametrize(
     ("handler", "workers", "name", "rescue_seconds"),
     [
-        ("killer", 1, None, 300.0),
+        pytest.param("killer", 1, None, 300.0, marks=pytest.mark.slow),
         ("killer_plain", 2, None, 300.0),
         pytest.param("killer", 1, "same", 300.0, marks=pytest.mark.slow),
         pytest.param("killer", 2, None, 1.0, marks=pytest.mark.slow),

@@ -44,6 +44,7 @@ async def _completed(world: World) -> Document | None:
     return await world.database.outbox.find_one({"state": "completed"})
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 async def test_a_handler_that_never_gives_its_process_back_ends_it(
     world: World, environment: dict[str, str], tmp_path: Path
