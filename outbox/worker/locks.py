@@ -1,19 +1,20 @@
 """Locks: what a worker's open transactions have written is locked when it dies, for up to a minute, unless they are
 ended. Whoever takes its messages over would meet nothing but conflicts for so long.
 
-They are found by the name that a worker's connections have at MongoDB, which is its consumer's.
+They are found by the name that a worker's connections have at MongoDB: its consumer's and its outbox's database.
 """
 
 from __future__ import annotations
 
 import hashlib
+import time
 
 import pymongo
 import structlog
 from pymongo.errors import PyMongoError
 from pymongo.read_concern import ReadConcern
 
-from outbox.database import PREFIX, Database, Place
+from outbox.database import PREFIX, Database, Document, Place
 from outbox.printable import printable
 from outbox.servers import causes
 
@@ -42,10 +43,12 @@ class Locks:
         self._place = database.place
         self._consumer = consumer
         self._silent_seconds = silent_seconds
+        self._made = time.monotonic()
 
     async def end_of_predecessor(self) -> None:
-        """End what the process before this one, under the same name, has left. Before the first transaction."""
-        await self._end(self._consumer, 0.0)
+        """End what the process before this one, under the same name, has left: what is older than this object."""
+        # Not what a lifespan has begun: its transactions have our name, too.
+        await self._end(self._consumer, {"transaction.timeOpenMicros": _at_least(time.monotonic() - self._made)})
 
     async def end_of(self, consumer: str) -> None:
         """End what another one has left that is taken for dead: transactions that were idle for that long, in all.
@@ -55,14 +58,10 @@ class Locks:
         """
         if consumer != self._consumer:
             # Not what it does now, if it was started again since it died with the message.
-            await self._end(consumer, self._silent_seconds)
+            await self._end(consumer, {"transaction.timeInactiveMicros": _at_least(self._silent_seconds)})
 
-    async def _end(self, consumer: str, idle_seconds: float) -> None:
-        left = {
-            "type": "idleSession",
-            "appName": connection_name(consumer, self._place),
-            "transaction.timeInactiveMicros": {"$gte": int(idle_seconds * 1_000_000)},
-        }
+    async def _end(self, consumer: str, which: Document) -> None:
+        left = {"type": "idleSession", "appName": connection_name(consumer, self._place), **which}
         try:
             with pymongo.timeout(TIMEOUT_SECONDS):
                 found = await self._admin.aggregate([{"$currentOp": {"idleSessions": True}}, {"$match": left}])
@@ -72,3 +71,7 @@ class Locks:
                     log.info("transactions of a dead worker ended", died=consumer, transactions=len(sessions))
         except PyMongoError as error:
             log.debug("transactions of a dead worker not ended", died=consumer, reason=str(causes.explain(error)))
+
+
+def _at_least(seconds: float) -> Document:
+    return {"$gte": int(seconds * 1_000_000)}

@@ -41,8 +41,8 @@ MUTATIONS = [
         "what a worker does since it was started again goes on",
         "G1",
         "outbox/worker/locks.py",
-        '"transaction.timeInactiveMicros": {"$gte": int(idle_seconds * 1_000_000)},',
-        "",
+        '{"transaction.timeInactiveMicros": _at_least(self._silent_seconds)}',
+        "{}",
         "tests/worker/test_locks.py::test_only_what_the_dead_worker_has_left_for_so_long_is_ended",
     ),
     Mutation(
@@ -167,5 +167,13 @@ MUTATIONS = [
         "if not hand.abandoned.is_set():  # or",
         "if True:  # or",
         "tests/worker/test_isolation.py",
+    ),
+    Mutation(
+        "what a lifespan has begun before the first message goes on",
+        "G1",
+        "outbox/worker/locks.py",
+        '{"transaction.timeOpenMicros": _at_least(time.monotonic() - self._made)}',
+        "{}",
+        "tests/worker/test_locks.py::test_what_the_process_before_has_left_is_ended_at_once",
     ),
 ]
