@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from tests.mutations.mutation import Mutation
 
-LEASER, SERVICE, RESCUER = "tests/relay/test_leaser.py", "tests/relay/test_service.py", "tests/relay/test_rescuer.py"
+LEASER, LEASE_SECONDS = "tests/relay/test_leaser.py", "tests/relay/test_lease_seconds.py"
+SERVICE, RESCUER = "tests/relay/test_service.py", "tests/relay/test_rescuer.py"
 DECLARATIONS, ODD = "tests/relay/test_declarations.py", "tests/relay/test_odd_values.py"
 
 MUTATIONS = [
     Mutation(
         "a relay whose leases last longer may be silent for longer", "G1", "relay/outbox_relay/leaser.py",
         "(seconds, self._patience)", "(seconds)",
-        f"{LEASER}::test_a_relay_whose_leases_last_longer_is_not_silent_before_its_own_time_is_over",
+        f"{LEASE_SECONDS}::test_a_relay_whose_leases_last_longer_is_not_silent_before_its_own_time_is_over",
     ),
     Mutation(
         "a relay says how long its leases last", "G1", "outbox/protocol/leases.py",
         '        said |= {"lease_seconds": self._milliseconds / 1000}', "        pass",
-        f"{LEASER}::test_a_relay_whose_leases_last_longer_is_not_silent_before_its_own_time_is_over",
+        f"{LEASE_SECONDS}::test_a_relay_whose_leases_last_longer_is_not_silent_before_its_own_time_is_over",
     ),
     Mutation(
         "how long leases last is bounded, whatever a relay's record says", "G1", "outbox/protocol/leases.py",
         '{"$min": [MOST_LEASE_SECONDS, "$lease_seconds"]}', '"$lease_seconds"',
-        f"{LEASER}::test_how_long_leases_last_is_bounded_whatever_a_record_says",
+        f"{LEASE_SECONDS}::test_how_long_leases_last_is_bounded_whatever_a_record_says",
     ),
     Mutation(
         "a partition that is given up is no backlog any more", "G1", "relay/outbox_relay/daemon.py",
