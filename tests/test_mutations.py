@@ -15,6 +15,12 @@ def test_the_protection_stands_once_in_its_file(mutation: Mutation) -> None:
     assert (ROOT / mutation.file).read_text().count(mutation.there) == 1
 
 
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=[mutation.protection for mutation in MUTATIONS])
+def test_its_test_is_there(mutation: Mutation) -> None:
+    file, _, name = mutation.test.partition("::")
+    assert not name or f"def {name.partition('[')[0]}(" in (ROOT / file).read_text()
+
+
 def test_each_protection_is_named_once() -> None:
     names = [mutation.protection for mutation in MUTATIONS]
     assert sorted(set(names)) == sorted(names)

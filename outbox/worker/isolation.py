@@ -72,12 +72,17 @@ class Isolation:
         self.free.set()
         try:
             await first(hand.abandoned, seconds=seconds)
+        except BaseException:
+            # Who is cancelled waits for nobody: its turn is over, and only to be counted as such.
+            self._at_work += 1
+            self._suspects += 1
+            raise
         finally:
             self.resting -= 1
             hand.rests = False
-            await self._begin(hand, suspect=True)
-            if not hand.abandoned.is_set():  # or it would wait for handlers that may take long
-                await self.take_slot(hand)
+        await self._begin(hand, suspect=True)
+        if not hand.abandoned.is_set():  # or it would wait for handlers that may take long
+            await self.take_slot(hand)
 
     async def _begin(self, hand: Hand, suspect: bool) -> None:
         self._suspects += suspect

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from typing import Any
 
 import pymongo
 import structlog
@@ -21,6 +22,8 @@ from outbox.servers import causes
 log = structlog.get_logger(__name__)
 
 TIMEOUT_SECONDS = 2.0
+BEGAN = time.monotonic()
+"""When this process did. A lifespan, or another consumer of its name in it, may have begun transactions since then."""
 MAX_NAME = 128
 """Bytes of a connection's name, as the driver's specification has it."""
 
@@ -41,37 +44,36 @@ class Locks:
     def __init__(self, database: Database, consumer: str, *, silent_seconds: float) -> None:
         self._admin = database.client.admin.with_options(read_concern=ReadConcern("local"))  # the stage takes no other
         self._place = database.place
-        self._consumer = consumer
-        self._silent_seconds = silent_seconds
-        self._made = time.monotonic()
+        self._name = connection_name(consumer, self._place)
+        self._idle = {"transaction.timeInactiveMicros": {"$gte": int(silent_seconds * 1_000_000)}}
 
     async def end_of_predecessor(self) -> None:
-        """End what the process before this one, under the same name, has left: what is older than this object."""
-        # Not what a lifespan has begun: its transactions have our name, too.
-        await self._end(self._consumer, {"transaction.timeOpenMicros": _at_least(time.monotonic() - self._made)})
+        """End what the process before this one, under the same name, has left, however short it was idle."""
+        await self._end(self._name, {})
 
     async def end_of(self, consumer: str) -> None:
-        """End what another one has left that is taken for dead: transactions that were idle for that long, in all.
+        """End what one has left that is taken for dead: transactions that were idle for that long, in all.
 
         Which they may not be yet, where it died right after a statement: ask again while there are conflicts. If it
         lives, its handlers meet an error of their transaction, and are called again where they are still wanted.
         """
-        if consumer != self._consumer:
-            # Not what it does now, if it was started again since it died with the message.
-            await self._end(consumer, {"transaction.timeInactiveMicros": _at_least(self._silent_seconds)})
+        await self._end(connection_name(consumer, self._place), self._idle)
 
-    async def _end(self, consumer: str, which: Document) -> None:
-        left = {"type": "idleSession", "appName": connection_name(consumer, self._place), **which}
+    async def _end(self, name: str, which: Document) -> None:
         try:
             with pymongo.timeout(TIMEOUT_SECONDS):
+                left = {"type": "idleSession", "appName": name, "transaction": {"$exists": True}, **which}
                 found = await self._admin.aggregate([{"$currentOp": {"idleSessions": True}}, {"$match": left}])
-                sessions = [{"id": operation["lsid"]["id"]} async for operation in found]
+                operations = await found.to_list()
+                sessions = [{"id": one["lsid"]["id"]} for one in operations if name != self._name or _is_older(one)]
                 if sessions:
                     await self._admin.command("killSessions", sessions)
-                    log.info("transactions of a dead worker ended", died=consumer, transactions=len(sessions))
+                    log.info("transactions of a dead worker ended", died=name, transactions=len(sessions))
         except PyMongoError as error:
-            log.debug("transactions of a dead worker not ended", died=consumer, reason=str(causes.explain(error)))
+            log.debug("transactions of a dead worker not ended", died=name, reason=str(causes.explain(error)))
 
 
-def _at_least(seconds: float) -> Document:
-    return {"$gte": int(seconds * 1_000_000)}
+def _is_older(operation: Document) -> bool:
+    """Than this process. Compared after the look at it: one of our own is younger, however long the look took."""
+    open_for: Any = operation["transaction"].get("timeOpenMicros", 0)
+    return bool(open_for / 1_000_000 >= time.monotonic() - BEGAN)

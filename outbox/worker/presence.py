@@ -84,11 +84,12 @@ class Presence:
             return False
         return True
 
-    async def name_is_taken(self) -> bool:
+    async def name_is_taken(self) -> bool | None:
         """Whether another process, which lives as far as one can know, is at work under this name.
 
         What it holds would be taken for what this one held before it was started again, and be worked on twice.
         Of a process of this machine it is known whether it runs. Of another machine's, that it was there just now.
+        None: MongoDB does not say.
         """
         since = {"$subtract": ["$$NOW", int(LATELY * EVERY_SECONDS * 1000)]}
         lately = {"_id": self._name, "$expr": {"$gt": ["$seen_at", since]}}  # what is no date comes before all dates
@@ -97,7 +98,7 @@ class Presence:
                 found = await self._records.find_one(lately, {"host": 1, "pid": 1})
         except PyMongoError as error:
             log.debug("consumer name not looked up", reason=str(causes.explain(error)))
-            return False
+            return None
         if not found or not _runs_elsewhere(found, self._about):
             return False
         where = {name: printable(str(found.get(name))) for name in ("host", "pid")}

@@ -205,8 +205,9 @@ class Processing:
         signs = Signs(
             self.entries, self._pulse, self.patience, self.hands, self.late, self.options.silent_seconds
         )  # fmt: skip
-        self.name_is_taken = await self._presence.name_is_taken()  # before it is on record for us, too
-        if not self.name_is_taken:
+        taken = await self._presence.name_is_taken()  # before it is on record for us, too
+        self.name_is_taken = taken is True
+        if taken is False:
             await self.work.locks.end_of_predecessor()
         async with asyncio.TaskGroup() as group:
             beating = [group.create_task(signs.give(stream)) for stream in self.streams]

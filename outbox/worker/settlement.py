@@ -152,8 +152,10 @@ class Settlement:
             match await self._work.looks.surely(entry.sent):
                 case Standing.COMPLETED:
                     return End.DONE
-                case Standing.WANTED | Standing.UNMARKED:
+                case Standing.WANTED | Standing.UNMARKED if not self._stop.is_set():
                     return End.HELD
+                case Standing.WANTED | Standing.UNMARKED:
+                    return await self._setbacks.give_back(entry, hand)
             return End.AGAIN
         except Abandoned:
             if not (give_back or self._stop.is_set()):

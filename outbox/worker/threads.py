@@ -13,7 +13,7 @@ from typing import Any
 import pymongo
 from pymongo import MongoClient
 from pymongo.client_session import ClientSession
-from pymongo.errors import PyMongoError
+from pymongo.errors import ConnectionFailure, PyMongoError
 
 from outbox.database import OUTBOX, Document, Place, PlainDatabase
 from outbox.servers.disconnections import Disconnections
@@ -90,8 +90,10 @@ class Threads:
         """As `Work._has_failed`, for a plain handler's transaction."""
         if not session.in_transaction:
             return False
+        if isinstance(error, ConnectionFailure) and self._disconnections.since(began):
+            return True
         if is_unanswered(session, error):
-            return self._disconnections.since(began)
+            return False
         try:
             with pymongo.timeout(COMPLETION_SECONDS):
                 database[OUTBOX].find_one({"_id": message.id}, {"_id": 1}, session=session)

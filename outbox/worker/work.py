@@ -165,8 +165,10 @@ class Work:
         """
         if not session.in_transaction:
             return False
+        if isinstance(error, ConnectionFailure) and self._disconnections.since(began):
+            return True
         if is_unanswered(session, error):
-            return self._disconnections.since(began)
+            return False
         try:
             with pymongo.timeout(COMPLETION_SECONDS):
                 await self._database[OUTBOX].find_one({"_id": message.id}, {"_id": 1}, session=session)

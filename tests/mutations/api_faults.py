@@ -93,4 +93,9 @@ MUTATIONS = [
         "limit = None if OPERATE in guards else", "limit =",
         "tests/api/test_outages.py::test_what_a_page_did_is_looked_up_when_the_reply_is_lost",
     ),
+    Mutation(
+        "a length that nothing can have is none", "G8", "api/outbox_api/uploads/contents.py",
+        " and not isinstance(told, bool) and 0 <= told < 2**63", "",
+        "tests/api/test_reading.py::test_a_file_of_another_program_is_read_by_what_gridfs_says",
+    ),
 ]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutations.mutation import Mutation
 
 CLI, RELAY = "tests/cli/test_declarations.py", "tests/relay/test_declarations.py"
+CHANGED = "tests/relay/test_partitions_changed.py"
 
 MUTATIONS = [
     Mutation(
@@ -50,12 +51,24 @@ MUTATIONS = [
     Mutation(
         "a message waits for earlier ones of its key in other partitions", "G3", "outbox/protocol/turns.py",
         "if key in earliest and earliest[key] < position:", "if False:",
-        f"{RELAY}::test_a_message_waits_for_earlier_ones_of_its_key_in_another_partition",
+        f"{CHANGED}::test_a_message_waits_for_earlier_ones_of_its_key_in_another_partition",
     ),
     Mutation(
         "a new number of partitions waits for every relay", "G3", "outbox/operations/registration.py",
         'await _noticed(database, name, document["revision"], seconds)', "pass",
-        f"{RELAY}::test_partitions_are_not_changed_before_every_relay_has_noticed",
+        f"{CHANGED}::test_partitions_are_not_changed_before_every_relay_has_noticed",
+    ),
+    Mutation(
+        "a relay takes a stream anew that was removed and registered between two looks", "G1",
+        "relay/outbox_relay/declarations.py",
+        "(mine.revisions, dict(mine)) != (self.streams.revisions, dict(self.streams))",
+        "mine.revisions != self.streams.revisions",
+        f"{RELAY}::test_a_stream_that_was_removed_and_registered_anew_between_two_looks_is_what_it_is_now",
+    ),
+    Mutation(
+        "pauses are known beside a stream that cannot be understood", "G7", "relay/outbox_relay/declarations.py",
+        "self.registered.pauses = pauses.understood(documents)", "pass",
+        f"{RELAY}::test_pauses_are_known_beside_a_stream_that_cannot_be_understood",
     ),
     Mutation(
         "a stream is removed only when nothing waits in it", "G1", "outbox/operations/registration.py",

@@ -112,7 +112,7 @@ MUTATIONS = [
         "a relay has not lost the lease of what is registered no more",
         "G6",
         "relay/outbox_relay/leaser.py",
-        "return {lease for lease in lost if lease.partition.stream in self._leases.streams}",
+        "return {lease for lease in lost if view.partitions[lease.partition.stream]}",
         "return lost",
         f"{TAKEN}::test_a_relay_that_drained_them_has_lost_nothing_and_drains_them_when_they_are_back",
     ),

@@ -32,4 +32,9 @@ MUTATIONS = [
         "[file_id for file_id in page if str(file_id) not in in_stream]", "page",
         "tests/cli/test_migrate.py::test_a_file_of_the_fallback_whose_entry_redis_took_is_left_to_the_workers",
     ),
+    Mutation(
+        "what an old entry is about is queued, so that its message is not settled", "G1",
+        "api/outbox_api/uploads/migration.py", "await self._queue(taken)", "pass",
+        "tests/cli/test_migrate.py::test_a_file_of_the_fallback_whose_entry_redis_took_is_left_to_the_workers",
+    ),
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from pymongo.errors import OperationFailure
 from outbox.database import Place
 from outbox.delivery.entries import OURS
 from outbox.servers.connections import connect_mongo
-from outbox.worker import Message, presence
+from outbox.worker import Message, locks, presence
 from outbox.worker.locks import Locks, connection_name
 from tests.waiting import eventually
 from tests.worker.processes import WorkerProcess, running
@@ -93,6 +94,7 @@ async def is_open(session: AsyncClientSession) -> bool:
 
 
 async def test_only_what_the_dead_worker_has_left_for_so_long_is_ended(workshop: Workshop) -> None:
+    silent = 2.0  # what is new must not get as old while the others are ended
     long = f"{OURS}{'ü' * 100}"
     async with AsyncExitStack() as stack:
         sessions = {
@@ -101,8 +103,8 @@ async def test_only_what_the_dead_worker_has_left_for_so_long_is_ended(workshop:
         }
         other = an_open_transaction(workshop, f"{OURS}dead", database="another_outbox")
         sessions["another outbox's"] = await stack.enter_async_context(other)
-        own = Locks(workshop.world.database, f"{OURS}own", silent_seconds=SILENT)
-        await asyncio.sleep(2 * SILENT)
+        own = Locks(workshop.world.database, f"{OURS}own", silent_seconds=silent)
+        await asyncio.sleep(silent + 0.5)
         sessions["new"] = await stack.enter_async_context(an_open_transaction(workshop, f"{OURS}dead"))
         for name in (f"{OURS}dead", f"{OURS}own", long, f"{OURS}nobody"):
             await own.end_of(name)
@@ -110,8 +112,12 @@ async def test_only_what_the_dead_worker_has_left_for_so_long_is_ended(workshop:
     assert left == [f"{OURS}dead-2", f"{OURS}own", "outbox", "another outbox's", "new"]
 
 
-async def test_what_the_process_before_has_left_is_ended_at_once(workshop: Workshop) -> None:
+async def test_what_the_process_before_has_left_is_ended_at_once(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with an_open_transaction(workshop, f"{OURS}own") as session:
+        await asyncio.sleep(1)  # or one could not say that it is older, after a look that takes a while
+        monkeypatch.setattr(locks, "BEGAN", time.monotonic())
         own = Locks(workshop.world.database, f"{OURS}own", silent_seconds=SILENT)
         # As a lifespan may have begun one before the first message.
         async with an_open_transaction(workshop, f"{OURS}own") as of_this_process:
@@ -145,7 +151,8 @@ async def test_a_living_worker_of_the_same_name_keeps_its_transactions(
     async with workshop.working(handle, name="twice"):
         await eventually(lambda: calls == [key])
         await eventually(seems_to_be_elsewhere)
-        async with workshop.working(handle, name="twice"):
+        async with workshop.working(handle, name="twice") as second:
+            await eventually(lambda: second.processing and second.processing.name_is_taken)
             await asyncio.sleep(1)
             done.set()
             await eventually(lambda: workshop.all_acknowledged())
@@ -226,9 +233,10 @@ async def test_what_had_been_idle_for_too_short_at_first_is_ended_by_the_next_co
         assert not await is_open(session)
 
 
+@pytest.mark.slow
 async def test_to_wait_for_its_turn_is_no_conflict(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
     """A message fails when it has met conflicts for long. A suspect waits in between, for handlers of any length."""
-    long = 5.0
+    long = 10.0
     monkeypatch.setattr("outbox.worker.work.CONFLICT_SECONDS", long)
     suspect_key, slow_key = (str(ObjectId()) for _ in range(2))
     calls: list[str] = []

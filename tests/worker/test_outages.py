@@ -16,10 +16,12 @@ from pymongo.client_session import ClientSession
 from redis.asyncio import Redis
 
 from outbox.database import Document
+from outbox.delivery.entries import OURS
 from outbox.embedded import Mongod, RedisServer
 from outbox.servers.connections import connect_mongo, connect_redis
 from outbox.settings import OutboxSettings, load
 from outbox.worker import Message
+from outbox.worker.locks import connection_name
 from outbox.worker.pulse import PROGRAM
 from tests.relay.world import a_world
 from tests.waiting import eventually, stays
@@ -136,6 +138,46 @@ async def test_mongodb_is_away_for_a_handlers_first_statement(
                 await asyncio.sleep(6)  # to find a server takes 5, at most
                 mongod.start()
                 await eventually(lambda: workshop.in_state("completed", id_), 60)
+            assert "failed" not in await workshop.message(id_)
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["async", "plain"])
+async def test_a_connection_that_is_lost_between_two_statements_costs_no_try(
+    plain: bool, tmp_path: Path, redis: Redis, redis_url: str
+) -> None:
+    """As by a proxy. The server is there, and the transaction too, in which nothing can be done any more."""
+    with Mongod(tmp_path / "mongod", extra_args=["--setParameter", "enableTestCommands=1"]) as mongod:
+        settings = load(OutboxSettings, mongodb_uri=mongod.uri, redis_url=redis_url)
+        async with connect_mongo(settings) as mongo, a_world(mongo, settings.mongodb_database, redis) as world:
+            workshop = Workshop(world, await world.owner(seconds=60), settings)
+            calls: list[str] = []
+            name = connection_name(f"{OURS}worker", settings.place)
+
+            def lose_next() -> None:
+                data = {"failCommands": ["update"], "closeConnection": True, "appName": name}
+                with mongod.client() as client:
+                    client.admin.command("configureFailPoint", "failCommand", mode={"times": 1}, data=data)
+
+            def write(message: Message, session: ClientSession) -> None:
+                files: Any = session.client[settings.mongodb_database].files
+                files.find_one({"_id": message.key}, session=session)
+                calls.append(message.key)
+                if len(calls) == 1:
+                    lose_next()
+                files.update_one({"_id": message.key}, {"$set": {"parsing": "parsed"}}, session=session)
+
+            async def write_async(message: Message, session: AsyncClientSession) -> None:
+                files: Any = session.client[settings.mongodb_database].files
+                await files.find_one({"_id": message.key}, session=session)
+                calls.append(message.key)
+                if len(calls) == 1:
+                    await asyncio.to_thread(lose_next)
+                await files.update_one({"_id": message.key}, {"$set": {"parsing": "parsed"}}, session=session)
+
+            [id_] = await workshop.publish("a")
+            async with workshop.working(write if plain else write_async, name="worker"):
+                await eventually(lambda: workshop.in_state("completed", id_), 30)
+            assert len(calls) == 2
             assert "failed" not in await workshop.message(id_)
 
 
