@@ -12,7 +12,7 @@ from outbox.operations import notices
 from outbox.operations.notices import Notice
 from outbox.protocol.ownership import own
 from outbox.settings import OutboxSettings
-from outbox.streams import agreement, registry
+from outbox.streams import agreement, pauses, registry
 from outbox.streams.pauses import Pauses
 from outbox.streams.registry import Registered
 
@@ -22,8 +22,8 @@ log = structlog.get_logger(__name__)
 class _None(Registered):
     """No stream at all, which nobody can declare: those that this relay drains have been removed, and may come back."""
 
-    def __init__(self, pauses: Pauses) -> None:
-        self._streams, self.revisions, self.pauses = {}, {}, pauses
+    def __init__(self, paused: Pauses) -> None:
+        self._streams, self.revisions, self.pauses = {}, {}, paused
 
 
 class Declarations:
@@ -86,13 +86,15 @@ class Declarations:
             if not self._failed:
                 log.error("registered streams cannot be read: those known are kept", reason=str(error))  # noqa: TRY400
             self._failed = True
+            self.registered.pauses = pauses.understood(documents)  # what is paused must not seem to wait
             return
         self._failed = False
         if registered is None:
             return
         self.registered.take(registered)
         mine = self._mine(registered)
-        if mine.revisions != self.streams.revisions:
+        # Not by revisions alone: those of a stream that was removed and registered anew begin with 1 again.
+        if (mine.revisions, dict(mine)) != (self.streams.revisions, dict(self.streams)):
             log.info("registered streams changed", streams=list(mine.families()))
             self.streams.take(mine)
 

@@ -172,8 +172,8 @@ class Leaser:
         lost = {holding.lease for partition, holding in self._holdings.items() if partition not in held}
         for lease in lost:
             self._holdings.pop(lease.partition).service.quiet()
-        # What is registered no more, nobody has taken from it.
-        return {lease for lease in lost if lease.partition.stream in self._leases.streams}
+        # What was removed with its leases, nobody has taken from it. That is seen before the registry is read again.
+        return {lease for lease in lost if view.partitions[lease.partition.stream]}
 
     async def _give_back_what_is_finished(self) -> set[Lease]:
         finished = [holding for holding in self._holdings.values() if holding.task.done()]

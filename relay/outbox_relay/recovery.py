@@ -83,11 +83,14 @@ class Recovery:
         if isinstance(opened, Fenced):
             # The lease is ours by MongoDB's word, and Redis has seen a higher token: MongoDB was restored from an older
             # copy. The lease takes a token above Redis's, and the partition is opened anew under that one.
-            log.error(
-                "redis has a newer lease token",
-                advice="was MongoDB restored from a backup?",
-                partition=str(lease.partition),
-            )
+            if held.progress == Progress(0, ""):  # of a stream that was removed, and is registered again
+                log.info("redis knows the partition from before", partition=str(lease.partition))
+            else:
+                log.error(
+                    "redis has a newer lease token",
+                    advice="was MongoDB restored from a backup?",
+                    partition=str(lease.partition),
+                )
             raise TokenTooLow(f"{lease.partition}: redis knows token {opened.token}", opened.token)
         known = held.progress
         verdict = await self._judge(lease, known, opened, session)

@@ -183,7 +183,7 @@ async def test_hints_come_again_after_partitions_were_given_up_in_a_backlog(
     await world.database[OUTBOX].insert_many([a_message(FOUR, number) for number in range(4000)], ordered=False)
     async with in_this_process(settings, relay_batch_size=1) as first:
         await eventually(lambda: made and made[0].begun.is_set(), what="a backlog")
-        async with in_this_process(settings):
+        async with in_this_process(settings, relay_batch_size=1):
             await eventually(lambda: first._leaser and first._leaser.held == 2, 20, what="two are given up")
             assert await world.database[OUTBOX].count_documents({"state": "pending"}) > 1000
             await world.database[OUTBOX].delete_many({"state": "pending"})

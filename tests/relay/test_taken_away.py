@@ -86,4 +86,5 @@ async def test_a_relay_that_drained_them_has_lost_nothing_and_drains_them_when_t
             await eventually(lambda: holds(4), 20)
             await append(ORDERS, Priority.HIGH)
     assert not [lost for log in logs if log["event"] == "partitions reassigned" and (lost := log["lost"])]
+    assert not [log for log in logs if log["log_level"] == "error"]
     assert await world.redis.xlen("orders:high") == 3
