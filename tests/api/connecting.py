@@ -65,6 +65,11 @@ class Raw:
             while not select.select([self._socket], [], [], every)[0]:
                 self._socket.sendall(bytes([next(data)]))
 
+    def wait(self) -> None:
+        """Until the server says something, or closes."""
+        if not select.select([self._socket], [], [], 20 * PATIENCE)[0]:
+            raise TimeoutError
+
     def answer(self, *, head: bool = False) -> Answer:
         """The next answer; for a HEAD request without looking for a body."""
         while b"\r\n\r\n" not in self._rest:

@@ -101,8 +101,8 @@ async def test_what_a_page_did_is_looked_up_when_the_reply_is_lost(
 ) -> None:
     """The time that a transaction has is over by then, and the page must have some left."""
     assert transaction.run.__kwdefaults__
-    monkeypatch.setitem(transaction.run.__kwdefaults__, "seconds", 1.0)
-    api = await serve(api_commit_seconds=1)
+    monkeypatch.setitem(transaction.run.__kwdefaults__, "seconds", 3.0)
+    api = await serve(api_commit_seconds=3)
     (message,) = await Shelf(db).put(State.DEAD)
     page = (await api.get(f"/dashboard/messages/{message}")).text
     (token, *_) = re.findall(r'name="token" value="([0-9a-f]{64})"', page)

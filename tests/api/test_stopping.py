@@ -30,6 +30,7 @@ async def test_who_waits_is_told_that_the_outcome_is_not_known(
         stored = httpx.post(f"{api.url}/files", files=large, data={"folderId": "f"}, timeout=60).json()["id"]
         with Raw(api.port) as waits, Raw(api.port) as reads_nothing:
             reads_nothing.send(f"GET /files/{stored}/content HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+            await asyncio.to_thread(reads_nothing.wait)
             waits.send(upload("Idempotency-Key: one") + FORM[:-9])
             await eventually(lambda: db.files.find_one({"parsing": "uploading"}), what="the upload has begun")
             assert await asyncio.to_thread(api.stop, 20) == 0

@@ -58,7 +58,7 @@ def test_what_waits_gets_a_message_and_what_is_taken_care_of_does_not(outbox: Cl
     assert shelf.db.files.find_one({"_id": parsed[0]}) == {
         "_id": parsed[0], "filename": "0.pdf", "folder_id": "old", "parsing": "parsed",
     }  # fmt: skip
-    (record_of_it, _) = shelf.db.outbox_audit.find({"action": "migrate"}).sort("_id")
+    (_, record_of_it) = shelf.db.outbox_audit.find({"action": "migrate"}).sort("_id")
     assert (record_of_it["count"], record_of_it["details"]) == (3, {"from": "parsing start"})
 
     again = outbox("migrate")
@@ -94,6 +94,10 @@ def test_a_file_of_the_fallback_whose_entry_redis_took_is_left_to_the_workers(
     result = outbox("migrate", "--json").json
     assert (result["parsing_start"], result["queued_in_stream"], result["migrated"]) == (1, 1, 1)
     assert messages(shelf) == Counter([str(lost)])
+    # A message that its entry becomes counts as settled unless its file is queued.
+    assert [file["parsing"] for file in shelf.db.files.find()] == ["queued", "queued"]
+    again = outbox("migrate", "--json").json
+    assert (again["parsing_start"], again["queued_in_stream"], again["migrated"]) == (0, 1, 0)
 
 
 def _read_and_acknowledge(redis: Redis, file: str) -> None:

@@ -266,6 +266,7 @@ async def test_a_worker_frees_what_a_dead_one_has_locked(as_: As, scenario: Else
     async with connect_mongo(settings, name=name) as dead, connect_mongo(settings) as client:
         async with dead.start_session() as session, await session.start_transaction():
             await dead[DATABASE]["files"].update_one(OTHER, {"$set": {"parsing": "parsed"}}, session=session)
+            await client.admin.command("ping")  # what comes next has two seconds
             await Locks(Database(client, DATABASE), "outbox:own", silent_seconds=0).end_of("outbox:dead")
             with pytest.raises(OperationFailure, match="aborted"):
                 await session.commit_transaction()

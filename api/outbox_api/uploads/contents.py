@@ -11,7 +11,6 @@ import hashlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from math import isfinite
 
 from bson import Int64, ObjectId
 
@@ -98,7 +97,7 @@ async def length(database: Database, file_id: ObjectId) -> int | None:
     found = await database[f"{CONTENTS}.files"].find_one({"_id": file_id}, {"length": 1})
     told = found and found.get("length")
     # Programs that have one type of number only may write a large length as a double.
-    return int(told) if isinstance(told, int | float) and isfinite(told) else None
+    return int(told) if isinstance(told, int | float) and not isinstance(told, bool) and 0 <= told < 2**63 else None
 
 
 async def read(database: Database, file_id: ObjectId, size: int) -> AsyncIterator[bytes]:

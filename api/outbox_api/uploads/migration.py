@@ -36,8 +36,8 @@ PATIENCE_SECONDS = 90.0
 
 @dataclass(frozen=True, slots=True)
 class Migrated:
-    """How many files there were: in `parsing start`; `queued` without a message or an entry; `queued` with an old entry
-    that still waits, and so left alone.
+    """How many files there were: in `parsing start`; `queued` without a message or an entry; in one of the two, with an
+    old entry that still waits, and so left `queued` to the workers.
 
     `migrated`: how many of the first two have a message now. The difference was settled meanwhile, by an old poller
     or worker.
@@ -95,20 +95,22 @@ class Migration:
         """
         in_stream = await waiting_files(self._redis, self._streams[FILE_STREAM])
         done, looked = Migrated(), 0
-        async for page in self._pages(FALLBACK):
-            # Of some, Redis had taken the entry, and its reply was lost.
-            without = [file_id for file_id in page if str(file_id) not in in_stream]
-            taken = len(page) - len(without)
-            done = replace(done, fallback=done.fallback + len(without), in_stream=done.in_stream + taken)
-            if without and not dry_run:
-                done = replace(done, migrated=done.migrated + await self._migrate(without, FALLBACK, priority, who))
-            progress(looked := looked + len(page))
         async for page in self._pages(files.QUEUED):
             silent = await self._silent(page)
             lost = [file_id for file_id in silent if str(file_id) not in in_stream]
             done = replace(done, lost=done.lost + len(lost), in_stream=done.in_stream + len(silent) - len(lost))
             if lost and not dry_run:
                 done = replace(done, migrated=done.migrated + await self._migrate(lost, files.QUEUED, priority, who))
+            progress(looked := looked + len(page))
+        async for page in self._pages(FALLBACK):
+            # Of some, Redis had taken the entry, and its reply was lost.
+            taken = [file_id for file_id in page if str(file_id) in in_stream]
+            without = [file_id for file_id in page if str(file_id) not in in_stream]
+            done = replace(done, fallback=done.fallback + len(without), in_stream=done.in_stream + len(taken))
+            if taken and not dry_run:
+                await self._queue(taken)
+            if without and not dry_run:
+                done = replace(done, migrated=done.migrated + await self._migrate(without, FALLBACK, priority, who))
             progress(looked := looked + len(page))
         return done
 
@@ -125,6 +127,12 @@ class Migration:
         subject = self._streams[FILE_STREAM].subject or Subject()
         by_subject = subjects.by_subject(subject, found, file_ids)
         return [file_id for file_id in file_ids if same(file_id) not in by_subject]
+
+    async def _queue(self, file_ids: Sequence[Any]) -> None:
+        """What the old API would have written, had it had the reply. Else the message that such an entry becomes, once
+        it is adopted, would be taken for settled by whoever looks after lost ones."""
+        change = {"$set": {"parsing": files.QUEUED}, "$currentDate": {"updated_at": True}}
+        await self._database[FILES].update_many({"_id": {"$in": list(file_ids)}, "parsing": FALLBACK}, change)
 
     async def _migrate(self, file_ids: Sequence[Any], parsing: str, priority: Priority, who: str) -> int:
         messages: dict[Any, Any] = {}
