@@ -23,8 +23,8 @@ from outbox.servers.topology import FIRST_FOR_CLUSTERS
 from outbox.settings import OutboxSettings, load
 
 IN_MEMORY = Path("/dev/shm")
-ENOUGH = 6 * 2**30
-"""Bytes that must be free there. A whole run has a few hundred MB at a time, and keeps those of tests that failed."""
+ENOUGH = 12 * 2**30
+"""Bytes that must be free there: a whole run takes half of it, most for the oplogs and journals of its mongods."""
 
 if IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free > ENOUGH:
     # Each test has a database of its own, some fifty files, which takes twice as long to make on a disk.
@@ -59,8 +59,10 @@ def logs_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
     """A mongod that is its own replica set, shared by all tests. One that hurts it takes its own instead."""
-    # A database is dropped at the next commit of the journal, every 100 ms by default: each test would wait for that.
-    with Mongod(tmp_path_factory.mktemp("mongod"), extra_args=["--journalCommitInterval", "20"]) as server:
+    # By default, a database is dropped at the next commit of the journal, every 100 ms, for which each test would wait,
+    # and its files stay open for five minutes, so that there are too many in the end.
+    options = ["--journalCommitInterval", "20", "--setParameter", "minSnapshotHistoryWindowInSeconds=10"]
+    with Mongod(tmp_path_factory.mktemp("mongod"), extra_args=options) as server:
         yield server
 
 

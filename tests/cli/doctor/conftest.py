@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from outbox.embedded import RedisServer
+from outbox.embedded import Mongod, RedisServer
 from outbox.operations.doctor import mongodb
 from tests.cli.conftest import Cli
 
@@ -33,6 +33,13 @@ class Doctor:
 
     def levels(self, *arguments: str) -> dict[str, str]:
         return {name: each["level"] for name, each in self(*arguments).items()}
+
+
+@pytest.fixture(scope="session")
+def mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
+    """One of their own: the oplog of that of all tests reaches back for minutes."""
+    with Mongod(tmp_path_factory.mktemp("mongod")) as server:
+        yield server
 
 
 @pytest.fixture
