@@ -47,7 +47,8 @@ async def test_a_worker_killed_in_its_transactions_stops_no_other(
         "MONGODB_DATABASE": workshop.settings.mongodb_database,
         "REDIS_URL": workshop.settings.redis_dsn,
     }
-    options = ["--silent-seconds", "2", *(["--consumer", name] if name else [])]
+    # Who is started again under its name does not wait for its own silence.
+    options = ["--silent-seconds", "60", "--consumer", name] if name else ["--silent-seconds", "2"]
     first, second = (WorkerProcess(tmp_path / f"{n}.log", environment, handler, *options) for n in (1, 2))
     calls, files = workshop.world.database["calls"], workshop.world.database["files"]
     hung = await workshop.publish(*(str(ObjectId()) for _ in range(3)))
@@ -151,6 +152,8 @@ async def test_a_living_worker_of_the_same_name_keeps_its_transactions(
     async with workshop.working(handle, name="twice"):
         await eventually(lambda: calls == [key])
         await eventually(seems_to_be_elsewhere)
+        await asyncio.sleep(1)
+        monkeypatch.setattr(locks, "BEGAN", time.monotonic())  # and what it has begun is older than the second one
         async with workshop.working(handle, name="twice") as second:
             await eventually(lambda: second.processing and second.processing.name_is_taken)
             await asyncio.sleep(1)
