@@ -134,11 +134,19 @@ class SettingsError(OutboxError):
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """An outbox: its identity, which decides, and the name and the hosts of its database, for people."""
+    """An outbox: its identity and the name of its database, which decide, and the hosts of that, for people.
+
+    A copy of a database has the identity of what it was made of, and is another outbox all the same.
+    """
 
     identity: str
     database: str
     hosts: str = ""
+
+    @property
+    def claim(self) -> str:
+        """By which scripts know it."""
+        return f"{self.identity} {self.database}"
 
     def __str__(self) -> str:
         return f"outbox {self.identity} (database {self.database!r})"

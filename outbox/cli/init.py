@@ -9,10 +9,10 @@ import typer
 
 from outbox.cli.output import write_json, write_line
 from outbox.cli.servers import Refused, Servers, run
-from outbox.errors import SchemaError
+from outbox.errors import Owner, SchemaError
 from outbox.message import schema, subject_check
 from outbox.operations import applications, audit
-from outbox.protocol.ownership import Ownership, own, owner
+from outbox.protocol.ownership import Ownership, is_another, own, owner
 from outbox.streams import registry
 from outbox.streams.declaration import Streams
 
@@ -120,8 +120,8 @@ async def _would_adopt(servers: Servers, declared: Streams) -> list[str]:
     prefix = declared.prefix or (registered.prefix if registered else "")
     streams = Streams(replace(stream, prefix=prefix) for stream in families.values())
     try:
-        ours = (await own(servers.database)).identity
+        ours = await own(servers.database)
     except SchemaError:  # none yet, so that all that belong to anybody are others'
-        ours = ""
+        ours = Owner("", servers.database.name)
     found = [(stream, await owner(servers.redis, stream)) for stream in streams.values()]
-    return [f"taken over stream {stream.name} from {one}" for stream, one in found if one and one.identity != ours]
+    return [f"taken over stream {stream.name} from {one}" for stream, one in found if one and is_another(one, ours)]

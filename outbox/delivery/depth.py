@@ -42,11 +42,13 @@ async def depth_of(redis: AnyRedis, stream: Stream) -> Depth:
     group = next((group for group in groups if group["name"] == stream.group), None)
     if group is None:
         return Depth(length, length, 0)
-    undelivered = lag_of(group)
+    undelivered, after = lag_of(group), f"({group['last-delivered-id']}"
     if undelivered is None:
         # Redis loses count when entries were deleted from the middle of a stream.
-        rest = await redis.xrange(stream.key, f"({group['last-delivered-id']}", "+", count=LOOK_AHEAD + 1) or []
+        rest = await redis.xrange(stream.key, after, "+", count=LOOK_AHEAD + 1) or []
         undelivered = len(rest) if len(rest) <= LOOK_AHEAD else None
+    elif undelivered and not await redis.xrange(stream.key, after, "+", count=1):
+        undelivered = 0  # whoever set the group gave a count that is too low
     return Depth(length, undelivered, group["pending"])
 
 

@@ -91,7 +91,7 @@ async def judge(database: Database, redis: AnyRedis, stream: Stream, *, before: 
     keys = [stream.key, record_key(stream.key)]
     while True:
         word = new_tag()
-        reply = await _LOOK.run(redis, keys, [stream.group, PAGE, HELD, before, word, ours.identity])
+        reply = await _LOOK.run(redis, keys, [stream.group, PAGE, HELD, before, word, ours.claim])
         refuse(stream.key, ours, reply)
         if not reply:
             return Judged(completed, found, "", tuple(sorted(reasons)))

@@ -12,7 +12,7 @@ no group to be ignored, and walks over all that is not acknowledged, each time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from outbox.database import Database
 from outbox.delivery.evidence import Judged, judge
@@ -20,6 +20,7 @@ from outbox.errors import Owner
 from outbox.printable import printable, shell_word
 from outbox.protocol.ownership import own, refuse
 from outbox.protocol.script import Script
+from outbox.servers.silence import WatchedSilence
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Stream
 from outbox.streams.keys import record_key
@@ -37,7 +38,8 @@ _TRIM = Script("trim")
 class Straggler:
     """A group that is behind the stream's own one, so that entries stay for it.
 
-    `silent_seconds`: for how long it has had something to do, and none of its consumers has asked for anything.
+    `silent_seconds`: for how long it has had something to do, and none of its consumers has asked for anything, by the
+    clock of Redis, or as a relay has counted it. `to_be_ignored`: a relay that counts long enough will ignore it.
     """
 
     stream: str
@@ -46,6 +48,7 @@ class Straggler:
     ignored: bool
     key: str = ""
     """Of the stream in Redis."""
+    to_be_ignored: bool = False
 
     @property
     def abandoned(self) -> bool:
@@ -55,6 +58,11 @@ class Straggler:
         which = f"group '{printable(self.group)}' of stream {self.stream!r} does nothing"
         if self.ignored:
             return f"{which}, and is ignored (ignore_groups_after_seconds): entries that it has not read are trimmed"
+        if self.to_be_ignored:
+            return (
+                f"{which}, so that no entry can be trimmed until a relay has seen it do nothing for as long as "
+                "ignore_groups_after_seconds. Start its consumers, so that they miss nothing"
+            )
         return (
             f"{which}, so that no entry can be trimmed and Redis fills up. Start its consumers; or, if nobody needs "
             f"it, redis-cli XGROUP DESTROY {self.key or self.stream} {shell_word(self.group)}; or declare "
@@ -76,20 +84,29 @@ class Trimmed:
 
 
 async def stragglers(redis: AnyRedis, stream: Stream) -> tuple[Straggler, ...]:
-    """The groups that hold up the trimming of `stream`. Changes nothing."""
-    return (await _run(redis, stream, up_to="", at_most=0))[3]
+    """The groups that hold up the trimming of `stream`. Changes nothing.
+
+    Whether one is ignored only the relays know, which count for themselves: told is what they do if Redis was there for
+    as long as its clock says.
+    """
+    behind = (await _run(redis, stream, up_to="", at_most=0))[3]
+    limit = stream.ignore_groups_after_seconds
+    return tuple(replace(one, ignored=limit is not None and one.silent_seconds >= limit) for one in behind)
 
 
-async def trim(database: Database, redis: AnyRedis, stream: Stream) -> Trimmed:
+async def trim(
+    database: Database, redis: AnyRedis, stream: Stream, silence: WatchedSilence[str, str] | None = None
+) -> Trimmed:
     """Remove the entries of `stream` that every group has acknowledged. Any number of relays may do so at once.
 
     An entry that was given to nobody, or is in somebody's hands, stays, in whichever group; and while the stream's own
     group is not there, all of them. Only groups that are ignored lose what they have not read.
 
+    :param silence: what the passes before have counted of the groups of this stream; without it, none is ignored.
     :raises ForeignStream: it belongs to another outbox.
     """
     ours = await own(database)
-    bound, _, others, behind = await _run(redis, stream, up_to="", at_most=0, ours=ours)
+    bound, _, others, behind = await _run(redis, stream, up_to="", at_most=0, ours=ours, silence=silence)
     if not bound:
         return Trimmed()
     judged = Judged()
@@ -98,22 +115,44 @@ async def trim(database: Database, redis: AnyRedis, stream: Stream) -> Trimmed:
         judged = await judge(database, redis, stream, before=others)
         bound = judged.bound
     removed = 0
-    while stream.trim and bound and (more := (await _run(redis, stream, up_to=bound, at_most=AT_ONCE, ours=ours))[1]):
+    while stream.trim and bound:
+        more = (await _run(redis, stream, up_to=bound, at_most=AT_ONCE, ours=ours, silence=silence))[1]
+        if not more:
+            break
         removed += more
     return Trimmed(removed, judged, behind if stream.trim else ())
 
 
 async def _run(
-    redis: AnyRedis, stream: Stream, *, up_to: str, at_most: int, ours: Owner | None = None
+    redis: AnyRedis,
+    stream: Stream,
+    *,
+    up_to: str,
+    at_most: int,
+    ours: Owner | None = None,
+    silence: WatchedSilence[str, str] | None = None,
 ) -> tuple[str, int, str, tuple[Straggler, ...]]:
-    ignore = round((stream.ignore_groups_after_seconds or 0) * 1000)
-    args: list[str | int] = [stream.group, up_to, ignore, at_most, ours.identity if ours else ""]
-    answer = await _TRIM.run(redis, [stream.key, record_key(stream.key)], args)
+    limit = stream.ignore_groups_after_seconds
+    # With the sign of each: one that has done something since is not ignored.
+    ignore = silence.same_for(limit) if silence and limit is not None else {}
+    args: list[str | int] = [stream.group, up_to, at_most, ours.claim if ours else ""]
+    args += (text for pair in ignore.items() for text in pair)
+    try:
+        answer = await _TRIM.run(redis, [stream.key, record_key(stream.key)], args)
+    except BaseException:
+        if silence:
+            silence.begin_anew()  # where we were not served, neither were their consumers
+        raise
     if ours:
         refuse(stream.key, ours, answer)
     bound, removed, others, told = answer
-    found = zip(told[::3], told[1::3], told[2::3], strict=True)
+    found = list(zip(told[::4], told[1::4], told[2::4], told[3::4], strict=True))
+    counted = silence.listen({group: sign for group, sign, _, _ in found if sign}) if silence else {}
     behind = tuple(
-        Straggler(stream.name, group, silent / 1000, bool(ignored), stream.key) for group, silent, ignored in found
-    )
+        Straggler(
+            stream.name, group, max(milliseconds / 1000, counted.get(group, 0.0)), bool(ignored), stream.key,
+            to_be_ignored=limit is not None and not ignored,
+        )
+        for group, _, milliseconds, ignored in found
+    )  # fmt: skip
     return bound, removed, others, behind

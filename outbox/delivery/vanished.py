@@ -43,14 +43,15 @@ class Vanished:
         self._messages = database[OUTBOX].with_options(codec_options=LENIENT)
         self._redis = redis
         self._entries = entries
-        self._removed_to: dict[Partition, EntryId] = {}
+        self._removed: dict[Partition, tuple[EntryId, int]] = {}
+        """What the stream told at the last look that was complete: up to where entries are gone, and how many ever."""
 
     async def look(self, stream: Stream, partition: Partition) -> Found:
         delivered = await self._delivered(stream)
         if delivered is None:
             return Found()
         if stream.subject is None:
-            found = await self._removed(stream, partition, delivered)
+            found = await self._removed_unread(stream, partition, delivered)
             return found + await self._gone(stream, partition, delivered) if stream.gone_is_done else found
         found, unknown = Found(), list[ObjectId]()
         async for page in in_pages(self._due(stream, partition, delivered), PAGE):
@@ -93,29 +94,35 @@ class Vanished:
         query = {"state": State.PUBLISHED.value, "stream": partition.stream, "partition": partition.number}
         return self._messages.find(query, _NEEDED, batch_size=PAGE).sort("batch").hint("published")
 
-    async def _removed(self, stream: Stream, partition: Partition, delivered: EntryId) -> Found:
+    async def _removed_unread(self, stream: Stream, partition: Partition, delivered: EntryId) -> Found:
         """Messages whose entries were trimmed or deleted before the group was given them: they come again.
 
-        Looked for when the stream tells that something ahead of the group is gone, once for each time it does.
+        Looked for when the stream tells that something ahead of the group is gone, once for each time that anything
+        was removed since: the last place where something is missing tells nothing of removals before it.
         """
         stands: Document = await self._redis.xinfo_stream(stream.key)
         first = stands.get("recorded-first-entry-id") if stands["length"] else stands["last-generated-id"]
         gone_to = max(_known(first), _known(stands.get("max-deleted-entry-id")))
-        if gone_to <= delivered or self._removed_to.get(partition) == gone_to:
+        gone = gone_to, stands.get("entries-added", 0) - stands["length"]
+        if gone_to <= delivered or self._removed.get(partition) == gone:
             return Found()
-        found = Found()
+        found, complete = Found(), True
         async for page in in_pages(self._between(partition, delivered, gone_to), PAGE):
             lost = await self._never_given(stream, page, delivered)
-            if await self._delivered(stream) != delivered:
-                return (
-                    found  # what it has come to meanwhile may have been acknowledged and deleted: the next pass looks
-                )
+            come_to = await self._delivered(stream)
+            if come_to is None or come_to < delivered:
+                return found  # it is another group, or another stream: the next pass looks
+            if come_to != delivered:
+                # What it has come to meanwhile may have been acknowledged and deleted. Of what lies ahead of it still,
+                # nothing was given to anybody. On a busy stream there is no pass that it stands still in.
+                lost, complete = [message for message in lost if _is_ahead(message, come_to)], False
             for message in lost:
                 reason = "its entry was removed from the stream before anybody was given it"
                 found += await put_back(
                     self._database, stream, message, Sent(message["_id"], message["attempts"]), reason
                 )
-        self._removed_to[partition] = gone_to
+        if complete:
+            self._removed[partition] = gone
         return found
 
     async def _never_given(self, stream: Stream, page: Sequence[Document], delivered: EntryId) -> list[Document]:

@@ -197,7 +197,7 @@ class Checkpoints:
         entries, large = as_arguments(messages)
         stream = self._streams[partition.stream]
         pressure: list[str | int] = [stream.group, self._most_before(stream, room)]
-        args: list[str | int] = [token, batch.batch, batch.tag, after, sent, entries, *pressure, self._ours.identity]
+        args: list[str | int] = [token, batch.batch, batch.tag, after, sent, entries, *pressure, self._ours.claim]
         args += [window, *large]
         status, *rest = await self._run(_PUBLISH, partition, args, self._confirm)
         match status:
@@ -224,9 +224,9 @@ class Checkpoints:
         return stream.most_before(room) if self._bounded else -1
 
     async def scan(
-        self, partition: Partition, token: int, opened: Opened, *, page: int = SCAN_LEAST
+        self, partition: Partition, token: int, opened: Opened, *, page: int = SCAN_LEAST, after: str = ""
     ) -> AsyncIterator[tuple[list[Sent], Range]]:
-        """All messages that the stream holds, oldest first, in pages, each with the entries that it was read from.
+        """The messages that the stream holds, oldest first, in pages, each with the entries that it was read from.
 
         Entries of others are passed over.
 
@@ -234,10 +234,11 @@ class Checkpoints:
         means nothing.
 
         :param page: entries of the first page; the next ones are as long as their size allows.
+        :param after: only what stands behind this entry; '' for all that there is.
         """
-        start = "-"
+        start = f"({after}" if after else "-"
         while True:
-            args: list[str | int] = [token, opened.at.tag, opened.marker, start, page, self._ours.identity]
+            args: list[str | int] = [token, opened.at.tag, opened.marker, start, page, self._ours.claim]
             status, *rest = await self._run(_SCAN, partition, args)
             if status != "scanned":
                 raise LookAgain(f"{partition}: the checkpoint or the stream changed while the stream was searched")
@@ -254,7 +255,7 @@ class Checkpoints:
 
         Raises LookAgain when checkpoint or stream are not those that were `opened` any more.
         """
-        args: list[str | int] = [token, batch.batch, batch.tag, opened.at.tag, opened.marker, self._ours.identity]
+        args: list[str | int] = [token, batch.batch, batch.tag, opened.at.tag, opened.marker, self._ours.claim]
         status, *_ = await self._run(_STAMP, partition, args)
         if status != "stamped":
             raise LookAgain(f"{partition}: the checkpoint or the stream changed during the recovery")

@@ -8,6 +8,7 @@ version before put no name on record.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
@@ -26,8 +27,10 @@ nothing. The relay of the outbox that has the message publishes it again after t
 
 _ADOPT, _ACKNOWLEDGE, _AHEAD = Script("adopt"), Script("acknowledge"), Script("ahead")
 
-AHEAD_MOST = 10_000
-"""Entries of one consumer that are given another time at once."""
+AHEAD_PAGE = 1000
+"""Entries whose times are looked at in one request, which Redis does nothing else during."""
+AHEAD_SECONDS = 0.005
+"""How long an entry is watched that seems to have been delivered this very moment: Redis counts in milliseconds."""
 
 
 async def own(database: Database) -> Owner:
@@ -55,6 +58,11 @@ def read_owner(identity: str, database: str | None, hosts: str | None) -> Owner:
     return Owner(printable(identity), printable(database or ""), printable(hosts or ""))
 
 
+def is_another(found: Owner, ours: Owner) -> bool:
+    """Whether what was read of an owner is another outbox than ours. Records of before may name no database."""
+    return found.identity != ours.identity or found.database not in ("", printable(ours.database))
+
+
 class Ownership:
     """What a program of the outbox `ours` asks about streams."""
 
@@ -80,7 +88,7 @@ class Ownership:
         :raises ForeignStream: it names another one.
         """
         found = await owner(self._redis, stream)
-        if found is not None and found.identity != self._ours.identity:
+        if found is not None and is_another(found, self._ours):
             raise ForeignStream(stream.key, self._ours, found)
         return found is not None
 
@@ -92,7 +100,7 @@ class Ownership:
 
         :raises ForeignStream: the stream belongs to another outbox by now.
         """
-        keys, args = [stream.key, record_key(stream.key)], [self._ours.identity, stream.group, entry, holder, UNKNOWN]
+        keys, args = [stream.key, record_key(stream.key)], [self._ours.claim, stream.group, entry, holder, UNKNOWN]
         answer = await _ACKNOWLEDGE.run(self._redis, keys, args)
         refuse(stream.key, self._ours, answer)
         return bool(answer[0] == "acknowledged")
@@ -105,9 +113,14 @@ class Ownership:
         :raises ForeignStream: the stream belongs to another outbox.
         """
         keys = [stream.key, record_key(stream.key)]
-        answer = await _AHEAD.run(self._redis, keys, [stream.group, AHEAD_MOST, self._ours.identity])
-        refuse(stream.key, self._ours, answer)
-        return int(answer[0])
+        ahead, start, suspects = 0, "-", list[str]()
+        while start or suspects:
+            if suspects:
+                await asyncio.sleep(AHEAD_SECONDS)
+            answer = await _AHEAD.run(self._redis, keys, [stream.group, AHEAD_PAGE, self._ours.claim, start, *suspects])
+            refuse(stream.key, self._ours, answer)
+            ahead, start, suspects = ahead + int(answer[0]), answer[1], answer[2:]
+        return ahead
 
     async def take_over(self, stream: Stream) -> Owner | None:
         """Put this outbox on record for `stream`, which belonged to the one returned. None: it was nobody's or ours.
@@ -130,6 +143,6 @@ async def refused(redis: AnyRedis, streams: Iterable[Stream], ours: Owner) -> li
     found = []
     for stream in streams:
         other = await owner(redis, stream)
-        if other is not None and other.identity != ours.identity:
+        if other is not None and is_another(other, ours):
             found.append(ForeignStream(stream.key, ours, other))
     return found

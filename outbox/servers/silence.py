@@ -10,6 +10,13 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
+def _since(before: Mapping[K, tuple[V, float]], signs: Mapping[K, V], now: float) -> dict[K, tuple[V, float]]:
+    """Each sign, and since when it has been the same. Who is not among `signs` is forgotten."""
+    fresh = {key: (sign, now) for key, sign in signs.items()}
+    same = {key: seen for key, seen in before.items() if key in signs and seen[0] == signs[key]}
+    return {**fresh, **same}
+
+
 class Silence(Generic[K, V]):
     """Compares signs of life of one look with those of the looks before. What they say is not looked at.
 
@@ -26,9 +33,44 @@ class Silence(Generic[K, V]):
     def listen(self, signs: Mapping[K, V]) -> set[K]:
         """Those whose sign has been the same for too long. Who is not among `signs` is forgotten."""
         now = time.monotonic()
-        fresh = {key: (sign, now) for key, sign in signs.items()}
-        same = {key: seen for key, seen in self._seen.items() if key in signs and seen[0] == signs[key]}
-        self._seen = {**fresh, **same}
+        self._seen = _since(self._seen, signs, now)
         # Not for less than he takes between two signs, or he would count as dead again and again.
         limits = {key: max(self._seconds, self._patience(sign)) for key, (sign, _) in self._seen.items()}
         return {key for key, (_, since) in self._seen.items() if now - since >= limits[key]}
+
+
+class WatchedSilence(Generic[K, V]):
+    """For how long a sign of life has been the same while somebody looked, by this machine's monotonic clock.
+
+    For those who cannot give a sign while they cannot be looked at, because both go through one server. So all is
+    counted anew after a look that failed, or that came late.
+    """
+
+    def __init__(self, gap_seconds: float) -> None:
+        """`gap_seconds`: a look comes late that much after the one before."""
+        self._gap_seconds = gap_seconds
+        self._looked = time.monotonic()
+        self._seen: dict[K, tuple[V, float]] = {}
+
+    def begin_anew(self) -> None:
+        """A look failed."""
+        self._seen = {}
+
+    def listen(self, signs: Mapping[K, V]) -> dict[K, float]:
+        """For how many seconds each has shown its sign. Who is not among `signs` is forgotten."""
+        now = self._now()
+        self._seen, self._looked = _since(self._seen, signs, now), now
+        return {key: now - since for key, (_, since) in self._seen.items()}
+
+    def same_for(self, seconds: float) -> dict[K, V]:
+        """Who shows one sign for so long by now if it still is the one that he showed at the last look, and that."""
+        now = self._now()
+        # Between two looks there can have been an outage that nobody noticed, so two are not enough.
+        limit = max(seconds, self._gap_seconds)
+        return {key: sign for key, (sign, since) in self._seen.items() if now - since >= limit}
+
+    def _now(self) -> float:
+        now = time.monotonic()
+        if now - self._looked >= self._gap_seconds:
+            self.begin_anew()
+        return now

@@ -200,6 +200,7 @@ class Relay:
         advice = Advice(database, redis, streams)
         counting = Backlog(database, redis, streams, declarations.registered)
         self._leaser, self._advice, self._pausing = leaser, advice, pausing
+        trimmer = Trimmer(database, redis, streams, seconds=settings.relay_trim_seconds)
         relays = Hints(lambda: changes.relays(database), lambda _: leasing.wake(), busy, look=False)
         beside = [
             watching,
@@ -210,7 +211,7 @@ class Relay:
             service("hints of relays", relays.run_once),
             service("advice", advice.run_once, advising.LOOK_SECONDS),
             service("backlog", counting.run_once, backlog.LOOK_SECONDS),
-            service("trim", Trimmer(database, redis, streams).run_once, settings.relay_trim_seconds),
+            service("trim", trimmer.run_once, settings.relay_trim_seconds),
             service("rescue", Rescuer(streams, Rescue(database, redis), leaser.partitions).run_once, interval(streams)),
         ]
         if self._until_empty:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from enum import Enum
@@ -19,7 +19,7 @@ from outbox.protocol.leases import Held, Lease, Leases, Progress
 from outbox.protocol.losses import Losses
 from outbox.protocol.store import Store
 from outbox.protocol.tags import new_tag
-from outbox_relay.surveys import Surveys
+from outbox_relay.surveys import Page, Surveys
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +31,8 @@ class Verdict(Enum):
     UNMARKED = "unmarked"
     """A batch was published and not marked: a crash or a lost reply between the two."""
     TAIL_LOST = "tail lost"
-    """Redis is behind, in the same history: what came after its last batch is lost."""
+    """Redis is behind, in the same history: what came after its last batch is lost, unless only the checkpoint is
+    an older copy: what the stream shows after that batch has survived."""
     OTHER_HISTORY = "other history"
     """Redis does not continue what MongoDB knows, or the stream is another one: only the stream shows what is there."""
 
@@ -129,20 +130,32 @@ class Recovery:
 
         end = Progress(opened.at.batch + 1, new_tag())
         kept = recovered = settled = 0
-        if verdict is Verdict.TAIL_LOST:
-            lost: list[Document] = [{"batch": {"$gt": opened.at.batch}}]
-        else:
-            async with aclosing(self._surveys.pages(lease, opened, session)) as pages:
-                async for page, entries in pages:
-                    held = await hold([message.id for message in page])
-                    kept += await self._losses.keep(held, session, end, page, entries)
-            # Two steps, so that each reads its own range of the index.
-            lost = [{"batch": {"$ne": end.batch}}, {"batch": end.batch, "tag": {"$ne": end.tag}}]
+        tail = verdict is Verdict.TAIL_LOST
+        survivors = self._tail(lease, opened, session) if tail else self._surveys.pages(lease, opened, session)
+        async with aclosing(survivors) as pages:
+            async for page, entries in pages:
+                held = await hold([message.id for message in page])
+                kept += await self._losses.keep(held, session, end, page, entries)
+        # Two steps, so that each reads its own range of the index.
+        others: Document = {"batch": {"$gt" if tail else "$ne": end.batch}}
+        lost: list[Document] = [others, {"batch": end.batch, "tag": {"$ne": end.tag}}]
         for query in lost:
             while taken := await self._losses.take_back(lease.partition, hold, session, query):
                 recovered += taken.recovered
                 settled += taken.settled
         return Reconciled(end, verdict, recovered=recovered, settled=settled, kept=kept)
+
+    async def _tail(self, lease: Lease, opened: Opened, session: AsyncClientSession) -> AsyncGenerator[Page]:
+        """What the stream holds of the partition after the checkpoint's last batch, in pages.
+
+        Nothing, if stream and checkpoint went back together: then there are only entries of other partitions. A search
+        of its own, because it is short, and begins elsewhere for each partition.
+        """
+        scan = self._checkpoints.scan(lease.partition, lease.token, opened, after=opened.entries.last)
+        async for sent, entries in scan:
+            partitions = await self._losses.partitions_of([message.id for message in sent], session)
+            if page := [message for message in sent if partitions.get(message.id) == lease.partition]:
+                yield page, entries
 
     async def _tell(self, lease: Lease, known: Progress, opened: Opened, result: Reconciled) -> None:
         verdict = result.verdict.value

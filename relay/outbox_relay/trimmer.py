@@ -11,11 +11,15 @@ from outbox.database import Database
 from outbox.delivery import trim
 from outbox.delivery.trim import Trimmed
 from outbox.message.outcome import Found
+from outbox.servers.silence import WatchedSilence
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Streams
 from outbox_relay.service import Next
 
 log = structlog.get_logger(__name__)
+
+SLACK_SECONDS = 5.0
+"""A look that comes later than after two intervals and so long has waited for something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +39,27 @@ class Round:
 class Trimmer:
     """Trims every stream now and then. Each relay does: a second one finds nothing left."""
 
-    def __init__(self, database: Database, redis: AnyRedis, streams: Streams) -> None:
+    def __init__(self, database: Database, redis: AnyRedis, streams: Streams, *, seconds: float = 10.0) -> None:
+        """`seconds`: between two passes."""
         self._database = database
         self._redis = redis
         self._streams = streams
+        self._gap_seconds = 2 * seconds + SLACK_SECONDS
+        self._silence: dict[tuple[str, float], WatchedSilence[str, str]] = {}
         self._logged: set[tuple[str, str, bool]] = set()
 
     async def run_once(self) -> Round:
         """Raises what a server raises, after all streams have had their turn."""
         streams = list(self._streams.values())  # as they are now: the registry may change meanwhile
+        # A long pass is late. That shall not begin a count of days anew: a small part of it may be missed.
+        counts = [(s.key, max(self._gap_seconds, (s.ignore_groups_after_seconds or 0) / 10)) for s in streams]
+        self._silence = {count: self._silence.get(count) or WatchedSilence(count[1]) for count in counts}
         found = await asyncio.gather(
-            *(trim.trim(self._database, self._redis, stream) for stream in streams), return_exceptions=True
+            *(
+                trim.trim(self._database, self._redis, stream, self._silence[count])
+                for stream, count in zip(streams, counts, strict=True)
+            ),
+            return_exceptions=True,
         )
         trimmed = [one for one in found if isinstance(one, Trimmed)]
         for stream, one in zip(streams, found, strict=True):

@@ -6,7 +6,7 @@ from typing import cast
 
 from . import scripts, statements
 from .rules import Bounds, Rules
-from .world import START, UNKNOWN, Batch, Do, Entry, Redis, Relay, Request, World, fresh, fresh_marker
+from .world import START, TAIL, UNKNOWN, Batch, Do, Entry, Redis, Relay, Request, World, fresh, fresh_marker
 
 OPEN = Request(Do.OPEN)
 AGAIN = Request(Do.RAISE)
@@ -75,9 +75,13 @@ def _next(world: World, request: Request, answer: object, rules: Rules, bounds: 
             return _mark(marking, rules, bounds)
         case Do.COMPARE if answer == "histories differ":
             return Request(Do.SCAN, position, UNKNOWN, (), request.marker, world.lease.position)
+        case Do.COMPARE if answer == "later batches lost":
+            return Request(Do.SCAN, position, UNKNOWN, (), request.marker, world.lease.position, step=TAIL)
         case Do.COMPARE:
-            stamped, scanned = _stamped(world, position, rules), int(answer == "nothing is left")
-            return Request(Do.MEAN_TO_TAKE, position, stamped, (), request.marker, world.lease.position, scanned)
+            stamped = _stamped(world, position, rules)
+            return Request(Do.MEAN_TO_TAKE, position, stamped, (), request.marker, world.lease.position, step=1)
+        case Do.SCAN if request.step == TAIL:
+            return request._replace(do=Do.MEAN_TO_TAKE, position=_stamped(world, request.before, rules), step=0)
         case Do.SCAN:
             found = cast(tuple[Entry, ...], answer)
             request = request._replace(position=_stamped(world, request.before, rules), entries=found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from .rules import Rules
-from .world import UNKNOWN, Checkpoint, Do, Position, Redis, Request
+from .world import TAIL, UNKNOWN, Checkpoint, Do, Position, Redis, Request
 
 REFUSED = "refused"
 Answer = object
@@ -51,13 +51,15 @@ def _look(redis: Redis, token: int, request: Request, new: New) -> tuple[Redis, 
 
 
 def _scan(redis: Redis, token: int, request: Request, rules: Rules) -> Answer:
-    """The stream's entries, unless the checkpoint is not the one that was opened."""
+    """The stream's entries, unless the checkpoint is not the one that was opened. Those after its last batch: none, as
+    the model's streams and checkpoints of one history go back together.
+    """
     there = redis.checkpoint
     if there is None or there.token != token:
         return REFUSED
     if rules.pinned and (there.position != request.before or redis.marker != request.marker):
         return REFUSED
-    return redis.stream
+    return () if request.step == TAIL else redis.stream
 
 
 def _publish(redis: Redis, token: int, request: Request, rules: Rules) -> tuple[Redis, Answer]:

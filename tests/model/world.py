@@ -20,6 +20,9 @@ UNKNOWN: Position = (-1, 0)
 """In a lease: MongoDB does not know where the partition stands. It has never known, or a recovery is under way, which
 has a tag of its own. Elsewhere: nothing."""
 
+TAIL = -1
+"""As the step of a scan: only what comes after the checkpoint's last batch."""
+
 START: Position = (0, 0)
 """In a checkpoint: nothing was ever published."""
 

@@ -11,10 +11,13 @@ import pytest
 from outbox.delivery.entries import OURS, Entries
 from outbox.message.document import Sent
 from outbox.message.outcome import Found
+from outbox.protocol.ownership import Ownership
+from outbox.protocol.script import Script
+from outbox.streams.keys import record_key
 from outbox.worker.completion import Standing, look
 from tests.outbox.ward import SOON, Ward
 from tests.relay.world import PARTITION
-from tests.waiting import eventually
+from tests.waiting import eventually, pass_by
 
 
 async def test_what_a_silent_worker_holds_is_published_again(ward: Ward) -> None:
@@ -39,6 +42,16 @@ async def test_what_a_worker_has_not_held_for_long_is_left_alone(ward: Ward) -> 
     assert await ward.rescue.abandoned(replace(SOON, rescue_seconds=60)) == Found()
     assert await ward.vanished() == Found()
     assert (await ward.message(id_))["state"] == "published"
+
+
+async def test_an_entry_that_was_delivered_this_very_moment_keeps_its_time(ward: Ward) -> None:
+    """It looks like one whose time lies ahead, as after a clock was set back, and a moment later it does not."""
+    await ward.publish("a")
+    [entry] = await ward.read()
+    await pass_by(0.01)
+    keys, ours = [SOON.key, record_key(SOON.key)], ward.world.ours
+    assert await Script("ahead").run(ward.world.redis, keys, [SOON.group, 10, ours.claim, "", entry]) == [0, ""]
+    assert await Ownership(ward.world.redis, ours).set_times_ahead(SOON) == 0
 
 
 async def test_what_waits_its_turn_is_left_alone(ward: Ward) -> None:

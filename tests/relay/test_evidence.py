@@ -8,6 +8,7 @@ from typing import Any
 from unittest.mock import AsyncMock, patch
 
 import pytest
+from bson import ObjectId
 from pymongo.errors import AutoReconnect
 from structlog.testing import capture_logs
 
@@ -16,6 +17,7 @@ from outbox.delivery import evidence
 from outbox.delivery.entries import MARK
 from outbox.delivery.evidence import Judged, judge
 from outbox.delivery.trim import trim
+from outbox.delivery.vanished import Vanished
 from outbox.message.outcome import Found, put_back
 from outbox.streams.declaration import Streams
 from outbox.worker.rescue import Rescue
@@ -90,6 +92,36 @@ async def test_what_others_deleted_before_it_was_given_comes_again(all_of_it: bo
     assert await ward.rescue() == Found(rescued=4 if all_of_it else 1)
     assert await ward.rescue() == Found()
     assert await ward.states() == ("wwww" if all_of_it else "pwpp")
+
+
+async def test_a_second_deletion_before_the_first_is_seen_too(ward: Ward) -> None:
+    """A stream tells the first entry that is there and the last that was deleted. Neither moves."""
+    ids = await ward.publish(5)
+    rescue = Rescue(ward.world.database, ward.redis)
+    for deleted in (ids[3], ids[1]):
+        await ward.redis.xdel(NAME, deleted)
+        assert await rescue.vanished(BARE, PARTITION) == Found(rescued=1)
+        assert await rescue.vanished(BARE, PARTITION) == Found()
+    await ward.ack(*await ward.read(9))
+    assert await rescue.vanished(replace(BARE, gone_is_done=True), PARTITION) == Found()
+    assert await ward.states() == "pwpwp"
+
+
+async def test_what_was_deleted_is_found_while_workers_read_on(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they are given while a look goes on, and delete, counts as given. On a busy stream each look is so."""
+    ids = [*await ward.publish(2), *await ward.publish(3, first=2)]
+    await ward.redis.xdel(NAME, ids[3])
+    places = Vanished._places
+
+    async def meanwhile(*arguments: Any) -> dict[ObjectId, str]:
+        given = await ward.read(1)
+        await ward.ack(*given)
+        await ward.redis.xdel(NAME, *given)
+        return await places(*arguments)
+
+    monkeypatch.setattr(Vanished, "_places", meanwhile)
+    assert await ward.rescue() == Found(rescued=1)
+    assert await ward.states() == "pppwp"
 
 
 async def test_what_vanished_after_it_was_given_is_not_done(ward: Ward) -> None:

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from outbox.database import Document
 from outbox.delivery.depth import depth_of
+from outbox.protocol.script import Script
 from outbox_relay.drained import Outcome
 from tests.relay.ward import BARE, GROUP, NAME, Ward
 from tests.relay.world import STREAM, World, a_world
@@ -69,3 +70,59 @@ async def publish_beyond_the_limit(world: World) -> None:
     await world.redis.xgroup_setid(NAME, GROUP, "0", entries_read=1000)
     assert (await owner.drain()).outcome is Outcome.FULL
     assert (await depth_of(world.redis, BARE)).undelivered == published
+
+
+async def test_whoever_has_read_all_is_given_more_whatever_count_the_group_was_set_to(
+    mongo: AsyncMongoClient[Document], database: str, redis: Redis
+) -> None:
+    async with a_world(mongo, database, redis, [replace(STREAM, max_undelivered=5)]) as world:
+        ward = Ward(world)
+        owner = await world.owner()
+
+        async def publish(count: int) -> None:
+            await world.append(*(f"f{n}" for n in range(count)))
+            while published := await owner.drain_all():
+                assert published <= 5
+                assert len(await ward.read(100)) == published
+                count -= published
+            assert count == 0
+
+        await publish(20)
+        await redis.xgroup_setid(NAME, GROUP, "$", entries_read=0)
+        assert (await depth_of(redis, STREAM)).undelivered == 0
+        await publish(20)
+
+
+async def a_stream_whose_count_is_lost(redis: Redis, given: int, waiting: int, size: int) -> None:
+    pipeline = redis.pipeline(transaction=False)
+    for _ in range(given + waiting + 1):
+        pipeline.xadd(NAME, {"payload": "x" * size})
+    entries = await pipeline.execute()
+    await redis.xgroup_create(NAME, GROUP, "0")
+    if given:
+        await redis.xreadgroup(GROUP, "w", {NAME: ">"}, count=given)
+    await redis.xdel(NAME, entries[given + 1])
+    [group] = await redis.xinfo_groups(NAME)
+    assert group["lag"] is None
+
+
+async def has_room(redis: Redis, limit: int) -> bool:
+    return bool((await Script("room").run(redis, [NAME], [GROUP, limit]))[0])
+
+
+@pytest.mark.parametrize("waiting", [9, 10, 11, 110, 230])
+async def test_where_redis_has_lost_count_the_limit_is_what_was_declared(waiting: int, redis: Redis) -> None:
+    await a_stream_whose_count_is_lost(redis, 20, waiting, 10)
+    assert not await has_room(redis, waiting - 1)
+    assert await has_room(redis, waiting)
+    assert await has_room(redis, waiting + 1)
+
+
+async def test_where_redis_has_lost_count_of_large_entries_few_of_them_are_read(redis: Redis) -> None:
+    """More of them would hold Redis up. The limit is lower then, and those who read get more."""
+    await a_stream_whose_count_is_lost(redis, 100, 100, 60_000)
+    assert not await has_room(redis, 150)
+    await redis.xreadgroup(GROUP, "w", {NAME: ">"}, count=40)
+    assert not await has_room(redis, 150)
+    await redis.xreadgroup(GROUP, "w", {NAME: ">"}, count=40)
+    assert await has_room(redis, 150)

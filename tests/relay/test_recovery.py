@@ -97,11 +97,19 @@ async def test_a_deleted_stream_is_noticed_although_somebody_has_added_to_it_sin
     assert await notice(owner) == 2
 
 
-async def test_a_deleted_stream_is_noticed_by_the_next_batch(world: World) -> None:
+@pytest.mark.parametrize("put_back", [False, True])
+async def test_a_deleted_stream_is_noticed_by_the_next_batch(world: World, put_back: bool) -> None:
+    """Also after it was put back from a copy that has all of this partition, but not what others have added since."""
     await world.append("f1")
     owner = await world.owner()
     await owner.drain_all()
+    copy = (await world.remember())[STREAM.name]
+    await world.redis.xadd(STREAM.name, {"file_id": "by hand"})
+    owner.drainer._verified = 0
+    assert (await owner.drain()).outcome is Outcome.EMPTY
     await world.redis.delete(STREAM.name)
+    if put_back:
+        await world.restore({**await world.remember(), STREAM.name: copy})
     await world.append("f2")
     assert (await owner.drain()).outcome is Outcome.REFUSED
     await owner.drain_all()

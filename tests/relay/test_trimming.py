@@ -20,6 +20,7 @@ from outbox.delivery.trim import trim
 from outbox.operations import stats
 from outbox.streams.entry_ids import EntryId
 from outbox_relay.trimmer import Trimmer
+from tests.relay.silence import Clock
 from tests.relay.world import STREAM, World, a_world
 
 NAME, GROUP = STREAM.name, STREAM.group
@@ -135,7 +136,7 @@ async def test_a_group_that_is_created_between_look_and_removal_loses_nothing(
     assert await trimmed(world, NO_SUBJECT) == ids
 
 
-async def test_an_abandoned_group_is_told_of_once_and_ignored_when_that_is_declared(world: World) -> None:
+async def test_an_abandoned_group_is_told_of_once_and_ignored_when_that_is_declared(world: World, clock: Clock) -> None:
     ids = await published(world)
     await world.redis.xgroup_create(NAME, "audit", id="0")
     await world.redis.xack(NAME, GROUP, *await read(world.redis, 4))
@@ -153,9 +154,14 @@ async def test_an_abandoned_group_is_told_of_once_and_ignored_when_that_is_decla
 
     ignoring = Stream(NAME, GROUP, partitions=1, subject=STREAM.subject, ignore_groups_after_seconds=3600)
     with capture_logs() as logs:
-        done = await Trimmer(world.database, world.redis, Streams([ignoring])).run_once()
+        trimmer = Trimmer(world.database, world.redis, Streams([ignoring]))
+        assert [(await trimmer.run_once()).removed, await left(world)] == [0, ids]  # a relay has only begun to count
+        for _ in range(3600 // 20):
+            clock.now += 20
+            done = await trimmer.run_once()
     assert (done.removed, done.abandoned) == (4, 1)
-    assert "is ignored" in logs[0]["reason"]
+    assert ["until a relay has seen it" in one["reason"] for one in logs] == [True, False]
+    assert "is ignored" in logs[1]["reason"]
     assert await left(world) == []
 
 

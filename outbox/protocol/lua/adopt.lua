@@ -4,7 +4,7 @@
 --
 -- {identity, database, hosts} of the outbox that it belonged to; {} it was nobody's, or this one's already
 
-local foreign = of_another(KEYS[1], ARGV[1])
+local foreign = of_another(KEYS[1], ARGV[1] .. ' ' .. ARGV[2])
 if not foreign then return {} end
 redis.call('HSET', KEYS[1], 'outbox', ARGV[1], 'database', ARGV[2], 'hosts', ARGV[3], 'since', '0-0')
 return {foreign[2], foreign[3], foreign[4]}

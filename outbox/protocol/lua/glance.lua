@@ -7,10 +7,11 @@
 -- ARGV[3] the last entry with which all checkpoints but the first ARGV[4] were seen to be as they should be: as long as it
 -- is the last one, they are not read
 --
--- {last entry, token, tag, token, tag, ...}   of each checkpoint read, '' where it is gone or written for another stream
+-- {last entry, token, tag, token, tag, ...}   of each checkpoint read, '' where it is gone or written for another stream,
+--                                        or for what this one had when it was newer
 -- {}   the stream is another one, or another outbox's, or its group is gone or beyond its end
 
-local marker, last, added, known, owner = recognize(KEYS[1], KEYS[2])
+local marker, last, added, known, owner, begins = recognize(KEYS[1], KEYS[2])
 if not marker or owner ~= ARGV[2] then return {} end
 if ARGV[1] ~= '' then
   local grouped = false  -- and so it is where the stream is gone that nothing was ever published to
@@ -20,14 +21,15 @@ if ARGV[1] ~= '' then
   if not grouped then return {} end
 end
 if known ~= last then
-  redis.call('HSET', KEYS[2], 'last', last, 'added', added)  -- others have added to it
+  redis.call('HSET', KEYS[2], 'last', last, 'added', added, 'first', begins)  -- others have added to it
 end
 
 local found, most = {last}, #KEYS
 if last == ARGV[3] then most = 2 + ARGV[4] end
 for i = 3, most do
-  local there = redis.call('HMGET', KEYS[i], 'token', 'tag', 'marker')
-  local ours = there[3] == marker
+  local there = redis.call('HMGET', KEYS[i], 'token', 'tag', 'marker', 'last')
+  -- A stream that ends before what the checkpoint knows is an older copy, see open.lua.
+  local ours = there[3] == marker and not (is_id(there[4]) and earlier(last, there[4]))
   found[#found + 1] = ours and there[1] or ''
   found[#found + 1] = ours and there[2] or ''
 end

@@ -7,7 +7,7 @@
 -- ARGV[1] its own group   ARGV[2] entries in a page   ARGV[3] held entries that are remembered at most
 -- ARGV[4] count nothing as done from this entry on, which another group needs; '' for no such limit
 -- ARGV[5] a random word, by which settle.lua knows what was found here
--- ARGV[6] the outbox's identity
+-- ARGV[6] the outbox, as of_another takes it
 --
 -- {'foreign', identity, database, hosts} the stream belongs to that outbox
 -- {} no such group, or not the stream that it was; or {what is next 'nothing'|'settle'|'more', bound, {message, attempt, …}, {message, attempt, why, who, …}}
@@ -57,9 +57,17 @@ if last_pending and earlier(last_pending, reach) then reach = last_pending end
 local latest = redis.call('XPENDING', KEYS[1], ARGV[1])[3]
 local holds_beyond = latest and earlier(delivered, latest)
 
+-- To be called before whatever is written. A full Redis refuses a script what may take memory, up to the script's first
+-- write. But nothing that was not looked at is trimmed, so that it would stay full. This is never refused, and deletes
+-- nothing.
+local function although_full()
+  redis.call('HDEL', KEYS[2], '')
+end
+
 local now = counted()
 local look = stored[2] and read_look(stored[2])
 if not look or look.marker ~= (stored[1] or '') then
+  although_full()
   look, marked = watch(KEYS[1], KEYS[2], ARGV[1], stored[1] or '', delivered), true
 end
 if earlier(delivered, look.seen) then
@@ -223,10 +231,12 @@ if #acknowledged == 0 and #lost == 0 and not more then
   for n, one in ipairs(held) do
     same = same and look.held[n][1] == one[1] and look.held[n][2] == one[2] and look.held[n][3] == one[3]
   end
+  if not marked or not same then although_full() end
   if not marked then redis.call('XGROUP', 'CREATECONSUMER', KEYS[1], ARGV[1], MARK) end
   if not same then redis.call('HSET', KEYS[2], 'look', cjson.encode(stands)) end
   return {'nothing', bound, {}, {}}
 end
 stands.follows = look.tag
+although_full()
 redis.call('HSET', KEYS[2], 'looked', cjson.encode(stands))
 return {more and 'more' or 'settle', bound, acknowledged, lost}

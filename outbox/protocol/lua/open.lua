@@ -14,7 +14,7 @@
 -- {'foreign', identity, database, hosts}   of the outbox that the stream belongs to
 -- other: the stream is not the one that the checkpoint was written for.
 
-local foreign = of_another(KEYS[3], ARGV[6])
+local foreign = of_another(KEYS[3], ARGV[6] .. ' ' .. ARGV[7])
 if foreign then return foreign end
 
 local names = {'token', 'batch', 'tag', 'previous', 'messages', 'first', 'last', 'marker', 'added'}
@@ -48,12 +48,17 @@ if there.token and tonumber(there.token) > tonumber(ARGV[1]) then
 end
 
 -- Before the group is created: that creates the stream, too.
-local marker, last, added = recognize(KEYS[2], KEYS[3])
+local marker, last, added, known, _, begin = recognize(KEYS[2], KEYS[3])
+if marker and there.marker == marker and is_id(there.last) and earlier(last, there.last) then
+  -- An older copy, and its record is as old: keys were copied one by one, and only this checkpoint is newer. A new marker
+  -- tells the other partitions, too, whose checkpoints may stand behind what is added from here on.
+  marker = false
+end
 if not marker then
   marker = ARGV[4]
-  redis.call('HSET', KEYS[3], 'marker', marker, 'last', last, 'added', added)
-elseif redis.call('HGET', KEYS[3], 'last') ~= last then
-  redis.call('HSET', KEYS[3], 'last', last, 'added', added)  -- others have added to it
+  redis.call('HSET', KEYS[3], 'marker', marker, 'last', last, 'added', added, 'first', begin)
+elseif known ~= last then
+  redis.call('HSET', KEYS[3], 'last', last, 'added', added, 'first', begin)  -- others have added to it
 end
 if redis.call('HGET', KEYS[3], 'outbox') ~= ARGV[6] then
   -- What was added up to here, by relays that put no name on record, may be another outbox's.

@@ -83,22 +83,50 @@ local function refilled(added, first, length, known_last, known_added)
   return now ~= nil and before ~= nil and earlier(known_last, first) and length > now - before
 end
 
--- What all partitions of a stream know of it together: its marker, which a new one gets anew, and where it stood.
--- Returns the marker (false: this stream is another one, or nobody has marked it yet), where it stands now, where it
--- stood, and the identity of the outbox on record.
-local function recognize(stream, record)
-  local last, added, first, length = position(stream)
-  local known = redis.call('HMGET', record, 'marker', 'last', 'added', 'outbox')
-  local same = known[1] and is_id(known[2]) and not behind(last, added, known[2], known[3])
-    and not refilled(added, first, length, known[2], known[3])
-  return same and known[1], last, added, known[2], known[4]
+-- Another one was put in its place (RENAME, COPY), one that somebody adds more to: the first entry of one and the same
+-- stream never goes down. Nothing is said by a stream without entries, by a server that tells no first entry, nor by a
+-- record of the version before, which has none.
+local function replaced(first, length, known_first)
+  return length > 0 and first ~= '0-0' and is_id(known_first) and earlier(first, known_first)
 end
 
--- What a script answers at a stream whose record names another outbox than `ours`; false at any other.
+-- What all partitions of a stream know of it together: its marker, which a new one gets anew, and where it stood.
+-- Returns the marker (false: this stream is another one, or nobody has marked it yet), where it stands now, where it
+-- stood, the identity of the outbox on record, and the first entry that is there.
+local function recognize(stream, record)
+  local last, added, first, length = position(stream)
+  local known = redis.call('HMGET', record, 'marker', 'last', 'added', 'outbox', 'first')
+  local same = known[1] and is_id(known[2]) and not behind(last, added, known[2], known[3])
+    and not refilled(added, first, length, known[2], known[3])
+    and not replaced(first, length, known[5])
+  return same and known[1], last, added, known[2], known[4], first
+end
+
+-- What a script answers at a stream whose record names another outbox than `ours`; false at any other. `ours` is an
+-- outbox's identity, and behind a space its database: a copy of a database has the identity of what it was made of.
 local function of_another(record, ours)
   local owner = redis.call('HMGET', record, 'outbox', 'database', 'hosts')
-  if not owner[1] or owner[1] == ours then return false end
+  local identity, database = string.match(ours, '^(%S*) ?(.*)$')
+  local unknown = database == '' or (owner[2] or '') == ''
+  if not owner[1] or owner[1] == identity and (unknown or owner[2] == database) then return false end
   return {'foreign', owner[1], owner[2] or '', owner[3] or ''}
+end
+
+-- Whether more than `limit` entries come from this one on. To count them is to read them, which holds the server up: so
+-- after 10,000 of them, or about 2 MB, what comes then counts as more, and the limit is no higher than what was counted.
+local function more_than(limit, stream, from)
+  local count, bytes, page = 0, 0, 10
+  while count <= limit and count <= 10000 and bytes < 2000000 do
+    local entries = redis.call('XRANGE', stream, from, '+', 'COUNT', page)
+    for _, entry in ipairs(entries) do
+      for _, word in ipairs(entry[2]) do bytes = bytes + #word end
+    end
+    count = count + #entries
+    if #entries < page then return count > limit end
+    from = after(entries[page][1])
+    page = bytes < 2000 * count and 100 or 10  -- few of large ones
+  end
+  return true
 end
 
 -- Whether the group has still to be given more than `limit` entries. Cheap, however long the stream is.
@@ -108,13 +136,13 @@ local function waits_for_more_than(limit, stream, group)
     local values = {}
     for i = 1, #flat, 2 do values[flat[i]] = flat[i + 1] end
     if values['name'] == group then
-      local lag = values['lag']
+      local lag, delivered = values['lag'], values['last-delivered-id']
+      -- Who sets a group can give it a wrong count, which stays wrong, however much it reads.
+      if not earlier(delivered, (position(stream))) then return false end
       if lag and lag >= 0 then return lag > limit end
       -- Redis has lost count, because entries ahead of the group were deleted; or somebody who set the group gave a wrong
-      -- count. Counting holds the server up, so then the limit is no higher than what is counted in some milliseconds.
-      local countable = math.min(limit, 10000)
-      local ahead = redis.call('XRANGE', stream, '(' .. values['last-delivered-id'], '+', 'COUNT', countable + 1)
-      return #ahead > countable
+      -- count.
+      return more_than(limit, stream, after(delivered))
     end
   end
   return true
