@@ -65,6 +65,8 @@ async def strays(database: Database) -> list[Document]:
     somebody has deleted what `outbox init` makes, or is about to restore it.
     """
     numbers: defaultdict[str, list[int]] = defaultdict(list)
+    # What is appended from here on may be for a stream, or a partition, that is registered meanwhile.
+    asked = (await database.command("ping"))["operationTime"]
     partitions = [*await records.partitions(database)]
     with suppress(SchemaError, SettingsError):  # such as a stream that a later version has registered
         registered = await registry.read(database)
@@ -75,7 +77,8 @@ async def strays(database: Database) -> list[Document]:
         numbers[partition.stream].append(partition.number)
     elsewhere: list[Document] = [{"stream": {"$nin": list(numbers)}}]
     elsewhere += [{"stream": stream, "partition": {"$nin": theirs}} for stream, theirs in numbers.items()]
-    return [{"state": State.PENDING.value, **where} for where in elsewhere]
+    before = {"state": State.PENDING.value, "position": {"$not": {"$gt": asked}}}
+    return [{**before, **where} for where in elsewhere]
 
 
 async def bury_strays(database: Database) -> int:

@@ -71,6 +71,11 @@ MUTATIONS = [
         f"{RELAY}::test_pauses_are_known_beside_a_stream_that_cannot_be_understood",
     ),
     Mutation(
+        "what is appended while strays are looked for is none", "G1", "outbox/operations/upkeep.py",
+        '"position": {"$not": {"$gt": asked}}', '"position": {"$exists": True}',
+        "tests/outbox/test_upkeep.py::test_what_is_appended_while_strays_are_looked_for_is_none",
+    ),
+    Mutation(
         "a stream is removed only when nothing waits in it", "G1", "outbox/operations/registration.py",
         'await _refuse_undone(database, stream, UNDONE, "removed")', "pass",
         f"{CLI}::test_a_stream_is_removed_by_command_when_nothing_waits_in_it",

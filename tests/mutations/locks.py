@@ -121,8 +121,14 @@ MUTATIONS = [
         "what a completion has met may be rolled back",
         "G1",
         "outbox/worker/settlement.py",
-        "            match await self._work.looks.surely(entry.sent):\n",
-        "            match (await self._work.looks.look(entry.sent))[0]:\n",
+        "            match await self._work.looks.surely(entry.sent):\n                case Standing.COMPLETED:\n"
+        "                    return End.DONE\n"
+        "                case Standing.WANTED | Standing.UNMARKED if not self._stop.is_set():\n"
+        "                    return End.HELD\n",
+        "            match (await self._work.looks.look(entry.sent))[0]:\n                case Standing.COMPLETED:\n"
+        "                    return End.DONE\n"
+        "                case Standing.WANTED | Standing.UNMARKED if not self._stop.is_set():\n"
+        "                    return End.AGAIN\n",
         "tests/faults/test_doubtful_commits.py::test_a_completion_that_is_rolled_back_costs_no_entry",
     ),
     Mutation(

@@ -7,7 +7,7 @@ import pytest
 from bson import ObjectId
 
 from outbox import State, Stream, Streams
-from outbox.database import PARTITIONS, STREAMS, Database
+from outbox.database import PARTITIONS, STREAMS, Database, Document
 from outbox.operations import upkeep
 from tests.outbox.shelf import Shelf
 
@@ -109,6 +109,22 @@ async def test_messages_that_nobody_drains_are_dead_with_a_reason(db: Database, 
     assert "declare the stream in OUTBOX_STREAMS" in (await shelf.get(strays[0]))["last_error"]
     assert "outbox streams change STREAM --partitions" in (await shelf.get(strays[1]))["last_error"]
     assert await shelf.states(drained) == ["pending"]
+
+
+async def test_what_is_appended_while_strays_are_looked_for_is_none(
+    db: Database, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its stream may have been registered right before, after the registry was read."""
+    [stray] = await shelf.put(State.PENDING, stream="never declared")
+    queries = await upkeep.strays(db)
+    [later] = await shelf.put(State.PENDING, stream="declared now")
+
+    async def as_they_were(_: object) -> list[Document]:
+        return queries
+
+    monkeypatch.setattr(upkeep, "strays", as_they_were)
+    assert await upkeep.bury_strays(db) == 1
+    assert await shelf.states(stray, later) == ["dead", "pending"]
 
 
 @pytest.mark.parametrize("gone", [{PARTITIONS: {"number": 0}}, {PARTITIONS: {}}, {PARTITIONS: {}, STREAMS: {}}])
