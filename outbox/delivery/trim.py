@@ -57,7 +57,10 @@ class Straggler:
     def __str__(self) -> str:
         which = f"group '{printable(self.group)}' of stream {self.stream!r} does nothing"
         if self.ignored:
-            return f"{which}, and is ignored (ignore_groups_after_seconds): entries that it has not read are trimmed"
+            return (
+                f"{which}, and is ignored (ignore_groups_after_seconds) by relays that have seen it so for as long: "
+                "entries that it has not read are trimmed"
+            )
         if self.to_be_ignored:
             return (
                 f"{which}, so that no entry can be trimmed until a relay has seen it do nothing for as long as "
@@ -141,7 +144,7 @@ async def _run(
         answer = await _TRIM.run(redis, [stream.key, record_key(stream.key)], args)
     except BaseException:
         if silence:
-            silence.begin_anew()  # where we were not served, neither were their consumers
+            silence.miss()  # where we were not served, neither were their consumers
         raise
     if ours:
         refuse(stream.key, ours, answer)

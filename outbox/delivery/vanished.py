@@ -10,6 +10,7 @@ A pass reads what has been published for long and the group has come to, and of 
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
@@ -45,6 +46,8 @@ class Vanished:
         self._entries = entries
         self._removed: dict[Partition, tuple[EntryId, int]] = {}
         """What the stream told at the last look that was complete: up to where entries are gone, and how many ever."""
+        self._rests: dict[Partition, tuple[EntryId, float]] = {}
+        """After a look at a long backlog: up to where entries were gone, and until when another would be too soon."""
 
     async def look(self, stream: Stream, partition: Partition) -> Found:
         delivered = await self._delivered(stream)
@@ -104,7 +107,9 @@ class Vanished:
         first = stands.get("recorded-first-entry-id") if stands["length"] else stands["last-generated-id"]
         gone_to = max(_known(first), _known(stands.get("max-deleted-entry-id")))
         gone = gone_to, stands.get("entries-added", 0) - stands["length"]
-        if gone_to <= delivered or self._removed.get(partition) == gone:
+        rests_for, until = self._rests.get(partition, (gone_to, 0.0))
+        began = time.monotonic()
+        if gone_to <= delivered or self._removed.get(partition) == gone or (rests_for == gone_to and began < until):
             return Found()
         found, complete = Found(), True
         async for page in in_pages(self._between(partition, delivered, gone_to), PAGE):
@@ -123,6 +128,9 @@ class Vanished:
                 )
         if complete:
             self._removed[partition] = gone
+        # Our own trims change how many are gone, too: a backlog behind one hole would be read through at every pass.
+        took = time.monotonic() - began
+        self._rests[partition] = gone_to, time.monotonic() + (20 * took if took > 1 else 0)
         return found
 
     async def _never_given(self, stream: Stream, page: Sequence[Document], delivered: EntryId) -> list[Document]:

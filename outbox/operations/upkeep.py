@@ -66,7 +66,7 @@ async def strays(database: Database) -> list[Document]:
     """
     numbers: defaultdict[str, list[int]] = defaultdict(list)
     # What is appended from here on may be for a stream, or a partition, that is registered meanwhile.
-    asked = (await database.command("ping"))["operationTime"]
+    asked = (await database.command("ping")).get("operationTime")
     partitions = [*await records.partitions(database)]
     with suppress(SchemaError, SettingsError):  # such as a stream that a later version has registered
         registered = await registry.read(database)
@@ -77,7 +77,7 @@ async def strays(database: Database) -> list[Document]:
         numbers[partition.stream].append(partition.number)
     elsewhere: list[Document] = [{"stream": {"$nin": list(numbers)}}]
     elsewhere += [{"stream": stream, "partition": {"$nin": theirs}} for stream, theirs in numbers.items()]
-    before = {"state": State.PENDING.value, "position": {"$not": {"$gt": asked}}}
+    before = {"state": State.PENDING.value, **({"position": {"$not": {"$gt": asked}}} if asked else {})}
     return [{**before, **where} for where in elsewhere]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -155,7 +155,7 @@ class Checkpoints:
         """
         declared = self._streams[stream]
         keys = [declared.key, record_key(declared.key), *map(declared.checkpoint_key, numbers)]
-        args: list[str | int] = [declared.group if group else "", self._ours.identity, known, read]
+        args: list[str | int] = [declared.group if group else "", self._ours.claim, known, read]
         last, *found = await _GLANCE.run(self._redis, keys, args) or ("",)
         pairs = zip(numbers, found[::2], found[1::2], strict=False)
         stands = {n: Stand(int(token), tag) for n, token, tag in pairs if _TOKEN.fullmatch(token)}
@@ -225,7 +225,7 @@ class Checkpoints:
 
     async def scan(
         self, partition: Partition, token: int, opened: Opened, *, page: int = SCAN_LEAST, after: str = ""
-    ) -> AsyncIterator[tuple[list[Sent], Range]]:
+    ) -> AsyncGenerator[tuple[list[Sent], Range]]:
         """The messages that the stream holds, oldest first, in pages, each with the entries that it was read from.
 
         Entries of others are passed over.

@@ -43,18 +43,19 @@ class WatchedSilence(Generic[K, V]):
     """For how long a sign of life has been the same while somebody looked, by this machine's monotonic clock.
 
     For those who cannot give a sign while they cannot be looked at, because both go through one server. So all is
-    counted anew after a look that failed, or that came late.
+    counted anew after a look that came late, and the time around one that failed is not counted.
     """
 
     def __init__(self, gap_seconds: float) -> None:
         """`gap_seconds`: a look comes late that much after the one before."""
         self._gap_seconds = gap_seconds
         self._looked = time.monotonic()
+        self._missed = False
         self._seen: dict[K, tuple[V, float]] = {}
 
-    def begin_anew(self) -> None:
+    def miss(self) -> None:
         """A look failed."""
-        self._seen = {}
+        self._missed = True
 
     def listen(self, signs: Mapping[K, V]) -> dict[K, float]:
         """For how many seconds each has shown its sign. Who is not among `signs` is forgotten."""
@@ -71,6 +72,11 @@ class WatchedSilence(Generic[K, V]):
 
     def _now(self) -> float:
         now = time.monotonic()
-        if now - self._looked >= self._gap_seconds:
-            self.begin_anew()
+        unseen = now - self._looked
+        if unseen >= self._gap_seconds:
+            self._seen = {}
+        elif self._missed:
+            self._seen = {key: (sign, since + unseen) for key, (sign, since) in self._seen.items()}
+        if unseen >= self._gap_seconds or self._missed:
+            self._looked, self._missed = now, False
         return now

@@ -19,6 +19,7 @@ from outbox.protocol.leases import Held, Lease, Leases, Progress
 from outbox.protocol.losses import Losses
 from outbox.protocol.store import Store
 from outbox.protocol.tags import new_tag
+from outbox.streams.entry_ids import EntryId, is_entry_id
 from outbox_relay.surveys import Page, Surveys
 
 log = structlog.get_logger(__name__)
@@ -151,11 +152,16 @@ class Recovery:
         Nothing, if stream and checkpoint went back together: then there are only entries of other partitions. A search
         of its own, because it is short, and begins elsewhere for each partition.
         """
+        # Whatever is added from here on is of other partitions, which may go on for as long as they have a backlog.
+        end = (await self._checkpoints.glance(lease.partition.stream, [lease.partition.number], group=False)).last
         scan = self._checkpoints.scan(lease.partition, lease.token, opened, after=opened.entries.last)
-        async for sent, entries in scan:
-            partitions = await self._losses.partitions_of([message.id for message in sent], session)
-            if page := [message for message in sent if partitions.get(message.id) == lease.partition]:
-                yield page, entries
+        async with aclosing(scan):
+            async for sent, entries in scan:
+                partitions = await self._losses.partitions_of([message.id for message in sent], session)
+                if page := [message for message in sent if partitions.get(message.id) == lease.partition]:
+                    yield page, entries
+                if is_entry_id(end) and is_entry_id(entries.last) and EntryId.parse(end) <= EntryId.parse(entries.last):
+                    return
 
     async def _tell(self, lease: Lease, known: Progress, opened: Opened, result: Reconciled) -> None:
         verdict = result.verdict.value

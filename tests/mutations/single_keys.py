@@ -54,7 +54,7 @@ MUTATIONS = [
     ),
     Mutation(
         "the first entry of a stream that was empty is on record", "G5", "outbox/protocol/lua/publish.lua",
-        "if begins == '0-0' and added ~= '' then begins = first end", "",
+        "if length == 0 and added ~= '' then begins = first end", "",
         f"{SINGLE}::test_the_first_entry_of_a_stream_that_was_empty_is_known",
     ),
 ]  # fmt: skip

@@ -3,7 +3,7 @@
 -- consumer that holds it gives it to one that reads nothing, so that the relay which has the message finds it abandoned.
 --
 -- KEYS[1] stream   KEYS[2] the stream's record
--- ARGV[1] the outbox, as of_another takes it   ARGV[2] group   ARGV[3] entry   ARGV[4] who holds it, or ''   ARGV[5] who is to get it
+-- ARGV[1] the outbox, as is_ours takes it   ARGV[2] group   ARGV[3] entry   ARGV[4] who holds it, or ''   ARGV[5] who is to get it
 --
 -- {'acknowledged'}   {'left'}   {'foreign', identity, database, hosts}: the stream belongs to that outbox
 

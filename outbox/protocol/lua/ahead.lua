@@ -7,7 +7,7 @@
 -- does of one that was delivered this very moment. So it is only a suspect, until it is seen so again a moment later.
 --
 -- KEYS[1] stream   KEYS[2] the stream's record   ARGV[1] group   ARGV[2] entries in a page, at most
--- ARGV[3] the outbox, as of_another takes it
+-- ARGV[3] the outbox, as is_ours takes it
 -- ARGV[4] where this page begins, as XPENDING takes it, or '' for none   ARGV[5], ... suspects of the call before
 --
 -- {how many entries were set to now, where the next page begins or '', suspect, suspect, ...}

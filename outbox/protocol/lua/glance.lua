@@ -3,7 +3,7 @@
 -- not as the owner knows it, the owner looks at by open.lua.
 --
 -- KEYS[1] stream   KEYS[2] the stream's record   KEYS[3] and so on: the checkpoints
--- ARGV[1] consumer group; '' to leave that question for another time   ARGV[2] the outbox's identity
+-- ARGV[1] consumer group; '' to leave that question for another time   ARGV[2] the outbox, as is_ours takes it
 -- ARGV[3] the last entry with which all checkpoints but the first ARGV[4] were seen to be as they should be: as long as it
 -- is the last one, they are not read
 --
@@ -11,8 +11,8 @@
 --                                        or for what this one had when it was newer
 -- {}   the stream is another one, or another outbox's, or its group is gone or beyond its end
 
-local marker, last, added, known, owner, begins = recognize(KEYS[1], KEYS[2])
-if not marker or owner ~= ARGV[2] then return {} end
+local marker, last, added, known, owner, begins, _, database = recognize(KEYS[1], KEYS[2])
+if not marker or not owner or not is_ours(owner, database, ARGV[2]) then return {} end
 if ARGV[1] ~= '' then
   local grouped = false  -- and so it is where the stream is gone that nothing was ever published to
   for _, flat in ipairs(redis.pcall('XINFO', 'GROUPS', KEYS[1])) do

@@ -7,7 +7,7 @@
 -- ARGV[1] its own group   ARGV[2] entries in a page   ARGV[3] held entries that are remembered at most
 -- ARGV[4] count nothing as done from this entry on, which another group needs; '' for no such limit
 -- ARGV[5] a random word, by which settle.lua knows what was found here
--- ARGV[6] the outbox, as of_another takes it
+-- ARGV[6] the outbox, as is_ours takes it
 --
 -- {'foreign', identity, database, hosts} the stream belongs to that outbox
 -- {} no such group, or not the stream that it was; or {what is next 'nothing'|'settle'|'more', bound, {message, attempt, …}, {message, attempt, why, who, …}}

@@ -8,7 +8,7 @@
 --         of them take client and server several times longer to write and read. A number in it stands for a long word,
 --         which is the argument that is so many after ARGV[10].
 -- ARGV[7] consumer group   ARGV[8] the most that it may have to be given still, before this batch; -1: no limit
--- ARGV[9] the outbox, as of_another takes it
+-- ARGV[9] the outbox, as is_ours takes it
 -- ARGV[10] '' or, of the batches that may not be marked yet: the tags that they follow, from the first one's on, as one
 --          word, and the first one's first entry, after a space
 --
@@ -29,7 +29,7 @@ if there[2] == ARGV[3] then
   redis.call('HSET', KEYS[1], 'tag', ARGV[3])  -- as it was, so that a WAIT behind this call has what to wait for
   return {'repeated', there[4], there[5]}
 end
-local marker, last, added, _, owner, begins = recognize(KEYS[2], KEYS[3])
+local marker, last, added, _, owner, begins, length = recognize(KEYS[2], KEYS[3])
 if there[2] ~= ARGV[4] or not marker or there[3] ~= marker or not owner then
   return {'gap'}
 end
@@ -64,6 +64,6 @@ end
 local tags, begin = string.match(ARGV[10], '^(%w+) (.+)$')
 redis.call('HSET', KEYS[1], 'batch', ARGV[2], 'tag', ARGV[3], 'previous', (tags or '') .. ARGV[4],
   'messages', ARGV[5], 'first', begin or first, 'last', last)
-if begins == '0-0' and added ~= '' then begins = first end  -- it was empty; without a count, the server tells neither
+if length == 0 and added ~= '' then begins = first end  -- without a count, a server tells no first entry either
 redis.call('HSET', KEYS[3], 'last', last, 'added', added == '' and '' or added + #entries, 'first', begins)
 return {'published', first, last}

@@ -2,7 +2,7 @@
 --
 -- KEYS[1] checkpoint   KEYS[2] stream   KEYS[3] the stream's record
 -- ARGV[1] token        ARGV[2] tag      ARGV[3] marker
--- ARGV[4] where to begin, as XRANGE takes it   ARGV[5] entries in a page   ARGV[6] the outbox, as of_another takes it
+-- ARGV[4] where to begin, as XRANGE takes it   ARGV[5] entries in a page   ARGV[6] the outbox, as is_ours takes it
 --
 -- {'scanned', entries in this page, its first and its last entry or '', {message id, attempt, message id, attempt, …}, bytes}   or   {'gap'}
 -- {'foreign', identity, database, hosts}   the stream belongs to that outbox

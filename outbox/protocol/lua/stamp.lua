@@ -3,7 +3,7 @@
 --
 -- KEYS[1] checkpoint   KEYS[2] stream         KEYS[3] the stream's record
 -- ARGV[1] token        ARGV[2] batch number   ARGV[3] tag   ARGV[4] tag of what was opened   ARGV[5] marker, likewise
--- ARGV[6] the outbox, as of_another takes it
+-- ARGV[6] the outbox, as is_ours takes it
 --
 -- {'stamped'}   or   {'gap'}: what was opened is not there any more
 -- {'foreign', identity, database, hosts}   the stream belongs to that outbox

@@ -92,23 +92,27 @@ end
 
 -- What all partitions of a stream know of it together: its marker, which a new one gets anew, and where it stood.
 -- Returns the marker (false: this stream is another one, or nobody has marked it yet), where it stands now, where it
--- stood, the identity of the outbox on record, and the first entry that is there.
+-- stood, the identity of the outbox on record, the first entry that is there, how many are, and the database on record.
 local function recognize(stream, record)
   local last, added, first, length = position(stream)
-  local known = redis.call('HMGET', record, 'marker', 'last', 'added', 'outbox', 'first')
+  local known = redis.call('HMGET', record, 'marker', 'last', 'added', 'outbox', 'first', 'database')
   local same = known[1] and is_id(known[2]) and not behind(last, added, known[2], known[3])
     and not refilled(added, first, length, known[2], known[3])
     and not replaced(first, length, known[5])
-  return same and known[1], last, added, known[2], known[4], first
+  return same and known[1], last, added, known[2], known[4], length > 0 and first or '0-0', length, known[6]
 end
 
--- What a script answers at a stream whose record names another outbox than `ours`; false at any other. `ours` is an
--- outbox's identity, and behind a space its database: a copy of a database has the identity of what it was made of.
+-- Whether an outbox that is on record is `ours`: its identity, and behind a space its database. A copy of a database has
+-- the identity of what it was made of. Records of before may name no database.
+local function is_ours(identity, database, ours)
+  local own, name = string.match(ours, '^(%S*) ?(.*)$')
+  return identity == own and (name == '' or (database or '') == '' or database == name)
+end
+
+-- What a script answers at a stream whose record names another outbox than `ours`; false at any other.
 local function of_another(record, ours)
   local owner = redis.call('HMGET', record, 'outbox', 'database', 'hosts')
-  local identity, database = string.match(ours, '^(%S*) ?(.*)$')
-  local unknown = database == '' or (owner[2] or '') == ''
-  if not owner[1] or owner[1] == identity and (unknown or owner[2] == database) then return false end
+  if not owner[1] or is_ours(owner[1], owner[2], ours) then return false end
   return {'foreign', owner[1], owner[2] or '', owner[3] or ''}
 end
 

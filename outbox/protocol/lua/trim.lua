@@ -5,7 +5,7 @@
 -- ARGV[1] its own group: without it, nothing is removed
 -- ARGV[2] remove nothing from this entry on; '' for no such limit
 -- ARGV[3] about how many entries to remove at most; 0: only look
--- ARGV[4] the outbox, as of_another takes it; '' for whoever only looks
+-- ARGV[4] the outbox, as is_ours takes it; '' for whoever only looks
 -- ARGV[5…] name, sign, name, …: ignore these other groups, as long as that is still their sign
 --
 -- {'foreign', identity, database, hosts}   the stream belongs to that outbox
