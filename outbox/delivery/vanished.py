@@ -34,6 +34,8 @@ from outbox.streams.entry_ids import NEVER, EntryId
 ACKNOWLEDGED = "its entry was acknowledged without a result"
 
 PAGE = 500
+LONG_SECONDS = 1.0
+"""After a walk that took longer, for removed entries, the next one waits for twenty times as long."""
 
 
 class Vanished:
@@ -130,7 +132,7 @@ class Vanished:
             self._removed[partition] = gone
         # Our own trims change how many are gone, too: a backlog behind one hole would be read through at every pass.
         took = time.monotonic() - began
-        self._rests[partition] = gone_to, time.monotonic() + (20 * took if took > 1 else 0)
+        self._rests[partition] = gone_to, time.monotonic() + (20 * took if took > LONG_SECONDS else 0)
         return found
 
     async def _never_given(self, stream: Stream, page: Sequence[Document], delivered: EntryId) -> list[Document]:

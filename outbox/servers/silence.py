@@ -73,10 +73,8 @@ class WatchedSilence(Generic[K, V]):
     def _now(self) -> float:
         now = time.monotonic()
         unseen = now - self._looked
-        if unseen >= self._gap_seconds:
-            self._seen = {}
-        elif self._missed:
-            self._seen = {key: (sign, since + unseen) for key, (sign, since) in self._seen.items()}
-        if unseen >= self._gap_seconds or self._missed:
-            self._looked, self._missed = now, False
+        late = unseen >= self._gap_seconds
+        if late or self._missed:
+            later = {key: (sign, since + unseen) for key, (sign, since) in self._seen.items()}
+            self._seen, self._looked, self._missed = {} if late else later, now, False
         return now

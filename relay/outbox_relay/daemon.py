@@ -60,8 +60,7 @@ from outbox_relay.watch import Watch
 log = structlog.get_logger(__name__)
 
 CONNECTIONS = 10_000
-"""Connections to MongoDB at most: more than there can be statements at a time, of which each drainer has one. How many
-partitions there will be is not known when the client is made."""
+"""Connections to MongoDB at most. Each drainer has one, and how many there will be is not known at the start."""
 
 IDLE_SECONDS = 15.0
 """How long a drainer with nothing to do waits for the sweep, a hint or the watch before the next pass."""

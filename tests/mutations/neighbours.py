@@ -37,4 +37,9 @@ MUTATIONS = [
         "if entry and entry[3] == 0 then", "if entry then",
         "tests/outbox/test_rescue.py::test_an_entry_that_was_delivered_this_very_moment_keeps_its_time",
     ),
+    Mutation(
+        "a walk that took long is not made again at once", "G7", "outbox/delivery/vanished.py",
+        "20 * took if took > LONG_SECONDS else 0", "0",
+        "tests/relay/test_removed_entries.py::test_a_walk_that_took_long_is_not_made_again_at_once",
+    ),
 ]  # fmt: skip

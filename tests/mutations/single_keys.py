@@ -57,4 +57,9 @@ MUTATIONS = [
         "if length == 0 and added ~= '' then begins = first end", "",
         f"{SINGLE}::test_the_first_entry_of_a_stream_that_was_empty_is_known",
     ),
+    Mutation(
+        "the search behind an older checkpoint ends where the stream ended", "G1", "relay/outbox_relay/recovery.py",
+        "EntryId.parse(end) <= EntryId.parse(entries.last)", "False",
+        f"{SINGLE}::test_the_search_behind_an_older_checkpoint_ends_where_the_stream_ended",
+    ),
 ]  # fmt: skip

@@ -5,7 +5,8 @@ An operator who puts one hash back from a copy does it, and so do tools that cop
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -98,6 +99,33 @@ async def test_of_a_tail_only_what_is_not_in_the_stream_comes_again(world: World
     await world.restore({**older, CHECKPOINT: oldest[CHECKPOINT]})
     assert await notice(owner) == 1
     assert await files(world) == ["f1", "f2", "by hand", "f3"]
+    assert await all_published(world)
+
+
+async def test_the_search_behind_an_older_checkpoint_ends_where_the_stream_ended(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other partitions go on, for as long as they have a backlog."""
+    owner = await world.owner()
+    await world.append("f1")
+    await owner.drain_all()
+    copy = await world.remember()
+    await world.append("f2")
+    await owner.drain_all()
+    await goes_back(world, copy, CHECKPOINT)
+    scan, pages = world.checkpoints.scan, list[Any]()
+
+    async def while_others_add(*args: Any, **options: Any) -> AsyncGenerator[Any]:
+        async with aclosing(scan(*args, **options | {"page": 1})) as found:
+            async for page in found:
+                pages.append(page)
+                assert len(pages) < 5
+                for _ in range(50):
+                    await world.redis.xadd(STREAM.key, {"of": "others"})
+                yield page
+
+    monkeypatch.setattr(world.checkpoints, "scan", while_others_add)
+    assert await notice(owner) == 0
     assert await all_published(world)
 
 

@@ -260,8 +260,7 @@ async def test_under_load_no_entry_goes_that_somebody_has_not_acknowledged(
     acknowledged: dict[str, set[str]] = {GROUP: set(), "audit": set()}
     for group in acknowledged:
         await redis.xgroup_create(NAME, group, id="0", mkstream=True)
-    done = asyncio.Event()
-    removed = 0
+    done, removed = asyncio.Event(), 0
 
     async def add() -> None:
         # On until enough has gone while all were at it: how much that is after 200 rounds depends on the machine alone.
