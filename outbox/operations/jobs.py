@@ -29,6 +29,7 @@ from outbox.operations.pace import Pace as Pace  # whoever works on a job needs 
 from outbox.operations.records import readable
 from outbox.operations.replay import PAGE
 from outbox.operations.selection import SHOWN_IDS, Selection
+from outbox.servers import transaction
 from outbox.servers.clock import server_time
 
 LEASE_SECONDS = 30.0
@@ -59,6 +60,7 @@ async def create(
         first, and if somebody else asks, that is put on record.
     :param owner: whose name that is; by default that of `who`.
     :raises KeyTaken: a request of that name asked for something else.
+    :raises CommitUnknown: whether the job was made could not be found out. Look at the latest before you ask again.
     """
     if not MIN_RATE <= rate <= MAX_RATE:
         raise UsageError(f"rate must be {MIN_RATE:g} to {MAX_RATE:.0f} messages a second, not {rate:g}")
@@ -84,8 +86,12 @@ async def create(
         await audit.record(database, who=who, action="replay", count=job.selected, details=told, session=session)
         return await _find(database, job.id, session)
 
+    async def happened() -> bool:
+        known = await database[JOBS].update_one({"_id": job.id}, {"$set": {"who": who}})
+        return known.matched_count > 0
+
     try:
-        return await _transaction(database, body)
+        return await transaction.run(database.client, body, happened=happened, seconds=STEP_SECONDS)
     except DuplicateKeyError:  # the same request came twice at once
         known = await requested(database, request or "", owner=owner or who)
         if known is None:

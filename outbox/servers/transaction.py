@@ -9,7 +9,7 @@ from typing import TypeVar
 import pymongo
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.errors import PyMongoError
+from pymongo.errors import PyMongoError, WriteConcernError
 from pymongo.read_concern import ReadConcern
 from pymongo.read_preferences import ReadPreference
 from pymongo.write_concern import WriteConcern
@@ -54,16 +54,21 @@ async def run(
                 )
         except PyMongoError as error:
             # Without one whole run of `body`, no commit can have been sent.
-            if not returned or not _outcome_unknown(error):
+            if not returned or not outcome_unknown(error):
                 raise
             if not await _ask(session, happened, seconds, error):
                 raise
     return returned[0]
 
 
-def _outcome_unknown(error: PyMongoError) -> bool:
-    """Whether the commit may have happened although the driver reports an error."""
-    return error.has_error_label("UnknownTransactionCommitResult") or error.timeout
+def outcome_unknown(error: PyMongoError) -> bool:
+    """Whether the commit may have happened although the driver reports an error.
+
+    A write concern error says that the wait for a majority was interrupted, as by a shutdown, an operator, or a clock
+    that stepped past the time a transaction may take. The driver has a label for some of the causes only.
+    """
+    unknown = error.has_error_label("UnknownTransactionCommitResult")
+    return unknown or error.timeout or isinstance(error, WriteConcernError)
 
 
 async def _ask(

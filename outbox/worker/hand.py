@@ -51,6 +51,8 @@ class Hand:
         """The name of its handler, when that is known."""
         self.on_record = False
         """Whether this take-over has been counted as a try."""
+        self.in_doubt = False
+        """Whether MongoDB was away while its handler's work was committed, so that it may have its outcome."""
         self.settled = False
         """Whether its message has its outcome, so that the entry only waits to be acknowledged."""
         self.abandoned = asyncio.Event()

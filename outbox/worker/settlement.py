@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 
 import structlog
+from pymongo.errors import PyMongoError
 
 from outbox.database import Database, Document
 from outbox.delivery.entries import Entry
@@ -115,6 +116,11 @@ class Settlement:
     async def _look(self, entry: Entry, hand: Hand) -> tuple[Standing, Document]:
         assert entry.sent
         deadline, seconds = time.monotonic() + UNMARKED_SECONDS, 0.001
+        if hand.in_doubt:
+            # What was committed may not be a majority's yet, and what is read below would not show it: it would be
+            # handled again. After this answer it does.
+            await self._work.looks.surely(entry.sent)
+            hand.in_doubt = False
         while True:
             standing, document = await self._work.looks.look(entry.sent)
             if standing is not Standing.UNMARKED or time.monotonic() > deadline:
@@ -147,6 +153,9 @@ class Settlement:
             finally:
                 self._work.isolation.release_slot(hand)
             return End.DONE
+        except PyMongoError:
+            hand.in_doubt = True
+            raise
         except Superseded:
             # What the transaction met may not be a majority's yet, and be rolled back.
             match await self._work.looks.surely(entry.sent):

@@ -25,6 +25,7 @@ from pymongo.errors import ConnectionFailure, PyMongoError
 
 from outbox.database import OUTBOX, Database, Document, Place
 from outbox.servers.disconnections import Disconnections
+from outbox.servers.transaction import outcome_unknown
 from outbox.streams.declaration import Stream
 from outbox.worker.completion import (
     COMPLETION_SECONDS,
@@ -97,8 +98,7 @@ class Work:
             except Unsettled as error:
                 raise Failed(error) from error
             except PyMongoError as error:
-                unknown = error.has_error_label("UnknownTransactionCommitResult")
-                if isinstance(error, ConnectionFailure) or error.timeout or unknown:
+                if isinstance(error, ConnectionFailure) or outcome_unknown(error):
                     raise
                 if not in_transaction(error) or time.monotonic() > deadline:
                     raise Failed(error) from error

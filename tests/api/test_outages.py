@@ -66,6 +66,8 @@ def failing(mongod: Mongod, mode: Any, *commands: str, **how: Any) -> Iterator[N
 
 # The commit is carried out, and the reply is of no use (NetworkTimeout).
 REPLY_LOST = {"writeConcernError": {"code": 89, "errmsg": "timed out"}, "errorLabels": ["RetryableWriteError"]}
+# The commit is carried out, and what waits until a majority has it is interrupted; the driver does not send it again.
+INTERRUPTED = {"writeConcernError": {"code": 290, "errmsg": "the transaction is too old"}}
 # The commit does not arrive.
 REQUEST_LOST = {"closeConnection": True}
 
@@ -84,15 +86,27 @@ async def test_a_commit_lost_once_is_sent_again(
     assert await counts(db) == [1, 1, 1]
 
 
-async def test_a_commit_without_reply_is_looked_up(serve: Serve, db: Database, fragile: Mongod) -> None:
+@pytest.mark.parametrize("how", [REPLY_LOST, INTERRUPTED], ids=["lost", "interrupted"])
+async def test_a_commit_without_reply_is_looked_up(how: Any, serve: Serve, db: Database, fragile: Mongod) -> None:
     api = await serve(api_commit_seconds=1)
-    with failing(fragile, "alwaysOn", **REPLY_LOST):
+    with failing(fragile, "alwaysOn", **how):
         answer = await api.post("/files", **UPLOAD)
         assert answer.status_code == 201
         again = await api.put("/files/reparse", json={"files_id": [answer.json()["id"]], "folderId": "other"})
         assert again.status_code == 200
     assert await counts(db) == [1, 2, 1]
     assert (await api.get(f"/files/{answer.json()['id']}")).json()["version"] == 2
+
+
+async def test_a_replay_whose_commit_was_interrupted_is_one_job(
+    api: httpx.AsyncClient, db: Database, fragile: Mongod
+) -> None:
+    (message,) = await Shelf(db).put(State.PUBLISHED)
+    with failing(fragile, "alwaysOn", **INTERRUPTED):
+        answer = await api.post("/outbox/replay", json={"ids": [str(message)]})
+    assert answer.status_code == 202, answer.text
+    jobs = (await api.get("/outbox/replays")).json()["replays"]
+    assert [job["id"] for job in jobs] == [answer.json()["id"]]
 
 
 @pytest.mark.parametrize("action", ["retry", "discard"])

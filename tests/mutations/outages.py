@@ -135,4 +135,29 @@ MUTATIONS = [
         "if False and",
         "tests/outbox/test_causes.py::test_mongodb_and_who_may_do_what",
     ),
+    Mutation(
+        "a commit that was interrupted while it waited for a majority is looked up",
+        "G1",
+        "outbox/servers/transaction.py",
+        "isinstance(error, WriteConcernError)",
+        "False",
+        "tests/api/test_outages.py::test_a_commit_without_reply_is_looked_up[interrupted]",
+    ),
+    Mutation(
+        "after a commit in doubt the primary is asked, for its majority",
+        "G6",
+        "outbox/worker/settlement.py",
+        "if hand.in_doubt:",
+        "if False:",
+        "tests/worker/test_outages.py::"
+        "test_a_commit_that_is_interrupted_while_a_majority_is_waited_for_is_no_failure[async]",
+    ),
+    Mutation(
+        "whether a replay was asked for is looked up",
+        "G8",
+        "outbox/operations/jobs.py",
+        "return await transaction.run(database.client, body, happened=happened, seconds=STEP_SECONDS)",
+        "return await _transaction(database, body)",
+        "tests/api/test_outages.py::test_a_replay_whose_commit_was_interrupted_is_one_job",
+    ),
 ]

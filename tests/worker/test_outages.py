@@ -14,6 +14,7 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.client_session import ClientSession
 from redis.asyncio import Redis
+from structlog.testing import capture_logs
 
 from outbox.database import Document
 from outbox.delivery.entries import OURS
@@ -179,6 +180,44 @@ async def test_a_connection_that_is_lost_between_two_statements_costs_no_try(
                 await eventually(lambda: workshop.in_state("completed", id_), 30)
             assert len(calls) == 2
             assert "failed" not in await workshop.message(id_)
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["async", "plain"])
+async def test_a_commit_that_is_interrupted_while_a_majority_is_waited_for_is_no_failure(
+    plain: bool, tmp_path: Path, redis: Redis, redis_url: str
+) -> None:
+    """As when the server's clock steps past the time that a transaction may take: it is carried out all the same."""
+    with Mongod(tmp_path / "mongod", extra_args=["--setParameter", "enableTestCommands=1"]) as mongod:
+        settings = load(OutboxSettings, mongodb_uri=mongod.uri, redis_url=redis_url)
+        async with connect_mongo(settings) as mongo, a_world(mongo, settings.mongodb_database, redis) as world:
+            workshop = Workshop(world, await world.owner(seconds=60), settings)
+            calls: list[str] = []
+            name = connection_name(f"{OURS}worker", settings.place)
+            data = {
+                "failCommands": ["commitTransaction"],
+                "writeConcernError": {"code": 290, "errmsg": "too old"},
+                "appName": name,
+            }
+            with mongod.client() as client:
+                client.admin.command("configureFailPoint", "failCommand", mode="alwaysOn", data=data)
+
+            def write(message: Message, session: ClientSession) -> None:
+                calls.append(message.key)
+                files: Any = session.client[settings.mongodb_database].files
+                files.update_one({"_id": message.key}, {"$set": {"parsing": "parsed"}}, session=session)
+
+            async def write_async(message: Message, session: AsyncClientSession) -> None:
+                calls.append(message.key)
+                files: Any = session.client[settings.mongodb_database].files
+                await files.update_one({"_id": message.key}, {"$set": {"parsing": "parsed"}}, session=session)
+
+            [id_] = await workshop.publish("a")
+            with capture_logs() as logs:
+                async with workshop.working(write if plain else write_async, name="worker"):
+                    await eventually(workshop.all_acknowledged, 30)
+            assert calls == ["a"]
+            assert await workshop.in_state("completed", id_)
+            assert not [line for line in logs if line["event"].startswith("failed")]
 
 
 async def test_the_group_is_waited_for(workshop: Workshop) -> None:

@@ -24,6 +24,7 @@ from outbox.database import OUTBOX, Document
 from outbox.embedded import RedisServer
 from outbox.embedded.process import Process
 from outbox.operations import pausing
+from outbox.servers import transaction
 from outbox.settings import OutboxSettings, load
 from tests.documents import ROOT
 from tests.faults.explorer.defects import check_processes
@@ -178,7 +179,7 @@ class World(Scenario):
         except PyMongoError as error:
             failure = error
         # What the driver began again had not been committed.
-        unknown = failure and (failure.has_error_label("UnknownTransactionCommitResult") or failure.timeout)
+        unknown = failure and transaction.outcome_unknown(failure)
         message = begun.pop() if begun and (not failure or unknown) else ""
         history.add(*map(RolledBack, begun))
         if unknown:
