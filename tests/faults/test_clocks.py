@@ -3,40 +3,31 @@
 from __future__ import annotations
 
 import random
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import replace
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bson import ObjectId
-from pymongo import AsyncMongoClient
+from pymongo.errors import WriteConcernError
 from structlog.testing import capture_logs
 
 from outbox import Outbox
-from outbox.database import OUTBOX, PARTITIONS, Database, Document
+from outbox.database import OUTBOX, PARTITIONS, Database
 from outbox.draft import Draft
 from outbox.embedded import Mongod, RedisServer
 from outbox.message import schema
-from outbox.protocol import ownership
-from outbox.servers.connections import connect_mongo, connect_redis
-from outbox.servers.topology import AnyRedis
+from outbox.servers.connections import connect_mongo
 from outbox.settings import OutboxSettings, load
 from outbox.streams.declaration import FILES, Streams
-from outbox.worker.rescue import Rescue
 from outbox_api.collections import FILES_APPLICATION
 from tests.faults.clocks import Clock, build
 from tests.faults.history import Appended
 from tests.faults.proxy import Proxy
 from tests.faults.scenario import CHECKPOINTS, STREAM, Scenario
-from tests.relay.world import STREAM as ONE_PARTITION
-from tests.relay.world import World, a_world
 from tests.waiting import eventually, pass_by
 
 HOUR = 3600
-YEARS = 2 * 365 * 24 * HOUR
 STEPS = {
     "forward": [10, 20, 30, 40, 50, 60, 70, 80, 90],
     "back": [-10, -20, -30, -40, -50, -60, -70, -80, -90],
@@ -45,7 +36,6 @@ STEPS = {
     "at random": [7, -3, HOUR, 1, -HOUR, 300, 2, -1, 86_400, 0],
 }
 MANY = 2000
-RESCUED = replace(ONE_PARTITION, rescue_seconds=60)
 SMALL = {"relay_batch_size": 50, "relay_lease_seconds": 2}
 
 
@@ -95,13 +85,19 @@ async def append(scenario: Scenario, count: int, *, keys: int = 40) -> list[str]
     for start in range(0, count, 500):
         page = names[start : start + 500]
 
-        async def body(session: Any, page: Sequence[str] = page) -> list[ObjectId]:
+        appended: list[ObjectId] = []
+
+        async def body(session: Any, page: Sequence[str] = page, appended: list[ObjectId] = appended) -> None:
             drafts = [Draft({"file_id": key, "filename": f"{key}.pdf"}, key=key) for key in page]
-            appended: list[ObjectId] = await outbox.append_many(session, STREAM, drafts)
-            return appended
+            appended[:] = await outbox.append_many(session, STREAM, drafts)
 
         async with scenario.client.start_session() as session:
-            appended = await session.with_transaction(body)
+            try:
+                await session.with_transaction(body)
+            except WriteConcernError:
+                # A clock that steps by an hour makes each transaction too old, also one that has been committed and
+                # waits for a majority.
+                assert await scenario.database[OUTBOX].count_documents({"_id": {"$in": appended}}) == len(page)
         scenario.history.add(*(Appended(str(id_), key) for id_, key in zip(appended, page, strict=True)))
         ids += [str(id_) for id_ in appended]
     for key in set(names):
@@ -207,107 +203,3 @@ async def test_rediss_clock_steps_while_thousands_are_published(
             await drained(scenario)
         await scenario.comes_to_rest(30)
     await scenario.stays_at_rest()
-
-
-async def test_what_the_dead_hold_is_taken_over_although_the_clock_of_redis_was_set_back_by_years(
-    mongo: AsyncMongoClient[Document], database: str, redis_clock: Clock, tmp_path: Path
-) -> None:
-    """Until then an entry would count as just delivered; entries of groups that are not ours are left alone."""
-    async with a_world_with(mongo, database, redis_clock, tmp_path) as world:
-        await world.append("f1", "f2", "f3")
-        await (await world.owner()).drain_all()
-        await world.redis.xgroup_create(RESCUED.key, "others", "0")
-        for group, consumer in ((RESCUED.group, "outbox:dead"), (RESCUED.group, "plain"), ("others", "theirs")):
-            await world.redis.xreadgroup(group, consumer, {RESCUED.key: ">"}, count=1)
-        redis_clock.set(-YEARS)
-        rescue = Rescue(world.database, world.redis)
-        # A busy server may answer once more by the clock as it was: relays look again and again, too.
-        ahead = await until_there_are(2, lambda: rescue.times_ahead(RESCUED))
-        assert (ahead, await rescue.times_ahead(RESCUED)) == (2, 0)
-        redis_clock.set(-YEARS + 2 * int(RESCUED.rescue_seconds))
-
-        async def rescued() -> int:
-            return (await rescue.abandoned(RESCUED)).rescued
-
-        assert await until_there_are(2, rescued) == 2
-        [theirs] = (await world.redis.xinfo_stream(RESCUED.key, full=True))["groups"][1]["consumers"]
-        assert theirs["seen-time"] > 1000 * (time.time() - HOUR)
-
-
-async def test_what_a_consumer_failed_on_is_taken_over_although_it_reads_on_after_redis_was_set_back_by_a_day(
-    mongo: AsyncMongoClient[Document],
-    database: str,
-    redis_clock: Clock,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Its own time is a new one by then. The times of the entries that it has forgotten are not."""
-    monkeypatch.setattr(ownership, "AHEAD_PAGE", 2)
-    async with a_world_with(mongo, database, redis_clock, tmp_path) as world:
-        await world.append(*(f"f{number}" for number in range(6)))
-        await (await world.owner()).drain_all()
-        await world.redis.xreadgroup(RESCUED.group, "plain", {RESCUED.key: ">"}, count=5)
-        await step(redis_clock, world.redis, -24 * HOUR)
-        await world.redis.xreadgroup(RESCUED.group, "plain", {RESCUED.key: ">"}, count=1)
-        rescue = Rescue(world.database, world.redis)
-        assert (await rescue.times_ahead(RESCUED), await rescue.times_ahead(RESCUED)) == (5, 0)
-        await step(redis_clock, world.redis, -24 * HOUR + 2 * int(RESCUED.rescue_seconds))
-        assert (await rescue.abandoned(RESCUED)).rescued == 6
-
-
-async def test_a_consumer_whose_last_sign_of_life_lies_ahead_counts_as_silent_from_then_on(
-    mongo: AsyncMongoClient[Document], database: str, redis_clock: Clock, tmp_path: Path
-) -> None:
-    """Although what it holds was delivered before, while the clock was right."""
-    async with a_world_with(mongo, database, redis_clock, tmp_path) as world:
-        await world.append("f1", "f2")
-        await (await world.owner()).drain_all()
-        await world.redis.xreadgroup(RESCUED.group, "outbox:dead", {RESCUED.key: ">"}, count=1)
-        await step(redis_clock, world.redis, HOUR)
-        answer: Any = await world.redis.xreadgroup(RESCUED.group, "outbox:dead", {RESCUED.key: ">"}, count=1)
-        [[_, [(done, _)]]] = answer
-        await world.redis.xack(RESCUED.key, RESCUED.group, done)
-        await step(redis_clock, world.redis, 0)
-        rescue = Rescue(world.database, world.redis)
-        assert (await rescue.times_ahead(RESCUED), await rescue.times_ahead(RESCUED)) == (1, 0)
-        await step(redis_clock, world.redis, 2 * int(RESCUED.rescue_seconds))
-        assert (await rescue.abandoned(RESCUED)).rescued == 1
-
-
-@asynccontextmanager
-async def a_world_with(
-    mongo: AsyncMongoClient[Document], database: str, redis_clock: Clock, tmp_path: Path
-) -> AsyncIterator[World]:
-    """A world whose Redis has this clock."""
-    server = RedisServer(tmp_path / "redis")
-    server.env = redis_clock.environment
-    with server:
-        async with (
-            connect_redis(load(OutboxSettings, redis_url=server.url)) as redis,
-            a_world(mongo, database, redis, [RESCUED]) as world,
-        ):
-            yield world
-
-
-async def step(clock: Clock, redis: AnyRedis, seconds: int) -> None:
-    """Step, and wait until the server answers by it: a busy one may answer once more by the clock as it was."""
-    clock.set(seconds)
-
-    async def has_stepped() -> bool:
-        now: tuple[int, int] = await redis.time()
-        return abs(now[0] - time.time() - seconds) < 5
-
-    await eventually(has_stepped)
-
-
-async def until_there_are(enough: int, look: Callable[[], Awaitable[int]]) -> int:
-    """Of several looks together."""
-    found = 0
-
-    async def enough_are_found() -> bool:
-        nonlocal found
-        found += await look()
-        return found >= enough
-
-    await eventually(enough_are_found)
-    return found

@@ -38,7 +38,7 @@ MUTATIONS = [
         "outbox/protocol/lua/ahead.lua",
         "consumer['seen-time'] > soon",
         "false",
-        "tests/faults/test_clocks.py::test_a_consumer_whose_last_sign_of_life_lies_ahead_counts_as_silent_from_then_on",
+        "tests/faults/test_consumers_clocks.py::test_a_consumer_whose_last_sign_of_life_lies_ahead_counts_as_silent_from_then_on",
     ),
     Mutation(
         "a relay publishes for the outbox that it was started for, and for no other",

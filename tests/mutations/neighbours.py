@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.mutations.mutation import Mutation
 
-_EVIDENCE, _CLOCKS = "tests/relay/test_evidence.py::", "tests/faults/test_clocks.py::"
+_EVIDENCE, _CLOCKS = "tests/relay/test_evidence.py::", "tests/faults/test_consumers_clocks.py::"
 
 MUTATIONS = [
     Mutation(
