@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from tests.conformance.real import Real
@@ -67,8 +68,7 @@ async def _do(real: Real, before: World, action: Action, after: World) -> None:
         case "step" | "shown" | "verify" | "give up" | "send again":
             await _relay(real, what, which, before, after)
         case "late":
-            gone = next(late for late in before.flying if before.flying.count(late) > after.flying.count(late))
-            number = next(n for n, (relay, _, _) in enumerate(real.flying) if relay == gone)
+            number = [relay for relay, _, _ in real.flying].index(_the_one_more(before.flying, after.flying))
             await real.flying.pop(number)[1]()
         case "append":
             await real.append(which)
@@ -124,9 +124,16 @@ async def _relay(real: Real, what: str, token: int, before: World, after: World)
             await actor.verify()
         case "give up":
             old = actor.token
-            real.flying.append((mine, await actor.give_up(), old))
+            real.flying.append((_the_one_more(after.flying, before.flying), await actor.give_up(), old))
         case "send again":
-            real.flying.append((mine, actor.again(), actor.token))
+            real.flying.append((_the_one_more(after.flying, before.flying), actor.again(), actor.token))
+
+
+def _the_one_more(more: Sequence[Relay], fewer: Sequence[Relay]) -> Relay:
+    """The request that is on its way in only one of two worlds, as the model knows it there: without what its relay has
+    been shown, which goes on changing."""
+    [one] = (Counter(more) - Counter(fewer)).elements()
+    return one
 
 
 def _now(before: World, after: World, mine: Relay) -> Relay | None:

@@ -155,7 +155,10 @@ class _Path:
             case "checkpoints.look":
                 relay = _relay(world, asked.token)
                 looks = relay and relay.request.do is Do.LOOK
-                yield from self._after(world, ("step", asked.token)) if looks else [world]
+                seen = [*self._after(world, ("step" if looks else "verify", asked.token))]
+                yield from seen
+                if not looks and (not seen or asked.outcome is None):
+                    yield world
             case _:
                 yield from self._requested(world, asked)
 

@@ -50,6 +50,15 @@ def every(bounds: Bounds, depth: int) -> Iterator[Trace]:
     yield from go_on([(None, beginning(bounds, RULES))])
 
 
+def along(bounds: Bounds, *whats: str) -> Trace:
+    """The trace of these actions, each of which only one relay, or message, can be meant by."""
+    trace: list[tuple[Action | None, World]] = [(None, beginning(bounds, RULES))]
+    for what in whats:
+        [step] = [(action, after) for action, after in _next(trace[-1][1], bounds) if action[0] == what]
+        trace.append(step)
+    return tuple(trace)
+
+
 class Walk:
     """Traces at random, which go where those before have not been, if they can."""
 

@@ -59,9 +59,8 @@ def _requests(world: World, rules: Rules, bounds: Bounds) -> Iterator[tuple[Acti
         if relay.request.do is Do.FETCH:
             # An owner that has nothing to publish verifies its checkpoint now and then, by opening it once more.
             if _differs(world, relay):
-                opened, _ = program.perform(world, relay._replace(request=program.OPEN), rules, bounds)
-                again = _sorted(others, relay._replace(request=program.AGAIN))
-                yield ("verify", relay.token), opened._replace(relays=again)
+                opened, there = program.perform(world, relay._replace(request=program.OPEN), rules, bounds)
+                yield ("verify", relay.token), opened._replace(relays=_sorted(others, program.verified(relay, there)))
         elif world.left.troubles and relay.request.do not in _LEAVES_NOTHING:
             left = world.left._replace(troubles=world.left.troubles - 1)
             given_up = [relay.request, *([two] if (two := program.suspended(relay.request)) else [])]

@@ -125,6 +125,15 @@ def _next(world: World, request: Request, answer: object, rules: Rules, bounds: 
     raise ValueError(request)
 
 
+def verified(relay: Relay, answer: object) -> Relay:
+    """After an owner has opened its checkpoint once more: it begins again, unless its last batch is what is there.
+
+    Then nothing is lost but a token, as in a copy of the time before it came: that is there again by now.
+    """
+    there = answer.checkpoint if isinstance(answer, Redis) and not answer.gone else None
+    return relay if there and there.position == relay.request.before else relay._replace(request=AGAIN)
+
+
 def _keep(request: Request) -> Request:
     """The next page of what a scan has found; after the last one, what is lost."""
     if request.step < len(request.entries):

@@ -19,7 +19,7 @@ SCENARIOS: dict[str, Bounds] = {
     "one of each": Bounds(troubles=1, losses=1, replays=1, settles=1),
     "mongodb is restored": Bounds(acquires=2, losses=1, restores=1),
     "a relay sleeps with what it was shown": Bounds(keys=(0, 0), acquires=2, losses=1, tail=True),
-    "the same, two keys": Bounds(keys=(0, 1, 0), early=0, acquires=2, tail=True),
+    "the same, two keys": Bounds(keys=(0, 1, 0, 1), early=0, acquires=2, tail=True),
     "shown, and a request is late": Bounds(keys=(0, 0), early=0, acquires=2, troubles=1, tail=True),
     "shown, and redis forgets and remembers": Bounds(keys=(0, 0), early=0, losses=2, tail=True),
     "marked together, and a relay sleeps": Bounds(keys=(0, 0, 1), early=0, batch=1, acquires=2, tail=True, group=2),
