@@ -15,16 +15,26 @@ from starlette.types import Receive, Scope, Send
 from outbox.database import STREAMS, Database
 from outbox.embedded import Mongod, RedisServer
 from outbox.message import schema
+from outbox.operations import stats, story
 from outbox.servers.connections import connect_mongo
 from outbox.settings import OutboxSettings, load
 from outbox_api.app import create_app
 from outbox_api.collections import FILES_APPLICATION
+from outbox_api.dashboard import sessions
 from outbox_api.settings import ApiSettings
 from tests.api.connecting import Server, environment, free_port, probed
-from tests.api.serving import Api
+from tests.api.serving import PATIENT, Api
 from tests.relay.processes import RelayProcess
 
 Serve = Callable[..., Awaitable[httpx.AsyncClient]]
+
+
+@pytest.fixture(autouse=True)
+def servers_have_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They answer at once; this process may look late."""
+    for module in (stats, story):
+        monkeypatch.setattr(module, "REDIS_SECONDS", 30.0)
+    monkeypatch.setattr(sessions, "LOOK_SECONDS", 30.0)
 
 
 @pytest.fixture
@@ -56,7 +66,7 @@ async def serve(outbox_settings: OutboxSettings) -> AsyncIterator[Serve]:
     async with AsyncExitStack() as stack:
 
         async def start(settings: OutboxSettings = outbox_settings, **overrides: Any) -> httpx.AsyncClient:
-            app = create_app(load(ApiSettings, **overrides), settings)
+            app = create_app(load(ApiSettings, **(PATIENT | overrides)), settings)
             shared = await stack.enter_async_context(app.router.lifespan_context(app))
 
             async def with_state(scope: Scope, receive: Receive, send: Send) -> None:

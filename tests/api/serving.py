@@ -13,6 +13,9 @@ from outbox.embedded import Process, ports
 from outbox.settings import OutboxSettings
 from tests.waiting import eventually_sync
 
+PATIENT = {"api_read_seconds": 30.0, "api_probe_seconds": 30.0}
+"""For servers that answer: who asks them may be held up for seconds, on a busy machine."""
+
 
 class Api(Process):
     """`outbox api`, started once it answers."""
@@ -29,6 +32,7 @@ class Api(Process):
                 "MONGODB_URI": settings.mongodb_uri.get_secret_value(),
                 "MONGODB_DATABASE": settings.mongodb_database,
                 "REDIS_URL": settings.redis_dsn,
+                **{f"OUTBOX_{name.upper()}": str(seconds) for name, seconds in PATIENT.items()},
                 **overrides,
             },
         )
@@ -40,7 +44,7 @@ class Api(Process):
     def _answers(self) -> bool:
         assert self.running, self.output()
         try:
-            return httpx.get(f"{self.url}/health/live").is_success
+            return httpx.get(f"{self.url}/health/live", timeout=10).is_success
         except httpx.TransportError:
             return False
 

@@ -94,7 +94,8 @@ async def test_what_is_no_key_does_not_enter(api: httpx.AsyncClient) -> None:
 async def test_a_cookie_that_is_not_ours_is_none(api: httpx.AsyncClient) -> None:
     await login(api, ALICE)
     value = api.cookies["outbox_session"]
-    for forged in ("", "x", value[:-1], value[:-2] + "xx", f"{value}.x", value.replace(".", "", 1)):
+    other = "yy" if value[-2] == "x" else "xx"  # the last letter alone need not differ in a bit that counts
+    for forged in ("", "x", value[:-1], value[:-2] + other, f"{value}.x", value.replace(".", "", 1)):
         api.cookies.clear()
         assert (await api.get("/dashboard", headers={"Cookie": f"outbox_session={forged}"})).status_code == 303, forged
 

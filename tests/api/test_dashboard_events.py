@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,7 @@ from tests.api.serving import Api
 from tests.waiting import eventually
 
 
-async def events(api: httpx.AsyncClient, seconds: float = 10) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+async def events(api: httpx.AsyncClient, seconds: float = 60) -> AsyncIterator[tuple[str, dict[str, Any]]]:
     name = ""
     async with asyncio.timeout(seconds), api.stream("GET", "/dashboard/events") as stream:
         assert stream.headers["Content-Type"].startswith("text/event-stream")
@@ -35,7 +34,7 @@ async def events(api: httpx.AsyncClient, seconds: float = 10) -> AsyncIterator[t
 async def test_ten_tabs_cost_as_much_as_one(
     tmp_path: Path, outbox_settings: OutboxSettings, db: Database, mongo: Any
 ) -> None:
-    """What is asked of MongoDB in a second, with one tab open and with ten."""
+    """What is asked of MongoDB from one look to the next, with one tab open and with ten."""
 
     async def asked() -> int:
         status = await mongo.admin.command("serverStatus")
@@ -54,27 +53,26 @@ async def test_ten_tabs_cost_as_much_as_one(
                 return min(seen) >= events
 
             await eventually(partial(all_have, 2), 15)
-            before, began = await asked(), time.monotonic()
-            await eventually(partial(all_have, 5), 20)
-            spent = (await asked() - before) / (time.monotonic() - began)
+            before, looks = await asked(), max(seen)
+            await eventually(partial(all_have, 6), 20)
+            # Not in a second: a machine that is busy with others looks less often in it.
+            spent = (await asked() - before) / (max(seen) - looks)
             for task in watching:
                 task.cancel()
         return spent
 
     with Api(tmp_path, outbox_settings) as api:
-        async with httpx.AsyncClient(base_url=api.url) as client:
+        async with httpx.AsyncClient(base_url=api.url, timeout=60) as client:
             one, ten = await cost(client, 1), await cost(client, 10)
     assert ten < 1.6 * one
 
 
 async def test_open_tabs_do_not_hold_up_a_stop(tmp_path: Path, outbox_settings: OutboxSettings, db: Database) -> None:
-    with Api(tmp_path, outbox_settings) as api:
-        async with httpx.AsyncClient(base_url=api.url) as client:
+    with Api(tmp_path, outbox_settings, OUTBOX_API_STOP_SECONDS="100") as api:
+        async with httpx.AsyncClient(base_url=api.url, timeout=60) as client:
             stream = events(client)
             assert (await anext(stream))[0] == "start"
-            began = time.monotonic()
-            assert await asyncio.to_thread(api.stop, 15) == 0
-            assert time.monotonic() - began < 8
+            assert await asyncio.to_thread(api.stop, 40) == 0, "it was killed before its time to stop was over"
             await stream.aclose()  # type: ignore[attr-defined]
 
 

@@ -21,7 +21,9 @@ from tests.api.serving import Api
 
 def guess(api: Api, number: int, forwarded: str | None = None) -> int:
     headers = {"X-Forwarded-For": forwarded} if forwarded else {}
-    return httpx.post(f"{api.url}/dashboard/login", data={"key": f"wrong{number}"}, headers=headers).status_code
+    return httpx.post(
+        f"{api.url}/dashboard/login", data={"key": f"wrong{number}"}, headers=headers, timeout=60
+    ).status_code
 
 
 def test_whom_nobody_trusts_cannot_say_where_it_comes_from(
@@ -42,7 +44,7 @@ def test_behind_a_proxy_the_rightmost_address_that_is_not_its_own_counts(
         assert guess(api, 0, "198.51.100.8") == 401  # another client has a share of its own
         assert '"address": "198.51.100.7"' in api.output()
         secure = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "198.51.100.9"}
-        entered = httpx.post(f"{api.url}/dashboard/login", data={"key": ALICE}, headers=secure)
+        entered = httpx.post(f"{api.url}/dashboard/login", data={"key": ALICE}, headers=secure, timeout=60)
         assert "secure" in entered.headers["Set-Cookie"].lower()
 
 
@@ -53,9 +55,9 @@ def test_a_proxy_is_known_where_the_api_listens_at_both_kinds_of_addresses(
     """At `::`, what comes from 127.0.0.1 seems to come from ::ffff:127.0.0.1."""
     with Api(tmp_path, outbox_settings, "--host", "::", **PROCESS, OUTBOX_API_TRUSTED_PROXIES=proxies) as api:
         through = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "198.51.100.9, ::ffff:127.0.0.1"}
-        entered = httpx.post(f"{api.url}/dashboard/login", data={"key": ALICE}, headers=through)
+        entered = httpx.post(f"{api.url}/dashboard/login", data={"key": ALICE}, headers=through, timeout=60)
         assert "secure" in entered.headers["Set-Cookie"].lower()
-        httpx.post(f"{api.url}/dashboard/login", data={"key": "wrong"}, headers=through)
+        httpx.post(f"{api.url}/dashboard/login", data={"key": "wrong"}, headers=through, timeout=60)
         assert '"address": "198.51.100.9"' in api.output()
 
 

@@ -66,5 +66,8 @@ def test_what_a_path_takes_is_said(api: Api) -> None:
 
 
 def test_metrics_count_heads_as_such(api: Api) -> None:
-    httpx.head(f"{api.url}/files")
-    assert 'api_requests_total{method="HEAD",route="/files",status="200"} 1.0' in httpx.get(f"{api.url}/metrics").text
+    httpx.head(f"{api.url}/files", timeout=60)
+    assert (
+        'api_requests_total{method="HEAD",route="/files",status="200"} 1.0'
+        in httpx.get(f"{api.url}/metrics", timeout=60).text
+    )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from outbox.database import Database
@@ -17,6 +17,8 @@ from outbox.settings import OutboxSettings
 from tests.api.callers import ALICE, PROCESS, SHARED, bearer
 from tests.api.conftest import Serve
 from tests.api.serving import Api
+from tests.strategies import examples
+from tests.waiting import PATIENCE
 
 HEADERS = (
     "Origin", "Host", "Authorization", "Cookie", "Forwarded", "X-Forwarded-For", "X-Forwarded-Proto",
@@ -62,7 +64,7 @@ def ask(api: Api, method: str, path: str, body: bytes, headers: list[tuple[str, 
     for name, value in headers:
         head += name.encode() + b": " + value + b"\r\n"
     head += f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
-    with socket.create_connection(("127.0.0.1", api.port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", api.port), timeout=20 * PATIENCE) as connection:
         connection.sendall(head + body)
         answer = b""
         while b"\r\n" not in answer and (data := connection.recv(4096)):
@@ -76,7 +78,7 @@ VALUES = st.sampled_from(ODD).map(lambda text: text.encode("utf-8")) | st.binary
 
 
 def test_no_header_makes_an_answer_5xx(apis: list[Api]) -> None:
-    @settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+    @examples(250)
     @given(
         st.sampled_from(REQUESTS),
         st.lists(st.tuples(st.sampled_from(HEADERS), VALUES), min_size=1, max_size=3),
@@ -107,7 +109,7 @@ def test_an_origin_that_cannot_be_parsed_is_refused_and_counted(apis: list[Api])
 
 
 def metric(api: Api, status: str) -> float:
-    text = httpx.get(f"{api.url}/metrics").text
+    text = httpx.get(f"{api.url}/metrics", timeout=60).text
     return sum(float(n) for n in re.findall(rf'^api_requests_total{{.*status="{status}"}} (\S+)$', text, re.MULTILINE))
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from outbox.database import Database
 from outbox_api import labels
+from tests.strategies import examples
 
 FOLDER = {"folderId": "invoices"}
 
@@ -62,6 +63,7 @@ def test_a_long_name_keeps_its_end() -> None:
 
 
 @given(st.text(max_size=600))
+@examples(100)
 def test_any_name_is_one_printable_line_and_a_header(text: str) -> None:
     label = labels.file_label(text)
     assert 1 <= len(label) <= labels.MAX_LABEL
@@ -90,6 +92,7 @@ def test_a_type_is_kept_if_it_is_one(given: str | None, kept: str) -> None:
 
 
 @given(st.text(max_size=300))
+@examples(100)
 def test_a_folder_is_kept_or_refused(text: str) -> None:
     try:
         assert labels.folder_id(text) == text

@@ -15,6 +15,7 @@ from outbox.embedded import RedisServer
 from outbox.message import schema
 from outbox.settings import OutboxSettings, load
 from outbox_api import readiness
+from outbox_api.dashboard import sampler
 from tests.api.conftest import Serve
 from tests.waiting import eventually
 
@@ -32,8 +33,11 @@ async def _commands(mongo: AsyncMongoClient[Any], redis_server: RedisServer) -> 
 
 
 @pytest.fixture
-async def many(serve: Serve, db: Database, outbox_settings: OutboxSettings) -> httpx.AsyncClient:
-    """An application with 41 streams, and all the time that it needs on a busy machine."""
+async def many(
+    serve: Serve, db: Database, outbox_settings: OutboxSettings, monkeypatch: pytest.MonkeyPatch
+) -> httpx.AsyncClient:
+    """An application with 41 streams, and all the time that it needs on a busy machine. Nobody else in it looks."""
+    monkeypatch.setattr(sampler, "ALONE_SECONDS", 3600)
     files = {"name": "file_parsing_queue", "group": "file_parsers", "partitions": 4, "subject": {}}
     settings = load(
         OutboxSettings,
@@ -43,7 +47,9 @@ async def many(serve: Serve, db: Database, outbox_settings: OutboxSettings) -> h
         outbox_streams=[files, *MANY],
     )
     await schema.ensure(db, settings.streams)
-    return await serve(settings, api_probe_seconds=60)
+    api = await serve(settings, api_probe_seconds=60)
+    assert (await api.get("/dashboard")).status_code == 200  # and so the dashboard's first look at the system is over
+    return api
 
 
 async def test_many_who_ask_cost_as_one(
@@ -73,9 +79,9 @@ async def test_a_look_costs_the_same_however_many_streams_there_are(
     for _ in range(50):
         assert (await many.get("/health/ready")).status_code == 200
     after = await _commands(mongo, redis_server)
-    # The dashboard's own look at the system, which is of this process too, may be among them once or twice.
     asked, spent = after[0] - before[0], after[1] - before[1]
-    assert (asked["listCollections"], asked["listIndexes"]) == (0, 0)
+    assert asked["listCollections"] == 0
+    assert asked["listIndexes"] < 5, "mongod asks for those of its sessions, twice in five minutes; a look, for dozens"
     assert asked["find"] >= 50, "each asks MongoDB, and learns what is paused"
     assert 50 <= spent["info"] < 60
     assert spent["xlen"] < 10 * 41

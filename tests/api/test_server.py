@@ -13,12 +13,14 @@ from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
 import pytest
 
 from outbox.database import Database
+from outbox.embedded import Mongod
 from outbox.settings import OutboxSettings
 from outbox_api.uploads import records as files
 from tests.api.callers import ALICE, ALICES, bearer
@@ -93,16 +95,24 @@ async def test_a_client_that_leaves_half_way_leaves_nothing(api: Api, db: Databa
     assert "Traceback" not in api.output()
 
 
-async def test_what_a_killed_api_leaves_is_removed_later(api: Api, db: Database) -> None:
+async def test_what_a_killed_api_leaves_is_removed_later(api: Api, db: Database, mongod: Mongod) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", api.port)
     writer.write(b"POST /files HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9000000\r\n")
     writer.write(b"Content-Type: multipart/form-data; boundary=b\r\n\r\n" + HEAD + bytes(3 * MEGABYTE))
     await eventually(lambda: db["fs.chunks"].find_one({}))
+    clients = {f"{one.laddr.ip}:{one.laddr.port}" for one in psutil.Process(api.pid).net_connections("tcp")}
     api.kill()
     writer.close()
+    await eventually(lambda: have_left(mongod, clients), what="MongoDB has done what was on its way to it")
     assert await files.remove_abandoned(db, older_than=timedelta(hours=1)) == 0
     assert await files.remove_abandoned(db, older_than=timedelta(seconds=-1)) == 1
     assert not any([await db[name].count_documents({}) for name in ("files", "fs.files", "fs.chunks", "outbox")])
+
+
+def have_left(mongod: Mongod, clients: set[str]) -> bool:
+    every: dict[str, Any] = {"$currentOp": {"allUsers": True, "idleConnections": True}}
+    with mongod.client() as client, client.admin.aggregate([every]) as found:
+        return clients.isdisjoint(one.get("client") for one in found)
 
 
 @pytest.mark.parametrize("tells", [True, False])
@@ -138,7 +148,7 @@ async def test_a_stop_does_not_wait_for_ever(api: Api, db: Database) -> None:
     writer.write(b"POST /files HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9000000\r\n")
     writer.write(b"Content-Type: multipart/form-data; boundary=b\r\n\r\n" + HEAD + b"contents")
     await eventually(lambda: db.files.find_one({}))
-    assert await asyncio.to_thread(api.stop, 8) == 0
+    assert await asyncio.to_thread(api.stop, 30) == 0  # the body may pause for 60
     writer.close()
     assert await db.outbox.count_documents({}) == 0
 
@@ -179,7 +189,7 @@ def test_workers_share_the_port(tmp_path: Path, outbox_settings: OutboxSettings,
     with Api(tmp_path, outbox_settings, "--workers", "2", OUTBOX_LOG_FORMAT="json") as api:
         upload = {"files": {"file": ("a.txt", b"a")}, "data": {"folderId": "invoices"}}
         for _ in range(8):
-            assert httpx.post(f"{api.url}/files", **upload).status_code == 201  # type: ignore[arg-type]
+            assert httpx.post(f"{api.url}/files", **upload, timeout=60).status_code == 201  # type: ignore[arg-type]
         assert api.stop() == 0
         lines = [json.loads(line) for line in api.output().splitlines()]
     assert sum(line["event"] == "files queued" for line in lines) == 8
@@ -188,17 +198,19 @@ def test_workers_share_the_port(tmp_path: Path, outbox_settings: OutboxSettings,
 def test_metrics_are_those_of_all_processes(tmp_path: Path, outbox_settings: OutboxSettings, db: Database) -> None:
     with Api(tmp_path, outbox_settings, "--workers", "2") as api:
         for _ in range(40):
-            assert httpx.get(f"{api.url}/queue").status_code == 200
+            assert httpx.get(f"{api.url}/queue", timeout=60).status_code == 200
         counted = 'api_requests_total{method="GET",route="/queue",status="200"} 40.0'
+        # A process counts when it has answered, which may be a moment after the answer has come.
+        eventually_sync(lambda: counted in httpx.get(f"{api.url}/metrics", timeout=60).text)
         for _ in range(10):  # each on a new connection, and so at any of the two
-            assert counted in httpx.get(f"{api.url}/metrics").text
+            assert counted in httpx.get(f"{api.url}/metrics", timeout=60).text
         # what a process has counted stays when it ends
         workers = [
             child.pid for child in psutil.Process(api.pid).children() if "spawn_main" in " ".join(child.cmdline())
         ]
         os.kill(workers[0], signal.SIGKILL)
         eventually_sync(lambda: not psutil.pid_exists(workers[0]), 20)
-        eventually_sync(lambda: counted in httpx.get(f"{api.url}/metrics").text, 20)
+        eventually_sync(lambda: counted in httpx.get(f"{api.url}/metrics", timeout=60).text, 20)
 
 
 def test_keys_can_come_through_a_pipe(tmp_path: Path, outbox_settings: OutboxSettings, db: Database) -> None:
@@ -207,8 +219,8 @@ def test_keys_can_come_through_a_pipe(tmp_path: Path, outbox_settings: OutboxSet
     with ThreadPoolExecutor(1) as writer:
         writer.submit(pipe.write_text, f"{ALICES.line}\n")
         with Api(tmp_path, outbox_settings, OUTBOX_API_KEYS_FILE=str(pipe)) as api:
-            assert httpx.get(f"{api.url}/files").status_code == 401
-            assert httpx.get(f"{api.url}/files", headers=bearer(ALICE)).status_code == 200
+            assert httpx.get(f"{api.url}/files", timeout=60).status_code == 401
+            assert httpx.get(f"{api.url}/files", headers=bearer(ALICE), timeout=60).status_code == 200
 
 
 @pytest.mark.parametrize("host", ["::1", "[::1]"])
@@ -219,4 +231,4 @@ def test_an_ipv6_address_is_listened_on(
     api = Api(tmp_path, outbox_settings, "--host", host, "--workers", workers)
     api.url = f"http://[::1]:{api.port}"
     with api:
-        assert httpx.get(f"{api.url}/files").status_code == 200
+        assert httpx.get(f"{api.url}/files", timeout=60).status_code == 200

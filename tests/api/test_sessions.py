@@ -69,26 +69,25 @@ async def test_a_logout_ends_open_streams_at_every_process(
         Api(tmp_path / "one", outbox_settings, **PROCESS) as one,
         Api(tmp_path / "two", outbox_settings, **PROCESS) as two,
     ):
-        async with httpx.AsyncClient(timeout=30) as client:
+        async with httpx.AsyncClient(timeout=60) as client:
             entered = await client.post(f"{one.url}/dashboard/login", data={"key": ALICE})
             cookie = {"Cookie": entered.headers["Set-Cookie"].partition(";")[0]}
             kept = (await client.post(f"{one.url}/dashboard/login", data={"key": ALICE})).headers["Set-Cookie"]
             still = {"Cookie": kept.partition(";")[0]}
             client.cookies.clear()
             ended: list[str] = []
-            begun: list[str] = []
+            begun: set[asyncio.Task[None] | None] = set()
 
             async def watch(api: Api, headers: dict[str, str]) -> None:
                 async with client.stream("GET", f"{api.url}/dashboard/events", headers=headers) as answer:
                     assert answer.status_code == 200
                     async for _ in answer.aiter_bytes():
-                        if api.url not in begun:
-                            begun.append(api.url)
+                        begun.add(asyncio.current_task())
                     ended.append(api.url)
 
             watching = [asyncio.create_task(watch(api, cookie)) for api in (one, two)]
             staying = asyncio.create_task(watch(two, still))
-            await eventually(lambda: len(begun) == 2, 20)
+            await eventually(lambda: len(begun) == 3, 20)
             await client.post(f"{one.url}/dashboard/logout", headers=cookie)
             await eventually(lambda: len(ended) == 2, 20)
             await asyncio.gather(*watching)

@@ -18,6 +18,7 @@ from outbox.cli import main
 from outbox.embedded import Mongod
 from outbox.message.document import State
 from tests.outbox.shelf import a_document
+from tests.waiting import PATIENCE
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ def bare(cli: Cli, monkeypatch: pytest.MonkeyPatch, mongodb_uri: str, redis_url:
     monkeypatch.setenv("MONGODB_URI", mongodb_uri)
     monkeypatch.setenv("MONGODB_DATABASE", database)
     monkeypatch.setenv("REDIS_URL", redis_url)
-    monkeypatch.setattr("outbox.cli.servers.SECONDS", 3.0)
+    monkeypatch.setattr("outbox.cli.servers.SECONDS", 3.0 * PATIENCE)
+    monkeypatch.setattr("outbox.operations.stats.REDIS_SECONDS", 30.0)
     return cli
 
 

@@ -16,6 +16,7 @@ from outbox.settings import OutboxSettings, load
 from outbox_api.app import create_app
 from outbox_api.settings import ApiSettings
 from tests.api.every_route import ROUTES
+from tests.api.serving import PATIENT
 from tests.cli.conftest import Cli
 
 COMMANDS = [
@@ -60,7 +61,7 @@ def _watched(faults: list[str], *what: str) -> Iterator[None]:
 
 @asynccontextmanager
 async def an_api(settings: OutboxSettings) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(load(ApiSettings), settings)
+    app = create_app(load(ApiSettings, **PATIENT), settings)
     async with app.router.lifespan_context(app) as shared:
 
         async def with_state(scope: Any, receive: Any, send: Any) -> None:
@@ -68,5 +69,5 @@ async def an_api(settings: OutboxSettings) -> AsyncIterator[httpx.AsyncClient]:
             await app(scope, receive, send)
 
         transport = httpx.ASGITransport(with_state)
-        async with httpx.AsyncClient(transport=transport, base_url="http://api") as api:
+        async with httpx.AsyncClient(transport=transport, base_url="http://api", timeout=60) as api:
             yield api

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from redis import Redis
 
 from outbox.embedded import RedisServer
 from outbox.message.document import State
-from outbox_api.uploads.migration import Migration
+from outbox_api.uploads.migration import PAGE, Migration
 from tests.cli.conftest import Cli, Shelf
 from tests.waiting import eventually_sync
 
@@ -159,17 +160,45 @@ def _impatient(shelf: Shelf) -> Iterator[None]:
     admin.command({"setParameter": 1, setting: before})
 
 
+HANGS = """
+import pathlib, sys, time
+from outbox.cli import main
+from outbox_api.uploads import migration
+
+place, name, page = getattr(migration, sys.argv[1]), sys.argv[2], int(sys.argv[3])
+inner, pages = getattr(place, name), 0
+
+async def then_hangs(*arguments, **options):
+    global pages
+    done = await inner(*arguments, **options)
+    pages += 1
+    if pages == page:
+        pathlib.Path("here").touch()
+        time.sleep(3600)
+    return done
+
+setattr(place, name, then_hangs)
+main(["migrate"])
+"""
+"""`outbox migrate`, which comes so far and waits to be killed: it would be done before somebody late does it."""
+MOMENTS = [("audit", "record"), ("Migration", "_migrate")]
+"""All of a page is written and not committed; and it is committed."""
+
+
 @pytest.mark.usefixtures("_impatient")
 @pytest.mark.parametrize("count", [1000, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(300)])])
 def test_killed_half_way_and_run_again_each_file_has_one_message(count: int, outbox: Cli, shelf: Shelf) -> None:
     fallback = legacy(shelf, "parsing start", count * 4 // 5)
     lost = legacy(shelf, "queued", count // 5)
-    done = 0
-    for part in (1, 2):
-        with subprocess.Popen([sys.executable, "-m", "outbox", "migrate"], env=os.environ, cwd=os.getcwd()) as process:
-            enough = count * part // 3
-            eventually_sync(lambda: shelf.db.outbox.estimated_document_count() > enough, 60, 0.001)  # noqa: B023
-            process.send_signal(signal.SIGKILL)
+    done, here_it_is = 0, Path("here")
+    for moment in MOMENTS:
+        command = [sys.executable, "-c", HANGS, *moment, str(count // PAGE // 3 + 1)]
+        with subprocess.Popen(command, env=os.environ, cwd=os.getcwd()) as process:
+            try:
+                eventually_sync(here_it_is.exists, 60)
+            finally:
+                process.send_signal(signal.SIGKILL)
+        here_it_is.unlink()
         assert process.returncode == -signal.SIGKILL
         here = messages(shelf)
         assert done < len(here) < count

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from outbox import UsageError
 from outbox.operations import moments
+from tests.strategies import examples
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -47,6 +48,7 @@ def test_what_is_no_time_is_refused_with_what_can_be_typed(text: str) -> None:
 
 
 @given(st.text() | st.from_regex(r"[0-9.smhdw -]+", fullmatch=True))
+@examples(100)
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
         assert moments.read_at(text, NOW).tzinfo is UTC
@@ -55,6 +57,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 
 
 @given(st.datetimes(timezones=st.just(UTC)))
+@examples(100)
 def test_what_is_written_in_iso_is_read_back(moment: datetime) -> None:
     assert moments.read_at(moment.isoformat(), NOW) == moment
 

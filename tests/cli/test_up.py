@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from outbox.embedded import ports
+from tests.api.connecting import Raw, upload
 from tests.processes import is_alive
 from tests.waiting import eventually_sync
 
@@ -45,12 +46,14 @@ class Up:
         return int(notes[-1].partition("pid ")[2].split()[0])
 
     def upload(self, name: str) -> str:
-        answer = httpx.post(f"{self.url}/files", files={"file": (name, b"two words")}, data={"folderId": "demo"})
+        answer = httpx.post(
+            f"{self.url}/files", files={"file": (name, b"two words")}, data={"folderId": "demo"}, timeout=60
+        )
         assert answer.status_code == 201, answer.text
         return name
 
     def files(self) -> dict[str, str]:
-        answer = httpx.get(f"{self.url}/files", params={"folderId": "demo"})
+        answer = httpx.get(f"{self.url}/files", params={"folderId": "demo"}, timeout=60)
         assert answer.status_code == 200, answer.text
         return {file["filename"]: file["parsing"] for file in _items(answer.json())}
 
@@ -147,9 +150,11 @@ def test_other_ways_to_stop(tmp_path: Path, port: int, how: signal.Signals) -> N
 def test_a_second_interrupt_waits_for_nothing(tmp_path: Path, port: int) -> None:
     with running(tmp_path / "data", port, tmp_path / "up.log") as up:
         up.wait_until_ready()
-        up.process.send_signal(signal.SIGINT)
-        eventually_sync(lambda: "api    * stopping" in up.shown())
-        assert up.stop() == 130
+        with Raw(port) as raw:  # an upload under way, which the first interrupt waits for
+            assert raw.send(upload("Expect: 100-continue")).answer().status == 100
+            up.process.send_signal(signal.SIGINT)
+            eventually_sync(lambda: "api    * stopping" in up.shown())
+            assert up.stop() == 130
         assert not up.left_behind()
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from outbox_api.demonstration.formats import _MAGIC as MAGIC
 from outbox_api.demonstration.parsing import BLOCK, Parsed, parse
+from tests.strategies import examples
 
 MAGIC_BYTES = [b"\0" * offset + magic for offset, magic, _ in MAGIC]
 
@@ -101,6 +102,7 @@ def test_pages_at_the_border_of_two_blocks(at: int) -> None:
 
 
 @given(st.binary(max_size=600), st.sampled_from([b"", *MAGIC_BYTES]))
+@examples(100)
 def test_it_never_raises(contents: bytes, start: bytes) -> None:
     parsed = parse([start + contents])
     assert parsed.size == len(start) + len(contents)
@@ -108,6 +110,7 @@ def test_it_never_raises(contents: bytes, start: bytes) -> None:
 
 
 @given(st.text(max_size=200))
+@examples(100)
 def test_words_and_characters_are_those_of_python(text: str) -> None:
     parsed = parse([text.encode()])
     if parsed.kind == "text":
@@ -120,6 +123,7 @@ SAMPLES = [pdf(40), archived("word/a", "b"), "ein wörtchen 🙂 mit\nZeilen ".e
 
 
 @given(st.sampled_from(SAMPLES), st.lists(st.integers(0, 1000)))
+@examples(100)
 def test_chunks_change_nothing(contents: bytes, cuts: list[int]) -> None:
     points = sorted({0, len(contents), *(cut for cut in cuts if cut < len(contents))})
     chunks = [contents[a:b] for a, b in itertools.pairwise(points)]
@@ -127,6 +131,7 @@ def test_chunks_change_nothing(contents: bytes, cuts: list[int]) -> None:
 
 
 @given(st.sampled_from(SAMPLES[:1] + SAMPLES[2:]), st.integers(24, 400))
+@examples(100)
 def test_blocks_change_nothing(contents: bytes, block: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         whole = parse([contents])

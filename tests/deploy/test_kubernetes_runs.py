@@ -51,11 +51,16 @@ def links() -> dict[str, str]:
 class Pod:
     """The one container of a workload, as a process: its files are in `folder`."""
 
-    def __init__(self, workload: Manifest, folder: Path, secrets: Mapping[str, Mapping[str, str]]) -> None:
+    def __init__(
+        self, workload: Manifest, folder: Path, secrets: Mapping[str, Mapping[str, str]], *, taken: set[int]
+    ) -> None:
+        """`taken`: ports on which others are going to listen."""
         self.workload = workload
         self.name: str = workload["metadata"]["name"]
         self.log = folder / "log"
-        self.port = ports.pick("127.0.0.1")
+        while (port := ports.pick("127.0.0.1")) in taken:
+            pass
+        self.port = port
         self._working = folder / "working"
         self._working.mkdir(parents=True)
         mounted = self._mount(folder, secrets)
@@ -101,7 +106,7 @@ class Pod:
     def answers(self, probe: Manifest) -> bool:
         assert self.runs(), self.log.read_text()
         try:
-            return httpx.get(f"http://127.0.0.1:{self.port}{probe['httpGet']['path']}").is_success
+            return httpx.get(f"http://127.0.0.1:{self.port}{probe['httpGet']['path']}", timeout=10).is_success
         except httpx.TransportError:
             return False
 
@@ -139,7 +144,9 @@ def secrets(mongodb_uri: str, redis_url: str) -> dict[str, dict[str, str]]:
 def pods(mongod: Mongod, secrets: dict[str, dict[str, str]], tmp_path: Path) -> Iterator[dict[str, Pod]]:
     with mongod.client() as client:
         client.drop_database(DATABASE)
-        made = {name: Pod(one, tmp_path / name, secrets) for name, one in workloads(MANIFESTS).items()}
+        made: dict[str, Pod] = {}
+        for name, one in workloads(MANIFESTS).items():
+            made[name] = Pod(one, tmp_path / name, secrets, taken={other.port for other in made.values()})
         with _killed(made):
             yield made
         client.drop_database(DATABASE)
@@ -169,7 +176,7 @@ def test_an_upload_is_parsed_and_every_program_stops_in_its_time(pods: dict[str,
         for kind, probe in probes(one.workload):
             eventually_sync(lambda one=one, probe=probe: one.answers(probe), 30, what=f"{kind} of {one.name}")  # type: ignore[misc]
 
-    with httpx.Client(base_url=f"http://127.0.0.1:{pods['outbox-api'].port}") as client:
+    with httpx.Client(base_url=f"http://127.0.0.1:{pods['outbox-api'].port}", timeout=60) as client:
         assert client.post("/files", files={"file": ("a.txt", b"a")}, data={"folderId": "f"}).status_code == 401
         client.headers["Authorization"] = f"Bearer {KEY}"
         answer = client.post("/files", files={"file": ("a.txt", b"a")}, data={"folderId": "f"})

@@ -30,10 +30,12 @@ def test_a_page_can_be_followed(page: str, mongodb_uri: str, database: str, redi
     environment = {"OUTBOX_LOG_FORMAT": "console", "OUTBOX_RELAY_LISTEN": "127.0.0.1:0"}
     if page not in OWN_SERVERS:
         environment |= {"MONGODB_URI": mongodb_uri, "MONGODB_DATABASE": database, "REDIS_URL": redis_url}
-    free = {port: str(ports.pick("127.0.0.1")) for port in PORTS}
+    free: dict[str, str] = {}
+    while len(free) < len(PORTS):
+        if (port := str(ports.pick("127.0.0.1"))) not in free.values():
+            free[PORTS[len(free)]] = port
     with Session(tmp_path, environment) as session:
         for block in blocks_of(page):
             text = _INSTALL.sub("", block.text).replace("outbox up\n", "outbox up --port 8000\n")
-            for port, other in free.items():
-                text = text.replace(port, other)
-            session.follow(block, text)
+            # All at once: the port in the place of one may hold the digits of the next.
+            session.follow(block, re.sub("|".join(PORTS), lambda found: free[found[0]], text))

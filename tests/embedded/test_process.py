@@ -63,14 +63,14 @@ def test_output_is_that_of_the_last_start_and_the_log_has_all(log: Path) -> None
     child = Process("child", [sys.executable, "-c", "print('once')"], log)
     for _ in range(2):
         with child:
-            assert child.wait(10) == 0
+            assert child.wait(60) == 0
             assert child.output() == "once\n"
     assert log.read_text() == "once\nonce\n"
 
 
 def test_a_program_that_cannot_be_run_says_so(log: Path) -> None:
     with Process("child", ["/no/such/program"], log) as child:
-        assert child.wait(10) == 1
+        assert child.wait(60) == 1
         assert "/no/such/program cannot be run: No such file or directory" in child.output()
 
 
@@ -121,4 +121,4 @@ time.sleep(60)
         assert children[0].name() == "mongod"
         parent.kill()
     assert len(children) == 2
-    eventually_sync(lambda: not any(is_alive(child) for child in children))
+    eventually_sync(lambda: not any(is_alive(child) for child in children), 30)

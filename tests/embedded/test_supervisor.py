@@ -111,7 +111,7 @@ def test_pauses_grow_until_it_runs_steadily(
     process = child("child", FAILS)
     supervisor.add(Ward(process, pause=pause))
     for lived in (1, 1, 61, 1):
-        process.wait(10)
+        process.wait(60)
         clock.now += lived
         supervisor.tick()
         clock.now += 1
@@ -146,7 +146,7 @@ def test_they_stop_in_reverse_order_and_their_last_words_are_passed_on(
 ) -> None:
     first, second = child("first", STOPS), child("second", STOPS)
     for process in (first, second):
-        supervisor.add(Ward(process))
+        supervisor.add(Ward(process, stop_seconds=60))
     eventually_sync(lambda: "hello" in first.output() and "hello" in second.output())
     supervisor.tick()
     del screen.lines[:]

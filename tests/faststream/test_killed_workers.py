@@ -20,12 +20,13 @@ from tests.relay.processes import RelayProcess
 from tests.relay.world import World
 from tests.waiting import eventually
 from tests.worker.processes import WorkerProcess, running
-from tests.worker.test_processes import append_many, environment, settings, tries, world
+from tests.worker.test_processes import append_many, environment, rescue_seconds, settings, tries, world
 
-__all__ = ["environment", "settings", "tries", "world"]
+__all__ = ["environment", "rescue_seconds", "settings", "tries", "world"]
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("tries", [20])  # each kill costs what is in flight a try, and chance may choose one often
 @pytest.mark.parametrize(
     ("count", "handler", "kills"),
     [

@@ -71,7 +71,9 @@ class Application:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        async with in_this_process(self.settings), at_work(Consumer(self.settings, self.handle, concurrency=20)):
+        # A lease that runs out while this process gets no turn would have messages fenced beside their handlers.
+        leased = in_this_process(self.settings, relay_lease_seconds=30)
+        async with leased, at_work(Consumer(self.settings, self.handle, concurrency=20)):
             yield
 
     async def all_done(self, count: int) -> bool:

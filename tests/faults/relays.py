@@ -19,6 +19,7 @@ from outbox.servers.connections import connect_redis
 from outbox.settings import OutboxSettings, load
 from outbox_relay.daemon import Relay
 from outbox_relay.settings import RelaySettings
+from tests.waiting import PATIENCE
 
 SHORT = {"relay_lease_seconds": 2, "relay_verify_seconds": 0.5, "relay_poll_seconds": 0.5, "relay_stop_seconds": 5}
 STOP_SECONDS = 15
@@ -40,7 +41,7 @@ async def in_this_process(
             yield daemon
         finally:
             daemon.stop()
-            async with asyncio.timeout(STOP_SECONDS):
+            async with asyncio.timeout(STOP_SECONDS * PATIENCE):
                 await running
 
 
@@ -58,7 +59,8 @@ class RelayProcess(Process):
 
     def lines(self) -> list[dict[str, Any]]:
         """What it has logged since its last start."""
-        return [json.loads(line) for line in self.output().splitlines() if line.startswith("{")]
+        whole = (line for line in self.output().splitlines(keepends=True) if line.endswith("\n"))
+        return [json.loads(line) for line in whole if line.startswith("{")]
 
     def told(self, event: str) -> bool:
         return any(event in line["event"] for line in self.lines())

@@ -114,11 +114,10 @@ class Scenario:
     def everything_told(self) -> str:
         return "\n".join(map(str, self._logs))
 
-    def error_told(self, event: str, level: str) -> str:
-        """The error that came with the first such line."""
-        return next(
-            str(line.get("error")) for line in self._logs if event in line["event"] and line["log_level"] == level
-        )
+    def errors_told(self, event: str, level: str) -> list[str]:
+        """The errors that came with such lines."""
+        found = (line for line in self._logs if event in line["event"] and line["log_level"] == level)
+        return [str(line.get("error")) for line in found]
 
     # -- the client
 

@@ -14,6 +14,11 @@ from outbox.embedded.server import PROBE_SECONDS
 from tests.faults.topologies import QUICK, role
 from tests.waiting import eventually_sync
 
+QUICK_MILLISECONDS, PATIENT_MILLISECONDS = 500, 15_000
+"""Until a primary that is silent is taken for dead: while it has been killed, and otherwise. A busy machine may keep
+one from its work for seconds."""
+FOLLOW = ("slaveof", "replicaof")
+
 
 class SentinelServer(RedisServer):
     """The same program in its part as a watchman of the primary at `port`.
@@ -25,7 +30,7 @@ class SentinelServer(RedisServer):
         super().__init__(data_dir, name=name)
         self.options = {
             f"sentinel monitor {service}": f"127.0.0.1 {port} {quorum}",
-            f"sentinel down-after-milliseconds {service}": "500",
+            f"sentinel down-after-milliseconds {service}": str(PATIENT_MILLISECONDS),
             f"sentinel failover-timeout {service}": "3000",
         }
 
@@ -82,10 +87,31 @@ class Watched:
         """
         old = self.primary()
         self._in_sync(self.replica())
-        with self.sentinels[0].client() as client:
-            eventually_sync(lambda: _accepted(client, "SENTINEL", "FAILOVER", self.service), 20)
+        first = self.sentinels[0]
+
+        def under_way() -> bool:
+            # Asked again: a Sentinel gives up where the replica has not taken over in a few seconds.
+            if self._named(first) == old.port:
+                with first.client() as client:
+                    _accepted(client, "SENTINEL", "FAILOVER", self.service)
+            return self._named(first) != old.port
+
+        eventually_sync(under_way, 20, 0.1, what="the Sentinel makes the replica the primary")
         eventually_sync(lambda: self.primary() is not old, 20)
         return self.primary()
+
+    def kill(self, primary: RedisServer) -> None:
+        """The Sentinels notice soon, until it is made to `follow`."""
+        primary.kill()
+        self._notice_after(QUICK_MILLISECONDS)
+
+    def hears(self, server: RedisServer, sentinels: bool) -> None:
+        """Whether it does as the Sentinels say. What does not follow the primary, they make to do so after ten
+        seconds.
+        """
+        with server.client() as client:
+            may = "+" if sentinels else "-"
+            client.execute_command("ACL", "SETUSER", "default", *(may + command for command in FOLLOW))
 
     def follow(self, server: RedisServer) -> None:
         """Make `server` the replica of the primary, starting it if it was killed.
@@ -95,8 +121,10 @@ class Watched:
         primary = self.primary()
         server.options["replicaof"] = f"{primary.host} {primary.port}"
         server.start()
+        self.hears(server, sentinels=True)
         with server.client() as client:
             client.replicaof(primary.host, primary.port)
+        self._notice_after(PATIENT_MILLISECONDS)
 
     def __enter__(self) -> Self:
         try:
@@ -125,6 +153,11 @@ class Watched:
         for server in [*self.sentinels, *self.servers]:
             if server.running:
                 server.kill()
+
+    def _notice_after(self, milliseconds: int) -> None:
+        for sentinel in self.sentinels:
+            with sentinel.client() as client:
+                client.execute_command("SENTINEL", "SET", self.service, "down-after-milliseconds", milliseconds)
 
     def _named(self, sentinel: SentinelServer) -> int:
         with sentinel.client() as client:

@@ -31,7 +31,13 @@ from tests.waiting import eventually
 COMMIT = b"commitTransaction"
 FOREVER = 10**6
 TIMES = pytest.mark.parametrize("times", [1, 3, FOREVER], ids=["once", "thrice", "always"])
-SECONDS = 1.5
+SECONDS = 5
+"""For a transaction, and again for its outcome, where the reply never comes; otherwise nobody is to give up."""
+PATIENT = 60
+
+
+def patience(times: int) -> float:
+    return SECONDS if times == FOREVER else PATIENT
 
 
 @pytest.fixture
@@ -60,10 +66,10 @@ class Append:
         self.messages: list[str] = []
         """One for each run of the body."""
 
-    async def run(self) -> str:
+    async def run(self, seconds: float = PATIENT) -> str:
         """How it ended; it is in the history then."""
         try:
-            await transaction.run(self._client, self._body, happened=self._happened, seconds=SECONDS)
+            await transaction.run(self._client, self._body, happened=self._happened, seconds=seconds)
         except CommitUnknown:
             self.remember(acknowledged=False)
             return "unknown"
@@ -96,7 +102,7 @@ async def test_a_transaction_whose_commit_is_not_answered(
     async with scenario.relay():
         assert await Append(scenario, client, "before").run() == "happened"
         rule = network.rule(Way.LOSE_THE_REPLY, COMMIT, times=times)
-        assert await Append(scenario, client, "lost").run() == "happened"
+        assert await Append(scenario, client, "lost").run(patience(times)) == "happened"
         assert rule.picked >= min(times, 2)
         network.heal()
         assert await Append(scenario, client, "after").run() == "happened"
@@ -110,7 +116,7 @@ async def test_a_commit_that_arrives_when_its_client_has_given_up_finds_nothing_
     async with scenario.relay():
         assert await Append(scenario, client, "before").run() == "happened"
         network.rule(Way.HOLD, COMMIT, times=FOREVER)
-        assert await Append(scenario, client, "late").run() == "did not happen"
+        assert await Append(scenario, client, "late").run(SECONDS) == "did not happen"
         network.heal()
         network.release()
         assert await Append(scenario, client, "late").run() == "happened"
@@ -145,7 +151,7 @@ async def test_a_client_is_cancelled_in_the_middle_of_its_commit(
 async def test_an_upload_whose_commit_is_not_answered(scenario: Scenario, network: Proxy, times: int) -> None:
     uri = f"mongodb://{network.address}/?directConnection=true"
     app = create_app(
-        load(ApiSettings, api_commit_seconds=SECONDS),
+        load(ApiSettings, api_commit_seconds=patience(times)),
         scenario.settings.model_copy(update={"mongodb_uri": SecretStr(uri)}),
     )
     async with scenario.relay(), app.router.lifespan_context(app) as shared:

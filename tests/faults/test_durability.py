@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
@@ -24,7 +25,7 @@ from tests.faults.elsewhere import Elsewhere, elsewhere
 from tests.faults.relays import as_a_process
 from tests.faults.topologies import QUICK
 from tests.relay.world import World, a_world
-from tests.waiting import eventually, eventually_sync
+from tests.waiting import PATIENCE, eventually, eventually_sync
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +51,16 @@ def with_replica(primary: RedisServer, replica: RedisServer) -> Iterator[RedisSe
     replica.resume()
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(confirmation, "CONFIRM_SECONDS", 0.3)
+@contextmanager
+def silent(replica: RedisServer) -> Iterator[None]:
+    """Nothing can be confirmed meanwhile, and is not waited for long: only so, as it may take a moment otherwise."""
+    with pytest.MonkeyPatch.context() as patch:
+        replica.pause()
+        patch.setattr(confirmation, "CONFIRM_SECONDS", 0.3)
+        try:
+            yield
+        finally:
+            replica.resume()
 
 
 @pytest.fixture
@@ -78,50 +86,46 @@ async def test_a_wait_on_another_connection_proves_nothing(with_replica: RedisSe
         assert await one.wait(1, 100) == 0
 
 
-async def test_what_no_replica_has_is_not_marked_until_one_has_it(
-    scenario: Elsewhere, replica: RedisServer, impatient: None
-) -> None:
+async def test_what_no_replica_has_is_not_marked_until_one_has_it(scenario: Elsewhere, replica: RedisServer) -> None:
     async with scenario.relay(relay_confirm="replica"):
         await scenario.append_many(10)
         await scenario.comes_to_rest()
-        replica.pause()
-        await scenario.append_many(10)
-        await eventually(lambda: scenario.told("redis unavailable", "warning"))
-        assert [name for name, count in (await states(scenario)).items() if count] == ["published", "pending"]
-        replica.resume()
+        with silent(replica):
+            await scenario.append_many(10)
+            await eventually(lambda: scenario.told("redis unavailable", "warning"))
+            assert [name for name, count in (await states(scenario)).items() if count] == ["published", "pending"]
         await scenario.comes_to_rest()
     await scenario.stays_at_rest()
 
 
 async def test_a_batch_that_is_found_is_confirmed_before_it_is_marked(
-    mongo: AsyncMongoClient[Document], database: str, with_replica: RedisServer, replica: RedisServer, impatient: None
+    mongo: AsyncMongoClient[Document], database: str, with_replica: RedisServer, replica: RedisServer
 ) -> None:
     async with connect(with_replica) as redis, a_world(mongo, database, redis) as world:
         confirmed(world)
         first = await world.owner("first")
         await first.drain()
-        replica.pause()
-        [message] = await world.append("f1")
-        with pytest.raises(Unconfirmed):
-            await first.drain()
-        assert len(await world.entries()) == 1
-        # On a connection that has written nothing, as this owner's after a lost reply, or the next one's.
-        await redis.connection_pool.disconnect()
-        with pytest.raises(Unconfirmed):
-            await first.drain()
-        following = await world.owner("next")  # not before: from here on the first has lost the lease
-        await redis.connection_pool.disconnect()
-        with pytest.raises(Unconfirmed):
-            await following.drain()
-        assert await world.states() == {message: "pending"}
-        replica.resume()
+        with silent(replica):
+            [message] = await world.append("f1")
+            with pytest.raises(Unconfirmed):
+                await first.drain()
+            assert len(await world.entries()) == 1
+            # On a connection that has written nothing, as this owner's after a lost reply, or the next one's.
+            await redis.connection_pool.disconnect()
+            with pytest.raises(Unconfirmed):
+                await first.drain()
+            following = await world.owner("next")  # not before: from here on the first has lost the lease
+            await redis.connection_pool.disconnect()
+            with pytest.raises(Unconfirmed):
+                await following.drain()
+            assert await world.states() == {message: "pending"}
         await (await world.owner("last")).drain()
         assert await world.states() == {message: "published"}
         assert len(await world.entries()) == 1
 
 
 async def test_a_batch_sent_twice_is_confirmed_the_second_time(
-    mongo: AsyncMongoClient[Document], database: str, with_replica: RedisServer, replica: RedisServer, impatient: None
+    mongo: AsyncMongoClient[Document], database: str, with_replica: RedisServer, replica: RedisServer
 ) -> None:
     async with connect(with_replica) as redis, a_world(mongo, database, redis) as world:
         confirmed(world)
@@ -130,14 +134,13 @@ async def test_a_batch_sent_twice_is_confirmed_the_second_time(
         await world.append("f1")
         async with mongo.start_session() as session:
             fetched = await world.store.fetch(owner.lease.partition, session, limit=10, max_bytes=1000)
-        replica.pause()
         before = await world.progress()
         batch = owner.lease.partition, owner.lease.token, Progress(before.batch + 1, "tag"), fetched.messages
-        for _ in range(2):
-            with pytest.raises(Unconfirmed):
-                await world.checkpoints.publish(*batch, after=before.tag)
-            await redis.connection_pool.disconnect()
-        replica.resume()
+        with silent(replica):
+            for _ in range(2):
+                with pytest.raises(Unconfirmed):
+                    await world.checkpoints.publish(*batch, after=before.tag)
+                await redis.connection_pool.disconnect()
         answer = await world.checkpoints.publish(*batch, after=before.tag)
         assert getattr(answer, "repeated", False)
         assert len(await world.entries()) == 1
@@ -150,10 +153,9 @@ async def test_an_idle_owner_waits_for_nothing(
         confirmed(world)
         owner = await world.owner(relay_verify_seconds=0.001)
         await owner.drain()
-        replica.pause()
-        async with asyncio.timeout(1):
+        with silent(replica):
             for _ in range(5):
-                await owner.drain()
+                await owner.drain()  # Unconfirmed, if it waited
 
 
 async def test_without_confirmation_nothing_is_waited_for(scenario: Elsewhere, with_replica: RedisServer) -> None:
@@ -173,7 +175,7 @@ async def test_a_batch_counts_when_it_is_on_the_disk(
     if not await has_waitaof(with_replica):
         record_property("lacks", "WAITAOF (since 7.2): refused at the start")
         with as_a_process(scenario.folder / "relay.log", environment(scenario), relay_confirm="aof") as relay:
-            assert await asyncio.to_thread(relay.wait, 20) == 2
+            assert await asyncio.to_thread(relay.wait, 20 * PATIENCE) == 2
             assert "OUTBOX_RELAY_CONFIRM=aof: this needs WAITAOF" in relay.output()
         return
     with with_replica.client() as client:
@@ -195,7 +197,7 @@ async def test_a_server_without_append_only_file_is_refused_at_the_start(
         settings = {"mongodb_uri": mongodb_uri, "mongodb_database": database, "redis_url": server.url}
         async with elsewhere(tmp_path, **settings) as scenario:
             with as_a_process(tmp_path / "relay.log", environment(scenario), relay_confirm="aof") as relay:
-                assert await asyncio.to_thread(relay.wait, 20) == 2
+                assert await asyncio.to_thread(relay.wait, 20 * PATIENCE) == 2
             assert "OUTBOX_RELAY_CONFIRM=aof" in relay.output()
             assert "appendonly yes" in relay.output()
             async with connect(server) as redis:

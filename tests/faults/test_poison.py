@@ -45,7 +45,7 @@ async def test_poison_is_dead_with_its_reason_and_the_rest_goes_on(scenario: Sce
     await scenario.append_many(10)
     await write(scenario, {name: DRAINED[name] for name in list(DRAINED)[::2]})
     await scenario.append_many(10)
-    async with scenario.relay():
+    async with scenario.relay(redis_patience=60):  # or a slow machine would be an outage
         await write(scenario, {name: DRAINED[name] for name in list(DRAINED)[1::2]})
         await scenario.append_many(10)
         await scenario.comes_to_rest(30)

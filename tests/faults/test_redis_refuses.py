@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
+from bson import ObjectId
 from redis.exceptions import BusyLoadingError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
@@ -169,38 +170,36 @@ async def waits(scenario: Scenario, fault: Fault, level: str, told: str = "") ->
         await scenario.comes_to_rest()
         async with fault(scenario):
             waiting = await scenario.append_many(10)
-            await eventually(lambda: scenario.told("redis unavailable", level), what=f"{level} is told")
-            assert told in scenario.error_told("redis unavailable", level)
+            await eventually(lambda: has_told(scenario, level, told), what=f"{level} is told")
             await nothing_counts_as_done(scenario, waiting)
         await scenario.comes_to_rest()
         await eventually(lambda: scenario.told("redis available again"))
     await scenario.stays_at_rest()
 
 
+def has_told(scenario: Scenario, level: str, error: str) -> bool:
+    """Perhaps not as the first one: on a slow machine, a command may have timed out before."""
+    return any(error in one for one in scenario.errors_told("redis unavailable", level))
+
+
 async def test_what_relays_are_refused_is_named_where_operators_look(scenario: Scenario) -> None:
-    async def obstacles() -> list[tuple[str, str]]:
+    async def named(*expected: tuple[str, str]) -> bool:
         async with scenario.at_redis() as redis:
             status = await stats.collect(scenario.database, redis, scenario.settings.streams)
         # Whoever only reads sees nothing else of a Redis that is full.
-        return [(one.server, one.what.partition(" (")[0]) for one in status.obstacles]
+        return [(one.server, one.what.partition(" (")[0]) for one in status.obstacles] == list(expected)
 
     async with scenario.relay(relay_lease_seconds=2):
         async with out_of_memory(scenario):
             await scenario.append_many(10)
-            assert await eventually(obstacles, what="what the relay waits for") == [("redis", "Redis is full")]
-
-        async def are_gone() -> bool:
-            return await obstacles() == []
-
-        await eventually(are_gone)
+            await eventually(lambda: named(("redis", "Redis is full")), what="what the relay waits for is named")
+        await eventually(named)  # nothing any more
         await scenario.comes_to_rest()
 
 
 async def nothing_counts_as_done(scenario: Scenario, waiting: list[str]) -> None:
-    states = [
-        (str(message["_id"]), message["state"], message["attempts"])
-        async for message in scenario.database[OUTBOX].find().sort("_id", -1).limit(len(waiting))
-    ]
+    these = {"_id": {"$in": [ObjectId(id_) for id_ in waiting]}}
+    states = [(str(m["_id"]), m["state"], m["attempts"]) async for m in scenario.database[OUTBOX].find(these)]
     assert sorted(states) == sorted((id_, "pending", 0) for id_ in waiting)
 
 
@@ -245,17 +244,18 @@ SLOW_START = {"appendonly": "no", "key-load-delay": "1000", "loading-process-eve
 
 @pytest.mark.parametrize("scenario", [SLOW_START], indirect=True, ids=["slow"])
 async def test_a_redis_that_is_loading(scenario: Scenario) -> None:
-    """Killed, and started with so many keys that it takes two seconds to read them."""
+    """Killed, and started with so many keys that it takes twenty seconds to read them, unless it is let off."""
     async with scenario.relay():
         await scenario.append_many(10)
         await scenario.comes_to_rest()
-        await scenario.do("EVAL", "for n = 1, 2000 do redis.call('SET', n, n) end", 0)
+        await scenario.do("EVAL", "for n = 1, 20000 do redis.call('SET', n, n) end", 0)
         await scenario.do("SAVE")
         scenario.redis.kill()
         starting = asyncio.create_task(asyncio.to_thread(scenario.redis.start))
         waiting = await scenario.append_many(10)
         await eventually(lambda: is_loading(scenario))
         await nothing_counts_as_done(scenario, waiting)
+        await scenario.do("CONFIG", "SET", "key-load-delay", 0)
         await starting
         await scenario.comes_to_rest()
     await scenario.stays_at_rest()
@@ -265,8 +265,7 @@ async def test_a_redis_that_is_loading(scenario: Scenario) -> None:
 async def test_a_cluster_without_slots(scenario: Scenario) -> None:
     async with scenario.relay():
         waiting = await scenario.append_many(10)
-        await eventually(lambda: scenario.told("redis unavailable"))
-        assert "ClusterDownError" in scenario.everything_told()
+        await eventually(lambda: has_told(scenario, "warning", "ClusterDownError"))
         await nothing_counts_as_done(scenario, waiting)
         await scenario.do("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         await scenario.comes_to_rest()

@@ -13,6 +13,9 @@ from outbox.protocol.losses import Losses
 from tests.faults.scenario import CHECKPOINTS, Scenario
 from tests.waiting import eventually
 
+LONG = 60
+"""Seconds. A lease that runs out while the process gets no turn makes its partition be opened, and looked for, anew."""
+
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
@@ -52,7 +55,7 @@ async def test_a_stream_is_searched_once_for_all_partitions_that_lost_their_chec
         await scenario.do("DEL", *CHECKPOINTS)
     made.clear()
     made["held up"] = 1
-    async with scenario.relay():
+    async with scenario.relay(relay_lease_seconds=LONG):
         await scenario.comes_to_rest()
         await eventually(lambda: _recovered(scenario))
     # Those that are opened while the first search is under way share the next one.
@@ -64,7 +67,7 @@ async def test_a_stream_is_searched_once_for_all_partitions_that_lost_their_chec
 async def test_a_partition_without_messages_needs_no_search(scenario: Scenario, made: Counter[str]) -> None:
     for _ in range(100):
         await scenario.do("XADD", "file_parsing_queue", "*", "file_id", "by hand")
-    async with scenario.relay():
+    async with scenario.relay(relay_lease_seconds=LONG):
         await scenario.append("a")
         await scenario.comes_to_rest()
         assert made["searches"] <= 1  # the message may be there before its partition is opened

@@ -17,6 +17,9 @@ from tests.waiting import eventually_sync
 QUICK: Mapping[str, str] = {"repl-diskless-sync-delay": "0", "repl-ping-replica-period": "1"}
 """By default a replica waits five seconds for others before its first copy is made."""
 SLOTS = 16384
+QUICK_MILLISECONDS, PATIENT_MILLISECONDS = 1000, 15_000
+"""Until a node that is silent is taken for dead: while one has been killed, and otherwise. A busy machine may keep one
+from its work for seconds, and what its replica has not got then is lost."""
 
 
 class Node(RedisServer):
@@ -48,7 +51,7 @@ class ThreePrimaries:
             options={
                 **QUICK,
                 "cluster-enabled": "yes",
-                "cluster-node-timeout": "1000",
+                "cluster-node-timeout": str(QUICK_MILLISECONDS),
                 "cluster-allow-replica-migration": "no",
                 **self._options,
             },
@@ -104,14 +107,26 @@ class ThreePrimaries:
         with self.migrating(slot, target):
             pass
 
+    def kill(self, node: RedisServer) -> None:
+        """Its replica, if it has one, takes over soon."""
+        node.kill()
+        self._notice_after(QUICK_MILLISECONDS)
+
+    def start(self, node: RedisServer) -> None:
+        """Start one that was killed, as a replica if it was taken over."""
+        node.start()
+        self._notice_after(PATIENT_MILLISECONDS)
+
     def join(self) -> RedisServer:
         """A further primary without slots, which clients that have read the layout before do not know."""
+        self._notice_after(QUICK_MILLISECONDS)  # by which they tell each other more often, too
         node = self._node(len(self.nodes))
         self.nodes.append(node)
         node.start()
         with self.nodes[0].client() as client:
             client.execute_command("CLUSTER", "MEET", node.host, node.port, node.options["cluster-port"])
         eventually_sync(lambda: all(self._knows_all(one) and _well(one) for one in self.nodes), 30, what="it joins")
+        self._notice_after(PATIENT_MILLISECONDS)
         return node
 
     def __enter__(self) -> Self:
@@ -143,6 +158,14 @@ class ThreePrimaries:
             with node.client() as client:
                 client.execute_command("CLUSTER", "REPLICATE", identity(primary))
         eventually_sync(lambda: all(_well(node) for node in self.nodes), 30, what="the cluster is whole")
+        self._notice_after(PATIENT_MILLISECONDS)
+
+    def _notice_after(self, milliseconds: int) -> None:
+        for node in self.nodes:
+            node.options["cluster-node-timeout"] = str(milliseconds)
+            if node.running:
+                with node.client() as client:
+                    client.config_set("cluster-node-timeout", milliseconds)
 
     def _knows_all(self, node: RedisServer) -> bool:
         with node.client() as client:

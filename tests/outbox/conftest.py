@@ -10,8 +10,10 @@ from redis.asyncio import Redis
 from outbox import Streams
 from outbox import writes as module
 from outbox.database import OUTBOX, Database, Document
+from outbox.delivery import groups
 from outbox.embedded import Mongod
 from outbox.message import schema
+from outbox.operations import downtime, replay, samples, stats, story
 from outbox.servers.connections import connect_mongo
 from outbox.settings import OutboxSettings, load
 from outbox.streams.declaration import FILES
@@ -20,6 +22,16 @@ from tests.outbox.shop import OTHERS, STREAMS, Client, Shop
 from tests.outbox.stand_in import OF_6_0, OF_8_0, StandIn
 from tests.outbox.ward import SOON, Ward
 from tests.relay.world import a_world
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who looks gives up after a few seconds, which this machine may stand still for. A test about that says less."""
+    for place, name in (
+        (stats, "REDIS_SECONDS"), (stats, "MONGO_SECONDS"), (samples, "MONGO_SECONDS"), (groups, "SECONDS"),
+        (story, "REDIS_SECONDS"), (downtime, "SECONDS"), (replay, "COUNT_SECONDS"),
+    ):  # fmt: skip
+        monkeypatch.setattr(place, name, 30.0)
 
 
 @pytest.fixture

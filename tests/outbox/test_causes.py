@@ -17,19 +17,27 @@ from redis.exceptions import RedisError
 from outbox.embedded import Mongod, RedisServer
 from outbox.errors import SettingsError
 from outbox.operations import stats
-from outbox.servers import causes
+from outbox.servers import causes, topology
 from outbox.servers.causes import Cause
 from outbox.servers.connections import connect_mongo, connect_redis
 from outbox.settings import OutboxSettings, load
 from tests.faults.secured import GuardedMongod, behind_tls
 from tests.faults.sentinels import SentinelServer
+from tests.waiting import eventually
 
 EXPIRED = datetime(2020, 1, 1, tzinfo=UTC)
+PATIENT = 20.0
+"""Seconds for an answer that comes, be it a refusal. Nothing here is about a server that is silent."""
+
+
+@pytest.fixture(autouse=True)
+def patient_with_sentinels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topology, "SENTINEL_SECONDS", PATIENT)
 
 
 async def of_redis(url: str, *command: str) -> Cause:
     """The cause of what this command meets."""
-    async with connect_redis(load(OutboxSettings, redis_url=url), timeout_seconds=2) as client:
+    async with connect_redis(load(OutboxSettings, redis_url=url), timeout_seconds=PATIENT) as client:
         try:
             await client.execute_command(*(command or ("XLEN", "s")))
         except (RedisError, OSError) as error:
@@ -39,6 +47,13 @@ async def of_redis(url: str, *command: str) -> Cause:
 
 async def of_mongodb(uri: str) -> Cause:
     async with connect_mongo(load(OutboxSettings, mongodb_uri=uri), server_selection_seconds=0.7) as client:
+
+        def heard_of() -> bool:
+            servers = client.topology_description.server_descriptions().values()
+            return all(one.error or one.server_type_name != "Unknown" for one in servers)
+
+        await client.aconnect()
+        await eventually(heard_of, PATIENT)
         try:
             await client["outbox"]["x"].insert_one({})
         except PyMongoError as error:
@@ -55,7 +70,7 @@ async def of_a_second_transaction(uri: str) -> Cause:
 
         with pytest.raises(PyMongoError):
             await insert()
-        with pytest.raises(PyMongoError) as refused, pymongo.timeout(0.6):
+        with pytest.raises(PyMongoError) as refused, pymongo.timeout(2):
             await session.with_transaction(insert)
         return causes.explain(refused.value)
 

@@ -14,6 +14,7 @@ from outbox.database import Database
 from outbox.errors import ContentsDamaged
 from outbox_api.uploads import contents, idempotency
 from outbox_api.uploads.contents import CHUNK_BYTES, Measure, Measured, Writer
+from tests.strategies import examples
 
 
 async def write(db: Database, data: bytes, piece: int) -> tuple[ObjectId, Measured]:
@@ -83,6 +84,7 @@ uploads = st.tuples(st.text(max_size=3), st.lists(named, max_size=3))
 
 
 @given(uploads, uploads)
+@examples(100)
 def test_fingerprints_are_the_same_for_the_same_upload_only(
     one: tuple[str, list[tuple[str, Measured]]], other: tuple[str, list[tuple[str, Measured]]]
 ) -> None:

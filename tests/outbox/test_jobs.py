@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -279,11 +280,15 @@ async def test_a_time_walks_only_its_part_of_the_outbox(db: Database, shelf: She
     assert plan["executionStats"]["totalDocsExamined"] == 2
 
 
-def test_a_pace_keeps_to_its_rate() -> None:
-    pace = Pace(100)
+def test_a_pace_keeps_to_its_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("outbox.operations.pace.time", SimpleNamespace(monotonic=lambda: now))
+    pace = Pace(100, now)
     assert pace.page == 50
     assert pace.wait() == 0
     pace.spent(50)
-    assert 0.4 < pace.wait() <= 0.5
+    assert pace.wait() == 0.5
+    now += 0.125
+    assert pace.wait() == 0.375
     assert Pace(0.1).page == 1
     assert Pace(FAST).page == replay.PAGE

@@ -16,11 +16,19 @@ NAME = "OUTBOX_RELAY_LISTEN"
 
 
 def reached(listener: socket.socket, host: str) -> bool:
+    """And not somebody else, who has the port of the other kind of addresses."""
     try:
-        socket.create_connection((host, listener.getsockname()[1]), timeout=5).close()
+        client = socket.create_connection((host, listener.getsockname()[1]), timeout=5)
     except OSError:
         return False
-    return True
+    with client:
+        listener.settimeout(5)
+        try:
+            accepted, there = listener.accept()
+        except TimeoutError:
+            return False
+        with accepted:
+            return bool(there[1] == client.getsockname()[1])
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 from bson import Binary, Code, DatetimeMS, DBRef, Decimal128, Int64, ObjectId, Regex, Timestamp, encode
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from outbox import InvalidMessage, Stream
 from outbox.message.document import MAX_ATTEMPTS, RESERVED, new_document, read_document
+from tests.strategies import examples
 
 STREAM = Stream("s", "g", partitions=4)
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
@@ -38,6 +39,7 @@ def stored(**values: Any) -> bytes:
 
 
 @given(st.dictionaries(names, text, min_size=1, max_size=8), keys, st.dictionaries(names, text, max_size=4))
+@examples(100)
 def test_what_is_appended_is_what_is_read(fields: dict[str, str], key: str, headers: dict[str, str]) -> None:
     headers = {name: value for name, value in headers.items() if name not in fields}
     made = document(fields, key=key, headers=headers)
@@ -175,8 +177,8 @@ anything: st.SearchStrategy[Any] = st.recursive(
 parts = st.sampled_from(["_id", "schema", "position", "key", "fields", "headers", "attempts", "else"])
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.dictionaries(parts, anything, max_size=8), st.sets(parts))
+@examples(100)
 def test_whatever_is_stored_is_read_or_refused_and_nothing_else(values: dict[str, Any], missing: set[str]) -> None:
     full = document(position=Timestamp(1, 1)) | values
     raw = encode({name: value for name, value in full.items() if name not in missing - {"_id"}})
@@ -184,8 +186,8 @@ def test_whatever_is_stored_is_read_or_refused_and_nothing_else(values: dict[str
         assert all(isinstance(word, str) for word in read_document(raw).entry())
 
 
-@settings(deadline=None)
 @given(st.data())
+@examples(100)
 def test_damaged_bytes_are_read_or_refused_and_nothing_else(data: st.DataObject) -> None:
     raw = bytearray(stored(fields={"a": "b", "c": "dd"}, headers={"traceparent": "x"}))
     for at, byte in data.draw(st.lists(st.tuples(st.integers(0, len(raw) - 1), st.integers(0, 255)), max_size=4)):

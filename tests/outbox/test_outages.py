@@ -32,16 +32,16 @@ def troubled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 @pytest.fixture
 async def client(troubled: RedisServer) -> AsyncIterator[Redis]:
-    async with connect_redis(load(OutboxSettings, redis_url=troubled.url), timeout_seconds=0.5) as client:
+    async with connect_redis(load(OutboxSettings, redis_url=troubled.url), timeout_seconds=30) as client:
         await client.flushall()
         yield cast(Redis, client)
 
 
-def another(client: Redis, credentials: str = "") -> Redis:
+def another(client: Redis, credentials: str = "", timeout_seconds: float = 30) -> Redis:
     """A client to the same server, as somebody else."""
     address = client.connection_pool.connection_kwargs
     url = f"redis://{credentials}{address['host']}:{address['port']}"
-    return cast(Redis, connect_redis(load(OutboxSettings, redis_url=url)))
+    return cast(Redis, connect_redis(load(OutboxSettings, redis_url=url), timeout_seconds=timeout_seconds))
 
 
 async def failure(awaitable: Awaitable[object]) -> Exception:
@@ -107,8 +107,12 @@ async def outcome(awaitable: Awaitable[object]) -> object:
 
 
 async def no_answer(client: Redis) -> Exception:
-    await client.client_pause(700)
-    return await failure(add(client))
+    await client.client_pause(60_000, all=False)  # what writes
+    try:
+        async with another(client, timeout_seconds=0.5) as hurried:
+            return await failure(hurried.set("stream", "1"))
+    finally:
+        await client.client_unpause()
 
 
 async def wrong_type(client: Redis) -> Exception:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from outbox.printable import printable
+from tests.strategies import examples
 
 ANY_TEXT = st.text(st.characters(exclude_categories=())) | st.binary().map(
     lambda raw: raw.decode(errors="surrogateescape")
@@ -37,6 +38,7 @@ def test_lines_stay_where_they_are_wanted() -> None:
 
 
 @given(ANY_TEXT)
+@examples(100)
 def test_whatever_it_was_it_goes_into_every_store_and_stays_as_it_is(text: str) -> None:
     shown = printable(text)
     assert shown.encode().decode() == shown

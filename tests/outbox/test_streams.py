@@ -10,6 +10,7 @@ from redis.crc import key_slot
 
 from outbox import InvalidMessage, NoSuchPriority, Priority, SettingsError, Stream, Streams, Subject, UndeclaredStream
 from outbox.streams.declaration import Partition
+from tests.strategies import examples
 
 characters = st.text("abcXYZ019_.:/-", max_size=8)
 tags = st.text("abcXYZ019_.:/-", min_size=1, max_size=8).map(lambda tag: f"{{{tag}}}")
@@ -17,6 +18,7 @@ names = st.builds(lambda a, tag, b: a + tag + b, characters, tags | st.just(""),
 
 
 @given(names, st.integers(0, 255))
+@examples(100)
 def test_a_checkpoint_is_in_the_slot_of_its_stream(name: str, number: int) -> None:
     checkpoint = Stream(name, "g").checkpoint_key(number)
     assert key_slot(checkpoint.encode()) == key_slot(name.encode())
@@ -34,6 +36,7 @@ def test_the_partition_of_a_key_never_changes(key: str, number: int) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])), st.integers(1, 256))
+@examples(100)
 def test_every_key_has_a_partition(key: str, partitions: int) -> None:
     assert 0 <= Stream("s", "g", partitions=partitions).partition_of(key) < partitions
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict
 from typing import Any
 
@@ -11,6 +12,9 @@ from outbox.database import PARTITIONS, Database, Document
 from tests.relay.world import World
 from tests.waiting import pass_by
 
+GAP_SECONDS = 0.5
+"""Between two looks no more than this counts: relays of this process stand still when it does, and so does MongoDB."""
+
 
 class Watch:
     """Looks at the leases again and again: for how long was a partition seen without an owner, at least?"""
@@ -18,19 +22,22 @@ class Watch:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._since: dict[str, float] = {}
+        self._passed = self._looked = 0.0
         self.longest = 0.0
 
     async def run(self) -> None:
-        without: list[Document] = [
-            {"$match": {"$or": [{"owner": None}, {"$expr": {"$lte": ["$expires_at", "$$NOW"]}}]}},
-            {"$set": {"now": "$$NOW"}},
-        ]
+        without: Document = {"$or": [{"owner": None}, {"$expr": {"$lte": ["$expires_at", "$$NOW"]}}]}
         while True:
-            found = await (await self._database[PARTITIONS].aggregate(without)).to_list()
-            now = {f"{one['_id']} {one['token']}": one["now"].timestamp() for one in found}
-            self._since = {which: self._since.get(which, at) for which, at in now.items()}
-            self.longest = max([self.longest, *(at - self._since[which] for which, at in now.items())])
+            found = await self._database[PARTITIONS].find(without).to_list()
+            before, self._looked = self._looked, time.monotonic()
+            self._passed += min(self._looked - before, GAP_SECONDS)
+            self._since = {which: self._since.get(which, self._passed) for which in map(_which, found)}
+            self.longest = max([self.longest, *(self._passed - since for since in self._since.values())])
             await pass_by(0.05)
+
+
+def _which(lease: Document) -> str:
+    return f"{lease['_id']} {lease['token']}"
 
 
 class Load:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.waiting import eventually_sync
+from tests.waiting import PATIENCE, eventually_sync
 
 
 class RelayProcess:
@@ -51,7 +51,7 @@ class RelayProcess:
         self.signal(signal.SIGTERM)
         return self.wait()
 
-    def wait(self, seconds: float = 30) -> int:
+    def wait(self, seconds: float = 30 * PATIENCE) -> int:
         return self._process.wait(seconds) if self._process else 0
 
     def told(self, text: str) -> bool:

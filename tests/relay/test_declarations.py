@@ -33,6 +33,7 @@ from outbox_relay.shares import shares
 from tests.faults.relays import as_a_process, in_this_process
 from tests.relay.load import Load, Watch, append
 from tests.relay.world import World, a_world
+from tests.strategies import examples
 from tests.waiting import eventually
 
 LEASE_SECONDS = 4.0
@@ -40,6 +41,7 @@ ORDERS, INVOICES = Stream("orders", "shop", partitions=4), Stream("invoices", "a
 NAMES = ("orders", "invoices", "exports")
 
 
+@examples(100)
 @given(
     st.dictionaries(st.sampled_from(NAMES), st.integers(1, 20), min_size=1),
     st.dictionaries(st.text(min_size=1), st.frozensets(st.sampled_from(NAMES)), min_size=1, max_size=6),
@@ -237,8 +239,9 @@ async def test_what_others_wrote_into_the_registry_is_named(world: World, odd: D
 async def test_a_running_relay_goes_on_when_the_registry_cannot_be_read(world: World, settings: OutboxSettings) -> None:
     async with in_this_process(settings):
         await eventually(lambda: all_owned(world.database, by=1), 20, what="one relay has all")
-        await world.database[STREAMS].insert_one({"_id": "later", "revision": 1, "group": "g", "partitions": "many"})
         with capture_logs() as logs:
+            odd = {"_id": "later", "revision": 1, "group": "g", "partitions": "many"}
+            await world.database[STREAMS].insert_one(odd)
             await eventually(lambda: [one for one in logs if "cannot be read" in one["event"]], 20)
         await append(world, world.outbox, "orders", "k")
         await eventually(lambda: none_pending(world), 20)

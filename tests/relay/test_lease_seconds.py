@@ -9,17 +9,16 @@ from bson import Decimal128, Int64, MaxKey
 from bson.datetime_ms import DatetimeMS
 
 from outbox.database import PARTITIONS, RELAYS, Document
-from tests.relay.test_leaser import Fleet, fleet
+from tests.relay.silence import Clock
+from tests.relay.test_leaser import Fleet, clock, fleet
 
-__all__ = ["fleet"]
+__all__ = ["clock", "fleet"]
 
 
 async def test_a_relay_whose_leases_last_longer_is_not_silent_before_its_own_time_is_over(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+    fleet: Fleet, clock: Clock
 ) -> None:
     """It gives a sign of life every 20 s, and the other one would take it for dead after 10."""
-    now = 1000.0
-    monkeypatch.setattr("outbox_relay.leaser.time.monotonic", lambda: now)
     slow, quick = fleet.start("slow", seconds=60), fleet.start("quick", seconds=10)
     await fleet.rounds(slow, quick)
     before = await fleet.owners()
@@ -27,15 +26,15 @@ async def test_a_relay_whose_leases_last_longer_is_not_silent_before_its_own_tim
     for _ in range(3):
         leased = [await slow.round()]
         for _ in range(6):
-            now += 4
+            clock.now += 4
             leased.append(await quick.round())
         assert {(one.acquired, one.lost, one.given_back, one.relays) for one in leased} == {(0, 0, 0, 2)}
     await slow.round()
     await quick.round()
-    now += 59
+    clock.now += 59
     await quick.round()
     assert await fleet.owners() == before
-    now += 2
+    clock.now += 2
     await quick.round()
     assert await fleet.owners() == {"quick": 7}
 
@@ -50,12 +49,10 @@ async def test_a_relay_whose_leases_last_longer_is_not_silent_before_its_own_tim
     ids=str,
 )  # fmt: skip
 async def test_how_long_leases_last_is_bounded_whatever_a_record_says(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, stored: Any, limit: float
+    fleet: Fleet, clock: Clock, stored: Any, limit: float
 ) -> None:
     """Or it says nothing, as that of the version before."""
-    now = 1000.0
-    monkeypatch.setattr("outbox_relay.leaser.time.monotonic", lambda: now)
-    a, b = fleet.start("a"), fleet.start("b")
+    a, b = fleet.start("a", seconds=10), fleet.start("b", seconds=10)
     await fleet.rounds(a, b)
     said: list[Document] = [{"$set": {"expires_at": {"$add": ["$$NOW", 7200_000]}}}]
     await fleet.database[PARTITIONS].update_many({"owner": "a"}, said)
@@ -63,9 +60,9 @@ async def test_how_long_leases_last_is_bounded_whatever_a_record_says(
     said += [{"$unset": "lease_seconds"}] if stored == "nothing at all" else []
     await fleet.database[RELAYS].update_many({"_id": "a"}, said)
     await b.round()
-    now += limit - 1
+    clock.now += limit - 1
     await b.round()
     assert (await fleet.owners())["a"] in (3, 4)
-    now += 2
+    clock.now += 2
     await b.round()
     assert await fleet.owners() == {"b": 7}

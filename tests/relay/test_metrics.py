@@ -38,7 +38,7 @@ async def test_a_pass_tells_how_long_its_oldest_new_message_took(world: World) -
     owner = await world.owner()
     drained = await owner.drain()
     assert drained.latency is not None
-    assert 0 <= drained.latency < 10
+    assert 0 <= drained.latency < 60
     await world.database[OUTBOX].update_many({}, {"$set": {"state": "pending"}})
     assert (await owner.drain()).latency is None  # a repetition was appended long ago
 
@@ -91,7 +91,7 @@ async def test_an_incident_as_the_alert_rules_see_it(
     try:
 
         async def value(series: str) -> float:
-            async with httpx.AsyncClient() as client:
+            async with httpx.AsyncClient(timeout=60) as client:
                 text = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
             found = re.search(rf"^{re.escape(series)} (\S+)$", text, re.MULTILINE)
             assert found, series

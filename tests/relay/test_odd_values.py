@@ -67,7 +67,7 @@ async def settled(owner: Owner) -> None:
     """After a few passes there is nothing left, and nothing to look at again."""
     outcomes = [(await owner.drain()).outcome for _ in range(6)]
     assert outcomes[-1] is Outcome.EMPTY, outcomes
-    owner.drainer._verified = 0
+    owner.drainer.doubt()
     assert (await owner.drain()).outcome is Outcome.EMPTY
 
 

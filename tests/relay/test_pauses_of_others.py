@@ -71,7 +71,7 @@ async def test_a_relay_of_other_streams_tells_of_no_delay_in_a_paused_one(
     }  # fmt: skip
 
     async def metrics() -> list[str]:
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=60) as client:
             return (await client.get(f"http://127.0.0.1:{port}/metrics")).text.splitlines()
 
     async def measured() -> bool:

@@ -85,7 +85,7 @@ async def test_a_loss_is_noticed_in_a_paused_stream_and_made_good_after_it(world
     await owner.drain_all()
     await pause(world)
     await world.redis.flushall()
-    owner.drainer._verified = 0
+    owner.drainer.doubt()
     assert (await owner.drain()).outcome is Outcome.REFUSED
     assert (await owner.drain()).outcome is Outcome.PAUSED
     assert list((await world.states()).values()) == ["pending"]

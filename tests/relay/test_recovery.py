@@ -37,7 +37,7 @@ async def test_the_consumer_group_is_there_again(world: World) -> None:
     owner = await world.owner()
     await owner.drain()
     await world.redis.flushall()
-    owner.drainer._verified = 0
+    owner.drainer.doubt()
     await owner.drain()
     assert [group["name"] for group in await world.redis.xinfo_groups(STREAM.name)] == ["file_parsers"]
 
@@ -105,7 +105,7 @@ async def test_a_deleted_stream_is_noticed_by_the_next_batch(world: World, put_b
     await owner.drain_all()
     copy = (await world.remember())[STREAM.name]
     await world.redis.xadd(STREAM.name, {"file_id": "by hand"})
-    owner.drainer._verified = 0
+    owner.drainer.doubt()
     assert (await owner.drain()).outcome is Outcome.EMPTY
     await world.redis.delete(STREAM.name)
     if put_back:

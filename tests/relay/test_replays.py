@@ -86,20 +86,22 @@ async def test_a_slow_job_waits_in_short_naps(world: World) -> None:
     await jobs.create(world.database, ALL, who="anna", rate=1)
     replays = Replays(world.database, "a")
     assert (await replays.run_once()).replayed == 1
+    replays._pace._next += 3600  # its turn does not come while the test stands still
     assert (await replays.run_once()).replayed == 0  # a nap, after which it can be told to stop
 
 
 async def test_killed_in_the_middle_of_a_job(world: World, environment: dict[str, str], tmp_path: Path) -> None:
     await published(world, 400)
-    job = await jobs.create(world.database, ALL, who="anna", rate=200)
+    job = await jobs.create(world.database, ALL, who="anna", rate=20)
     with a_relay(tmp_path / "relay.log", environment) as relay:
 
         async def half_way() -> bool:
-            return 100 <= (await jobs.find(world.database, job.id)).replayed < 400
+            return 40 <= (await jobs.find(world.database, job.id)).replayed < 400
 
         await eventually(half_way, 30, every=0.01)
         await asyncio.to_thread(relay.kill)
-        await world.database[JOBS].update_one({"_id": job.id}, {"$set": {"expires_at": LONG_AGO}})
+        # The rest as fast as can be: it was slow, so that there is time to kill it.
+        await world.database[JOBS].update_one({"_id": job.id}, {"$set": {"expires_at": LONG_AGO, "rate": 1000}})
         relay.start()
 
         async def done() -> bool:
@@ -121,7 +123,7 @@ async def test_two_relays_share_the_jobs_and_a_stopped_one_gives_its_back(
     ids = [ObjectId(entry["message_id"]) for entry in await world.entries()]
     halves = [Selection(ids=tuple(ids[:50])), Selection(ids=tuple(ids[50:]))]
     with a_relay(tmp_path / "a.log", environment) as a, a_relay(tmp_path / "b.log", environment) as b:
-        created = [await jobs.create(world.database, half, who="anna", rate=10) for half in halves]
+        created = [await jobs.create(world.database, half, who="anna", rate=1) for half in halves]
 
         async def owners() -> set[str | None]:
             return {(await jobs.find(world.database, job.id)).owner for job in created}

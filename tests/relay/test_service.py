@@ -15,7 +15,10 @@ from structlog.testing import capture_logs
 from outbox.errors import CommitUnknown, LookAgain, SettingsError, UndeclaredStream
 from outbox_relay.outage import Outages
 from outbox_relay.service import Next, Service
-from tests.waiting import eventually
+from tests.waiting import PATIENCE, eventually
+
+SOON = 10 * PATIENCE
+"""Seconds: long before anything would happen by itself."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def passes(*results: Next | Exception) -> Callable[[], object]:
 async def test_the_value_decides_the_next_step(outages: Outages) -> None:
     seen: list[object] = []
     service = Service("s", passes(Next.AGAIN, Next.AGAIN, Next.END), outages, interval=60, observe=seen.append)  # type: ignore[arg-type]
-    await asyncio.wait_for(service.run(), 1)
+    await asyncio.wait_for(service.run(), SOON)
     assert [result.next for result in seen] == [Next.AGAIN, Next.AGAIN, Next.END]  # type: ignore[attr-defined]
 
 
@@ -83,7 +86,7 @@ async def test_a_wake_up_during_the_pass_leads_to_another(outages: Outages) -> N
         return Result(Next.END)
 
     service = Service("s", run_once, outages, interval=60)
-    await asyncio.wait_for(service.run(), 1)
+    await asyncio.wait_for(service.run(), SOON)
     assert count == 2
 
 
@@ -101,7 +104,7 @@ async def test_a_pass_is_finished_before_the_service_is_quiet(outages: Outages) 
     await started.wait()
     service.quiet()
     go_on.set()
-    await asyncio.wait_for(task, 1)
+    await asyncio.wait_for(task, SOON)
     assert finished.is_set()
 
 
@@ -116,7 +119,7 @@ async def test_a_defect_is_told_once_tried_again_and_makes_unready(outages: Outa
         return Result(Next.END)
 
     with capture_logs() as logs:
-        await asyncio.wait_for(Service("s", run_once, outages, interval=60).run(), 10)
+        await asyncio.wait_for(Service("s", run_once, outages, interval=60).run(), SOON)
     assert seen == [[], *[["a defect in: s"]] * 3]
     assert outages.current() == []
     assert [(line["log_level"], line["service"]) for line in logs] == [("error", "s"), ("warning", "s")]
@@ -132,7 +135,7 @@ async def test_what_is_raised_on_purpose_ends_the_service(outages: Outages) -> N
 async def test_an_error_of_ours_that_may_pass_ends_nothing(outages: Outages, error: Exception) -> None:
     service = Service("s", passes(error, Next.END), outages, interval=60)  # type: ignore[arg-type]
     with capture_logs() as logs:
-        await asyncio.wait_for(service.run(), 10)
+        await asyncio.wait_for(service.run(), SOON)
     assert [line["event"] for line in logs] == [
         "failed unexpectedly, retrying", "recovered from an unexpected failure",
     ]  # fmt: skip
@@ -145,7 +148,7 @@ async def test_a_commit_whose_outcome_is_not_known_is_mongodbs_trouble(redis: Re
     unknown.__cause__ = AutoReconnect("connection closed")
     service = Service("s", passes(unknown, Next.END), outages, interval=60)  # type: ignore[arg-type]
     with capture_logs() as logs:
-        await asyncio.wait_for(service.run(), 10)
+        await asyncio.wait_for(service.run(), SOON)
     assert [line["event"] for line in logs] == ["mongodb unavailable", "mongodb available again"]
     outages.close()
 
@@ -158,7 +161,7 @@ async def test_a_probe_that_fails_by_a_defect_goes_on_and_nobody_waits_for_ever(
     with capture_logs() as logs:
         await eventually(lambda: redis.probed > 2)
         redis.away = None
-        await asyncio.wait_for(running, 10)
+        await asyncio.wait_for(running, SOON)
     assert [line["log_level"] for line in logs if "unexpectedly" in line["event"]] == ["error"]
 
 
@@ -173,7 +176,7 @@ async def test_who_ends_during_an_outage_does_not_say_that_it_is_over(outages: O
         running = asyncio.create_task(service.run())
         await eventually(outages.current)
         service.quiet()
-        await asyncio.wait_for(running, 10)
+        await asyncio.wait_for(running, SOON)
     assert outages.current() == []
     assert not [line for line in logs if "available again" in line["event"]]
 
@@ -197,7 +200,7 @@ async def test_an_outage_is_told_once_at_its_start_and_once_at_its_end(outages: 
         assert counts == {"a": 1, "b": 1}  # nobody tries what one probe can find out for all
         assert outages.current() == ["redis"]
         redis.away = None
-        await asyncio.wait_for(asyncio.gather(*tasks), 5)
+        await asyncio.wait_for(asyncio.gather(*tasks), SOON)
     assert [line["event"] for line in logs] == ["redis unavailable", "redis available again"]
     assert logs[1]["messages_waited"] == 42
     assert outages.current() == []
@@ -213,7 +216,7 @@ async def test_work_goes_on_soon_after_a_server_is_back_however_long_the_backoff
     await eventually(lambda: redis.probed >= 2)
     assert not task.done()
     redis.away = None
-    await asyncio.wait_for(task, 2)
+    await asyncio.wait_for(task, SOON)
 
 
 async def test_a_probe_that_hangs_does_not_hide_the_return(redis: Redis) -> None:
@@ -232,7 +235,7 @@ async def test_a_probe_that_hangs_does_not_hide_the_return(redis: Redis) -> None
     await eventually(lambda: redis.probed >= 3)
     assert not task.done()
     redis.away = None
-    await asyncio.wait_for(task, 2)
+    await asyncio.wait_for(task, SOON)
     outages.close()
 
 
@@ -245,7 +248,7 @@ async def test_a_count_that_takes_long_does_not_hold_up_work(redis: Redis) -> No
 
     outages = Outages({"redis": redis.ping}, count)
     service = Service("s", passes(RedisConnectionError("refused"), Next.END), outages, interval=60)  # type: ignore[arg-type]
-    await asyncio.wait_for(service.run(), 5)
+    await asyncio.wait_for(service.run(), SOON)
     outages.close()
 
 
@@ -269,4 +272,4 @@ async def test_a_service_that_backs_off_can_be_stopped(outages: Outages, redis: 
     task = asyncio.create_task(service.run())
     await eventually(lambda: redis.probed >= 1)
     service.quiet()
-    await asyncio.wait_for(task, 1)
+    await asyncio.wait_for(task, SOON)

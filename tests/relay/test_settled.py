@@ -21,14 +21,14 @@ from outbox.operations import dead, replay
 from outbox.streams.declaration import Stream, Subject
 from outbox_api.uploads.migration import Migration
 from outbox_api.uploads.reparse import reparse
-from tests.relay.world import STREAM, Owner, World, a_world, notice
+from tests.relay.world import STREAM, Owner, World, a_world, notice, remembering
 
 OTHER = Stream("thumbnails", "thumbnailers", partitions=1, subject=Subject())
 
 
 @pytest.fixture
 async def world(mongo: AsyncMongoClient[Document], database: str, redis: Redis) -> AsyncIterator[World]:
-    async with a_world(mongo, database, redis, [STREAM, OTHER]) as world:
+    async with remembering(mongo), a_world(mongo, database, redis, [STREAM, OTHER]) as world:
         yield world
 
 

@@ -136,7 +136,7 @@ async def test_an_older_checkpoint_of_the_end_of_a_recovery_doubles_nothing(worl
     await owner.drain_all()
     await world.redis.delete(STREAM.key)
     await world.redis.xadd(STREAM.key, {"file_id": "by hand"}, id="1-1")
-    owner.drainer._verified = 0
+    owner.drainer.doubt()
     assert (await owner.drain()).outcome is Outcome.REFUSED
     await owner.drain()  # recovers, and publishes f1 again
     copy = await world.remember()
@@ -152,7 +152,7 @@ async def test_an_older_checkpoint_of_the_end_of_a_recovery_doubles_nothing(worl
 
 
 async def a_stream_behind_its_checkpoint(world: World, *lost: str) -> Owner:
-    owner = await world.owner(relay_batch_size=1, relay_verify_seconds=3600)
+    owner = await world.owner(relay_batch_size=1)
     await world.append("f1")
     await owner.drain_all()
     copy = await world.remember()
@@ -204,7 +204,7 @@ async def test_a_stream_behind_its_checkpoint_is_recovered_once(world: World) ->
 
 async def _rests(world: World, owner: Owner) -> None:
     """Neither who has the partition nor who takes it sees a loss."""
-    owner.drainer._verified = 0
+    owner.drainer.doubt()
     assert (await owner.drain()).outcome is Outcome.EMPTY
     assert await Rounds(world, owner).round() == 0
     with capture_logs() as logs:

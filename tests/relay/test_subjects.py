@@ -34,7 +34,7 @@ from outbox.streams.identifiers import same
 from outbox.worker.rescue import Rescue
 from outbox_api.uploads.migration import Migration
 from outbox_api.uploads.reparse import reparse
-from tests.relay.world import PARTITION, STREAM, World, a_world, notice
+from tests.relay.world import PARTITION, STREAM, World, a_world, notice, remembering
 
 JOBS = Subject("odd jobs.of-2024", "status.parsing", wanted=["queued", 7])
 HEX = "507f1f77bcf86cd79943901"
@@ -71,7 +71,8 @@ WANTED = [second for _, second in PAIRS]
 
 @pytest.fixture
 async def world(mongo: AsyncMongoClient[Document], database: str, redis: Redis) -> AsyncIterator[World]:
-    async with a_world(mongo, database, redis, [Stream(STREAM.name, STREAM.group, partitions=1, subject=JOBS)]) as made:
+    stream = Stream(STREAM.name, STREAM.group, partitions=1, subject=JOBS)
+    async with remembering(mongo), a_world(mongo, database, redis, [stream]) as made:
         yield made
 
 

@@ -37,7 +37,7 @@ class Watched:
     async def see(self, count: int = 1) -> None:
         """Read the stream until it has shown so many changes more."""
         while count > 0:
-            seen = await asyncio.wait_for(anext(self._stream), 10)
+            seen = await asyncio.wait_for(anext(self._stream), 30)
             self._tail.show(seen)
             count -= 0 if isinstance(seen, Begun) else len(seen)
 

@@ -41,7 +41,7 @@ async def test_a_commit_is_hinted_with_its_partition(world: World) -> None:
     await hints.run_once()
     assert told == [None]  # it is open now; what was before has to be looked for
     await world.append("f1")
-    await asyncio.wait_for(hints.run_once(), 5)
+    await asyncio.wait_for(hints.run_once(), 30)
     assert told[1:] == [{PARTITION}]
 
 
@@ -52,7 +52,7 @@ async def test_a_message_put_back_is_hinted_without_its_partition(world: World) 
     hints = Hints(lambda: changes.pending(world.database), _where(told))
     await hints.run_once()
     await world.database[OUTBOX].update_many({}, {"$set": {"state": "pending"}})
-    await asyncio.wait_for(hints.run_once(), 5)
+    await asyncio.wait_for(hints.run_once(), 30)
     assert told[1:] == [{None}]
 
 
@@ -63,7 +63,7 @@ async def test_what_is_not_pending_is_not_hinted(world: World) -> None:
     odd = {"_id": 1, "stream": STREAM.name, "partition": "odd", "state": "pending", "position": Timestamp(1, 1)}
     await world.database[OUTBOX].insert_one({**odd, "_id": 0, "state": "dead"}, bypass_document_validation=True)
     await world.database[OUTBOX].insert_one(odd, bypass_document_validation=True)
-    await asyncio.wait_for(hints.run_once(), 5)
+    await asyncio.wait_for(hints.run_once(), 30)
     assert told[1:] == [{None}]  # of the second one only, and it does not say where
 
 
@@ -76,14 +76,14 @@ async def test_hints_rest_during_a_backlog_and_tell_to_look_everywhere_after_it(
     assert not (await asyncio.wait({waiting}, timeout=0.1))[0]
     for _ in range(PASSES):
         await busy.watch(PARTITION, _passes(Drained(Outcome.MORE)))
-    assert (await asyncio.wait_for(waiting, 5)).works
+    assert (await asyncio.wait_for(waiting, 30)).works
     await world.append("f1")
-    await asyncio.wait_for(hints.run_once(), 5)
+    await asyncio.wait_for(hints.run_once(), 30)
     assert told == [None, None]  # by time alone, and not where
     await busy.watch(PARTITION, _passes(Drained(Outcome.EMPTY)))
-    await asyncio.wait_for(hints.run_once(), 5)
+    await asyncio.wait_for(hints.run_once(), 30)
     await world.append("f1")
-    await asyncio.wait_for(hints.run_once(), 5)
+    await asyncio.wait_for(hints.run_once(), 30)
     assert told[2:] == [None, {PARTITION}]
 
 
@@ -108,7 +108,7 @@ async def test_hints_that_nobody_needs_during_a_backlog_are_silent(world: World)
     await hints.run_once()
     assert heard == []
     await busy.watch(PARTITION, _passes(Drained(Outcome.EMPTY)))
-    await asyncio.wait_for(hints.run_once(), 5)
+    await asyncio.wait_for(hints.run_once(), 30)
     assert heard == [None]
 
 
@@ -159,7 +159,10 @@ def _passes(result: Drained) -> Callable[[], Awaitable[Drained]]:
     return run_once
 
 
-async def test_a_sweep_is_seldom_while_hints_come_and_at_once_when_they_do_not(world: World) -> None:
+async def test_a_sweep_is_seldom_while_hints_come_and_at_once_when_they_do_not(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wakeup, "AGAIN_SECONDS", 3600.0)
     woken: list[None] = []
     hinted = True
     sweep = Sweep(world.store, lambda: woken.append(None), lambda: hinted)

@@ -27,6 +27,11 @@ from tests.waiting import eventually
 CHECKPOINT, RECORD = STREAM.checkpoint_key(0), record_key(STREAM.name)
 
 
+@pytest.fixture
+def never_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("outbox_relay.watch.WHOLE_SECONDS", 3600.0)  # only when a test asks for a whole look
+
+
 class Rounds:
     """A watch over one owner's partition, whose every round looks."""
 
@@ -48,7 +53,7 @@ class Rounds:
 async def an_idle_owner(world: World) -> AsyncIterator[tuple[Owner, Rounds]]:
     """It has published two messages, and would not look at its checkpoint again by itself."""
     await world.append("f1", "f2")
-    owner = await world.owner(relay_verify_seconds=3600)
+    owner = await world.owner()
     assert await owner.drain_all() == 2
     yield owner, Rounds(world, owner)
 
@@ -81,7 +86,7 @@ async def test_what_is_deleted_is_noticed(world: World, keys: list[str]) -> None
 async def test_an_older_copy_is_noticed(world: World) -> None:
     """A backup that was restored, or a replica that was behind when it was promoted."""
     await world.append("f0")
-    owner = await world.owner(relay_verify_seconds=3600)
+    owner = await world.owner()
     await owner.drain_all()
     copy = await world.remember()
     await world.append("f1")
@@ -126,7 +131,7 @@ async def test_a_quiet_look_writes_nothing(world: World) -> None:
 
 async def test_who_was_seen_to_be_all_right_does_not_look_itself(world: World) -> None:
     async with an_idle_owner(world) as (owner, rounds):
-        owner.drainer._verified = 0
+        owner.drainer.doubt()
         await rounds.round()
         looks = (await world.redis.info("stats"))["total_commands_processed"]
         assert (await owner.drain()).outcome is Outcome.EMPTY
@@ -145,6 +150,7 @@ async def hmgets(world: World) -> int:
     return int((await world.redis.info("commandstats"))["cmdstat_hmget"]["calls"])
 
 
+@pytest.mark.usefixtures("never_whole")
 async def test_as_long_as_a_stream_is_still_its_checkpoints_are_read_once(world: World) -> None:
     async with an_idle_owner(world) as (owner, rounds):
         assert await rounds.round() == 0
@@ -158,9 +164,10 @@ async def test_as_long_as_a_stream_is_still_its_checkpoints_are_read_once(world:
         assert [await checkpoints_read(world, rounds) for _ in range(2)] == [1, 0], "it was opened under a new token"
 
 
+@pytest.mark.usefixtures("never_whole")
 async def test_an_older_copy_is_noticed_between_whole_looks(world: World) -> None:
     await world.append("f0")
-    owner = await world.owner(relay_verify_seconds=3600)
+    owner = await world.owner()
     await owner.drain_all()
     copy = await world.remember()
     await world.append("f1")
@@ -172,6 +179,7 @@ async def test_an_older_copy_is_noticed_between_whole_looks(world: World) -> Non
     assert rounds.woken == [PARTITION]
 
 
+@pytest.mark.usefixtures("never_whole")
 async def test_after_a_look_that_failed_everything_is_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another server may answer next, after a failover."""
     async with an_idle_owner(world) as (_, rounds):

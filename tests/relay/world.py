@@ -84,7 +84,10 @@ class World:
         know_pauses: Callable[[], Awaitable[None]] | None = None,
         **settings: Any,
     ) -> Owner:
-        """A new owner of the partition; an earlier one's lease runs out, and it is not told."""
+        """A new owner of the partition; an earlier one's lease runs out, and it is not told.
+
+        It looks at its checkpoint again when a test has it look, and not because a test took long (see `notice`).
+        """
         await self.database[PARTITIONS].update_one({"_id": str(PARTITION)}, {"$set": {"owner": None}})
         leases = Leases(self.database, self.streams, name, seconds=seconds)
         lease = await leases.acquire(PARTITION)
@@ -98,7 +101,7 @@ class World:
             self.checkpoints,
             leases,
             recovery,
-            load(RelaySettings, **settings),
+            load(RelaySettings, **{"relay_verify_seconds": 3600.0, **settings}),
             inbox,
             know_pauses=know_pauses,
         )
@@ -187,8 +190,20 @@ async def a_world(
         await world.close()
 
 
+@asynccontextmanager
+async def remembering(client: AsyncMongoClient[Document]) -> AsyncIterator[None]:
+    """MongoDB remembers for some minutes, as by default, and not for seconds, as that of the tests."""
+    name = "minSnapshotHistoryWindowInSeconds"
+    before = await client.admin.command({"getParameter": 1, name: 1})
+    await client.admin.command({"setParameter": 1, name: 300})
+    try:
+        yield
+    finally:
+        await client.admin.command({"setParameter": 1, name: before[name]})
+
+
 async def notice(owner: Owner) -> int:
     """An idle owner's next look; returns how many messages it published again."""
-    owner.drainer._verified = 0
+    owner.drainer.doubt()
     assert (await owner.drain()).outcome is Outcome.REFUSED
     return await owner.drain_all()

@@ -11,7 +11,7 @@ from pathlib import Path
 from outbox.worker import Consumer
 from tests.documents import ROOT
 from tests.relay.processes import RelayProcess
-from tests.waiting import eventually_sync
+from tests.waiting import PATIENCE, eventually_sync
 
 
 class WorkerProcess(RelayProcess):
@@ -51,7 +51,7 @@ async def at_work(consumer: Consumer) -> AsyncIterator[Consumer]:
         yield consumer
     finally:
         consumer.stop()
-        await asyncio.wait_for(work, 30)
+        await asyncio.wait_for(work, 30 * PATIENCE)
 
 
 @contextmanager

@@ -119,7 +119,7 @@ async def test_one_primary_is_away_and_the_streams_of_the_others_are_worked_on(
 
         def consumer() -> Consumer:
             # As many as the entries of the primary that goes away: they must not keep all hands.
-            return Consumer(settings, handle, concurrency=4, silent_seconds=1.5)
+            return Consumer(settings, handle, concurrency=4, silent_seconds=3)
 
         with running(RelayProcess(tmp_path / "relay.log", environment)):
             async with at_work(consumer()), at_work(consumer()):
@@ -136,7 +136,7 @@ async def test_one_primary_is_away_and_the_streams_of_the_others_are_worked_on(
                         await append(name, *"12345")
                         await eventually(partial(all_but, db, name, 1 if name == "beta" else 0), 15)
                 # Longer than silence: the long one kept its entry, and nobody else began with it.
-                await stays(lambda: completed(40, "beta", "delta"), 3)
+                await stays(lambda: completed(40, "beta", "delta"), 5)
                 assert who_holds_the_oldest(cluster.owner("beta")) == holder
                 node.start()
                 release.set()

@@ -197,7 +197,10 @@ async def test_after_its_last_try_it_is_dead_and_its_file_says_so(workshop: Work
     assert await workshop.world.entries() == []
 
 
-async def test_its_name_leaves_the_group_with_it(workshop: Workshop, parser: Parser) -> None:
+async def test_its_name_leaves_the_group_with_it(
+    workshop: Workshop, parser: Parser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("outbox.worker.release.LEAVE_SECONDS", 60.0)  # however slow the machine is
     [id_] = await workshop.publish("a")
     async with workshop.working(parser):
         await eventually(lambda: workshop.in_state("completed", id_))

@@ -28,6 +28,13 @@ SOON = 30.0
 """Seconds. MongoDB ends a transaction by itself after 60."""
 
 
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a worker does not learn in time it goes without, which is not what is tested here."""
+    monkeypatch.setattr(locks, "TIMEOUT_SECONDS", SOON)
+    monkeypatch.setattr(presence, "TIMEOUT_SECONDS", SOON)
+
+
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize(
     ("handler", "name"),
@@ -94,9 +101,19 @@ async def is_open(session: AsyncClientSession) -> bool:
     return True
 
 
+async def _goes_on(session: AsyncClientSession) -> bool:
+    """Whether one more statement can be made in its transaction."""
+    try:
+        await session.client["any"]["any"].find_one({}, session=session)
+    except OperationFailure as error:
+        if not error.has_error_label("TransientTransactionError"):
+            raise
+        return False
+    return True
+
+
 async def test_only_what_the_dead_worker_has_left_for_so_long_is_ended(workshop: Workshop) -> None:
-    silent = 2.0  # what is new must not get as old while the others are ended
-    long = f"{OURS}{'ü' * 100}"
+    silent, long = 2.0, f"{OURS}{'ü' * 100}"
     async with AsyncExitStack() as stack:
         sessions = {
             name: await stack.enter_async_context(an_open_transaction(workshop, name))
@@ -106,11 +123,17 @@ async def test_only_what_the_dead_worker_has_left_for_so_long_is_ended(workshop:
         sessions["another outbox's"] = await stack.enter_async_context(other)
         own = Locks(workshop.world.database, f"{OURS}own", silent_seconds=silent)
         await asyncio.sleep(silent + 0.5)
-        sessions["new"] = await stack.enter_async_context(an_open_transaction(workshop, f"{OURS}dead"))
-        for name in (f"{OURS}dead", f"{OURS}own", long, f"{OURS}nobody"):
-            await own.end_of(name)
+
+        async def a_new_one_is_left() -> bool:
+            """Unless it got as old itself before the others were ended."""
+            async with an_open_transaction(workshop, f"{OURS}dead") as new:
+                for name in (f"{OURS}dead", f"{OURS}own", long, f"{OURS}nobody"):
+                    await own.end_of(name)
+                return await is_open(new)
+
+        await eventually(a_new_one_is_left, SOON)
         left = [name for name, session in sessions.items() if await is_open(session)]
-    assert left == [f"{OURS}dead-2", f"{OURS}own", "outbox", "another outbox's", "new"]
+    assert left == [f"{OURS}dead-2", f"{OURS}own", "outbox", "another outbox's"]
 
 
 async def test_what_the_process_before_has_left_is_ended_at_once(
@@ -122,7 +145,12 @@ async def test_what_the_process_before_has_left_is_ended_at_once(
         own = Locks(workshop.world.database, f"{OURS}own", silent_seconds=SILENT)
         # As a lifespan may have begun one before the first message.
         async with an_open_transaction(workshop, f"{OURS}own") as of_this_process:
-            await own.end_of_predecessor()
+
+            async def is_ended() -> bool:  # by the first look, unless that took as long as what was slept for
+                await own.end_of_predecessor()
+                return not await _goes_on(session)
+
+            await eventually(is_ended)
             assert not await is_open(session)
             assert await is_open(of_this_process)
 

@@ -40,7 +40,7 @@ def values(text: str) -> dict[tuple[str, ...], float]:
 
 def get(port: int, path: str) -> tuple[int, str]:
     try:
-        with urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as reply:
+        with urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as reply:
             return reply.status, reply.read().decode()
     except HTTPError as error:
         return error.code, error.read().decode()
@@ -150,7 +150,8 @@ def test_other_requests() -> None:
 
 def started(process: WorkerProcess) -> list[int]:
     """The pids of all children so far."""
-    lines = [json.loads(line) for line in process.text().splitlines() if line.startswith("{")]
+    whole, _, _ = process.text().rpartition("\n")  # the last line may be on its way
+    lines = [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
     return [line["pid"] for line in lines if line["event"] == "worker process started"]
 
 
@@ -184,10 +185,13 @@ async def test_several_processes_are_one_to_who_starts_watches_and_stops_them(
         keys = [f"{number:024x}" for number in range(20)]
         ids = await workshop.publish(*keys)
         await eventually(lambda: workshop.in_state("completed", *ids), 20)
-        _, text = await asyncio.to_thread(get, port, "/metrics")
-        done = [value for labels, value in values(text).items() if {"worker_tries_total", "completed"} <= {*labels}]
-        assert sum(done) == 20
-        assert 'process="0"' in text
+
+        async def counted() -> str | None:  # after its commit; and who is slow to answer is left out
+            _, text = await asyncio.to_thread(get, port, "/metrics")
+            done = [value for labels, value in values(text).items() if {"worker_tries_total", "completed"} <= {*labels}]
+            return text if sum(done) == 20 and 'process="0"' in text else None
+
+        await eventually(counted, what="20 tries are counted")
         first, second = started(parent)
         os.kill(first, signal.SIGKILL)
         await eventually(lambda: len(started(parent)) == 3, 60)
@@ -199,7 +203,8 @@ async def test_several_processes_are_one_to_who_starts_watches_and_stops_them(
     assert parent.text().count('"worker stopped"') == 2
 
 
-def test_each_process_is_asked_once() -> None:
+def test_each_process_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet, "SECONDS", 60.0)  # however slow the machine is
     asked = 0
 
     def ready() -> dict[str, Any]:

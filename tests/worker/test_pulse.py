@@ -11,6 +11,7 @@ import pytest
 
 from outbox.database import Document
 from outbox.worker import Message
+from tests.processes import is_alive
 from tests.relay.processes import RelayProcess
 from tests.relay.world import World
 from tests.waiting import eventually
@@ -79,7 +80,7 @@ async def test_the_second_process_ends_with_the_worker_and_is_replaced_when_it_d
         await eventually(lambda: [one for one in second() if one.pid != first.pid])
         [other] = second()
         os.kill(worker.pid, signal.SIGKILL)
-        await eventually(lambda: not other.is_running(), 5)
+        await eventually(lambda: not is_alive(other), 5)
 
 
 async def test_without_a_second_process_the_work_goes_on(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:

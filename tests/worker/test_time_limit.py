@@ -15,7 +15,8 @@ from outbox.worker import Consumer, Message, TooManyLeft
 from tests.waiting import eventually
 from tests.worker.workshop import Workshop
 
-LIMIT = 1.5
+LIMIT = 5.0
+"""Of which a busy machine may keep a handler that does nothing wrong for long; and one is named after half of it."""
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +86,7 @@ async def test_its_attempt_has_failed_and_the_worker_goes_on(
     first = await workshop.publish("endless 1", "endless 2")
     with structlog.testing.capture_logs() as logs:
         async with workshop.working(getattr(endless, kind), concurrency=3, handler_seconds=LIMIT) as consumer:
-            await eventually(lambda: workshop.in_state("scheduled", *first))
+            await eventually(lambda: workshop.in_state("scheduled", *first), 30)
             others = await workshop.publish("a", "b", "c", "d")
             await eventually(lambda: workshop.in_state("completed", *others))
             await eventually(workshop.all_acknowledged)
@@ -95,7 +96,7 @@ async def test_its_attempt_has_failed_and_the_worker_goes_on(
     for id_ in first:
         message = await workshop.message(id_)
         assert (message["failed"], message["attempts"], message["state"]) == (1, 1, "scheduled")
-        assert f"still at work after {LIMIT} s" in message["last_error"]
+        assert f"still at work after {LIMIT:g} s" in message["last_error"]
         assert "handler_seconds" in message["last_error"]
     if kind != "plain_alone":
         assert await workshop.parsing("endless 1") == "queued"
@@ -113,7 +114,7 @@ async def test_a_worker_that_has_left_too_many_ends_for_its_supervisor(
     ids = await workshop.publish("endless 1", "endless 2", "a")
     consumer = Consumer(workshop.settings, getattr(endless, kind), concurrency=2, handler_seconds=LIMIT)
     with pytest.raises(TooManyLeft, match="2 handlers"):
-        await asyncio.wait_for(consumer.run(), 30)
+        await asyncio.wait_for(consumer.run(), 90)
     assert await workshop.in_state("scheduled", *ids[:2])
     assert not await workshop.unacknowledged()
 
@@ -141,7 +142,7 @@ async def test_the_limit_is_the_streams_unless_the_worker_has_its_own(workshop: 
 
     [id_] = await workshop.publish("a")
     async with workshop.working(endless):
-        await eventually(lambda: workshop.in_state("scheduled", id_))
+        await eventually(lambda: workshop.in_state("scheduled", id_), 30)
     async with workshop.working(endless, handler_seconds=0) as consumer:
         assert consumer.limit_of(workshop.stream) == 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -30,5 +30,6 @@ def healthy(outbox: Cli, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> Cli:
     waiting, parsed = shelf.put_file("queued", updated_at=LONG_AGO), shelf.put_file("parsed")
     shelf.put(State.PENDING, key=str(waiting), at=datetime.now(UTC))
     shelf.put(State.COMPLETED, key=str(parsed))
-    shelf.put_file("queued", updated_at=datetime.now(UTC))  # its message may be just about to be read
+    # Its message may be just about to be read, and so it is for as long as a test takes.
+    shelf.put_file("queued", updated_at=datetime.now(UTC) + timedelta(minutes=5))
     return outbox

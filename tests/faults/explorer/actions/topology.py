@@ -28,7 +28,7 @@ async def fail_over_to_the_replica(world: World, dice: random.Random) -> str | N
         await pass_by(dice.uniform(0, 2))
     else:
         await asyncio.to_thread(world.topology.replica)  # which is there
-        old.kill()
+        world.topology.kill(old)
         world.redis = await asyncio.to_thread(world.topology.primary)
     await asyncio.to_thread(world.topology.follow, old)
     return how
