@@ -40,6 +40,10 @@ from outbox_api.state import Gate
 
 log = structlog.get_logger(__name__)
 
+STANDSTILL_SECONDS = 20
+"""A worker that does not answer its parent for so long is taken for dead, and killed with the requests that it has
+under way. Longer than a busy machine stands still, or than a worker takes to start there."""
+
 OWN_NAMES = ("localhost", "127.0.0.1", "::1", "[::1]")
 
 
@@ -98,6 +102,7 @@ def _serve(settings: ApiSettings, outbox_settings: OutboxSettings, listener: soc
         access_log=False,
         server_header=False,
         proxy_headers=False,  # it would believe anybody on this machine: see OUTBOX_API_TRUSTED_PROXIES
+        timeout_worker_healthcheck=STANDSTILL_SECONDS,
         timeout_graceful_shutdown=max(1, round(settings.api_stop_seconds)),
     )
     server = uvicorn.Server(config)

@@ -7,6 +7,7 @@
     ├── MalformedForm       the form breaks the rules of multipart
     ├── WrongParts          a part is missing, repeated, empty or unknown
     ├── TooManyFiles        the form has more files than one upload takes
+    ├── Duplicate           a unique index, which is not the API's, allows no second such document
     ├── BodyTooLarge        the body is larger than allowed
     ├── BodyStalled         no byte came for too long
     ├── ClientGone          the client left before its body was complete
@@ -25,6 +26,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+
+from pymongo.errors import DuplicateKeyError
 
 
 class RequestError(Exception):
@@ -52,6 +55,17 @@ class TooManyFiles(RequestError):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"one upload takes up to {limit} files")
+
+
+class Duplicate(RequestError):
+    """A unique index, which is not the API's, allows no second document of these values."""
+
+    def __init__(self, error: DuplicateKeyError) -> None:
+        fields = " and ".join((error.details or {}).get("keyPattern") or ["some values"])
+        super().__init__(
+            f"a unique index of this database lets only one document have the same {fields}, and another one has it, "
+            "perhaps that of an upload which is under way: nothing was stored or changed"
+        )
 
 
 class BodyTooLarge(RequestError):

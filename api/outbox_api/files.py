@@ -26,7 +26,16 @@ from outbox.web.keys import Scope
 from outbox_api import bodies, labels, multipart
 from outbox_api.access import Asking, Requires
 from outbox_api.documentation import problems
-from outbox_api.errors import BodyStalled, BodyTooLarge, ClientGone, MalformedForm, NotAForm, TooManyFiles, WrongParts
+from outbox_api.errors import (
+    BodyStalled,
+    BodyTooLarge,
+    ClientGone,
+    Duplicate,
+    MalformedForm,
+    NotAForm,
+    TooManyFiles,
+    WrongParts,
+)
 from outbox_api.ids import Id, read_ids
 from outbox_api.metrics import Metrics
 from outbox_api.state import Bounded, Current
@@ -98,7 +107,7 @@ _FORM: dict[str, Any] = {
             }
         },
         **problems(
-            ClientGone, BodyStalled, UploadLost, BodyTooLarge, NotAForm,
+            ClientGone, BodyStalled, UploadLost, Duplicate, BodyTooLarge, NotAForm,
             MalformedForm, WrongParts, TooManyFiles, NoSuchPriority, KeyTaken, *_UNAVAILABLE,
         ),
     },
@@ -148,7 +157,7 @@ def _appended(request: Request, messages: int) -> None:
 @changes.put(
     "/reparse",
     summary="Queue files again",
-    responses=problems(NoSuchFile, StillUploading, NoSuchPriority, BodyStalled, BodyTooLarge, *_UNAVAILABLE),
+    responses=problems(NoSuchFile, StillUploading, Duplicate, NoSuchPriority, BodyStalled, BodyTooLarge, *_UNAVAILABLE),
 )
 async def reparse_files(request: Request, state: Current, wanted: ReparseRequest) -> ReparseView:
     """Queue files for parsing again, each in its next version: all of them, or none."""

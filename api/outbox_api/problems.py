@@ -12,7 +12,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
-from pymongo.errors import PyMongoError
+from pymongo.errors import DuplicateKeyError, PyMongoError
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -76,6 +76,7 @@ TABLE: Mapping[type[Exception], Kind] = {
     api_errors.MalformedForm: Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "Malformed form"),
     api_errors.WrongParts: Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "Wrong parts"),
     api_errors.TooManyFiles: Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "Too many files"),
+    api_errors.Duplicate: Kind(HTTPStatus.CONFLICT, "Duplicate"),
     api_errors.BodyTooLarge: Kind(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Body too large"),
     api_errors.BodyStalled: Kind(HTTPStatus.REQUEST_TIMEOUT, "Body stalled"),
     api_errors.ClientGone: Kind(HTTPStatus.BAD_REQUEST, "Client gone"),
@@ -163,6 +164,8 @@ async def _domain(request: Request, error: Exception) -> Response:
 
 
 async def _server(request: Request, error: Exception) -> Response:
+    if isinstance(error, DuplicateKeyError):  # which no later attempt changes
+        return await _domain(request, api_errors.Duplicate(error))
     if classify(error) is None:
         raise error
     server = {"mongodb": "MongoDB", "redis": "Redis"}[server_of(error)]

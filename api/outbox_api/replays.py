@@ -7,7 +7,7 @@ from typing import Annotated
 from bson import ObjectId
 from fastapi import APIRouter, Depends, Header, Query, Response
 
-from outbox.errors import JobEnded, KeyTaken, NoSuchJob, SchemaError, Unreachable, UsageError
+from outbox.errors import CommitUnknown, JobEnded, KeyTaken, NoSuchJob, SchemaError, Unreachable, UsageError
 from outbox.operations import audit, jobs, replay
 from outbox.web.keys import Scope
 from outbox_api.access import Asking, Requires
@@ -44,7 +44,7 @@ Request = Annotated[
     response_model=JobView,
     responses={
         200: {"model": DryRunView, "description": "Of a dry run: how many match."},
-        **problems(UsageError, KeyTaken, BodyStalled, BodyTooLarge, Unreachable, SchemaError),
+        **problems(UsageError, KeyTaken, BodyStalled, BodyTooLarge, Unreachable, SchemaError, CommitUnknown),
     },
 )
 async def replay_messages(
@@ -89,7 +89,7 @@ async def find_replay(state: Current, job_id: Id) -> JobView:
 @operations.post(
     "/replays/{job_id:id}/cancel",
     summary="Cancel a replay",
-    responses=problems(NoSuchJob, JobEnded, Unreachable),
+    responses=problems(NoSuchJob, JobEnded, Unreachable, CommitUnknown),
 )
 async def cancel_replay(state: Current, asking: Asking, job_id: Id) -> JobView:
     """Stop a replay after the page in hand. What it has replayed until then stays so."""

@@ -21,7 +21,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from outbox.draft import Draft
-from outbox.errors import CommitUnknown, InvalidMessage, KeyTaken, NoSuchRecord, UploadLost
+from outbox.errors import CommitUnknown, InvalidMessage, NoSuchRecord, UploadLost
 from outbox.servers import transaction
 from outbox.streams.declaration import FILE_STREAM, Priority
 from outbox.writes import Write
@@ -99,14 +99,18 @@ class Upload:
                 return self._known.repeat(fingerprint), True
             try:
                 return await self._commit(folder_id, fingerprint), False
-            except KeyTaken:
-                # The same upload, made at the same time, was faster: its answer is ours.
-                winner = await idempotency.find(self._state.database, self._key or "")
+            except DuplicateKeyError:
+                # If the same upload, made at the same time, was faster, its answer is ours. The key says so, whatever
+                # index it was that did not allow a second one.
+                winner = await idempotency.find(self._state.database, self._key) if self._key else None
                 if winner is None:
                     raise
                 answer = winner.repeat(fingerprint)
                 await self._discard()
                 return answer, True
+        except DuplicateKeyError:
+            await self._discard()
+            raise
         except (PyMongoError, CommitUnknown, asyncio.CancelledError):
             # MongoDB does not answer, or there is no time left: the relay's job removes what is left.
             raise
@@ -223,8 +227,6 @@ class Upload:
                 )
             except NoSuchRecord:
                 raise UploadLost(files.LOST) from None
-            except DuplicateKeyError:  # the records are there already: it is the key's
-                raise KeyTaken("another upload under this idempotency key was faster") from None
 
         await transaction.run(
             self._state.mongo,

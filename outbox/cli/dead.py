@@ -43,6 +43,8 @@ OfStream = Annotated[str | None, typer.Option("--stream", help="Only of this str
 All = Annotated[bool, typer.Option("--all", help="All dead messages, or those of --stream.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON.")]
+KEPT = 1000
+"""Errors that are shown, at most: many thousands of messages may fail for one reason."""
 Action = Callable[[Database, Streams, ObjectId], Awaitable[None]]
 
 
@@ -160,7 +162,7 @@ def _each(
         raise UsageError("--stream goes with --all")
     require_answerable(yes=yes)
 
-    async def command(servers: Servers) -> tuple[int, dict[str, str]]:
+    async def command(servers: Servers) -> tuple[int, int, dict[str, str]]:
         await schema.check(servers.database, servers.streams)
         chosen = list(dict.fromkeys(ids or ()))
         count = await dead.count(servers.database, stream=stream) if all_ else len(chosen)
@@ -169,30 +171,38 @@ def _each(
         targets = dead.ids(servers.database, stream=stream) if all_ else _iterate(chosen)
         return await _act(action, servers, targets, count)
 
-    done, failed = run(command)
+    done, failed, errors = run(command)
+    more = failed - len(errors)
     if json:
-        write_json({done_word: done, "failed": [{"id": id_, "error": error} for id_, error in failed.items()]})
+        listed = [{"id": id_, "error": error} for id_, error in errors.items()]
+        write_json({done_word: done, "failed": listed, **({"more_failed": more} if more else {})})
     else:
         write_line(f"{done} {done_word}")
-    for error in failed.values():
+    for error in errors.values():
         write_note(error)
+    if more:
+        write_note(f"and {more} others")
     if failed:
-        raise Unfinished(f"{len(failed)} of {done + len(failed)} messages were not {done_word}")
+        raise Unfinished(f"{failed} of {done + failed} messages were not {done_word}")
 
 
 async def _act(
     action: Action, servers: Servers, targets: AsyncIterator[ObjectId], count: int
-) -> tuple[int, dict[str, str]]:
-    done, failed = 0, {}
+) -> tuple[int, int, dict[str, str]]:
+    """How many were done and how many failed, and of the first `KEPT` of these the errors."""
+    done, failed = 0, 0
+    errors: dict[str, str] = {}
     with progress_bar("messages", count) as advance:
         async for message in targets:
             try:
                 await action(servers.database, servers.streams, message)
                 done += 1
             except (UsageError, CommitUnknown) as error:
-                failed[str(message)] = str(error)
-            advance(done + len(failed))
-    return done, failed
+                failed += 1
+                if len(errors) < KEPT:
+                    errors[str(message)] = str(error)
+            advance(done + failed)
+    return done, failed, errors
 
 
 async def _iterate(ids: list[ObjectId]) -> AsyncIterator[ObjectId]:

@@ -95,6 +95,10 @@ def _show(job: Job, *, json: bool) -> None:
         return
     selected = "an unknown number" if job.selected is None else job.selected
     write_line(f"job {job.id}: {job.phase.value}, selected {selected}, replayed {job.replayed}")
+    if job.failure and job.open:
+        write_line(f"failed at the last try, and is tried again: {job.failure}")
+    if job.left_out:
+        write_line(f"left out as too large to be changed: {job.left_out}; outbox audit has their ids")
     write_line(
         f"asked for by {job.who} at {moments.show(job.created_at)}: {_what(job)}; {job.rate:g} messages a second"
     )

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 from bson import ObjectId
 
+from outbox.cli.failures import Unfinished
+from outbox.cli.finite import finite
 from outbox.cli.output import confirm, require_answerable, write_json, write_line, write_note
 from outbox.cli.servers import Servers, run
 from outbox.cli.working import work_on
+from outbox.errors import KeyTaken
 from outbox.message import schema
 from outbox.message.document import State
 from outbox.message.transitions import REPLAYABLE
 from outbox.operations import audit, jobs, moments
 from outbox.operations import replay as replaying
 from outbox.operations.jobs import Job, Phase
-from outbox.operations.messages import read_id
+from outbox.operations.messages import plain, read_id
 from outbox.operations.selection import Selection
 from outbox.servers.clock import server_time
 
@@ -26,12 +29,8 @@ OWNER = "command-line"
 
 
 def replay(
-    since: Annotated[
-        datetime | None, typer.Option(parser=moments.read, metavar="TIME", help="Appended at this time or later.")
-    ] = None,
-    until: Annotated[
-        datetime | None, typer.Option(parser=moments.read, metavar="TIME", help="Appended before this time.")
-    ] = None,
+    since: Annotated[str | None, typer.Option(metavar="TIME", help="Appended at this time or later.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Appended before this time.")] = None,
     stream: Annotated[str | None, typer.Option(help="Of this stream.")] = None,
     key: Annotated[str | None, typer.Option(help="Of this key.")] = None,
     file: Annotated[ObjectId | None, typer.Option(parser=read_id, metavar="FILE_ID", help="About this file.")] = None,
@@ -48,6 +47,7 @@ def replay(
         typer.Option(
             min=jobs.MIN_RATE,
             max=jobs.MAX_RATE,
+            callback=finite,
             help="Messages a second, at most; else OUTBOX_REPLAY_RATE.",
         ),
     ] = None,
@@ -71,7 +71,8 @@ def replay(
 
     A second identical call is a second job, unless it has the same `--request`, and replays again whatever has been
     published since, the messages of the first call included. Those that are still pending are not selected, so nothing
-    is queued twice.
+    is queued twice. Whether the document that a message is about is done already does not matter, unless
+    Redis loses its data meanwhile: what is done is not published again then, so ask for it once more.
 
     TIME is a moment or how long ago: 2h, 30m, 1d, 1d12h, now, 2026-01-31, 2026-01-31T14:00 (UTC unless it names its
     zone).
@@ -86,7 +87,9 @@ def replay(
 
         outbox replay --since 1d --rate 200 --request incident-4711 --detach
     """
-    selection = Selection(since, until, stream, key, tuple(state or REPLAYABLE), tuple(id_ or ()), file)
+    first, end = (moments.read(time) if time is not None else None for time in (since, until))
+    selection = Selection(first, end, stream, key, tuple(state or REPLAYABLE), tuple(id_ or ()), file)
+    moving = {name for name, time in (("since", since), ("until", until)) if time is not None and _moves(time)}
     require_answerable(yes=yes or dry_run)
 
     async def command(servers: Servers) -> tuple[int | None, Job | None]:
@@ -98,6 +101,8 @@ def replay(
         before = await server_time(database)
         job = await jobs.requested(database, request, owner=OWNER) if request and not dry_run else None
         if job:
+            if _fixed(job.selection, moving) != _fixed(selection, moving):
+                raise KeyTaken(f"request {request!r} asked for another replay, job {job.id}: choose a new name")
             write_note(f"this was asked for before, and is job {job.id}")
             await jobs.asked_again(database, job, audit.me())
         else:
@@ -126,7 +131,24 @@ def replay(
     else:
         write_line(f"selected {shown}, replayed {replayed}")
     if job and job.phase is Phase.CANCELLED:
-        write_note("it was cancelled; what was replayed until then stays so")
+        raise Unfinished(f"job {job.id} was cancelled; what was replayed until then stays so")
+    if job and job.left_out:
+        raise Unfinished(
+            f"{job.left_out} of {selected} messages were left out: they are so large that they cannot be changed. "
+            "Their ids: outbox audit --action 'replay left out'"
+        )
+
+
+def _moves(time: str) -> bool:
+    """Whether it says how long ago, and so means another moment when the same is typed again."""
+    return moments.read_at(time, datetime(2000, 1, 1, tzinfo=UTC)) != moments.read_at(
+        time, datetime(2001, 1, 1, tzinfo=UTC)
+    )
+
+
+def _fixed(selection: Selection, moving: set[str]) -> dict[str, Any]:
+    """What is the same in a request that is typed again: of the times that move on, only that they were given."""
+    return {name: name in moving or value for name, value in plain(selection.as_document()).items()}
 
 
 def _range(selection: Selection) -> str:

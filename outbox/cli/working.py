@@ -52,7 +52,11 @@ async def watch(database: Database, job: ObjectId) -> Job:
 async def _steps(database: Database, job: Job, owner: str, advance: Advance) -> None:
     pace = Pace(job.rate)
     while job.open:
-        after = await jobs.step(database, job, owner, limit=pace.page)
+        try:
+            after = await jobs.step(database, job, owner, limit=pace.page)
+        except Exception as error:
+            await jobs.set_aside(database, job, owner, error)
+            raise
         if after is None:
             return
         pace.spent(after.replayed - job.replayed)

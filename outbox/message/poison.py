@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
 
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.raw_bson import RawBSONDocument
+from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import OperationFailure
 
 from outbox.database import Document
+from outbox.errors import InvalidMessage
 from outbox.message import transitions
 from outbox.message.document import State
 
@@ -24,6 +27,13 @@ RAW: CodecOptions[RawBSONDocument] = CodecOptions(
 
 TOO_LARGE = frozenset({10334, 17419, 17420})
 """BSONObjectTooLarge, and what an update says that would make a document so."""
+
+ROOM = 1024
+"""Bytes that each change of a message's state fits in, except for the reason of one that becomes dead."""
+FULL: Document = {"$gt": [{"$bsonSize": "$$ROOT"}, 16 * 1024 * 1024 - ROOM]}
+"""An expression: others made the document so large that it may have no room for a change. One such among many, and
+MongoDB refuses the rest of an update of them all."""
+TOO_FULL = "it is so large that nothing can be added to it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +80,30 @@ async def bury_all(messages: AsyncCollection[Document], query: Document, state: 
         found = raw.find(bury_them.guard, {"_id": 1}).hint(state.value)
         return sum([await bury(messages, [Poison(identity, reason)], state) async for identity in found])
     return result.modified_count
+
+
+async def bury_full(
+    messages: AsyncCollection[Document], query: Document, state: State, session: AsyncClientSession
+) -> bool:
+    """Make one message in `state` that matches `query` and is FULL dead; False: there is none.
+
+    It is emptied, so that it has room for whatever an operator or a relay does with it later.
+    """
+    reason = f"{TOO_FULL}: what it held is gone"
+    full = transitions.bury_emptied({**query, "$expr": FULL}, state, reason)
+    result = await messages.update_one(*full, session=session, bypass_document_validation=True)
+    return result.modified_count > 0
+
+
+@contextmanager
+def naming(message: object) -> Iterator[None]:
+    """Around a change of this message alone: raises InvalidMessage if it has no room for that."""
+    try:
+        yield
+    except OperationFailure as error:
+        if error.code not in TOO_LARGE:
+            raise
+        raise InvalidMessage(f"message {message} cannot be changed: {TOO_FULL}") from error
 
 
 def identity(raw: bytes) -> RawBSONDocument:

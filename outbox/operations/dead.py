@@ -12,7 +12,7 @@ from outbox.database import LENIENT, OUTBOX, Database, Document
 from outbox.errors import NoSuchMessage, NotDead
 from outbox.message import attempts, subjects, transitions
 from outbox.message.document import State
-from outbox.message.poison import MAX_REASON
+from outbox.message.poison import MAX_REASON, naming
 from outbox.operations import audit
 from outbox.protocol.settled import complete_settled
 from outbox.streams.declaration import Streams
@@ -20,12 +20,15 @@ from outbox.streams.declaration import Streams
 DISCARDED = "discarded by an operator"
 """The error by which a discarded message ends, as its subject gets it."""
 
+BATCH = 100
+
 _NEEDED = {**subjects.NAMING, "stream": 1, "retried": 1, "last_error": 1}
 
 
 async def ids(database: Database, *, stream: str | None = None) -> AsyncIterator[ObjectId]:
     """The ids of all dead messages, or those of one stream. One that is retried and dies again may come twice."""
-    async for document in _messages(database).find(_dead(stream), {"_id": 1}).hint("dead"):
+    # By few: MongoDB forgets a cursor from which nothing was asked for ten minutes, and each message takes its time.
+    async for document in _messages(database).find(_dead(stream), {"_id": 1}, batch_size=BATCH).hint("dead"):
         yield document["_id"]
 
 
@@ -38,8 +41,8 @@ async def retry(database: Database, streams: Streams, message: ObjectId, *, who:
     """Make a dead message pending again, and in the same transaction its subject wanted again if that ended in error.
 
     Its attempts count on, but it may be tried as often as a new one; its last error stays readable. Raises
-    NoSuchMessage, NotDead, UndeclaredStream (no relay would drain it), or CommitUnknown; after that one, ask for the
-    message's state.
+    NoSuchMessage, NotDead, InvalidMessage (so large that it cannot be changed), UndeclaredStream (no relay would drain
+    it), or CommitUnknown; after that one, ask for the message's state.
 
     :param who: for the audit; by default who runs this process.
     """
@@ -47,11 +50,10 @@ async def retry(database: Database, streams: Streams, message: ObjectId, *, who:
 
     async def body(session: AsyncClientSession, change_subject: bool) -> None:
         nonlocal before
-        found = await _messages(database).find_one_and_update(
-            *transitions.retry(message),
-            projection=_NEEDED,
-            session=session,
-        )
+        with naming(message):
+            found = await _messages(database).find_one_and_update(
+                *transitions.retry(message), projection=_NEEDED, session=session
+            )
         if found is None:
             raise await _refusal(database, message, session)
         before = attempts.count(found, "retried")

@@ -31,7 +31,8 @@ class Job:
     `before`: only what was published until then is replayed, so that nothing is twice by one job. `rate`: messages a
     second. `selected`: how many matched when it was asked for; None: they were not counted, see `replay.count`, and
     at the end it is how many were found. `matched`: how many have been found so far. `last`: how far the outbox has
-    been looked through. `id_count`: how many ids were asked for.
+    been looked through. `id_count`: how many ids were asked for. `left_out`: how many of what was found are so large
+    that they cannot be changed; the audit names them. `failure`: why the last try came to nothing.
     """
 
     id: InstanceOf[ObjectId]
@@ -43,6 +44,8 @@ class Job:
     phase: Phase = Phase.WAITING
     replayed: Whole = 0
     matched: Whole = 0
+    left_out: Whole = 0
+    failure: str | None = None
     request: str | None = None
     id_count: Whole | None = None
     last: InstanceOf[ObjectId] | None = None
@@ -71,7 +74,8 @@ class Job:
         return plain(
             {
                 "_id": self.id, "phase": self.phase.value, "who": self.who, "selected": self.selected,
-                "replayed": self.replayed, "rate": self.rate, "selection": self.shown,
+                "replayed": self.replayed, "left_out": self.left_out, "failure": self.failure,
+                "rate": self.rate, "selection": self.shown,
                 "request": self.request and self.request.partition("/")[2], "owner": self.owner,
                 "created_at": self.created_at, "started_at": self.started_at, "finished_at": self.finished_at,
             }

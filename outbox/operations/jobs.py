@@ -7,9 +7,8 @@ owner that slept replays nothing.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import pymongo
 from bson import ObjectId
@@ -21,7 +20,12 @@ from pymongo.write_concern import WriteConcern
 
 from outbox.database import JOBS, LENIENT, Database, Document
 from outbox.errors import JobEnded, KeyTaken, NoSuchJob, OutboxError, UsageError
+from outbox.message.poison import TOO_FULL
 from outbox.operations import audit, replay
+from outbox.operations.claims import EXPIRY
+from outbox.operations.claims import claim as claim
+from outbox.operations.claims import release as release
+from outbox.operations.claims import set_aside as set_aside
 from outbox.operations.job import Job as Job
 from outbox.operations.job import Phase as Phase
 from outbox.operations.messages import plain
@@ -32,14 +36,11 @@ from outbox.operations.selection import SHOWN_IDS, Selection
 from outbox.servers import transaction
 from outbox.servers.clock import server_time
 
-LEASE_SECONDS = 30.0
 STEP_SECONDS = 20.0
-"""For one page. Shorter than the lease, so that nobody else begins with a page that is still being written."""
+"""For one page. Shorter than a lease, so that nobody else begins with a page that is still being written."""
 MAX_RATE = 1_000_000.0
 MIN_RATE = 0.1
 MAX_REQUEST = 255
-
-T = TypeVar("T")
 
 
 async def create(
@@ -120,7 +121,11 @@ async def latest(database: Database, limit: int = 20) -> list[Job]:
 
 
 async def cancel(database: Database, job: ObjectId, *, who: str) -> Job:
-    """Stop a job after the current page. What it has replayed stays so. Raises NoSuchJob, JobEnded."""
+    """Stop a job after the current page. What it has replayed stays so.
+
+    :raises NoSuchJob, JobEnded: there is nothing to stop.
+    :raises CommitUnknown: whether it was stopped could not be found out. Look at the job.
+    """
 
     async def body(session: AsyncClientSession) -> Job:
         await _find(database, job, session)
@@ -136,38 +141,12 @@ async def cancel(database: Database, job: ObjectId, *, who: str) -> Job:
         )
         return Job.of(found)
 
-    return await _transaction(database, body)
+    async def happened() -> bool:
+        # A write first: it waits for a transaction that is still under way on this job.
+        fenced = await database[JOBS].find_one_and_update({"_id": job}, {"$inc": {"fence": 1}})
+        return fenced is not None and fenced.get("phase") == Phase.CANCELLED
 
-
-async def claim(database: Database, owner: str, *, job: ObjectId | None = None) -> Job | None:
-    """Take an open job that nobody works on, the oldest first, or that one; None: there is none.
-
-    Of two who ask at once, one gets it. What `owner` has already counts as free. One that cannot be read is left alone:
-    by others, or by a later version, whose relays carry it out.
-    """
-    free = [{"owner": None}, {"owner": owner}, {"$expr": {"$lte": ["$expires_at", "$$NOW"]}}]
-    query = {"open": True, "_id": job or {"$type": "objectId"}, "$or": free}
-    for each in await readable(database[JOBS].with_options(codec_options=LENIENT).find(query).sort("_id", 1), Job.of):
-        found = await database[JOBS].find_one_and_update(
-            {**query, "_id": each.id},
-            [
-                {
-                    "$set": {
-                        "owner": {"$literal": owner}, "phase": Phase.RUNNING.value, "expires_at": _EXPIRY,
-                        "started_at": {"$ifNull": ["$started_at", "$$NOW"]},
-                    }
-                }
-            ],
-            return_document=ReturnDocument.AFTER,
-        )  # fmt: skip
-        if found is not None:
-            return _read(found)
-    return None
-
-
-async def release(database: Database, owner: str) -> None:
-    """Give back what `owner` works on, so that another one goes on with it at once."""
-    await database[JOBS].update_many({"open": True, "owner": owner}, {"$set": {"owner": None}})
+    return await transaction.run(database.client, body, happened=happened, seconds=STEP_SECONDS)
 
 
 async def step(database: Database, job: Job, owner: str, *, limit: int = PAGE) -> Job | None:
@@ -176,7 +155,7 @@ async def step(database: Database, job: Job, owner: str, *, limit: int = PAGE) -
     None: it is not this owner's any more, because it was cancelled or the lease ran out. After an error of MongoDB,
     claim the job again: the page may have been replayed, and the job knows.
     """
-    page = await replay.page(database, job.selection, job.before, after=job.last, limit=limit)
+    page = await _page(database, job, limit)
     mine = {"_id": job.id, "open": True, "owner": owner, "last": job.last}
     # A relay of an older version counts what it replays, and not what it finds.
     selected = max(job.matched, job.replayed) if job.selected is None else job.selected
@@ -189,9 +168,10 @@ async def step(database: Database, job: Job, owner: str, *, limit: int = PAGE) -
             [
                 {
                     "$set": {
-                        "last": page.last, "expires_at": _EXPIRY,
+                        "last": page.last, "expires_at": EXPIRY,
                         "replayed": {"$add": ["$replayed", replayed]},
-                        "matched": {"$add": [{"$ifNull": ["$matched", 0]}, len(page.ids)]},
+                        "matched": {"$add": [{"$ifNull": ["$matched", 0]}, len(page.ids) + len(page.full)]},
+                        "left_out": {"$add": [{"$ifNull": ["$left_out", 0]}, len(page.full)]},
                     }
                 }
             ]
@@ -203,6 +183,11 @@ async def step(database: Database, job: Job, owner: str, *, limit: int = PAGE) -
         )
         if found is None:
             raise _Lost
+        if page and page.full:
+            told = {"job": job.id, "messages": list(page.full), "reason": TOO_FULL}
+            await audit.record(
+                database, who=job.who, action="replay left out", count=len(page.full), details=told, session=session
+            )
         if page is None:
             told = {"job": job.id, "selected": selected}
             await audit.record(
@@ -211,9 +196,24 @@ async def step(database: Database, job: Job, owner: str, *, limit: int = PAGE) -
         return Job.of(found)
 
     try:
-        return await _transaction(database, body)
+        async with database.client.start_session() as session:
+            with pymongo.timeout(STEP_SECONDS):
+                return await session.with_transaction(
+                    body, read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority")
+                )
     except _Lost:
         return None
+
+
+async def _page(database: Database, job: Job, limit: int) -> replay.Page | None:
+    """What comes next, read from a state of the outbox that is no older than the job."""
+    jobs = database[JOBS].with_options(read_concern=ReadConcern("linearizable"))
+    async with database.client.start_session() as session, session.bind(end_session=False):
+        # Right after a failover, a primary may not know yet what a majority has. Messages would seem not to be there,
+        # and be left out for good. Once it has shown that it knows, no later read of this session shows less.
+        with pymongo.timeout(STEP_SECONDS):
+            await jobs.find_one({"_id": job.id}, {"_id": 1})
+        return await replay.page(database, job.selection, job.before, after=job.last, limit=limit)
 
 
 class _Lost(OutboxError):
@@ -226,9 +226,6 @@ def _ended(phase: Phase, **values: Any) -> Document:
         "$unset": {"open": "", "expires_at": ""},
         "$currentDate": {"finished_at": True},
     }
-
-
-_EXPIRY: Document = {"$add": ["$$NOW", int(LEASE_SECONDS * 1000)]}
 
 
 async def _find(database: Database, job: ObjectId, session: AsyncClientSession | None = None) -> Job:
@@ -262,11 +259,3 @@ async def asked_again(database: Database, job: Job, who: str) -> None:
     """Put on record that another one than who asked for it first asked for this job."""
     if who != job.who:
         await audit.record(database, who=who, action="replay asked for again", count=0, details={"job": job.id})
-
-
-async def _transaction(database: Database, body: Callable[[AsyncClientSession], Awaitable[T]]) -> T:
-    async with database.client.start_session() as session:
-        with pymongo.timeout(STEP_SECONDS):
-            return await session.with_transaction(
-                body, read_concern=ReadConcern("snapshot"), write_concern=WriteConcern("majority")
-            )

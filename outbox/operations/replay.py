@@ -6,7 +6,7 @@ other.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,6 +19,7 @@ from outbox.database import OUTBOX, Database, Document
 from outbox.errors import SchemaError, SettingsError
 from outbox.message import transitions
 from outbox.message.document import State
+from outbox.message.poison import FULL, naming
 from outbox.message.transitions import REPLAYABLE
 from outbox.operations import audit
 from outbox.operations.selection import Selection as Selection  # whoever replays needs one
@@ -39,7 +40,7 @@ COUNT_SECONDS = 3.0
 class Replayed:
     """`selected`: how many matched; `replayed`: how many of them are pending now.
 
-    The difference was meanwhile pruned, or replayed by somebody else.
+    The difference was meanwhile pruned, or replayed by somebody else, or is so large that it cannot be changed.
     """
 
     selected: int
@@ -51,11 +52,15 @@ class Replayed:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Messages to replay, up to which id the outbox has been looked through with them, and what they all match."""
+    """Messages to replay, up to which id the outbox has been looked through with them, and what they all match.
+
+    `full`: others that match, and are left out because they have no room for a change.
+    """
 
     ids: tuple[ObjectId, ...]
     last: ObjectId
     query: Document
+    full: tuple[ObjectId, ...] = ()
 
 
 async def count(database: Database, selection: Selection, *, before: datetime | None = None) -> int | None:
@@ -101,7 +106,7 @@ async def replay(
     done = Replayed(0, 0)
     async for found in _pages(database, selection, before):
         replayed = await put_back(database, found)
-        done = Replayed(done.selected + len(found.ids), done.replayed + replayed)
+        done = Replayed(done.selected + len(found.ids) + len(found.full), done.replayed + replayed)
         progress(done)
     return done
 
@@ -110,7 +115,7 @@ async def one(database: Database, message: ObjectId, *, who: str, states: tuple[
     """Make one message pending again, and put on record who did, in one transaction.
 
     False: it is not in one of `states`, or its stream is not registered any more; nothing was changed or put on record.
-    After CommitUnknown, look at the message.
+    Raises InvalidMessage when it is so large that it cannot be changed. After CommitUnknown, look at the message.
     """
     selection = Selection(ids=(message,), states=states)
     wanted = Page((message,), message, await _query(database, selection, await server_time(database)))
@@ -120,8 +125,9 @@ async def one(database: Database, message: ObjectId, *, who: str, states: tuple[
         nonlocal replayed
         found = await database[OUTBOX].find_one({"_id": message}, {"replayed": 1}, session=session)
         replayed = int((found or {}).get("replayed") or 0)
-        if not await put_back(database, wanted, session=session):
-            return False
+        with naming(message):
+            if not await put_back(database, wanted, session=session):
+                return False
         await audit.record(database, who=who, action="replay", details={"message": message}, session=session)
         return True
 
@@ -136,7 +142,7 @@ async def one(database: Database, message: ObjectId, *, who: str, states: tuple[
 async def _pages(database: Database, selection: Selection, before: datetime) -> AsyncIterator[Page]:
     last: ObjectId | None = None
     while found := await page(database, selection, before, after=last, limit=PAGE):
-        if found.ids:
+        if found.ids or found.full:
             yield found
         last = found.last
 
@@ -153,17 +159,17 @@ async def page(
     query = await _query(database, selection, before)
     beyond: Document = {"_id": {"$gt": after}} if after else {}
     if selection.few:
-        found = await _ids(database, {"$and": [query, beyond]}, limit)
-        return Page(found, found[-1], query) if found else None
+        found = await _find(database, {"$and": [query, beyond]}, limit)
+        return _page(found, query, found[-1]["_id"]) if found else None
     # Left to itself, the planner may take an index of the state, and sort millions of messages for every page.
     walk = {"$and": [{"_id": query["_id"]}, beyond]}
     far = database[OUTBOX].find(walk, {"_id": 1}).sort("_id").skip(SCAN - 1).limit(1).hint("_id_")
     end = next((document["_id"] for document in await far.to_list()), None)
     until: Document = {"_id": {"$lte": end}} if end else {}
-    found = await _ids(database, {"$and": [query, beyond, until]}, limit, hint="_id_")
+    found = await _find(database, {"$and": [query, beyond, until]}, limit, hint="_id_")
     if len(found) == limit or (found and end is None):
-        return Page(found, found[-1], query)
-    return Page(found, end, query) if end else None
+        return _page(found, query, found[-1]["_id"])
+    return _page(found, query, end) if end else None
 
 
 async def _query(database: Database, selection: Selection, before: datetime) -> Document:
@@ -179,9 +185,14 @@ async def _query(database: Database, selection: Selection, before: datetime) -> 
     return query | {"stream": {"$in": [name for name in names if name in registered]}}
 
 
-async def _ids(database: Database, query: Document, limit: int, hint: str | None = None) -> tuple[ObjectId, ...]:
-    found = database[OUTBOX].find(query, {"_id": 1}).sort("_id").limit(limit)
-    return tuple([document["_id"] async for document in (found.hint(hint) if hint else found)])
+async def _find(database: Database, query: Document, limit: int, hint: str | None = None) -> list[Document]:
+    found = database[OUTBOX].find(query, {"_id": 1, "full": FULL}).sort("_id").limit(limit)
+    return await (found.hint(hint) if hint else found).to_list()
+
+
+def _page(found: Sequence[Document], query: Document, last: ObjectId) -> Page:
+    ids, full = (tuple(message["_id"] for message in found if message["full"] is is_full) for is_full in (False, True))
+    return Page(ids, last, query, full)
 
 
 async def put_back(

@@ -20,6 +20,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 from outbox.database import Document
 from outbox.errors import LookAgain
 from outbox.message.document import MAX_FENCE
+from outbox.message.poison import FULL
 
 WRITE_SECONDS = 10.0
 """How long a write to messages may take. It may still happen after that, and is fenced before anything else is done."""
@@ -70,7 +71,8 @@ async def raise_fences(
         return
     with pymongo.timeout(WRITE_SECONDS):
         await messages.update_many(
-            {"_id": {"$in": list(ids)}, **where, "fence": {"$not": {"$gte": token}}},
+            # What has no room for a fence is too large to be published, so that no late write is about it.
+            {"_id": {"$in": list(ids)}, **where, "fence": {"$not": {"$gte": token}}, "$expr": {"$not": [FULL]}},
             {"$set": {"fence": token}},
             session=session,
             hint="_id_",

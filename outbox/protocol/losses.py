@@ -8,18 +8,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import pymongo
+import structlog
 from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.errors import OperationFailure
 
 from outbox.database import LENIENT, OUTBOX, Database, Document
+from outbox.errors import LookAgain
 from outbox.message import transitions
 from outbox.message.document import Sent, State, by_attempt, is_ours
+from outbox.message.poison import FULL, TOO_FULL, TOO_LARGE, bury_full
 from outbox.message.transitions import Place, Transition
 from outbox.protocol import fences
 from outbox.protocol.checkpoint import Range
 from outbox.protocol.leases import Held, Progress
 from outbox.protocol.settled import NEEDED, settled
 from outbox.streams.declaration import Partition, Streams
+
+log = structlog.get_logger(__name__)
 
 PAGE = 2000
 """Messages that are taken back at once. Each search for the next ones passes over the index entries of those before,
@@ -100,13 +106,20 @@ class Losses:
         for attempt, ids in sorted(by_attempt(there).items()):
             here = {"_id": {"$in": ids}, **_in(held.lease.partition)}
             place = Place(at.batch, at.tag, entries._asdict(), attempt)
-            with pymongo.timeout(fences.WRITE_SECONDS):
-                survived = await self._messages.update_many(
-                    *transitions.keep(here, place, token=token), session=session
-                )
-                unmarked = await self._messages.update_many(
-                    *transitions.publish_kept(here, place, token=token), session=session
-                )
+            try:
+                with pymongo.timeout(fences.WRITE_SECONDS):
+                    survived = await self._messages.update_many(
+                        *transitions.keep(here, place, token=token), session=session
+                    )
+                    unmarked = await self._messages.update_many(
+                        *transitions.publish_kept(here, place, token=token), session=session
+                    )
+            except OperationFailure as error:
+                if error.code in TOO_LARGE:
+                    for state in (State.PUBLISHED, State.PENDING):
+                        if await self._bury_full(held.lease.partition, here, state, session):
+                            raise LookAgain("a message that survived has no room for a change") from error
+                raise
             changed = survived.matched_count + unmarked.matched_count
             kept += changed
             if changed < len(ids):  # completed, as most that a search finds
@@ -122,9 +135,13 @@ class Losses:
         None: there are no more.
         """
         published = {**_in(partition), "state": State.PUBLISHED.value, **lost}
-        page = await self._messages.find(published, NEEDED, session=session).limit(PAGE).to_list()
+        page = await self._messages.find(published, {**NEEDED, "full": FULL}, session=session).limit(PAGE).to_list()
         if not page:
             return None
+        if any(message.pop("full") for message in page):
+            # Before it is named in the lease: a message without room cannot be fenced either.
+            await self._bury_full(partition, published, State.PUBLISHED, session)
+            return Taken(0, 0)
         token = (await hold([message["_id"] for message in page])).lease.token
         done = await self._settled(partition, page, session)
         again = [message["_id"] for message in page if not (is_ours(message) and message["_id"] in done)]
@@ -141,6 +158,15 @@ class Losses:
         for start in range(0, len(page), SETTLED_PAGE):
             done |= await settled(self._database, subject, page[start : start + SETTLED_PAGE], session)
         return done
+
+    async def _bury_full(
+        self, partition: Partition, where: Document, state: State, session: AsyncClientSession
+    ) -> bool:
+        with pymongo.timeout(fences.WRITE_SECONDS):
+            buried = await bury_full(self._messages, where, state, session)
+        if buried:
+            log.error("messages marked dead", partition=str(partition), reasons=[TOO_FULL])
+        return buried
 
     async def _write(self, transition: Transition, ids: Collection[Any], session: AsyncClientSession) -> int:
         """How many of `ids`, which are all that it is about, were changed."""

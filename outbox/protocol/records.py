@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from bson import Int64
+from pymongo.asynchronous.client_session import AsyncClientSession
 
 from outbox.database import LENIENT, PARTITIONS, RELAYS, Database, Document
 from outbox.streams.declaration import Partition
@@ -69,9 +70,10 @@ SOUND_RELAY: Document = {
 """An expression: whether a document is what a live relay of this version, or of the one before, says of itself."""
 
 
-async def partitions(database: Database) -> list[Partition]:
+async def partitions(database: Database, session: AsyncClientSession | None = None) -> list[Partition]:
     """All that there are, also those whose lease cannot be read otherwise."""
-    found = database[PARTITIONS].with_options(codec_options=LENIENT).find({}, {"stream": 1, "number": 1})
+    leases = database[PARTITIONS].with_options(codec_options=LENIENT)
+    found = leases.find({}, {"stream": 1, "number": 1}, session=session)
     return [
         Partition(lease["stream"], int(lease["number"]))
         async for lease in found

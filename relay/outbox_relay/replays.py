@@ -55,14 +55,19 @@ class Replays:
                 return Replayed(True)
         if job is None:
             return Replayed(False)
-        after = await jobs.step(self._database, job, self._owner, limit=self._pace.page)
+        try:
+            after = await jobs.step(self._database, job, self._owner, limit=self._pace.page)
+        except Exception as error:
+            await jobs.set_aside(self._database, job, self._owner, error)
+            raise
         if after is None:
             log.info("replay cancelled or taken over", job=str(job.id))
             return Replayed(True)
         replayed = after.replayed - job.replayed
         self._pace.spent(replayed)
         if after.phase is Phase.DONE:
-            log.info("replay finished", job=str(job.id), selected=after.selected, replayed=after.replayed)
+            counts = {"selected": after.selected, "replayed": after.replayed, "left_out": after.left_out}
+            log.info("replay finished", job=str(job.id), **counts)
         else:
             self._job = after
         return Replayed(True, replayed)

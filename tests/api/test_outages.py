@@ -17,6 +17,7 @@ from outbox.embedded import Mongod, RedisServer
 from outbox.errors import SchemaError, UndeclaredStream
 from outbox.message import schema
 from outbox.message.document import State
+from outbox.operations import jobs
 from outbox.servers import causes, transaction
 from outbox.servers.connections import connect_mongo
 from outbox.settings import OutboxSettings, load
@@ -105,8 +106,33 @@ async def test_a_replay_whose_commit_was_interrupted_is_one_job(
     with failing(fragile, "alwaysOn", **INTERRUPTED):
         answer = await api.post("/outbox/replay", json={"ids": [str(message)]})
     assert answer.status_code == 202, answer.text
-    jobs = (await api.get("/outbox/replays")).json()["replays"]
-    assert [job["id"] for job in jobs] == [answer.json()["id"]]
+    replays = (await api.get("/outbox/replays")).json()["replays"]
+    assert [job["id"] for job in replays] == [answer.json()["id"]]
+
+
+async def test_a_cancellation_whose_commit_was_interrupted_is_looked_up(
+    api: httpx.AsyncClient, db: Database, fragile: Mongod
+) -> None:
+    (message,) = await Shelf(db).put(State.PUBLISHED)
+    job = (await api.post("/outbox/replay", json={"ids": [str(message)]})).json()["id"]
+    with failing(fragile, "alwaysOn", **INTERRUPTED):
+        answer = await api.post(f"/outbox/replays/{job}/cancel")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["phase"] == "cancelled"
+    assert await db.outbox_audit.count_documents({"action": "cancel replay"}) == 1
+
+
+async def test_a_cancellation_whose_commit_did_not_arrive_is_none(
+    api: httpx.AsyncClient, db: Database, fragile: Mongod, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "STEP_SECONDS", 2.0)
+    (message,) = await Shelf(db).put(State.PUBLISHED)
+    job = (await api.post("/outbox/replay", json={"ids": [str(message)]})).json()["id"]
+    with failing(fragile, "alwaysOn", **REQUEST_LOST):
+        answer = await api.post(f"/outbox/replays/{job}/cancel")
+    assert (answer.status_code, answer.json()["title"]) == (503, "Server unreachable")
+    assert (await api.get(f"/outbox/replays/{job}")).json()["phase"] == "waiting"
+    assert (await api.post(f"/outbox/replays/{job}/cancel")).status_code == 200
 
 
 @pytest.mark.parametrize("action", ["retry", "discard"])

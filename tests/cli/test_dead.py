@@ -7,6 +7,8 @@ from outbox.message.document import State
 from outbox.operations.dead import DISCARDED
 from tests.cli.conftest import Cli, Shelf
 from tests.faults import poison
+from tests.giants import filled_up
+from tests.outbox.shelf import a_document
 
 
 def test_a_list_tells_the_reasons_the_newest_first(outbox: Cli, shelf: Shelf) -> None:
@@ -147,3 +149,28 @@ def test_what_was_written_around_the_library_can_be_looked_at_and_put_away(outbo
     lost = sum("bad text" in name and "id" in name.split() for name in made)
     assert discarded["discarded"] == left - lost
     assert all("\ufffd" in failed["id"] for failed in discarded["failed"])
+
+
+def test_one_that_is_too_large_to_be_retried_is_named_and_the_rest_are_retried(outbox: Cli, shelf: Shelf) -> None:
+    ids = shelf.put(State.DEAD, 2)
+    giant = filled_up(a_document(State.DEAD))
+    shelf.db.outbox.insert_one(giant, bypass_document_validation=True)
+    ids += shelf.put(State.DEAD, 2)
+    result = outbox("dead", "retry", "--all", "--json")
+    assert result.code == 1
+    [failed] = result.json["failed"]
+    assert (result.json["retried"], failed["id"]) == (4, str(giant["_id"]))
+    assert "so large that nothing can be added to it" in failed["error"]
+    assert shelf.states(*ids) == ["pending"] * 4
+    assert shelf.states(giant["_id"]) == ["dead"]
+
+
+def test_errors_beyond_a_number_are_counted_and_not_kept(
+    outbox: Cli, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("outbox.cli.dead.KEPT", 2)
+    shelf.put(State.DEAD, 5, stream="gone")
+    result = outbox("dead", "retry", "--all", "--json")
+    assert result.code == 1
+    assert (len(result.json["failed"]), result.json["more_failed"]) == (2, 3)
+    assert "5 of 5 messages were not retried" in result.err

@@ -4,9 +4,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from outbox.cli.working import work_on
+from outbox.database import Database
 from outbox.message.document import State
-from outbox.operations import replay
+from outbox.operations import jobs, replay
+from outbox.operations.jobs import Job
 from tests.cli.conftest import Cli, Shelf
+from tests.giants import filled_up
+from tests.outbox.shelf import a_document
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=3)
 
@@ -153,3 +158,59 @@ def test_the_messages_of_a_file(outbox: Cli, shelf: Shelf) -> None:
 def test_jobs_that_are_not_there(command: tuple[str, str], outbox: Cli) -> None:
     assert outbox(*command, "65a1f0c2e4b0a1b2c3d4e5f6").code == 1
     assert outbox(*command, "zz").code == 2
+
+
+def test_a_request_of_the_same_name_for_something_else_is_refused(outbox: Cli, shelf: Shelf) -> None:
+    ids = shelf.put(State.PUBLISHED, 3)
+    assert outbox("replay", "--id", ids[0], "--yes", "--request", "r").code == 0
+    other = outbox("replay", "--id", ids[1], "--id", ids[2], "--yes", "--request", "r")
+    assert (other.code, other.out) == (2, "")
+    assert "asked for another replay" in other.err
+    assert shelf.states(*ids) == ["pending", "published", "published"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "code"),
+    [
+        (["--since", "2h"], ["--since", "3h"], 0),  # as the same is, an hour later
+        (["--since", "2020-01-01"], ["--since", "2020-01-01"], 0),
+        (["--since", "2020-01-01"], ["--since", "2020-01-02"], 2),
+        (["--since", "2020-01-01"], ["--since", "2h"], 0),
+        (["--since", "2h"], ["--since", "2h", "--until", "now"], 2),
+        (["--since", "2h"], ["--until", "now"], 2),
+    ],
+)
+def test_times_that_move_on_do_not_make_a_request_another_one(
+    first: list[str], second: list[str], code: int, outbox: Cli, shelf: Shelf
+) -> None:
+    shelf.put(State.PUBLISHED)
+    for asked, ends in ((first, 0), (second, code)):
+        assert outbox("replay", *asked, "--yes", "--detach", "--request", "r").code == ends
+
+
+def test_one_that_somebody_cancels_is_not_done(outbox: Cli, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = shelf.put(State.PUBLISHED, 3)
+
+    async def cancelled(database: Database, job: Job) -> Job:
+        await jobs.cancel(database, job.id, who="ben")
+        return await work_on(database, job)
+
+    monkeypatch.setattr("outbox.cli.replay.work_on", cancelled)
+    result = outbox("replay", "--since", "2h", "--yes", "--json")
+    assert result.code == 1
+    assert (result.json["replayed"], result.json["phase"]) == (0, "cancelled")
+    assert result.err.count("was cancelled") == 1
+    assert shelf.states(*ids) == ["published"] * 3
+
+
+def test_one_that_is_too_large_is_left_out_and_told(outbox: Cli, shelf: Shelf) -> None:
+    shelf.put(State.COMPLETED, 4)
+    giant = filled_up(a_document(State.COMPLETED))
+    shelf.db.outbox.insert_one(giant, bypass_document_validation=True)
+    result = outbox("replay", "--state", "completed", "--yes", "--json")
+    assert result.code == 1
+    assert (result.json["selected"], result.json["replayed"], result.json["phase"]) == (5, 4, "done")
+    assert "1 of 5 messages were left out" in result.err
+    [record] = outbox("audit", "--action", "replay left out", "--json").json["records"]
+    assert record["details"]["messages"] == [str(giant["_id"])]
+    assert "left out as too large to be changed: 1" in outbox("jobs", "show", result.json["job"]).out

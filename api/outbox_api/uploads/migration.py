@@ -13,9 +13,10 @@ from typing import Any
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from outbox.append import MAX_MESSAGE_BYTES, Outbox
-from outbox.database import FILES, OUTBOX, Database, Document
+from outbox.database import FILES, Database, Document
+from outbox.delivery.foreign import waiting_keys
 from outbox.draft import Draft
-from outbox.message import subjects
+from outbox.message.summaries import summaries
 from outbox.operations import audit
 from outbox.protocol.settled import complete_settled
 from outbox.servers import transaction
@@ -24,7 +25,6 @@ from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import FILE_STREAM, Priority, Streams, Subject
 from outbox.streams.identifiers import same
 from outbox_api.uploads import records as files
-from outbox_api.uploads.legacy import waiting_files
 
 FALLBACK = "parsing start"
 PAGE = 200
@@ -93,7 +93,8 @@ class Migration:
         :raises NoSuchPriority: the file stream is not declared with it.
         :raises CommitUnknown: what became of a page could not be found out; run it again.
         """
-        in_stream = await waiting_files(self._redis, self._streams[FILE_STREAM])
+        # Kept in memory: about 100 MB for a million.
+        in_stream = {file_id async for file_id in waiting_keys(self._redis, self._streams[FILE_STREAM])}
         done, looked = Migrated(), 0
         async for page in self._pages(files.QUEUED):
             silent = await self._silent(page)
@@ -122,11 +123,9 @@ class Migration:
 
     async def _silent(self, file_ids: Sequence[Any], session: AsyncClientSession | None = None) -> list[Any]:
         """Those that no message is about, in whatever state."""
-        about = {**subjects.about(file_ids), "stream": {"$in": self._family}}
-        found = await self._database[OUTBOX].find(about, subjects.NAMING, session=session).to_list()
         subject = self._streams[FILE_STREAM].subject or Subject()
-        by_subject = subjects.by_subject(subject, found, file_ids)
-        return [file_id for file_id in file_ids if same(file_id) not in by_subject]
+        known = await summaries(self._database, subject, file_ids, self._family, session)
+        return [file_id for file_id in file_ids if same(file_id) not in known]
 
     async def _queue(self, file_ids: Sequence[Any]) -> None:
         """What the old API would have written, had it had the reply. Else the message that such an entry becomes, once
