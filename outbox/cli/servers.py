@@ -18,8 +18,9 @@ from outbox.servers.connections import connect_mongo, connect_redis, open_databa
 from outbox.servers.outages import Trouble, classify, server_of
 from outbox.servers.topology import AnyRedis
 from outbox.settings import OutboxSettings, load
-from outbox.streams import registry
+from outbox.streams import known, registry
 from outbox.streams.declaration import Streams
+from outbox.streams.registry import NotUnderstood
 
 T = TypeVar("T")
 
@@ -29,29 +30,33 @@ SECONDS = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """Clients to the servers that the settings name, and the streams that are registered there."""
+    """Clients to the servers that the settings name, and the streams that are registered there. `not_understood`: what
+    else is in the registry, and what to do about it.
+    """
 
     settings: OutboxSettings
     streams: Streams
     mongo: AsyncMongoClient[Document]
     database: Database
     redis: AnyRedis
+    not_understood: tuple[str, ...] = ()
 
 
 class Refused(OutboxError):
     """A server answers, and does not do what is asked."""
 
 
-def run(command: Callable[[Servers], Awaitable[T]], *, registers: bool = False) -> T:
+def run(command: Callable[[Servers], Awaitable[T]], *, registers: bool = False, looks: bool = False) -> T:
     """Run `command` with clients and close them. A driver's error becomes Unreachable or Refused, without secrets.
 
     :param registers: the command gets the streams as the settings declare them, and not as they are registered.
+    :param looks: the command only looks, and so goes on beside streams that cannot be understood.
     :raises WrongDeclaration: the settings contradict what is registered.
     """
-    return asyncio.run(_run(command, load(OutboxSettings), registers))
+    return asyncio.run(_run(command, load(OutboxSettings), registers, looks))
 
 
-async def _run(command: Callable[[Servers], Awaitable[T]], settings: OutboxSettings, registers: bool) -> T:
+async def _run(command: Callable[[Servers], Awaitable[T]], settings: OutboxSettings, registers: bool, looks: bool) -> T:
     streams: Streams = settings.streams  # so that what is wrong in them is said first
     async with (
         connect_mongo(settings, server_selection_seconds=SECONDS) as mongo,
@@ -59,9 +64,12 @@ async def _run(command: Callable[[Servers], Awaitable[T]], settings: OutboxSetti
     ):
         try:
             database = open_database(mongo, settings.place)
-            if not registers:
+            faults: tuple[NotUnderstood, ...] = ()
+            if looks:
+                streams, faults = await known.agree(database, streams, explicit=settings.declares)
+            elif not registers:
                 streams = await registry.agree(database, streams, explicit=settings.declares)
-            return await command(Servers(settings, streams, mongo, database, redis))
+            return await command(Servers(settings, streams, mongo, database, redis, tuple(map(str, faults))))
         except (PyMongoError, RedisError) as error:
             raise _without_driver(error, settings) from error
 

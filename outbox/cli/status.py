@@ -40,21 +40,23 @@ def status(
     if json and watch:
         raise UsageError("--json and --watch cannot be had together")
     while True:
-        now = run(_collect)
+        now, not_understood = run(_collect, looks=True)
         if watch:
             Console().clear()
         if json:
-            write_json(now.as_json())
+            write_json({**now.as_json(), "not_understood": not_understood})
         else:
             _show(now)
+            for fault in not_understood:
+                write_line(f"! {fault}")
         if not watch:
             return
         sleep(WATCH_SECONDS)
 
 
-async def _collect(servers: Servers) -> Status:
+async def _collect(servers: Servers) -> tuple[Status, tuple[str, ...]]:
     await schema.check(servers.database, servers.streams)
-    return await stats.collect(servers.database, servers.redis, servers.streams)
+    return await stats.collect(servers.database, servers.redis, servers.streams), servers.not_understood
 
 
 def _show(now: Status) -> None:

@@ -6,13 +6,15 @@ from typing import Annotated
 
 import typer
 
+from outbox.cli.finite import finite
 from outbox.cli.output import confirm, require_answerable, write_json, write_line, write_table
 from outbox.cli.servers import Servers, run
 from outbox.errors import UsageError
 from outbox.operations import audit, pausing, registration
 from outbox.operations.messages import plain
-from outbox.streams import agreement, registry
+from outbox.streams import agreement, known
 from outbox.streams.declaration import Stream
+from outbox.streams.known import Known
 from outbox.streams.pauses import Pause
 
 app = typer.Typer(
@@ -34,17 +36,20 @@ def list_(json: Json = False) -> None:
     Example: outbox streams list --json
     """
 
-    async def command(servers: Servers) -> list[dict[str, object]]:
-        registered = await registry.read(servers.database)
-        return [_one(one, registered.pauses.of(one)) for one in registered.declared()] if registered else []
+    async def command(servers: Servers) -> Known:
+        return await known.read(servers.database)
 
-    found = run(command, registers=True)
+    all_ = run(command, registers=True)
+    registered, faults = all_.streams, [str(fault) for fault in all_.faults]
+    found = [_one(one, registered.pauses.of(one)) for one in registered.declared()] if registered else []
     if json:
-        write_json({"streams": found})
+        write_json({"streams": found, "not_understood": faults})
         return
     columns = ["name", "group", "groups", "partitions", "shards", "priorities"]
     rows = [[*(_shown(one[column]) for column in columns), "yes" if one["paused"] else "no"] for one in found]
     write_table("Streams", [*columns, "paused"], rows)
+    for fault in faults:
+        write_line(f"! {fault}")
 
 
 @app.command("pause")
@@ -92,7 +97,7 @@ def change(
         typer.Option("--programs-stopped", help="With --as-declared: programs with the old declaration are stopped."),
     ] = False,
     seconds: Annotated[
-        float, typer.Option(min=1, help="How long to wait until all relays have noticed.")
+        float, typer.Option(min=1, callback=finite, help="How long to wait until all relays have noticed.")
     ] = registration.NOTICE_SECONDS,
 ) -> None:
     """Change a registered stream.

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import FrameType
 from typing import Annotated
 from urllib.error import URLError
@@ -22,6 +23,7 @@ from outbox.cli.terminal import Terminal
 from outbox.embedded import PortTaken, ports
 from outbox.embedded.stack import REDIS_PAUSE_SECONDS, Stack
 from outbox.embedded.supervisor import Supervisor
+from outbox.errors import UsageError
 from outbox.message import schema
 from outbox.operations import applications
 from outbox.servers.connections import connect_mongo, open_database
@@ -59,6 +61,7 @@ def up(
         raise PortTaken("the API", host, port, remedy="choose another port with --port")
     set_ = environment.read().keys()
     refuse_open_door(host, keys=bool(set_ & _KEYS), open_to_all=bool(set_ & _OPEN_TO_ALL))
+    _refuse_unusable(data_dir)
     terminal = Terminal()
     supervisor = Supervisor(terminal.tell)
     with _stop_on_signals() as stop:
@@ -71,6 +74,18 @@ def up(
             supervisor.kill()
             raise typer.Exit(_INTERRUPTED) from None
     terminal.say(f"Stopped. The data stay in {data_dir}")
+
+
+def _refuse_unusable(data_dir: Path) -> None:
+    """Raise UsageError unless files can be kept in the folder, which is made if it is not there."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=data_dir):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"data cannot be kept in {data_dir}: {error.strerror}. With --data-dir, name a folder that you may write to"
+        ) from None
 
 
 def _run(stack: Stack, supervisor: Supervisor, terminal: Terminal, stop: threading.Event) -> None:

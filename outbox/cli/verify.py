@@ -11,10 +11,10 @@ import typer
 from outbox.cli.failures import Unfinished
 from outbox.cli.output import checking, write_json, write_line
 from outbox.cli.servers import Servers, run
-from outbox.message import schema
-from outbox.operations import applications, audit, docs, moments
+from outbox.operations import audit, docs, moments
 from outbox.operations import verify as verifying
-from outbox.operations.verify import CHECKS, Finding, System
+from outbox.operations.verify import CHECKS, System
+from outbox.operations.verify.mending import Result, mend
 from outbox.servers.clock import server_time
 
 PAUSE_SECONDS = 2.0
@@ -60,46 +60,43 @@ def verify(
         outbox verify --repair
     """
 
-    async def command(servers: Servers) -> tuple[list[Finding], list[int | str | None]]:
+    async def command(servers: Servers) -> list[Result]:
         system = System(
             servers.database, servers.redis, servers.streams, await server_time(servers.database),
             timedelta(days=servers.settings.outbox_retention_days), grace, pending, idle, redis_backup, _pause,
         )  # fmt: skip
         with checking(len(CHECKS)) as progress:
-            findings = await verifying.verify(system, progress=progress)
-        if not repair or not any(finding.repair for finding in findings):
-            return findings, [None] * len(findings)
-        if any(finding.check == "schema" for finding in findings):
-            # First, since the audit is a part of it.
-            parts = await applications.set_up_here(servers.database)
-            await schema.ensure(servers.database, servers.streams, *parts)
-        return findings, await verifying.mend(system, findings, who=audit.me())
+            if repair:
+                return await mend(system, who=audit.me(), progress=progress)
+            return [Result(finding) for finding in await verifying.verify(system, progress=progress)]
 
-    findings, repaired = run(command)
-    left = sum(not isinstance(one, int) for one in repaired)
+    results = run(command, looks=True)
+    left = sum(one.left for one in results)
     if json:
-        both = zip(findings, repaired, strict=True)
-        write_json({"findings": [finding.as_json() | {"repaired": one} for finding, one in both]})
+        write_json(
+            {"findings": [one.finding.as_json() | {"repaired": one.repaired, "left": one.left} for one in results]}
+        )
     else:
-        _show(findings, repaired)
+        _show(results)
     if left:
         raise Unfinished(f"{left} of {len(CHECKS)} checks found something")
 
 
-def _show(findings: list[Finding], repaired: list[int | str | None]) -> None:
-    for finding, done in zip(findings, repaired, strict=True):
+def _show(results: list[Result]) -> None:
+    for one in results:
+        finding = one.finding
         write_line(f"! {finding.what}  [{finding.check}]")
         write_line(f"    {finding.means}")
         if finding.count > 1 and finding.examples:
             write_line(f"    such as {', '.join(finding.examples[:3])}")
-        match done:
-            case None:
-                write_line(f"    read about it: {docs.section(finding.check)}")
-                write_line(f"    mend it: {finding.mend}" + ("  (or --repair)" if finding.repair else ""))
+        match one.repaired:
             case int(count):
-                write_line(f"    repaired: {count}")
-            case reason:
+                write_line(f"    repaired: {count}{', and a second look still finds it' if one.left else ''}")
+            case str(reason):
                 write_line(f"    not repaired: {reason}")
+        if one.left and not isinstance(one.repaired, str):
+            write_line(f"    read about it: {docs.section(finding.check)}")
+            write_line(f"    mend it: {finding.mend}" + ("  (or --repair)" if finding.repair else ""))
         write_line("")
-    if not findings:
+    if not results:
         write_line(f"{len(CHECKS)} checks, and everything is as it should be")

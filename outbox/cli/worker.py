@@ -12,6 +12,7 @@ import typer
 import uvloop
 
 from outbox import logs
+from outbox.cli.finite import finite
 from outbox.cli.processes import end_with_parent, options_of, supervise
 from outbox.cli.signals import on_signals
 from outbox.errors import UsageError
@@ -57,15 +58,21 @@ def worker(
         typer.Option(min=1, max=1000, help="Entries taken by one read, at most: 10, or 200 for handle(messages)."),
     ] = None,
     silent_seconds: Annotated[
-        float, typer.Option(min=1, help="A worker without a sign of life for so long is dead: take over its entries.")
+        float,
+        typer.Option(
+            min=1,
+            callback=finite,
+            help="A worker without a sign of life for so long is dead: take over its entries.",
+        ),
     ] = 30.0,
     stop_seconds: Annotated[
-        float, typer.Option(min=0, help="From SIGTERM to giving back what is not finished.")
+        float, typer.Option(min=0, callback=finite, help="From SIGTERM to giving back what is not finished.")
     ] = 25.0,
     handler_seconds: Annotated[
         float | None,
         typer.Option(
             min=0,
+            callback=finite,
             help="How long one call of the handler may take; 0: no limit. By default handler_seconds of its stream.",
         ),
     ] = None,

@@ -178,9 +178,11 @@ class Vanished:
             for message in page:
                 if message["_id"] not in places and (ends := _ends(message)) and EntryId.parse(ends[1]) <= delivered:
                     gone[ends].append(message)
-            for ends, messages in gone.items():
-                if not await self._entries.any_held(stream, *ends):
-                    found += await settle(self._database, messages)
+            done = [m for ends, some in gone.items() if not await self._entries.any_held(stream, *ends) for m in some]
+            come_to = await self._delivered(stream)
+            if come_to is None or delivered > come_to:
+                return found  # another group, of another stream: what was held of the earlier one was lost with it
+            found += await settle(self._database, done)
         return found
 
     async def _delivered(self, stream: Stream) -> EntryId | None:

@@ -47,11 +47,21 @@ class Server(Process, ABC):
         """
         if self.running:
             return
-        self.data_dir.mkdir(parents=True, exist_ok=True)
+        self._make_folder()
         if self._port is None:
             self._start_on_a_free_port(seconds)
         else:
             self._start(self._port, seconds)
+
+    def _make_folder(self) -> None:
+        try:
+            self.data_dir.mkdir(parents=True, exist_ok=True)
+            self.log.open("ab").close()
+        except OSError as error:  # such as a file in its place, or a folder that another user's run has made
+            raise NotStarted(
+                f"{self.name} cannot keep its data in {self.data_dir}: {error.strerror}. Choose another folder, or "
+                "remove what is in its place"
+            ) from None
 
     def _start_on_a_free_port(self, seconds: float, tries: int = _TRIES) -> None:
         try:

@@ -39,6 +39,16 @@ def count(message: Document, name: str) -> int:
     return value if isinstance(value, int) else 0
 
 
+def is_repeat(message: Document) -> bool:
+    """Whether this is the first attempt after a replay, for which its subject speaks of the time before.
+
+    An operator wants done again what was done. If the attempt's worker dies, what the subject says must not end it; the
+    attempt after it is judged as any other, so that a worker that acknowledges nothing does not have it repeated for
+    ever.
+    """
+    return count(message, "replayed") > 0 and count(message, "attempts") == count(message, "forgiven") + 1
+
+
 def killers(message: Document) -> list[str]:
     """The workers that the message was taken over from since its last outcome; after each, it was handled alone."""
     found = message.get("taken_from")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from outbox.database import OUTBOX, Database, Document
 from outbox.message import attempts, transitions
-from outbox.message.document import Sent
+from outbox.message.document import Sent, by_attempt
 from outbox.message.transitions import Cause
 from outbox.streams.declaration import Stream
 
@@ -47,9 +47,9 @@ async def put_back(
 
 
 async def settle(database: Database, messages: Sequence[Document]) -> Found:
-    """Complete published messages whose workers have said elsewhere that they are done."""
-    if not messages:
-        return Found()
-    settled = transitions.complete_settled([message["_id"] for message in messages])
-    result = await database[OUTBOX].update_many(*settled)
-    return Found(settled=result.modified_count)
+    """Complete published messages whose workers have said elsewhere that they are done, as far as `COUNTED`."""
+    completed = 0
+    for attempt, ids in by_attempt(Sent(message["_id"], message.get("attempts", 0)) for message in messages).items():
+        result = await database[OUTBOX].update_many(*transitions.complete_settled(ids, attempt))
+        completed += result.modified_count
+    return Found(settled=completed)

@@ -167,14 +167,14 @@ def bury_emptied(where: Mapping[str, Any], state: State, reason: str) -> Transit
     return Transition(bury(where, state, reason).guard, [{"$replaceWith": {"_id": "$_id", **kept, **fate}}])
 
 
-def complete_settled(ids: Collection[Any]) -> Transition:
-    """Published messages whose subjects are settled."""
-    return Transition({"_id": {"$in": list(ids)}, "state": State.PUBLISHED.value}, _COMPLETED)
+def complete_settled(ids: Collection[Any], attempt: int) -> Transition:
+    """Published messages whose subjects are settled; not those that were replayed and published again since."""
+    return Transition({"_id": {"$in": list(ids)}, "state": State.PUBLISHED.value, "attempts": attempt}, _COMPLETED)
 
 
-def prune(ids: Collection[Any]) -> Document:
-    """Past retention, and completed or settled."""
-    return {"_id": {"$in": list(ids)}, "state": {"$in": PRUNABLE}}
+def prune(ids: Collection[Any], attempt: int | None) -> Document:
+    """Past retention, and completed or settled; likewise. None: with no number there, none is ever published again."""
+    return {"_id": {"$in": list(ids)}, "state": {"$in": PRUNABLE}, **({} if attempt is None else {"attempts": attempt})}
 
 
 # -- a worker, or a relay for one that is gone

@@ -7,11 +7,11 @@ from typing import Any
 
 from pymongo.asynchronous.client_session import AsyncClientSession
 
-from outbox.database import STREAMS, Database, Document
+from outbox.database import LENIENT, STREAMS, Database, Document
 from outbox.errors import NoSuchStream, UndeclaredStream, UsageError, WrongDeclaration
 from outbox.operations import audit
 from outbox.servers import transaction
-from outbox.streams import registry
+from outbox.streams import known, registry
 
 MAX_REASON = 500
 
@@ -25,6 +25,7 @@ async def pause(database: Database, name: str, *, who: str, reason: str | None =
 
     :param reason: for those who find it paused.
     :raises NoSuchStream: no stream is registered under this name. UsageError: the reason is too long.
+    :raises SchemaError: what is registered under this name cannot be understood.
     :raises CommitUnknown: whether it is paused could not be found out: look, or do it again.
     """
     if reason is not None and len(reason) > MAX_REASON:
@@ -68,7 +69,9 @@ async def _change(
 
 
 async def _refuse_unknown(database: Database, name: str) -> None:
-    registered = await registry.read(database)
+    if (document := await database[STREAMS].with_options(codec_options=LENIENT).find_one({"_id": name})) is not None:
+        registry.load(document)  # raises what says what to do, if it cannot be understood
+    registered = (await known.read(database)).streams
     if registered is None:
         raise WrongDeclaration("no stream is registered. Run: outbox init")
     try:

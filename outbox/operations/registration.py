@@ -9,13 +9,14 @@ from dataclasses import replace
 
 from pymongo.asynchronous.client_session import AsyncClientSession
 
-from outbox.database import OUTBOX, PARTITIONS, STREAMS, Database, Document
+from outbox.database import LENIENT, OUTBOX, PARTITIONS, STREAMS, Database, Document
 from outbox.errors import OutboxError, WrongDeclaration
 from outbox.message.document import State
 from outbox.operations import audit
 from outbox.protocol import records
 from outbox.servers import transaction
-from outbox.streams import agreement, registry
+from outbox.servers.latest import as_of_now
+from outbox.streams import agreement, known, registry
 from outbox.streams.declaration import Stream, Streams
 
 LOOK_SECONDS = 0.2
@@ -81,7 +82,8 @@ async def change_as_declared(database: Database, stream: Stream) -> bool:
         return False
     if registered := await registry.read(database):
         registry.refuse_taken_names(registered, [stream])
-    await _refuse_undone(database, before, (State.SCHEDULED, State.PENDING, State.PUBLISHED), "changed")
+    names = [member.name for member in before.members()]
+    await _refuse_undone(database, stream.name, names, (State.SCHEDULED, State.PENDING, State.PUBLISHED), "changed")
     await registry.ensure_partitions(database, Streams([registry.load({**document, **after})]))
     members = {member.name for member in registry.load({**document, **after}).members()}
     gone = [member.name for member in before.members() if member.name not in members]
@@ -90,16 +92,19 @@ async def change_as_declared(database: Database, stream: Stream) -> bool:
 
 
 async def remove(database: Database, name: str) -> None:
-    """Take a stream off the registry, with its leases. What is in Redis is left.
+    """Take a stream off the registry, with its leases. What is in Redis is left. Also what others wrote there.
 
     :raises WrongDeclaration: it is not registered. NotNow: messages of it are not done.
+    :raises SchemaError: a later version has registered it.
     """
-    document, stream = await _find(database, name)
-    await _refuse_undone(database, stream, UNDONE, "removed")
-    members = [member.name for member in stream.members()]
+    document = await _document(database, name)
+    members = [name]
+    if registry.has_revision(document):  # or others wrote it; of a later version's, the members are not known
+        members = [member.name for member in registry.load(document).members()]
+    await _refuse_undone(database, name, members, UNDONE, "removed")
 
     async def body(session: AsyncClientSession) -> None:
-        this = {"_id": name, "revision": document["revision"]}
+        this = {"_id": name, "revision": {"$eq": document.get("revision")}}
         if not (await database[STREAMS].delete_one(this, session=session)).deleted_count:
             raise _changed_meanwhile(name)
         await database[PARTITIONS].delete_many({"stream": {"$in": members}}, session=session)
@@ -114,13 +119,18 @@ async def remove(database: Database, name: str) -> None:
 
 
 async def _find(database: Database, name: str) -> tuple[Document, Stream]:
-    registered = await registry.read(database)
-    document = await database[STREAMS].find_one({"_id": name})
-    if document is None or registered is None:
+    document = await _document(database, name)
+    return document, registry.load(document)
+
+
+async def _document(database: Database, name: str) -> Document:
+    document = await database[STREAMS].with_options(codec_options=LENIENT).find_one({"_id": name})
+    if document is None:
+        registered = (await known.read(database)).streams
         raise WrongDeclaration(
             agreement.unregistered(name, registered) if registered else "no stream is registered. Run: outbox init"
         )
-    return document, registry.load(document)
+    return document
 
 
 async def _change(
@@ -165,17 +175,19 @@ def _changed_meanwhile(name: str) -> NotNow:
     return NotNow(f"stream {name!r} was changed at the same moment: run the same command again")
 
 
-async def _refuse_undone(database: Database, stream: Stream, states: Sequence[State], what: str) -> None:
-    names = [member.name for member in stream.members()]
+async def _refuse_undone(
+    database: Database, name: str, members: Sequence[str], states: Sequence[State], what: str
+) -> None:
     counts = {}
-    for state in states:
-        query = {"state": state.value, "stream": {"$in": names}}
-        if count := await database[OUTBOX].count_documents(query, limit=100_000):
-            counts[state] = count
+    async with as_of_now(database) as session:
+        for state in states:
+            query = {"state": state.value, "stream": {"$in": [*members]}}
+            if count := await database[OUTBOX].count_documents(query, session=session, limit=100_000):
+                counts[state] = count
     if counts:
         found = ", ".join(f"{count} {state.value}" for state, count in counts.items())
         raise NotNow(
-            f"stream {stream.name!r} cannot be {what} while messages of it are not done: {found}. Stop the programs "
+            f"stream {name!r} cannot be {what} while messages of it are not done: {found}. Stop the programs "
             "that append to it, wait until relays and workers have done the rest (`outbox status`), retry or discard "
             "what is dead (`outbox dead list`), and run the same command again"
         )

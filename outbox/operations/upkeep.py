@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -12,12 +13,13 @@ from bson.datetime_ms import DatetimeMS
 from outbox.database import LENIENT, OUTBOX, Database, Document
 from outbox.errors import SchemaError, SettingsError
 from outbox.message import transitions
-from outbox.message.document import State
+from outbox.message.document import State, is_ours
 from outbox.message.poison import bury_all
 from outbox.message.transitions import PRUNABLE
 from outbox.protocol import records
 from outbox.protocol.settled import NEEDED, settled
 from outbox.servers.clock import id_at, server_time
+from outbox.servers.latest import as_of_now
 from outbox.streams import registry
 from outbox.streams.declaration import Streams
 
@@ -65,12 +67,13 @@ async def strays(database: Database) -> list[Document]:
     somebody has deleted what `outbox init` makes, or is about to restore it.
     """
     numbers: defaultdict[str, list[int]] = defaultdict(list)
-    # What is appended from here on may be for a stream, or a partition, that is registered meanwhile.
-    asked = (await database.command("ping")).get("operationTime")
-    partitions = [*await records.partitions(database)]
-    with suppress(SchemaError, SettingsError):  # such as a stream that a later version has registered
-        registered = await registry.read(database)
-        partitions += registered.partitions() if registered else ()
+    async with as_of_now(database) as session:
+        # What is appended from here on may be for a stream, or a partition, that is registered meanwhile.
+        asked = session.operation_time
+        partitions = [*await records.partitions(database, session)]
+        with suppress(SchemaError, SettingsError):  # such as a stream that a later version has registered
+            registered = await registry.read(database, session)
+            partitions += registered.partitions() if registered else ()
     if not partitions:
         return []
     for partition in partitions:
@@ -110,6 +113,7 @@ async def prune(database: Database, streams: Streams, *, older_than: timedelta) 
     limit = await server_time(database) - older_than
     last, end = ObjectId(b"\0" * 12), id_at(limit)
     messages = database[OUTBOX].with_options(codec_options=LENIENT)
+    needed = {"stream": 1, "state": 1, "attempts": 1, **NEEDED}
     while True:
         query = {
             "_id": {"$gt": last, "$lt": end},
@@ -117,13 +121,22 @@ async def prune(database: Database, streams: Streams, *, older_than: timedelta) 
             # Replayed since, perhaps; a message that was completed before it was marked has no such time.
             "published_at": {"$not": {"$gte": limit}},
         }
-        page = await messages.find(query, {"stream": 1, "state": 1, **NEEDED}).sort("_id").limit(PAGE).to_list()
+        page = await messages.find(query, needed).sort("_id").limit(PAGE).to_list()
         if not page:
             return pruned
         last = page[-1]["_id"]
-        gone = [message["_id"] for message in page if message["state"] == State.COMPLETED.value]
-        for stream in streams.values():
-            published = [m for m in page if m["state"] == State.PUBLISHED.value and m.get("stream") == stream.name]
-            gone += await settled(database, stream.subject, published)
-        result = await messages.delete_many(transitions.prune(gone))
-        pruned += result.deleted_count
+        for attempt, ids in (await _done(database, streams, page)).items():
+            pruned += (await messages.delete_many(transitions.prune(ids, attempt))).deleted_count
+
+
+async def _done(database: Database, streams: Streams, page: Sequence[Document]) -> dict[int | None, list[ObjectId]]:
+    """Those of a page that are completed or settled, by their attempts; None: what is there is no whole number."""
+    done = {message["_id"] for message in page if message["state"] == State.COMPLETED.value}
+    for stream in streams.values():
+        published = [m for m in page if m["state"] == State.PUBLISHED.value and m.get("stream") == stream.name]
+        done |= await settled(database, stream.subject, published)
+    found: defaultdict[int | None, list[ObjectId]] = defaultdict(list)
+    for message in page:
+        if message["_id"] in done:
+            found[message.get("attempts") if is_ours(message) else None].append(message["_id"])
+    return found

@@ -14,11 +14,13 @@ import structlog
 from bson import Int64
 from pydantic import TypeAdapter, ValidationError
 from pymongo import ReadPreference
+from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import DuplicateKeyError, PyMongoError
 from pymongo.read_concern import ReadConcern
 
 from outbox.database import LENIENT, META, PARTITIONS, STREAMS, Database, Document, PlainDatabase
 from outbox.errors import SchemaError, SettingsError, WrongDeclaration
+from outbox.printable import shell_word
 from outbox.streams import agreement, pauses
 from outbox.streams.declaration import Stream, Streams
 from outbox.streams.pauses import Pauses
@@ -51,10 +53,10 @@ class Registered(Streams):
         return Registered((stream for stream in self.declared() if stream.name in chosen), revisions, self.pauses)
 
 
-async def read(database: Database) -> Registered | None:
+async def read(database: Database, session: AsyncClientSession | None = None) -> Registered | None:
     """The registered streams; None when there is none yet. Raises SchemaError when one cannot be understood."""
     documents = database[STREAMS].with_options(codec_options=LENIENT)
-    return understood(await documents.find().sort("_id").to_list())
+    return understood(await documents.find(session=session).sort("_id").to_list())
 
 
 async def check(database: Database, declared: Streams) -> None:
@@ -123,7 +125,11 @@ async def agree(database: Database, declared: Streams, *, explicit: bool = True,
     :param needs: a stream that the program cannot do without.
     :raises WrongDeclaration: a stream is declared otherwise than it is registered, or not registered.
     """
-    registered = await read(database)
+    return agreed(await read(database), declared, explicit=explicit, needs=needs)
+
+
+def agreed(registered: Registered | None, declared: Streams, *, explicit: bool, needs: str = "") -> Registered:
+    """The same of streams that were read."""
     if registered is None:
         return Registered(declared.declared())
     faults = agreement.differences(declared, registered) if explicit else []
@@ -209,17 +215,37 @@ async def ensure_partitions(database: Database, streams: Streams, *, dry_run: bo
     return done
 
 
+class NotUnderstood(SchemaError):
+    """A document of the registry registers no stream that this version knows: what is wrong with it, and what to do."""
+
+    def __init__(self, document: Document, reason: object) -> None:
+        by_hand = f"delete it from {STREAMS} with mongosh"
+        if has_revision(document):
+            self.do = f"Use the version that registered it; or, if others wrote or changed it, {by_hand}"
+        elif isinstance(document["_id"], str):
+            self.do = (
+                f"Others wrote or changed it. Remove it: outbox streams remove {shell_word(document['_id'])}; then, "
+                "if a stream of this name is declared: outbox init"
+            )
+        else:
+            self.do = f"Others wrote it: {by_hand}"
+        self.what = f"stream {document['_id']!r} in {STREAMS} cannot be understood: {reason}"
+        super().__init__(f"{self.what}. {self.do}")
+
+
+def has_revision(document: Document) -> bool:
+    """As each version writes it, later ones too."""
+    return type(document.get("revision")) in (int, Int64)
+
+
 def load(document: Document) -> Stream:
-    """Raises SchemaError."""
+    """Raises NotUnderstood."""
     try:
-        if type(document.get("revision")) not in (int, Int64):
+        if not has_revision(document):
             raise SettingsError("it has no revision")
         return _STREAM.validate_python({"name": document["_id"], **document})
     except (ValidationError, SettingsError) as error:
-        raise SchemaError(
-            f"stream {document['_id']!r} in {STREAMS} cannot be understood: {error}. "
-            "Was it registered by a later version?"
-        ) from None
+        raise NotUnderstood(document, error) from None
 
 
 def understood(documents: Sequence[Document]) -> Registered | None:

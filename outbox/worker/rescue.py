@@ -21,6 +21,7 @@ from outbox.delivery import held
 from outbox.delivery.entries import Entries, Entry, Holder, not_there
 from outbox.delivery.held import Holding
 from outbox.delivery.vanished import Vanished
+from outbox.message import attempts
 from outbox.message.document import State, is_ours
 from outbox.message.outcome import COUNTED, Found, put_back, settle
 from outbox.printable import printable
@@ -149,7 +150,7 @@ class Rescue:
             pass  # a copy that somebody has made: the message has an entry in its own stream
         elif (message.get("state"), message.get("attempts")) != (State.PUBLISHED.value, entry.sent.attempt):
             pass  # this attempt has an outcome
-        elif message["_id"] in done:
+        elif message["_id"] in done and not attempts.is_repeat(message):
             found = await settle(self._database, [message])  # done, and its worker died before it could say so
         else:
             found = await put_back(self._database, stream, message, entry.sent, reason, suspect)
@@ -165,7 +166,7 @@ class Rescue:
         return await self._vanished.look(stream, partition)
 
 
-_NEEDED = NEEDED | dict.fromkeys(("state", "stream", *COUNTED), 1)
+_NEEDED = NEEDED | dict.fromkeys(("state", "stream", "replayed", *COUNTED), 1)
 
 
 def _attempts(message: Document) -> int:

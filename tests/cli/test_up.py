@@ -16,8 +16,9 @@ import httpx
 import psutil
 import pytest
 
-from outbox.embedded import ports
+from outbox.embedded import NotStarted, RedisServer, ports
 from tests.api.connecting import Raw, upload
+from tests.cli.conftest import Cli
 from tests.processes import is_alive
 from tests.waiting import eventually_sync
 
@@ -166,6 +167,26 @@ def test_a_taken_port(tmp_path: Path) -> None:
             assert f"the API cannot listen on 127.0.0.1:{port}: another program does" in up.shown()
             assert "--port" in up.shown()
             assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("where", ["a file", "under a file", "/proc/outbox", "read-only"])
+def test_a_folder_that_cannot_keep_data(where: str, tmp_path: Path, port: int, cli: Cli) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    places = {"a file": file, "under a file": file / "data", "read-only": Path("/sys/kernel")}
+    place = places.get(where, Path(where))
+    refused = cli("up", "--data-dir", place, "--port", port)
+    assert refused.code == 2
+    [line] = refused.err.strip().splitlines()
+    assert str(place) in line
+    assert "--data-dir" in line
+
+
+def test_a_server_that_cannot_keep_its_data(tmp_path: Path) -> None:
+    """As after a run as another user; here with a file in the place of its folder."""
+    (tmp_path / "redis").touch()
+    with pytest.raises(NotStarted, match=r"cannot keep its data in .*redis.*Choose another folder"):
+        RedisServer(tmp_path / "redis").start()
 
 
 def test_what_started_is_stopped_when_the_next_does_not_start(

@@ -77,7 +77,7 @@ MUTATIONS = [
     ),
     Mutation(
         "a stream is removed only when nothing waits in it", "G1", "outbox/operations/registration.py",
-        'await _refuse_undone(database, stream, UNDONE, "removed")', "pass",
+        'await _refuse_undone(database, name, members, UNDONE, "removed")', "pass",
         f"{CLI}::test_a_stream_is_removed_by_command_when_nothing_waits_in_it",
     ),
     Mutation(

@@ -80,24 +80,19 @@ MUTATIONS = [
         f"{REPAIRS}test_nor_when_another_operator_is_faster_after_the_last_look",
     ),
     Mutation(
-        "a repair replays no message of a file that was settled since", "G2", SUBJECTS,
-        "if completed and await _still_wait(system, subject, completed):", "if completed:",
+        "a repair replays no message of a file that was settled, or has got another one, since", "G2", SUBJECTS,
+        "async for _, completed in _forgotten(system, subject, streams, 1):", "for _, completed in [((), ids)]:",
         f"{REPAIRS}test_a_file_that_waits_after_its_message_is_not_worked_on_twice",
     ),
     Mutation(
-        "a repair replays no message of a file that another one is on its way for", "G2", SUBJECTS,
-        "_, completed = await _without_open(system, subject, [id_], streams)", "completed = [id_]",
+        "a repair replays no message of a file that an older one is on its way for", "G2", SUBJECTS,
+        "async for _, completed in _forgotten(system, subject, streams, 1):", "for _, completed in [((), ids)]:",
         f"{REPAIRS}test_nor_when_an_older_message_of_it_is_on_its_way_by_then",
     ),
     Mutation(
-        "a repair queues no file that has got a message since", "G2", SUBJECTS,
-        "without, _ = await _without_open(system, subject, ids[start : start + 100], streams)",
-        "without = ids[start : start + 100]",
-        f"{REPAIRS}test_a_file_without_a_message_is_not_queued_when_it_is_dealt_with_meanwhile",
-    ),
-    Mutation(
-        "a repair queues no file that was settled since", "G2", SUBJECTS,
-        "[id_ for id_ in without if same(id_) in still]\n            if wanted", "[*without]\n            if wanted",
+        "a repair queues no file that was settled, or has got a message, since", "G2", SUBJECTS,
+        "async for wanted, _ in _forgotten(system, subject, streams, QUEUED_TOGETHER):",
+        "for wanted, _ in [(ids, ())]:",
         f"{REPAIRS}test_a_file_without_a_message_is_not_queued_when_it_is_dealt_with_meanwhile",
     ),
     Mutation(
@@ -112,8 +107,8 @@ MUTATIONS = [
     ),
     # 4: what is said of it
     Mutation(
-        "a finding that cannot be repaired has no result", "verify", "outbox/operations/verify/__init__.py",
-        "            done.append(None)\n", "            done.append(done[-1] if done else None)\n",
+        "a finding that cannot be repaired has no result", "verify", "outbox/operations/verify/mending.py",
+        "    if finding.repair is None:\n        return None\n", "    if finding.repair is None:\n        return 0\n",
         "tests/cli/verify/test_results.py::"
         "test_a_finding_that_cannot_be_repaired_does_not_show_the_result_of_another_of_its_check",
     ),

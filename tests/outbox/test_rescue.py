@@ -7,13 +7,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from bson import ObjectId
 
+from outbox.delivery import vanished
 from outbox.delivery.entries import OURS, Entries
 from outbox.message.document import Sent
 from outbox.message.outcome import Found
+from outbox.operations import replay
 from outbox.protocol.ownership import Ownership
 from outbox.protocol.script import Script
 from outbox.streams.keys import record_key
+from outbox.worker import rescue
 from outbox.worker.completion import Standing, look
 from tests.outbox.ward import SOON, Ward
 from tests.relay.world import PARTITION
@@ -209,6 +213,32 @@ async def test_two_relays_rescue_once(ward: Ward) -> None:
     assert (message["state"], message["attempts"], message["rescued"]) == ("published", 2, 1)
 
 
+@pytest.mark.parametrize("end", [vanished, rescue])
+async def test_what_is_replayed_while_it_is_judged_is_not_completed_for_its_earlier_attempt(
+    end: Any, ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is published again by then, as what was judged was; and its new entry waits for a worker."""
+    [id_] = await ward.publish("a")
+    entries = await ward.read()
+    if end is vanished:
+        await ward.acknowledge(*entries)
+    await ward.world.settle("a")
+    settled, replayed = end.settled, list[bool]()
+
+    async def meanwhile(*arguments: Any) -> set[ObjectId]:
+        done: set[ObjectId] = await settled(*arguments)
+        if done and not replayed:
+            replayed.append(await replay.one(ward.world.database, id_, who="an operator"))
+            await ward.publish_again()
+        return done
+
+    monkeypatch.setattr(end, "settled", meanwhile)
+    await (ward.vanished() if end is vanished else eventually(lambda: _cleared(ward)))
+    assert replayed == [True]
+    message = await ward.message(id_)
+    assert (message["state"], message["attempts"]) == ("published", 2)
+
+
 async def test_a_worker_of_ours_that_is_late_changes_nothing(ward: Ward) -> None:
     [id_] = await ward.publish("a")
     await ward.read(f"{OURS}1")
@@ -251,3 +281,15 @@ async def test_an_entry_of_others_is_not_lost_with_its_worker(ward: Ward) -> Non
 async def _cleared(ward: Ward) -> bool:
     await ward.rescue.abandoned(SOON)
     return await ward.held() == 0
+
+
+async def test_what_is_done_and_replayed_survives_its_worker_once(ward: Ward) -> None:
+    [id_] = await ward.publish("a")
+    await ward.acknowledge(*await ward.read())
+    await ward.world.settle("a")
+    assert await ward.vanished() == Found(settled=1)
+    assert await replay.one(ward.world.database, id_, who="operator")
+    for expected in (Found(rescued=1), Found(settled=1)):
+        await ward.publish_again()
+        await ward.read()
+        assert await ward.abandoned() == expected

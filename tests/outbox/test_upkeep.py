@@ -8,7 +8,9 @@ from bson import ObjectId
 
 from outbox import State, Stream, Streams
 from outbox.database import PARTITIONS, STREAMS, Database, Document
-from outbox.operations import upkeep
+from outbox.message import transitions
+from outbox.operations import replay, upkeep
+from outbox.protocol.settled import settled
 from tests.outbox.shelf import Shelf
 
 DAY = timedelta(days=1)
@@ -82,6 +84,36 @@ async def test_an_old_message_that_was_published_lately_stays(db: Database, stre
     kept = await shelf.put(State.PUBLISHED, at=OLD, key=key, published_at=datetime.now(UTC))
     assert await prune(db, streams) == 0
     assert await shelf.states(*kept) == ["published"]
+
+
+@pytest.mark.parametrize("state", [State.COMPLETED, State.PUBLISHED])
+async def test_what_is_replayed_while_it_is_judged_is_not_deleted(
+    state: State, db: Database, streams: Streams, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is published again by then. Whether that was before or after, no clock tells: the server's was set back."""
+    [id_] = await shelf.put(state, at=OLD, key=await shelf.put_file("parsed"))
+    [other] = await shelf.put(state, at=OLD, key=await shelf.put_file("parsed"), attempts=3)
+
+    async def meanwhile(*arguments: Any) -> set[ObjectId]:
+        done: set[ObjectId] = await settled(*arguments)
+        assert await replay.one(db, id_, who="an operator")
+        place = transitions.Place(2, "u", {"first": "1-0", "last": "1-0"}, 2)
+        assert (await shelf.messages.update_one(*transitions.publish([id_], place, token=1))).modified_count
+        await shelf.messages.update_one({"_id": id_}, {"$set": {"published_at": OLD}})
+        return done
+
+    monkeypatch.setattr(upkeep, "settled", meanwhile)
+    assert await prune(db, streams) == 1
+    assert await shelf.states(id_) == ["published"]
+    assert await shelf.messages.find_one({"_id": other}) is None
+
+
+async def test_what_others_have_written_as_attempts_keeps_no_completed_message(
+    db: Database, streams: Streams, shelf: Shelf
+) -> None:
+    for odd in (None, [1], {"a": 1}, 1.0, "1"):
+        await shelf.put(State.COMPLETED, at=OLD, attempts=odd)
+    assert await prune(db, streams) == 5
 
 
 async def test_many_pages(db: Database, streams: Streams, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,23 +1,21 @@
 """Verify: look through the whole live system for what is not as it should be, in bounded memory.
 
-A check is a function from a `System` to findings. Nothing is changed by looking; `mend` does what a finding can repair.
+A check is a function from a `System` to findings. Nothing is changed by looking; `mending` does what a finding can
+repair.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from redis.exceptions import RedisError
 
-from outbox.errors import OutboxError
-from outbox.operations import audit
 from outbox.operations.verify import backlog, entries, groups, others, partitions, records, setup, subjects
-from outbox.operations.verify.findings import Check, Finding, System
+from outbox.operations.verify.findings import Check, Finding, System, not_checked
 from outbox.servers import causes
-from outbox.servers.causes import Cause
 from outbox.servers.cluster import Cluster
 
-__all__ = ["CHECKS", "NOTHING_MORE", "Check", "Finding", "System", "mend", "verify"]
+__all__ = ["CHECKS", "NOTHING_MORE", "Check", "Finding", "System", "by_check", "look", "verify"]
 
 CHECKS: dict[str, Check] = {
     "MongoDB is a replica set": setup.replica_set,
@@ -54,39 +52,28 @@ async def verify(system: System, *, progress: Callable[[str, int], None] = lambd
     Raises what MongoDB raises, and that Redis is away; that it refuses something, or a part of a cluster is away, is a
     finding, and the other checks go on.
     """
-    findings: list[Finding] = []
-    for done, (title, check) in enumerate(CHECKS.items()):
+    found = await by_check(system, progress=progress)
+    return [finding for findings in found.values() for finding in findings]
+
+
+async def by_check(
+    system: System, *, progress: Callable[[str, int], None] = lambda *_: None
+) -> dict[str, list[Finding]]:
+    """The same, by the titles of the checks that were made."""
+    found: dict[str, list[Finding]] = {}
+    for done, title in enumerate(CHECKS):
         progress(title, done)
-        try:
-            findings += await check(system)
-        except RedisError as error:
-            cause = causes.explain(error)
-            if cause.passes and not isinstance(system.redis, Cluster):
-                raise
-            findings.append(_not_checked(title, cause))
-        if any(finding.check in NOTHING_MORE for finding in findings):
+        found[title] = await look(system, title)
+        if any(finding.check in NOTHING_MORE for finding in found[title]):
             break
-    return findings
+    return found
 
 
-def _not_checked(title: str, cause: Cause) -> Finding:
-    what = f"{cause.what} ({cause.detail})" if cause.detail else cause.what
-    return Finding("not-checked", what, f"this could not be looked at: {title}", cause.do)
-
-
-async def mend(system: System, findings: Sequence[Finding], *, who: str) -> list[int | str | None]:
-    """Repair what can be repaired, and put it on record; of each finding how many, or why not, or None."""
-    done: list[int | str | None] = []
-    for finding in findings:
-        if finding.repair is None:
-            done.append(None)
-            continue
-        try:
-            count = await finding.repair()
-        except OutboxError as error:  # it is not as it was when it was found
-            done.append(str(error))
-            continue
-        done.append(count)
-        told = {"check": finding.check, "found": finding.count, "examples": list(finding.examples)}
-        await audit.record(system.database, who=who, action="repair", count=count, details=told)
-    return done
+async def look(system: System, title: str) -> list[Finding]:
+    """The findings of one check. Raises as `verify` does."""
+    try:
+        return await CHECKS[title](system)
+    except RedisError as error:
+        if causes.explain(error).passes and not isinstance(system.redis, Cluster):
+            raise
+        return [not_checked(title, error)]

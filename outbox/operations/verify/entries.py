@@ -15,7 +15,7 @@ from bson import ObjectId
 from redis.exceptions import ResponseError
 
 from outbox.database import OUTBOX, Document
-from outbox.delivery.entries import Entries
+from outbox.delivery.entries import Entries, not_there
 from outbox.delivery.vanished import locate
 from outbox.message.document import State, is_ours
 from outbox.operations.replay import Selection, replay
@@ -26,7 +26,7 @@ from outbox.streams.entry_ids import NEVER, EntryId
 
 PAGE = 500
 SEARCHED = 20_000
-"""Messages that are searched for together: each time, the whole stream is read."""
+"""Messages that are kept in mind together: each time, the whole stream is searched, and a pause is made."""
 CHUNK = 1000
 """Entries asked for at a time."""
 
@@ -64,19 +64,7 @@ class _Suspects:
 async def entries(system: System) -> list[Finding]:
     findings = []
     for stream in system.streams.values():
-        suspects = _Suspects()
-        unknown: list[ObjectId] = []
-        group = await _group(system, stream)
-        async for page in _judged(system, stream):
-            found = await _suspects(system, stream, group, page)
-            missing = {message["_id"] for message in found.all()}
-            unknown += [each["_id"] for each in page if not each.get("entries") and each["_id"] not in missing]
-            if found:
-                await system.look_again()
-                still = await _still_wanted(system, stream, found.all())
-                suspects.add(found, still)
-            if len(suspects.all()) >= KEPT:
-                break
+        suspects, unknown = await _confirmed(system, stream)
         for messages, finding in (
             (suspects.missing, _lost), (suspects.acknowledged, _unfinished), (suspects.gone, _unaccounted),
         ):  # fmt: skip
@@ -85,6 +73,26 @@ async def entries(system: System) -> list[Finding]:
         if unknown:
             findings.append(_unlocated(system, stream, unknown))
     return findings
+
+
+async def _confirmed(system: System, stream: Stream) -> tuple[_Suspects, list[ObjectId]]:
+    """Those that are suspects still after a pause; and messages that are there, and not on record where."""
+    suspects = _Suspects()
+    unknown: list[ObjectId] = []
+    group = await _group(system, stream)
+    async for acknowledged, astray in _gathered(system, stream, group):
+        found = await _searched(system, stream, group, astray)
+        found.acknowledged += acknowledged
+        missing = {message["_id"] for message in found.all()}
+        unknown += [each["_id"] for each in astray if not each.get("entries") and each["_id"] not in missing]
+        if found:
+            await system.look_again()
+        everyone = found.all()
+        for start in range(0, len(everyone), PAGE):
+            suspects.add(found, await _still_wanted(system, stream, everyone[start : start + PAGE]))
+            if len(suspects.all()) >= KEPT:
+                return suspects, unknown
+    return suspects, unknown
 
 
 def _lost(system: System, stream: Stream, messages: list[Document]) -> Finding:
@@ -150,16 +158,22 @@ def _again(system: System, stream: Stream, messages: list[Document]) -> Repair:
     return publish
 
 
-async def _judged(system: System, stream: Stream) -> AsyncIterator[list[Document]]:
-    """Pages as they are published; those of which it is not recorded where they stand come last, in large ones."""
-    unknown: list[Document] = []
+async def _gathered(
+    system: System, stream: Stream, group: _Group
+) -> AsyncIterator[tuple[list[Document], list[Document]]]:
+    """Messages whose entries were acknowledged; and messages astray, which are not where it is recorded, or not on
+    record. Of many pages together, since the whole stream is searched for those astray, each time.
+    """
+    acknowledged: list[Document] = []
+    astray: list[Document] = []
     async for page in _published(system, stream):
-        yield [message for message in page if message.get("entries")]
-        unknown += [message for message in page if not message.get("entries")]
-        if len(unknown) >= SEARCHED:
-            yield unknown
-            unknown = []
-    yield unknown
+        there = await _where_recorded(system, stream, page)
+        acknowledged += await _acknowledged(system, stream, group, page, there)
+        astray += [message for message in page if str(message["_id"]) not in there]
+        if len(acknowledged) + len(astray) >= SEARCHED:
+            yield acknowledged, astray
+            acknowledged, astray = [], []
+    yield acknowledged, astray
 
 
 async def _published(system: System, stream: Stream) -> AsyncIterator[list[Document]]:
@@ -184,9 +198,15 @@ async def _wanted(system: System, stream: Stream, page: list[Document]) -> list[
     return [message for message in page if message["_id"] not in done]
 
 
-async def _suspects(system: System, stream: Stream, group: _Group, page: list[Document]) -> _Suspects:
-    there = await _there(system, stream, page)
-    missing = [message for message in page if str(message["_id"]) not in there]
+async def _searched(system: System, stream: Stream, group: _Group, astray: list[Document]) -> _Suspects:
+    """The suspects among those that are not where it is recorded, after a search through the whole stream.
+
+    What was marked when its batch was reconciled does not know where it stands.
+    """
+    there: dict[str, EntryId] = {}
+    if astray:
+        await _look(system, stream, "-", "+", {str(message["_id"]) for message in astray}, there)
+    missing = [message for message in astray if str(message["_id"]) not in there]
     if stream.subject is None:
         if group.delivered is None:
             return _Suspects()  # no stream, or no group: a recovery is due
@@ -196,25 +216,27 @@ async def _suspects(system: System, stream: Stream, group: _Group, page: list[Do
             # A relay completes them, except those of which it is not known whether the group has come to all of them.
             given = [message for message in given if not message.get("entries")]
         return _Suspects(missing=ahead, gone=given)
+    return _Suspects(missing, await _acknowledged(system, stream, group, astray, there))
+
+
+async def _acknowledged(
+    system: System, stream: Stream, group: _Group, messages: list[Document], there: dict[str, EntryId]
+) -> list[Document]:
+    """Those that the group was given and that no worker has in hand, although their subject still waits."""
+    if stream.subject is None:
+        return []
     reached = {id_: entry for id_, entry in there.items() if group.delivered and entry <= group.delivered}
     pending = await _pending(system, stream, reached.values())
-    acknowledged = [
-        message for message in page
-        if (entry := reached.get(str(message["_id"]))) and entry not in pending
-    ]  # fmt: skip
-    return _Suspects(missing, acknowledged)
+    return [message for message in messages if (entry := reached.get(str(message["_id"]))) and entry not in pending]
 
 
-async def _there(system: System, stream: Stream, page: list[Document]) -> dict[str, EntryId]:
-    """Where the messages stand in the stream, by id: the last entry of each."""
+async def _where_recorded(system: System, stream: Stream, page: list[Document]) -> dict[str, EntryId]:
+    """Where the messages stand in the stream, by id, of those that stand where it is recorded: the last entry."""
     sought = {str(message["_id"]) for message in page}
     found: dict[str, EntryId] = {}
     ranges = dict.fromkeys((m["entries"]["first"], m["entries"]["last"]) for m in page if m.get("entries"))
     for first, last in ranges:
         await _look(system, stream, first, last, sought, found)
-    if sought - found.keys():
-        # What was marked when its batch was reconciled does not know where it stands.
-        await _look(system, stream, "-", "+", sought, found)
     return found
 
 
@@ -251,7 +273,9 @@ async def _group(system: System, stream: Stream) -> _Group:
     redis: Any = system.redis
     try:
         groups = await redis.xinfo_groups(stream.key)
-    except ResponseError:
+    except ResponseError as error:
+        if not not_there(error):  # refused, or a part of a cluster is away: nothing is known then
+            raise
         groups = []  # no stream, no group
     ours = next((group for group in groups if group["name"] == stream.group), None)
     return _Group(EntryId.parse(ours["last-delivered-id"]) if ours else None)

@@ -9,6 +9,7 @@ from typing import Any
 
 from outbox.database import Database
 from outbox.operations import docs
+from outbox.servers import causes
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Streams
 
@@ -19,7 +20,7 @@ KEPT = 1000
 """Suspects that a check keeps in mind; of more it says "at least", and another run finds the rest."""
 
 Repair = Callable[[], Awaitable[int]]
-"""Mends what was found, as far as it is still so; returns of how many."""
+"""Mends what was found, as far as it is still so, and may mend the rest beyond KEPT with it; returns of how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,12 @@ class Finding:
             "check": self.check, "what": self.what, "means": self.means, "mend": self.mend, "count": self.count,
             "examples": list(self.examples), "repairable": self.repair is not None, "docs": docs.section(self.check),
         }  # fmt: skip
+
+
+def not_checked(title: str, error: BaseException) -> Finding:
+    cause = causes.explain(error)
+    what = f"{cause.what} ({cause.detail})" if cause.detail else cause.what
+    return Finding("not-checked", what, f"this could not be looked at: {title}", cause.do)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,15 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from outbox.delivery import held, trim
 from outbox.delivery.depth import lag_of
-from outbox.delivery.entries import MARK
+from outbox.delivery.entries import MARK, not_there
 from outbox.delivery.held import Holding
-from outbox.operations.verify.findings import Finding, System
+from outbox.operations.verify.findings import Finding, System, not_checked
 from outbox.printable import printable, shell_word
 from outbox.streams import pauses
 from outbox.streams.declaration import Stream
+
+CLAIMED = 10_000
+"""Entries that one command is to move, at most: Redis does nothing else meanwhile."""
 
 
 async def groups(system: System) -> list[Finding]:
@@ -25,7 +28,9 @@ async def groups(system: System) -> list[Finding]:
         redis: Any = system.redis
         try:
             found = await redis.xinfo_groups(stream.key)
-        except ResponseError:
+        except ResponseError as error:
+            if not not_there(error):  # refused, or a part of a cluster is away: nothing is known then
+                raise
             continue  # nothing was ever published
         if stream.group not in {group["name"] for group in found}:
             findings.append(
@@ -37,8 +42,8 @@ async def groups(system: System) -> list[Finding]:
             )  # fmt: skip
         for group in found:
             findings += await _group(system, stream, group)
-        findings += await _stragglers(system, stream, {finding.examples[0] for finding in findings})
-        named = {finding.examples[0] for finding in findings}
+        findings += await _stragglers(system, stream, {one for finding in findings for one in finding.examples})
+        named = {one for finding in findings for one in finding.examples}
         holdings = await held.collect(redis, stream)
         findings += [_held(holding) for holding in holdings if printable(holding.consumer) not in named]
     return findings
@@ -58,8 +63,8 @@ async def _stragglers(system: System, stream: Stream, named: set[str]) -> list[F
     """Groups that hold up the trimming, although they have no consumer, or are silent for less long than others may."""
     try:
         found = await trim.stragglers(system.redis, stream) if stream.trim else ()
-    except NoPermissionError:
-        return []  # whoever asks may not run scripts
+    except NoPermissionError as error:  # whoever asks may not run scripts, and all else can be looked at
+        return [not_checked(f"groups that hold up the trimming of {stream.name}", error)]
     findings = []
     for one in found:
         name = printable(one.group)
@@ -101,8 +106,16 @@ async def _group(system: System, stream: Stream, group: dict[str, Any]) -> list[
             f"consumer {printable(consumer['name'])} of {name} has {consumer['pending']} entries of {stream.name} in "
             f"flight, and has done nothing for {hours:g} hours",
             "it died with them, or is still working on one. A relay rescues them after the stream's rescue_seconds",
-            f"redis-cli XAUTOCLAIM {stream.key} {shell_word(group['name'])} ANOTHER {int(limit)} 0",
+            _claim(stream, group, int(limit)),
             count=consumer["pending"], examples=(printable(consumer["name"]),),
         )
         for consumer in stuck
     ]  # fmt: skip
+
+
+def _claim(stream: Stream, group: dict[str, Any], idle: int) -> str:
+    """Moves all that was idle for so long. Without COUNT, Redis moves 100 entries."""
+    count = min(group["pending"], CLAIMED)
+    command = f"redis-cli XAUTOCLAIM {stream.key} {shell_word(group['name'])} ANOTHER {idle} 0 COUNT {count}"
+    more = ", and again with the id that it answers first in place of 0, until that is 0-0"
+    return command + (more if group["pending"] > count else "")

@@ -6,13 +6,16 @@ import re
 from typing import Any
 
 from outbox.database import OUTBOX, PARTITIONS, Document
-from outbox.message.document import State
+from outbox.message.document import State, is_ours
 from outbox.operations.verify.findings import Finding, System
 from outbox.printable import printable
 from outbox.protocol.leases import Progress
 from outbox.protocol.records import SOUND_LEASE
 from outbox.protocol.tags import follows, read_tags
 from outbox.streams.declaration import Partition
+
+MAX_BATCH = 10**15
+"""Above what any relay comes to, and above what is taken for a checkpoint's number."""
 
 
 async def checkpoints(system: System) -> list[Finding]:
@@ -62,7 +65,8 @@ async def _judge(system: System, partition: Partition) -> tuple[Partition, Findi
             "batch-above-lease", partition, f"message {above} is of a batch after the lease's",
             "the collection outbox_partitions is older than the messages: it was restored or edited by itself. A loss "
             "in Redis would not be noticed until the numbers have caught up",
-            mend="restore outbox and outbox_partitions together",
+            mend=f"look at it: outbox dead show {above}. If others wrote it, delete it from outbox; if relays "
+            "published it and more of its batch, restore outbox and outbox_partitions together",
         )  # fmt: skip
     return (partition, finding) if finding else None
 
@@ -89,11 +93,14 @@ def _number(text: str | None) -> int:
 
 
 async def _above(system: System, partition: Partition, lease: Document) -> Any:
+    # Numbers that a relay can have given: what others wrote would lead to a harmful restore.
+    after = {"$gt": lease["batch"], "$lt": MAX_BATCH, "$type": ["int", "long"]}
     query = {
-        "state": State.PUBLISHED.value, "stream": partition.stream, "partition": partition.number,
-        "batch": {"$gt": lease["batch"]},
+        "state": State.PUBLISHED.value, "stream": partition.stream, "partition": partition.number, "batch": after,
     }  # fmt: skip
-    found = await system.database[OUTBOX].find_one(query, {"batch": 1})
+    fields = {"key": 1, "attempts": 1, "entries": 1, "batch": 1}
+    messages = system.database[OUTBOX].find(query, fields)
+    found = await anext((message async for message in messages if is_ours(message)), None)
     # Read after the message: the lease takes a batch's number before any of its messages does.
     lease = await _lease(system, partition) or lease
     return found["_id"] if found and found["batch"] > lease["batch"] else None

@@ -1,4 +1,4 @@
-"""Whether the records of the outbox can be read: those for operators, and the leases of partitions."""
+"""Whether the records of the outbox can be read: those for operators, the registered streams, and the leases."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from outbox.operations.records import or_none
 from outbox.operations.verify.findings import KEPT, Finding, System, named, number
 from outbox.printable import printable
 from outbox.protocol.records import SOUND_LEASE
+from outbox.streams import known
 
 READ: dict[str, Callable[[Document], Any]] = {
     AUDIT: audit.understood,
@@ -22,7 +23,23 @@ READ: dict[str, Callable[[Document], Any]] = {
 
 
 async def records(system: System) -> list[Finding]:
-    return [*await _leases(system), *[one for name in READ for one in await _unreadable(system, name)]]
+    return [
+        *await _streams(system),
+        *await _leases(system),
+        *[one for name in READ for one in await _unreadable(system, name)],
+    ]
+
+
+async def _streams(system: System) -> list[Finding]:
+    return [
+        Finding(
+            "unreadable-stream", fault.what,
+            "programs that append, publish or work do not start beside it, as a later version may have registered a "
+            "stream by it; those that run go on with what they know",
+            fault.do,
+        )
+        for fault in (await known.read(system.database)).faults
+    ]  # fmt: skip
 
 
 async def _leases(system: System) -> list[Finding]:

@@ -8,7 +8,7 @@ from pymongo.errors import OperationFailure
 
 from outbox.errors import SchemaError
 from outbox.message import additions as added
-from outbox.message import schema
+from outbox.message import installation, schema
 from outbox.operations import applications
 from outbox.operations.verify.findings import Finding, System
 from outbox.protocol.ownership import own, refused
@@ -41,13 +41,16 @@ async def database(system: System) -> list[Finding]:
         async def ensure() -> int:
             return len(await schema.ensure(system.database, system.streams, *parts))
 
-        what = str(error).partition(". Run: outbox init")[0]
+        # Where nothing is at all, it may be another database: a second outbox in it would hide that.
+        there, known = await installation.look(system.database, (schema.CORE, *parts))
+        nothing = known.identity is None and all(found.options is None for found in there)
+        what, _, run = str(error).partition(". Run: ")
         return [
             Finding(
                 "schema", what,
                 "without an index the relay reads the whole outbox; without the validator what cannot be sent gets in; "
                 "a partition that is missing is drained by nobody",
-                "outbox init", repair=ensure,
+                run or "outbox init", repair=None if nothing else ensure,
             )
         ]  # fmt: skip
     return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Hashable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from bson import ObjectId
@@ -11,20 +12,26 @@ from pymongo.asynchronous.collection import AsyncCollection
 
 from outbox.append import Outbox
 from outbox.database import OUTBOX, Document
+from outbox.delivery.foreign import waiting_keys
+from outbox.errors import InvalidMessage
 from outbox.message import subject_check, transitions
 from outbox.message.document import State
-from outbox.message.subjects import NAMING, about, by_declaration, by_subject, collection_of, reader, that_wait
+from outbox.message.subjects import NAMING, by_declaration, collection_of, ids_of, reader, that_wait
+from outbox.message.summaries import summaries
 from outbox.operations import audit, dead, replay
+from outbox.operations.verify.entries import SEARCHED
 from outbox.operations.verify.findings import KEPT, Finding, System, named, number
 from outbox.protocol.settled import without_subject
 from outbox.servers import transaction
 from outbox.servers.paging import in_pages
 from outbox.streams.declaration import FILE_STREAM, Stream, Subject
-from outbox.streams.identifiers import same
+from outbox.streams.identifiers import as_text, same
 from outbox_api.uploads.reparse import MAX_TOLD, reparse
 
 PAGE = 500
-_OPEN = [State.SCHEDULED.value, State.PENDING.value, State.PUBLISHED.value, State.DEAD.value]
+QUEUED_TOGETHER = 100
+"""Files in one transaction."""
+
 _NOT_SENT = [State.PENDING.value, State.SCHEDULED.value]
 
 
@@ -33,16 +40,9 @@ async def subjects_wait_for_a_message(system: System) -> list[Finding]:
     for subject, streams in by_declaration(system.streams).items():
         nothing: list[Any] = []
         unsettled: list[Any] = []
-        waiting = {
-            subject.field: {"$in": subject.values},
-            **({"updated_at": {"$not": {"$gte": system.settled}}} if subject.field != "updated_at" else {}),
-        }
-        async for page in _pages(collection_of(system.database, subject), waiting):
-            without, completed = await _without_open(system, subject, [each["_id"] for each in page], streams)
-            # Read after the messages: a worker that completes one settles the subject with it, or before.
-            still = await _still_wait(system, subject, without + completed)
-            nothing += [id_ for id_ in without if same(id_) in still]
-            unsettled += [id_ for id_ in completed if same(id_) in still]
+        async for without, completed in _forgotten(system, subject, streams, PAGE):
+            nothing += without
+            unsettled += completed
             if len(nothing) >= KEPT or len(unsettled) >= KEPT:
                 break
         if nothing:
@@ -54,15 +54,63 @@ async def subjects_wait_for_a_message(system: System) -> list[Finding]:
     return findings
 
 
+async def _forgotten(
+    system: System, subject: Subject, streams: list[Stream], together: int
+) -> AsyncIterator[tuple[list[Any], list[Any]]]:
+    """Documents that wait and that no worker will hear of: those without a message, and those whose messages are
+    completed. Of up to `together` at a time, just looked at."""
+    async for suspects in _suspects(system, subject, streams):
+        # Whoever writes a document and adds an entry by itself may be between the two.
+        await system.look_again()
+        silent = await _without_entry(system, subject, streams, suspects)
+        for start in range(0, len(silent), together):
+            # After the streams: a worker that makes a message of an entry does so before the entry is gone.
+            yield await _look(system, subject, streams, silent[start : start + together])
+
+
+async def _suspects(system: System, subject: Subject, streams: list[Stream]) -> AsyncIterator[list[Any]]:
+    """Documents that wait and have no open message, many at once: for each such part the streams are read through."""
+    waiting = {
+        subject.field: {"$in": subject.values},
+        **({"updated_at": {"$not": {"$gte": system.settled}}} if subject.field != "updated_at" else {}),
+    }
+    suspects: list[Any] = []
+    async for page in _pages(collection_of(system.database, subject), waiting):
+        without, completed = await _look(system, subject, streams, [each["_id"] for each in page])
+        suspects += without + completed
+        if len(suspects) >= SEARCHED:
+            yield suspects
+            suspects = []
+    if suspects:
+        yield suspects
+
+
+async def _look(
+    system: System, subject: Subject, streams: list[Stream], ids: Sequence[Any]
+) -> tuple[list[Any], list[Any]]:
+    """Of these documents, those that wait without any message, and those that wait after all theirs are completed."""
+    without, completed = await _without_open(system, subject, ids, streams)
+    # Read after the messages: a worker that completes one settles the subject with it, or before.
+    still = await _still_wait(system, subject, without + completed) if without or completed else set()
+    return [id_ for id_ in without if same(id_) in still], [id_ for id_ in completed if same(id_) in still]
+
+
+async def _without_entry(system: System, subject: Subject, streams: list[Stream], ids: Sequence[Any]) -> list[Any]:
+    """Those about which no entry of another program waits in the streams, or is in a worker's hands."""
+    asked = {as_text(id_) for id_ in ids}
+    found: set[str] = set()
+    for stream in streams:
+        async for key in waiting_keys(system.redis, stream):
+            found |= asked & {key, *map(as_text, ids_of(subject, {"key": key}))}
+    return [id_ for id_ in ids if as_text(id_) not in found]
+
+
 def _without_message(system: System, subject: Subject, streams: list[Stream], ids: list[Any]) -> Finding:
     async def enqueue() -> int:
         outbox = Outbox(system.streams, database=system.database.name, prefix=system.database.place.prefix)
         done = 0
-        for start in range(0, len(ids), 100):
-            # Looked at again: somebody else may have done it since they were found.
-            without, _ = await _without_open(system, subject, ids[start : start + 100], streams)
-            still = await _still_wait(system, subject, without)
-            wanted = [id_ for id_ in without if same(id_) in still]
+        # Looked at again: somebody else may have done it since they were found. And all of them, however many.
+        async for wanted, _ in _forgotten(system, subject, streams, QUEUED_TOGETHER):
             if wanted:
                 await reparse(system.database, outbox, wanted, who=audit.me())
             done += len(wanted)
@@ -82,20 +130,17 @@ def _without_message(system: System, subject: Subject, streams: list[Stream], id
 
 async def _last_messages(system: System, subject: Subject, streams: list[Stream], ids: list[Any]) -> list[ObjectId]:
     """Of each document, its last message: an older one would let the work be done once more."""
-    query = {**about(ids), "stream": {"$in": [stream.name for stream in streams]}}
-    found = system.database[OUTBOX].find(query, NAMING).sort("position", -1)
-    messages = by_subject(subject, await found.to_list(), ids)
-    return [messages[same(id_)][0]["_id"] for id_ in ids if same(id_) in messages]
+    found = await summaries(system.database, subject, ids, [stream.name for stream in streams])
+    return [found[same(id_)].last for id_ in ids if same(id_) in found]
 
 
 def _unsettled(system: System, subject: Subject, streams: list[Stream], ids: list[Any], last: object) -> Finding:
     async def again() -> int:
         done = 0
-        for id_ in ids:
-            # Looked at again: since it was found it may have been settled, or have got a message that is on its way.
-            _, completed = await _without_open(system, subject, [id_], streams)
-            if completed and await _still_wait(system, subject, completed):
-                for message in await _last_messages(system, subject, streams, completed):
+        # Looked at again, each by itself: it may have been settled, or have got a message that is on its way.
+        async for _, completed in _forgotten(system, subject, streams, 1):
+            for message in await _last_messages(system, subject, streams, completed):
+                with suppress(InvalidMessage):  # too large to be changed; it is found again
                     done += await replay.one(system.database, message, who=audit.me(), states=(State.COMPLETED,))
         return done
 
@@ -239,12 +284,9 @@ async def _without_open(
     system: System, subject: Subject, ids: Sequence[Any], streams: list[Stream]
 ) -> tuple[list[Any], list[Any]]:
     """Of these subjects, those without any message, and those whose messages are all completed."""
-    query = {**about(ids), "stream": {"$in": [stream.name for stream in streams]}}
-    found = await system.database[OUTBOX].find(query, {**NAMING, "state": 1}).to_list()
-    messages = by_subject(subject, found, ids)
-    states = {name: {str(message.get("state")) for message in of_it} for name, of_it in messages.items()}
-    nothing = [id_ for id_ in ids if same(id_) not in states]
-    completed = [id_ for id_ in ids if same(id_) in states and not states[same(id_)] & set(_OPEN)]
+    found = await summaries(system.database, subject, ids, [stream.name for stream in streams])
+    nothing = [id_ for id_ in ids if same(id_) not in found]
+    completed = [id_ for id_ in ids if same(id_) in found and not found[same(id_)].is_open]
     return nothing, completed
 
 

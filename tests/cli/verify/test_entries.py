@@ -128,6 +128,7 @@ def test_a_consumer_that_died_with_entries_in_hand(healthy: Cli, shelf: Shelf, r
         finding = only(healthy, "idle-consumer", "--idle", "6s")
         assert (finding["count"], finding["examples"]) == (1, ["dead"])
         words = shlex.split(finding["mend"].replace("ANOTHER", "alive"))
+        assert words[-2] == "COUNT"
         redis.execute_command(*words[1:])
         assert found(healthy, "--idle", "6s") == []
     finally:

@@ -23,6 +23,7 @@ from tests.cli.verify.findings import (
     only,
     published,
 )
+from tests.outbox.shelf import a_document
 
 
 def test_a_partition_that_redis_has_lost(healthy: Cli, shelf: Shelf, redis: Any, tmp_path: Path) -> None:
@@ -75,7 +76,33 @@ def test_batches_that_were_published_and_are_marked_together_are_under_way(
 def test_messages_of_a_batch_above_the_lease(healthy: Cli, shelf: Shelf, redis: Any) -> None:
     published(shelf, redis)
     shelf.db.outbox.update_many({"state": "published"}, {"$set": {"batch": 7}})
-    only(healthy, "batch-above-lease")
+    message = shelf.db.outbox.find_one({"state": "published"}, {"_id": 1})
+    assert message
+    assert str(message["_id"]) in only(healthy, "batch-above-lease")["mend"]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"batch": float("inf")},
+        {"batch": 7.5},
+        {"batch": 2**62},
+        {"batch": 7, "attempts": "many"},
+        {"batch": 7, "_id": 7},
+    ],
+    ids=str,
+)
+def test_what_others_wrote_tells_nothing_of_batches(
+    odd: dict[str, Any], healthy: Cli, shelf: Shelf, redis: Any
+) -> None:
+    """The remedy would be to restore, and lose what is well."""
+    published(shelf, redis)
+    written = {**a_document(State.PUBLISHED, partition=0), **odd}
+    shelf.db.get_collection("outbox").insert_one(written, bypass_document_validation=True)
+    assert "batch-above-lease" not in found(healthy)
+    # Beside it, one of ours is found.
+    shelf.db.outbox.update_many({"_id": {"$ne": written["_id"]}, "state": "published"}, {"$set": {"batch": 9}})
+    assert "batch-above-lease" in found(healthy)
 
 
 def test_what_has_been_pending_for_long(healthy: Cli, shelf: Shelf) -> None:
