@@ -89,6 +89,9 @@ def _mongodb(error: mongo_errors.PyMongoError) -> Cause:
     if "closed" in text:
         do = "If it serves TLS only, add tls=true to MONGODB_URI; otherwise see MongoDB's log."
         return Cause("MongoDB closes connections", do, True, text)
+    if "directConnection" in text:
+        do = "Remove directConnection=true from MONGODB_URI and name all members, or let it lead to the primary."
+        return Cause("MONGODB_URI leads to a member of the replica set that is not its primary", do, True, text)
     if "rimary" in text:
         do = "Wait until its members have elected one, or start more of them."
         return Cause("MongoDB has no primary", do, True, text)

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from pymongo import AsyncMongoClient, MongoClient
+from pymongo.errors import ServerSelectionTimeoutError
+from pymongo.topology_description import TopologyDescription
 
 from outbox.database import LENIENT, Database, Document, Place
 from outbox.errors import SettingsError
@@ -54,6 +56,39 @@ CONNECTIONS = 100
 """The least that a program which says how many it needs may open to MongoDB."""
 
 
+_NOT_PRIMARY = ("RSSecondary", "RSOther", "RSArbiter")
+
+
+class _AtPrimary(AsyncMongoClient[Document]):
+    """With directConnection=true, the driver reads at whatever member the address leads to, and asks it to answer as a
+    secondary. This one does not: what it would read may be older than what the primary has acknowledged."""
+
+    async def _select_server(self, *args: Any, **kwargs: Any) -> Any:
+        server = await super()._select_server(*args, **kwargs)
+        _refuse_others(self.topology_description)
+        return server
+
+
+class _AtPrimarySync(MongoClient[Document]):
+    """The same for plain functions."""
+
+    def _select_server(self, *args: Any, **kwargs: Any) -> Any:
+        server = super()._select_server(*args, **kwargs)
+        _refuse_others(self.topology_description)
+        return server
+
+
+def _refuse_others(known: TopologyDescription) -> None:
+    """Raise what the driver raises when there is no primary, if the one server that it may ask is another member."""
+    if known.topology_type_name != "Single":
+        return
+    for (host, port), server in known.server_descriptions().items():
+        if server.server_type_name in _NOT_PRIMARY:
+            raise ServerSelectionTimeoutError(
+                f"{host}:{port} is not the primary, and directConnection=true in MONGODB_URI leads to no other member"
+            )
+
+
 def connect_mongo(
     settings: OutboxSettings,
     *,
@@ -72,7 +107,7 @@ def connect_mongo(
     :param disconnections: is told when it loses a server.
     :raises SettingsError: the address cannot be understood, or names a file that cannot be read.
     """
-    return _connect(AsyncMongoClient, settings, server_selection_seconds, name, disconnections, connections)
+    return _connect(_AtPrimary, settings, server_selection_seconds, name, disconnections, connections)
 
 
 def connect_mongo_sync(
@@ -83,7 +118,7 @@ def connect_mongo_sync(
     disconnections: Disconnections | None = None,
 ) -> MongoClient[Document]:
     """The same for plain functions, to be used from any thread."""
-    return _connect(MongoClient, settings, server_selection_seconds, name, disconnections)
+    return _connect(_AtPrimarySync, settings, server_selection_seconds, name, disconnections)
 
 
 def _connect(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import suppress
 from datetime import UTC, datetime
 
+import pymongo
 import structlog
 from bson import ObjectId
 from bson.errors import BSONError
 from pymongo.errors import DuplicateKeyError
+from pymongo.read_concern import ReadConcern
 
 from outbox.append import MAX_MESSAGE_BYTES
 from outbox.database import OUTBOX, Database, Document
@@ -18,6 +19,7 @@ from outbox.errors import InvalidMessage
 from outbox.message.document import RESERVED, new_document
 from outbox.printable import printable
 from outbox.streams.entry_ids import EntryId
+from outbox.worker.completion import LOOK_SECONDS
 
 log = structlog.get_logger(__name__)
 
@@ -27,11 +29,16 @@ async def adopt(database: Database, entry: Entry) -> bool:
 
     The relay then publishes it as any other; the entry itself is to be acknowledged and removed. False: its fields are
     none that a message can have; it is to be acknowledged, and stays in the stream, where whoever added it finds it.
+
+    :raises PyMongoError: it may be adopted or not, and must stay as it is.
     """
     try:
         document = message_of(entry)
-        with suppress(DuplicateKeyError):  # adopted already, and the acknowledgement was lost
+        try:
             await database[OUTBOX].insert_one(document)
+        except DuplicateKeyError:
+            if not await _is_there(database, document):
+                raise
     except (InvalidMessage, BSONError) as error:
         log.warning(
             "foreign entry acknowledged: not a valid message", stream=entry.stream.name, entry=entry.id,
@@ -40,6 +47,17 @@ async def adopt(database: Database, entry: Entry) -> bool:
         return False
     log.info("foreign entry adopted", entry=entry.id, message=str(document["_id"]))
     return True
+
+
+async def _is_there(database: Database, document: Document) -> bool:
+    """Whether it was adopted already, and the acknowledgement was lost.
+
+    The server refuses a duplicate also of what no majority has yet, and what a failover may take back. The driver then
+    reports the duplicate alone, also when the wait for the majority has failed.
+    """
+    messages = database[OUTBOX].with_options(read_concern=ReadConcern("linearizable"))
+    with pymongo.timeout(LOOK_SECONDS):
+        return await messages.find_one({"_id": document["_id"]}, {"_id": 1}) is not None
 
 
 def message_of(entry: Entry) -> Document:

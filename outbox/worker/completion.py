@@ -7,7 +7,8 @@ one message, the second finds it completed, and takes back all that its handler 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from enum import Enum
 from typing import Any
 
@@ -22,9 +23,10 @@ from pymongo.write_concern import WriteConcern
 from outbox.database import LENIENT, OUTBOX, UNIQUE, Database, Document, PlainDatabase
 from outbox.message import subjects, transitions, uniques
 from outbox.message.document import Sent, State, by_attempt
+from outbox.servers.outages import Trouble, classify
 from outbox.servers.together import Together
 from outbox.streams.declaration import Stream
-from outbox.worker.failures import Unsettled
+from outbox.worker.failures import Failed, Unsettled
 from outbox.worker.message import Message
 
 TRANSACTION: dict[str, Any] = {
@@ -53,9 +55,9 @@ class Superseded(Exception):
 async def look(database: Database, sent: Sent) -> tuple[Standing, Document]:
     """Where the message stands to this attempt, and what is stored of it.
 
-    A majority's word is enough for what cannot change any more. That a message is not there, or not yet so far, is
-    asked again, in a way that a primary which another one has replaced cannot answer: on such a word, an entry would be
-    acknowledged that is still wanted.
+    A majority's word is enough for what cannot change any more. That a message is not there, or has an outcome from
+    before this attempt, is asked again, in a way that a primary which another one has replaced cannot answer: on such a
+    word, an entry would be acknowledged that is still wanted.
     """
     [document] = await _read(database, [sent], ReadConcern("majority"))
     return await _unless_doubtful(database, sent, document)
@@ -83,9 +85,9 @@ class Looks:
 async def _unless_doubtful(database: Database, sent: Sent, document: Document | None) -> tuple[Standing, Document]:
     standing = _standing(sent, document)
     attempts = document.get("attempts") if document else None
-    if standing is Standing.SUPERSEDED and isinstance(attempts, int) and attempts >= sent.attempt:
-        return standing, document or {}
-    if standing in (Standing.SUPERSEDED, Standing.UNKNOWN):
+    reached = isinstance(attempts, int) and attempts >= sent.attempt
+    # What has not come to this attempt may be from before a replay, which a primary that is new does not show yet.
+    if not reached and standing not in (Standing.WANTED, Standing.UNMARKED):
         [document] = await _read(database, [sent], ReadConcern("linearizable"))
         standing = _standing(sent, document)
     return standing, document or {}
@@ -113,6 +115,20 @@ def _standing(sent: Sent, document: Document | None) -> Standing:
         case State.COMPLETED.value, _:
             return Standing.COMPLETED
     return Standing.SUPERSEDED
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Raises Failed for what MongoDB has against a message itself, such as by a validator: it would refuse it for ever.
+
+    What else it refuses, and is the fault of no message, is raised as it is.
+    """
+    try:
+        yield
+    except WriteError as error:
+        if classify(error) is Trouble.OUTAGE:
+            raise
+        raise Failed(error) from error
 
 
 async def complete(
@@ -214,22 +230,23 @@ class Completions:
         self._completing = Together(self._complete)
 
     async def complete(self, message: Message) -> None:
-        """Raises Superseded and Unsettled, as `complete` does."""
+        """Raises Superseded and Unsettled, as `complete` does, and Failed."""
         if error := await self._completing.ask(message):
             raise error
 
-    async def _complete(self, messages: Sequence[Message]) -> list[Superseded | Unsettled | None]:
+    async def _complete(self, messages: Sequence[Message]) -> list[Superseded | Unsettled | Failed | None]:
         with pymongo.timeout(COMPLETION_SECONDS):
             try:
-                await complete(self._database, self._stream, messages, None)
-            except (Superseded, Unsettled) as error:
+                with refusals():
+                    await complete(self._database, self._stream, messages, None)
+            except (Superseded, Unsettled, Failed) as error:
                 if len(messages) == 1:
                     return [error]
             else:
                 return [None] * len(messages)
         return [await self._apart(message) for message in messages]
 
-    async def _apart(self, message: Message) -> Superseded | Unsettled | None:
+    async def _apart(self, message: Message) -> Superseded | Unsettled | Failed | None:
         """What became of one of several, some of which may have been completed by now."""
         standing, _ = await look(self._database, sent_of(message))
         if standing is Standing.COMPLETED:

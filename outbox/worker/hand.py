@@ -51,6 +51,8 @@ class Hand:
         """The name of its handler, when that is known."""
         self.on_record = False
         """Whether this take-over has been counted as a try."""
+        self.handled = False
+        """Whether its handler has done its work, in no transaction of ours: only its completion is to be repeated."""
         self.in_doubt = False
         """Whether MongoDB was away while its handler's work was committed, so that it may have its outcome."""
         self.settled = False

@@ -18,7 +18,7 @@ from pymongo.errors import ConnectionFailure, PyMongoError
 from outbox.database import OUTBOX, Document, Place, PlainDatabase
 from outbox.servers.disconnections import Disconnections
 from outbox.streams.declaration import Stream
-from outbox.worker.completion import COMPLETION_SECONDS, TRANSACTION, complete_sync
+from outbox.worker.completion import COMPLETION_SECONDS, TRANSACTION, complete_sync, refusals
 from outbox.worker.failures import Failed
 from outbox.worker.forms import Asynchronous, in_transaction, is_unanswered, refuse_unrun, still_open
 from outbox.worker.hand import Abandoned, Hand
@@ -82,7 +82,8 @@ class Threads:
             if hand.abandoned.is_set():
                 raise Abandoned
             still_open(session)
-            complete_sync(database, stream, messages, session)
+            with refusals():
+                complete_sync(database, stream, messages, session)
 
     def _has_failed(
         self, database: PlainDatabase, session: ClientSession, message: Message, error: PyMongoError, began: float

@@ -21,10 +21,11 @@ import pymongo
 import structlog
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.errors import ConnectionFailure, PyMongoError
+from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
 
 from outbox.database import OUTBOX, Database, Document, Place
 from outbox.servers.disconnections import Disconnections
+from outbox.servers.outages import classify
 from outbox.servers.transaction import outcome_unknown
 from outbox.streams.declaration import Stream
 from outbox.worker.completion import (
@@ -35,6 +36,7 @@ from outbox.worker.completion import (
     Standing,
     Superseded,
     complete,
+    refusals,
     sent_of,
 )
 from outbox.worker.failures import Failed, Unsettled
@@ -51,6 +53,10 @@ log = structlog.get_logger(__name__)
 
 CONFLICT_SECONDS = 120.0
 """For how long a handler is called again after conflicts, before its message counts as failed."""
+
+_OF_A_TRANSACTION = frozenset({251, 257, 290, 388})
+"""NoSuchTransaction, TransactionTooLarge, TransactionExceededLifetimeLimitSeconds, TransactionTooLargeForCache: of what
+was written in one, or how long it took, which would be the same each time."""
 
 
 class Work:
@@ -88,7 +94,7 @@ class Work:
 
         :raises Failed: the handler raised; nothing that it wrote through its session has lasted.
         :raises Superseded, Abandoned: nothing has lasted either.
-        :raises PyMongoError: MongoDB was away. It may all have happened: look at the messages again.
+        :raises PyMongoError: MongoDB was away, or refused the completion. It may all have happened: look again.
         """
         deadline = time.monotonic() + CONFLICT_SECONDS
         for tried in itertools.count():
@@ -100,7 +106,10 @@ class Work:
             except PyMongoError as error:
                 if isinstance(error, ConnectionFailure) or outcome_unknown(error):
                     raise
-                if not in_transaction(error) or time.monotonic() > deadline:
+                conflict = in_transaction(error)
+                if conflict is None and not _comes_of(handler, error):
+                    raise  # of the completion, which the server refuses at present, or of the commit
+                if conflict is None or time.monotonic() > deadline:
                     raise Failed(error) from error
             else:
                 return
@@ -123,6 +132,9 @@ class Work:
         return handling(stream.name, message.headers, str(message.id), message.attempt)
 
     async def _handle(self, handler: Handler, stream: Stream, messages: Sequence[Message], hand: Hand) -> None:
+        if hand.handled:
+            await self._complete_after(stream, messages, hand)
+            return
         if handler.plain and handler not in self._not_plain:
             try:
                 await self._in_thread(handler, stream, messages, hand)
@@ -131,11 +143,11 @@ class Work:
                 self._not_plain.add(handler)
             else:
                 if not handler.with_session:
-                    await self._complete_after(stream, messages)
+                    await self._complete_after(stream, messages, hand)
                 return
         if not handler.with_session:
             await self._as_task(hand, _called(handler, messages, None, self.resources))
-            await self._complete_after(stream, messages)
+            await self._complete_after(stream, messages, hand)
             return
         async with self._client.start_session() as session, await session.start_transaction(**TRANSACTION):
             began = time.monotonic()
@@ -147,10 +159,12 @@ class Work:
                     raise conflict from None
                 raise
             still_open(session)
-            await complete(self._database, stream, messages, session)
+            with refusals():
+                await complete(self._database, stream, messages, session)
 
-    async def _complete_after(self, stream: Stream, messages: Sequence[Message]) -> None:
+    async def _complete_after(self, stream: Stream, messages: Sequence[Message], hand: Hand) -> None:
         """Complete messages whose handler used no transaction of ours."""
+        hand.handled = True
         if (completions := self._completions.get(stream.name)) is None:
             completions = self._completions[stream.name] = Completions(self._database, stream)
         await asyncio.gather(*map(completions.complete, messages))
@@ -205,6 +219,12 @@ class Work:
         self.left.discard(work)
         if not work.cancelled():
             work.exception()  # or the event loop complains that nobody asked
+
+
+def _comes_of(handler: Handler, error: PyMongoError) -> bool:
+    """Whether an error of the completion or the commit is due to what the handler has done with its session."""
+    code = error.code if isinstance(error, OperationFailure) else None
+    return handler.with_session and (classify(error) is None or code in _OF_A_TRANSACTION)
 
 
 async def _called(

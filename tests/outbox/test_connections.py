@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,20 +11,22 @@ import pytest
 from bson import ObjectId
 from bson.codec_options import DatetimeConversion
 from pymongo import AsyncMongoClient, MongoClient
-from pymongo.errors import PyMongoError
+from pymongo.errors import ConnectionFailure, PyMongoError
 from pymongo.read_preferences import Primary
 
 from outbox.database import OUTBOX, Database
-from outbox.embedded import RedisServer, ReplicaSet
+from outbox.embedded import Mongod, RedisServer, ReplicaSet
 from outbox.errors import SettingsError
 from outbox.message import schema
 from outbox.message.document import Sent
 from outbox.message.transitions import standing
+from outbox.servers.causes import explain
 from outbox.servers.connections import connect_mongo, connect_mongo_sync, connect_redis
 from outbox.servers.outages import Trouble, classify
 from outbox.settings import OutboxSettings, load
 from outbox.streams.declaration import FILES, Streams
 from outbox.worker.completion import Standing, look
+from tests.waiting import eventually
 
 DANGEROUS = [
     "readPreference=secondary",
@@ -89,6 +92,44 @@ async def test_what_was_written_is_read_at_once_and_a_doubt_is_settled_by_the_pr
         standing_now, _ = await look(database, Sent(ObjectId(), 1))
         assert standing_now is Standing.UNKNOWN
         assert await database[OUTBOX].count_documents(standing(Sent(ObjectId(), 1))) == 0
+
+
+def directly(member: Mongod) -> OutboxSettings:
+    return settings("directConnection=true", f"mongodb://{member.address}/")
+
+
+async def test_a_member_that_is_not_the_primary_is_an_outage_also_where_the_address_leads_to_no_other(
+    replica_set: ReplicaSet,
+) -> None:
+    """The driver would read there what may be old."""
+    primary = replica_set.primary()
+    [secondary, _] = replica_set.secondaries()
+    async with connect_mongo(directly(primary)) as client:
+        await client["test_connections"]["files"].insert_one({})
+        assert await client["test_connections"]["files"].find_one()
+    async with connect_mongo(directly(secondary)) as client:
+        with pytest.raises(ConnectionFailure) as caught:
+            await client["test_connections"]["files"].find_one()
+    with connect_mongo_sync(directly(secondary)) as sync, pytest.raises(ConnectionFailure):
+        sync["test_connections"]["files"].find_one()
+    assert classify(caught.value) is Trouble.OUTAGE
+    assert "MONGODB_URI leads to a member of the replica set that is not its primary" in str(explain(caught.value))
+
+
+async def test_what_was_the_primary_is_read_no_more(replica_set: ReplicaSet) -> None:
+    old = replica_set.primary()
+    async with connect_mongo(directly(old)) as client:
+        assert await client.admin.command("ping")
+        assert await asyncio.to_thread(replica_set.step_down) is not old
+
+        async def refused() -> bool:
+            try:
+                await client["test_connections"]["files"].find_one()
+            except ConnectionFailure:
+                return True
+            return False
+
+        await eventually(refused, 30)
 
 
 FILES_OF_CERTIFICATES = ["tlsCAFile", "tlsCertificateKeyFile", "tlsCRLFile"]
