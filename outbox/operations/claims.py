@@ -29,7 +29,7 @@ async def claim(database: Database, owner: str, *, job: ObjectId | None = None) 
     query = {"open": True, "_id": job or {"$type": "objectId"}, "$or": free, **ready}
     jobs = database[JOBS].with_options(codec_options=LENIENT)
     # Each may hold thousands of ids: so only one is read at a time, and seldom more than the first.
-    for each in sorted([document["_id"] async for document in jobs.find(query, {"_id": 1}).hint("open")]):
+    for each in sorted([document["_id"] async for document in jobs.find(query, {"_id": 1})]):
         if or_none(Job.of, await jobs.find_one({"_id": each}) or {}) is None:
             continue
         found = await database[JOBS].find_one_and_update(
