@@ -34,6 +34,7 @@ from outbox.database import LENIENT, OUTBOX, Database, Document
 from outbox.message import transitions
 from outbox.message.document import Sent, State, by_attempt, is_ours
 from outbox.message.outcome import COUNTED, Found, put_back
+from outbox.message.poison import update_published
 from outbox.protocol.checkpoint import read_sent
 from outbox.protocol.ownership import own, refuse
 from outbox.protocol.script import Script
@@ -174,6 +175,5 @@ async def _complete(database: Database, stream: Stream, acknowledged: Sequence[S
     completed = 0
     for attempt, ids in by_attempt(acknowledged).items():
         done = transitions.complete_batch(ids, attempt, stream=stream.name)
-        result = await database[OUTBOX].update_many(*done, hint="_id_")
-        completed += result.modified_count
+        completed += await update_published(database[OUTBOX], done, hint="_id_")
     return completed

@@ -34,8 +34,9 @@ async def waiting_keys(redis: AnyRedis, stream: Stream) -> AsyncIterator[str]:
     if group is None:
         return
     async for held in _in_hands(redis, stream):
+        ids = set(held)
         async for page in entries.walk(stream, held[0], held[-1]):
-            for key in _keys(entry for entry in page if entry.id in held):
+            for key in _keys(entry for entry in page if entry.id in ids):
                 yield key
 
 

@@ -22,6 +22,7 @@ from redis.exceptions import ResponseError
 
 from outbox.database import LENIENT, OUTBOX, Database, Document
 from outbox.delivery.entries import Entries, not_there
+from outbox.message import attempts
 from outbox.message.document import Sent, State, by_attempt, is_ours
 from outbox.message.outcome import COUNTED, Found, put_back, settle
 from outbox.protocol.settled import NEEDED, settled, without_subject
@@ -83,7 +84,7 @@ class Vanished:
         limit, undue = now - timedelta(seconds=stream.rescue_seconds), _NONE
         async with self._published(partition) as cursor:
             async for message in cursor:
-                if not is_ours(message):
+                if not _is_published(message):
                     continue
                 if undue is not _NONE and message.get("batch") != undue:
                     return
@@ -160,7 +161,7 @@ class Vanished:
         beyond = _NONE
         async with self._published(partition) as cursor:
             async for message in cursor:
-                if not is_ours(message):
+                if not _is_published(message):
                     continue
                 if beyond is not _NONE and message.get("batch") != beyond:
                     return
@@ -198,7 +199,8 @@ class Vanished:
         )
 
     async def _examine(self, stream: Stream, subject: Subject, due: Sequence[Document], delivered: EntryId) -> Found:
-        done = await settled(self._database, subject, due)
+        judged = [message for message in due if not attempts.is_repeat(message)]
+        done = await settled(self._database, subject, judged)
         found = await settle(self._database, [message for message in due if message["_id"] in done])
         stuck = await self._stuck(stream, [message for message in due if message["_id"] not in done], delivered)
         # Asked again, now that nobody has the entry: a worker writes its result before it acknowledges.
@@ -257,8 +259,12 @@ async def locate(database: Database, entries: Entries, stream: Stream) -> int:
     return located
 
 
-_NEEDED = NEEDED | dict.fromkeys(("state", "published_at", "entries", "batch", "rescued", *COUNTED), 1)
+_NEEDED = NEEDED | dict.fromkeys(("state", "published_at", "entries", "batch", "rescued", "replayed", *COUNTED), 1)
 _NONE: Any = object()
+
+
+def _is_published(message: Document) -> bool:
+    return is_ours(message) and "attempts" in message
 
 
 def _sent(message: Document) -> Sent:

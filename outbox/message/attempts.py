@@ -43,8 +43,8 @@ def is_repeat(message: Document) -> bool:
     """Whether this is the first attempt after a replay, for which its subject speaks of the time before.
 
     An operator wants done again what was done. If the attempt's worker dies, what the subject says must not end it; the
-    attempt after it is judged as any other, so that a worker that acknowledges nothing does not have it repeated for
-    ever.
+    attempt after it is judged as any other, so that a plain worker that acknowledges nothing does not have it repeated
+    for ever.
     """
     return count(message, "replayed") > 0 and count(message, "attempts") == count(message, "forgiven") + 1
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pymongo.errors import OperationFailure
+
 from outbox.database import OUTBOX, Database, Document
 from outbox.message import attempts, transitions
-from outbox.message.document import Sent, by_attempt
+from outbox.message.document import Sent, State, by_attempt
+from outbox.message.poison import MAX_REASON, TOO_FULL, TOO_LARGE, update_published
 from outbox.message.transitions import Cause
 from outbox.streams.declaration import Stream
 
@@ -36,6 +39,20 @@ async def put_back(
     `suspect` is the worker of ours that died with it, and perhaps by it. The next one handles it alone, and counts that
     as the try: those that were only in flight beside it do not pay for it.
     """
+    try:
+        return await _put_back(database, stream, message, sent, reason, suspect)
+    except OperationFailure as error:
+        if error.code not in TOO_LARGE:
+            raise
+    this = {"_id": sent.id, "attempts": sent.attempt}
+    last = transitions.bury_emptied(this, State.PUBLISHED, f"{TOO_FULL}: what it held is gone; {reason[:MAX_REASON]}")
+    died = await database[OUTBOX].update_one(*last, bypass_document_validation=True)
+    return Found(dead=died.modified_count)
+
+
+async def _put_back(
+    database: Database, stream: Stream, message: Document, sent: Sent, reason: str, suspect: str | None
+) -> Found:
     used_up = attempts.tries(sent.attempt, message) >= stream.retry.attempts
     if not used_up or (suspect is not None and not attempts.is_convicted(sent.attempt, message, stream.retry)):
         forgive = 0 if suspect is None else 1
@@ -50,6 +67,5 @@ async def settle(database: Database, messages: Sequence[Document]) -> Found:
     """Complete published messages whose workers have said elsewhere that they are done, as far as `COUNTED`."""
     completed = 0
     for attempt, ids in by_attempt(Sent(message["_id"], message.get("attempts", 0)) for message in messages).items():
-        result = await database[OUTBOX].update_many(*transitions.complete_settled(ids, attempt))
-        completed += result.modified_count
+        completed += await update_published(database[OUTBOX], transitions.complete_settled(ids, attempt))
     return Found(settled=completed)

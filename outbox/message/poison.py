@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.raw_bson import RawBSONDocument
@@ -83,7 +83,7 @@ async def bury_all(messages: AsyncCollection[Document], query: Document, state: 
 
 
 async def bury_full(
-    messages: AsyncCollection[Document], query: Document, state: State, session: AsyncClientSession
+    messages: AsyncCollection[Document], query: Document, state: State, session: AsyncClientSession | None = None
 ) -> bool:
     """Make one message in `state` that matches `query` and is FULL dead; False: there is none.
 
@@ -93,6 +93,19 @@ async def bury_full(
     full = transitions.bury_emptied({**query, "$expr": FULL}, state, reason)
     result = await messages.update_one(*full, session=session, bypass_document_validation=True)
     return result.modified_count > 0
+
+
+async def update_published(messages: AsyncCollection[Document], change: transitions.Transition, **options: Any) -> int:
+    """Make a transition of published messages, except for those that are FULL: these become dead.
+
+    Returns how many were changed, without those that were before one was met.
+    """
+    while True:
+        try:
+            return (await messages.update_many(*change, **options)).modified_count
+        except OperationFailure as error:
+            if error.code not in TOO_LARGE or not await bury_full(messages, change.guard, State.PUBLISHED):
+                raise
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from pymongo.errors import OperationFailure
 from outbox.database import LENIENT, OUTBOX, Database, Document
 from outbox.message import subjects, transitions
 from outbox.message.document import is_ours
+from outbox.message.poison import FULL
 from outbox.streams.declaration import Streams, Subject
 from outbox.streams.identifiers import same
 
@@ -70,7 +71,9 @@ async def complete_settled(
         if left:
             about = subjects.about(named[number]["subject"]["id"] for number in left)
             names = [stream.name for stream in of_subject]
-            await database[OUTBOX].update_many(*transitions.complete_superseded(about, names), session=session)
+            guard, change = transitions.complete_superseded(about, names)
+            # One that has no room for it would have the rest of the transaction fail, for an older message's sake.
+            await database[OUTBOX].update_many({**guard, "$expr": {"$not": [FULL]}}, change, session=session)
 
 
 async def _settled_before(

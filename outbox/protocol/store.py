@@ -11,12 +11,13 @@ from bson import ObjectId, Timestamp
 from bson.raw_bson import RawBSONDocument
 from pymongo import UpdateMany
 from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.errors import OperationFailure
 
 from outbox.database import OUTBOX, Database, Document
-from outbox.errors import InvalidMessage
+from outbox.errors import InvalidMessage, LookAgain
 from outbox.message import transitions
 from outbox.message.document import Message, Sent, State, by_attempt, read_document
-from outbox.message.poison import RAW, Poison, bury, identity
+from outbox.message.poison import RAW, TOO_LARGE, Poison, bury, bury_full, identity
 from outbox.message.transitions import Place
 from outbox.protocol import fences
 from outbox.protocol.checkpoint import Range
@@ -132,15 +133,21 @@ class Store:
         marked = 0
         for attempt, ids in by_attempt(sent).items():
             place = Place(progress.batch, progress.tag, entries._asdict(), attempt)
-            with pymongo.timeout(fences.WRITE_SECONDS):
-                result = await self._messages.update_many(
-                    *transitions.publish(ids, place, token=token),
-                    session=session,
-                    # Without it the planner may choose to look through all that is pending, once for each batch.
-                    hint="_id_",
-                    # What is set here always fits the validator, which takes an eighth of the time of a mark.
-                    bypass_document_validation=True,
-                )
+            try:
+                with pymongo.timeout(fences.WRITE_SECONDS):
+                    result = await self._messages.update_many(
+                        *transitions.publish(ids, place, token=token),
+                        session=session,
+                        # Without it the planner may choose to look through all that is pending, once for each batch.
+                        hint="_id_",
+                        # What is set here always fits the validator, which takes an eighth of the time of a mark.
+                        bypass_document_validation=True,
+                    )
+            except OperationFailure as error:
+                unmarked = transitions.unmarked(ids, attempt)
+                if error.code in TOO_LARGE and await bury_full(self._messages, unmarked, State.PENDING, session):
+                    raise LookAgain("a message that was published has no room for its mark") from error
+                raise
             marked += result.modified_count
             if result.matched_count < len(ids):
                 await fences.look_why(self._messages, token, transitions.unmarked(ids, attempt), session)

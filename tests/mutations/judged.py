@@ -7,7 +7,40 @@ from tests.mutations.mutation import Mutation
 TRANSITIONS = "outbox/message/transitions.py"
 LATEST = "tests/outbox/test_latest.py"
 
+OTHERS = "tests/outbox/test_rescue_of_others.py::"
+
 MUTATIONS = [
+    Mutation(
+        "what is replayed although it was done is not completed under its worker", "G1", "outbox/delivery/vanished.py",
+        "if not attempts.is_repeat(message)]", "]",
+        "tests/outbox/test_rescue.py::test_what_is_done_and_replayed_survives_its_worker_once",
+    ),
+    Mutation(
+        "a message without room stops no rescue", "G1", "outbox/message/outcome.py",
+        "        if error.code not in TOO_LARGE:\n            raise\n", "        raise\n",
+        OTHERS + "test_what_a_silent_worker_holds_beside_one_that_is_too_large",
+    ),
+    Mutation(
+        "a message without room leaves no settled one published", "G1", "outbox/message/poison.py",
+        "if error.code not in TOO_LARGE or not await bury_full(messages, change.guard, State.PUBLISHED):", "if True:",
+        OTHERS + "test_what_is_settled_beside_one_that_is_too_large",
+    ),
+    Mutation(
+        "an older message without room stops no retry", "G1", "outbox/protocol/settled.py",
+        '{**guard, "$expr": {"$not": [FULL]}}', "guard",
+        OTHERS + "test_what_is_retried_although_an_older_message_is_too_large",
+    ),
+    Mutation(
+        "a message of others without attempts stops no look", "G1", "outbox/delivery/vanished.py",
+        'is_ours(message) and "attempts" in message', "is_ours(message)",
+        OTHERS + "test_what_vanished_beside_one_that_counts_no_attempts",
+    ),
+    Mutation(
+        "a message without room that was not marked stops no partition", "G1", "outbox/protocol/store.py",
+        "if error.code in TOO_LARGE and await bury_full(self._messages, unmarked, State.PENDING, session):",
+        "if False:",
+        "tests/relay/test_too_large.py::test_those_that_survived_are_kept",
+    ),
     Mutation(
         "what is replayed although it was done survives its worker", "G1", "outbox/worker/rescue.py",
         'message["_id"] in done and not attempts.is_repeat(message)', 'message["_id"] in done',

@@ -81,17 +81,17 @@ MUTATIONS = [
     ),
     Mutation(
         "a repair replays no message of a file that was settled, or has got another one, since", "G2", SUBJECTS,
-        "async for _, completed in _forgotten(system, subject, streams, 1):", "for _, completed in [((), ids)]:",
+        "async for _, completed in _forgotten(system, subject, streams, 1, REPAIRED):", "for _, completed in [((), ids)]:",
         f"{REPAIRS}test_a_file_that_waits_after_its_message_is_not_worked_on_twice",
     ),
     Mutation(
         "a repair replays no message of a file that an older one is on its way for", "G2", SUBJECTS,
-        "async for _, completed in _forgotten(system, subject, streams, 1):", "for _, completed in [((), ids)]:",
+        "async for _, completed in _forgotten(system, subject, streams, 1, REPAIRED):", "for _, completed in [((), ids)]:",
         f"{REPAIRS}test_nor_when_an_older_message_of_it_is_on_its_way_by_then",
     ),
     Mutation(
         "a repair queues no file that was settled, or has got a message, since", "G2", SUBJECTS,
-        "async for wanted, _ in _forgotten(system, subject, streams, QUEUED_TOGETHER):",
+        "async for wanted, _ in _forgotten(system, subject, streams, QUEUED_TOGETHER, REPAIRED):",
         "for wanted, _ in [(ids, ())]:",
         f"{REPAIRS}test_a_file_without_a_message_is_not_queued_when_it_is_dealt_with_meanwhile",
     ),

@@ -292,4 +292,6 @@ async def test_what_is_done_and_replayed_survives_its_worker_once(ward: Ward) ->
     for expected in (Found(rescued=1), Found(settled=1)):
         await ward.publish_again()
         await ward.read()
+        if expected.rescued:
+            assert await ward.vanished() == Found(), "a worker has it"
         assert await ward.abandoned() == expected

@@ -55,19 +55,25 @@ async def test_the_others_are_completed_when_they_are_settled(world: World) -> N
     assert [states[id_] for id_ in ids] == ["completed", "completed", "dead", "completed", "completed"]
 
 
+@pytest.mark.parametrize("gone", [True, False], ids=["checkpoint gone", "checkpoint there"])
 @pytest.mark.parametrize("state", [State.PUBLISHED, State.PENDING])
-async def test_those_that_survived_are_kept(world: World, state: State) -> None:
-    """Redis has them, and its checkpoint is gone: so they are looked for in the stream."""
+async def test_those_that_survived_are_kept(world: World, state: State, gone: bool) -> None:
+    """Redis has them; where its checkpoint is gone, they are looked for in the stream."""
     owner, ids = await published(world)
     messages = world.database[OUTBOX]
     # As if what the mark of it adds had never arrived.
     unmarked = {"state": state.value, "attempts": 1 if state is State.PUBLISHED else 0}
     await messages.update_one({"_id": ids[2]}, {"$unset": {"junk": "", "entries": ""}, "$set": unmarked})
     await fill_up(messages, ids[2])
-    await world.redis.delete(STREAM.checkpoint_key(0))
-    assert await notice(owner) == 0
+    if gone:
+        await world.redis.delete(STREAM.checkpoint_key(0))
+        assert await notice(owner) == 0
+    else:
+        owner = await world.owner()
     await owner.drain_all()
     states = await world.states()
-    assert [states[id_] for id_ in ids] == ["published", "published", "dead", "published", "published"]
+    fate = "dead" if gone or state is State.PENDING else "published"
+    assert [states[id_] for id_ in ids] == ["published", "published", fate, "published", "published"]
     assert await world.published_ids() == [str(id_) for id_ in ids]
-    assert TOO_FULL in await reason(world, ids[2])
+    if fate == "dead":
+        assert TOO_FULL in await reason(world, ids[2])

@@ -31,6 +31,8 @@ from outbox_api.uploads.reparse import MAX_TOLD, reparse
 PAGE = 500
 QUEUED_TOGETHER = 100
 """Files in one transaction."""
+REPAIRED = 1000
+"""For so many, at most, one reading of the streams holds. What another program adds while they are repaired is missed."""
 
 _NOT_SENT = [State.PENDING.value, State.SCHEDULED.value]
 
@@ -55,11 +57,14 @@ async def subjects_wait_for_a_message(system: System) -> list[Finding]:
 
 
 async def _forgotten(
-    system: System, subject: Subject, streams: list[Stream], together: int
+    system: System, subject: Subject, streams: list[Stream], together: int, most: int = SEARCHED
 ) -> AsyncIterator[tuple[list[Any], list[Any]]]:
     """Documents that wait and that no worker will hear of: those without a message, and those whose messages are
-    completed. Of up to `together` at a time, just looked at."""
-    async for suspects in _suspects(system, subject, streams):
+    completed. Of up to `together` at a time, just looked at.
+
+    :param most: for how many the streams are read through at once.
+    """
+    async for suspects in _suspects(system, subject, streams, most):
         # Whoever writes a document and adds an entry by itself may be between the two.
         await system.look_again()
         silent = await _without_entry(system, subject, streams, suspects)
@@ -68,7 +73,7 @@ async def _forgotten(
             yield await _look(system, subject, streams, silent[start : start + together])
 
 
-async def _suspects(system: System, subject: Subject, streams: list[Stream]) -> AsyncIterator[list[Any]]:
+async def _suspects(system: System, subject: Subject, streams: list[Stream], most: int) -> AsyncIterator[list[Any]]:
     """Documents that wait and have no open message, many at once: for each such part the streams are read through."""
     waiting = {
         subject.field: {"$in": subject.values},
@@ -78,7 +83,7 @@ async def _suspects(system: System, subject: Subject, streams: list[Stream]) -> 
     async for page in _pages(collection_of(system.database, subject), waiting):
         without, completed = await _look(system, subject, streams, [each["_id"] for each in page])
         suspects += without + completed
-        if len(suspects) >= SEARCHED:
+        if len(suspects) >= most:
             yield suspects
             suspects = []
     if suspects:
@@ -110,7 +115,7 @@ def _without_message(system: System, subject: Subject, streams: list[Stream], id
         outbox = Outbox(system.streams, database=system.database.name, prefix=system.database.place.prefix)
         done = 0
         # Looked at again: somebody else may have done it since they were found. And all of them, however many.
-        async for wanted, _ in _forgotten(system, subject, streams, QUEUED_TOGETHER):
+        async for wanted, _ in _forgotten(system, subject, streams, QUEUED_TOGETHER, REPAIRED):
             if wanted:
                 await reparse(system.database, outbox, wanted, who=audit.me())
             done += len(wanted)
@@ -138,7 +143,7 @@ def _unsettled(system: System, subject: Subject, streams: list[Stream], ids: lis
     async def again() -> int:
         done = 0
         # Looked at again, each by itself: it may have been settled, or have got a message that is on its way.
-        async for _, completed in _forgotten(system, subject, streams, 1):
+        async for _, completed in _forgotten(system, subject, streams, 1, REPAIRED):
             for message in await _last_messages(system, subject, streams, completed):
                 with suppress(InvalidMessage):  # too large to be changed; it is found again
                     done += await replay.one(system.database, message, who=audit.me(), states=(State.COMPLETED,))
