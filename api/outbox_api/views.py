@@ -180,7 +180,8 @@ class DryRunView(BaseModel):
 
 
 _JOB: JsonDict = {
-    "id": "66f0c2a51f2b9c0d8e4a7b31", "phase": "running", "who": "anna", "selected": 120, "replayed": 40, "rate": 2000,
+    "id": "66f0c2a51f2b9c0d8e4a7b31", "phase": "running", "who": "anna", "selected": 120, "replayed": 40,
+    "left_out": 0, "failure": None, "rate": 2000,
     "selection": {"since": "2025-01-31T09:00:00.000Z", "states": ["published", "completed"]}, "request": None,
     "owner": "relay-1-7-5f0c", "created_at": "2025-01-31T11:00:00.000Z", "started_at": "2025-01-31T11:00:00.420Z",
     "finished_at": None,
@@ -199,6 +200,11 @@ class JobView(BaseModel):
         description="how many matched when it was asked for; null: too many to count in time, until it is done"
     )
     replayed: int = Field(description="how many have been made pending so far")
+    left_out: int = Field(
+        description="how many were left out so far, because they are so large that they cannot be changed; "
+        "`GET /outbox/audit?action=replay%20left%20out` names them"
+    )
+    failure: str | None = Field(description="why the last try came to nothing; while it is open, it is tried again")
     rate: float = Field(description="messages a second, at most")
     selection: dict[str, Any]
     request: str | None = Field(description="the Idempotency-Key it was asked for under")

@@ -119,10 +119,10 @@ def replay(
         return job.selected, job
 
     selected, job = run(command)
-    replayed = job.replayed if job else 0
+    replayed, left_out = (job.replayed, job.left_out) if job else (0, 0)
     shown = "an unknown number" if selected is None else selected
     if json:
-        told: dict[str, Any] = {"selected": selected, "replayed": replayed, "dry_run": dry_run}
+        told: dict[str, Any] = {"selected": selected, "replayed": replayed, "left_out": left_out, "dry_run": dry_run}
         write_json(told | ({"job": str(job.id), "phase": job.phase.value} if job else {}))
     elif dry_run:
         write_line(f"{replaying.in_words(selected)} would be replayed{_range(selection)}")
@@ -132,9 +132,9 @@ def replay(
         write_line(f"selected {shown}, replayed {replayed}")
     if job and job.phase is Phase.CANCELLED:
         raise Unfinished(f"job {job.id} was cancelled; what was replayed until then stays so")
-    if job and job.left_out:
+    if left_out:
         raise Unfinished(
-            f"{job.left_out} of {selected} messages were left out: they are so large that they cannot be changed. "
+            f"{left_out} of {selected} messages were left out: they are so large that they cannot be changed. "
             "Their ids: outbox audit --action 'replay left out'"
         )
 
@@ -147,8 +147,10 @@ def _moves(time: str) -> bool:
 
 
 def _fixed(selection: Selection, moving: set[str]) -> dict[str, Any]:
-    """What is the same in a request that is typed again: of the times that move on, only that they were given."""
-    return {name: name in moving or value for name, value in plain(selection.as_document()).items()}
+    """What is the same in a request that is typed again: of the times that move on, only that they were given, and of
+    many values, which they are and not their order."""
+    given = plain(selection.as_document()).items()
+    return {name: name in moving or (sorted(set(v)) if isinstance(v, list) else v) for name, v in given}
 
 
 def _range(selection: Selection) -> str:

@@ -6,16 +6,24 @@ from contextlib import suppress
 
 from bson import ObjectId
 from pymongo import ReturnDocument
-from pymongo.errors import PyMongoError
+from pymongo.errors import ConnectionFailure, NetworkTimeout, PyMongoError
 
 from outbox.database import JOBS, LENIENT, Database, Document
-from outbox.message.poison import MAX_REASON
 from outbox.operations.job import Job, Phase
 from outbox.operations.records import or_none
+from outbox.servers.causes import detail
 from outbox.servers.outages import Trouble, classify
 
 LEASE_SECONDS = 30.0
-EXPIRY: Document = {"$add": ["$$NOW", int(LEASE_SECONDS * 1000)]}
+MOMENT_SECONDS = 2.0
+"""How long the other jobs have their turn before one that met what passes by itself, as far as anybody can tell."""
+
+
+def _in(seconds: float) -> Document:
+    return {"$add": ["$$NOW", int(seconds * 1000)]}
+
+
+EXPIRY = _in(LEASE_SECONDS)
 
 
 async def claim(database: Database, owner: str, *, job: ObjectId | None = None) -> Job | None:
@@ -24,8 +32,8 @@ async def claim(database: Database, owner: str, *, job: ObjectId | None = None) 
     Of two who ask at once, one gets it. What `owner` has already counts as free. One that cannot be read is left alone:
     by others, or by a later version, whose relays carry it out.
     """
-    free = [{"owner": None}, {"owner": owner}, {"$expr": {"$lte": ["$expires_at", "$$NOW"]}}]
-    ready = {"$expr": {"$lte": ["$not_before", "$$NOW"]}}
+    free = [{"owner": None}, {"owner": owner}, {"$expr": _over("$expires_at")}]
+    ready = {"$expr": _over("$not_before")}
     query = {"open": True, "_id": job or {"$type": "objectId"}, "$or": free, **ready}
     jobs = database[JOBS].with_options(codec_options=LENIENT)
     # Each may hold thousands of ids: so only one is read at a time, and seldom more than the first.
@@ -49,15 +57,29 @@ async def claim(database: Database, owner: str, *, job: ObjectId | None = None) 
     return None
 
 
+def _over(moment: str) -> Document:
+    """Whether it has passed, or is further away than anything is set: then the server's clock has been set back since,
+    and whoever waited for it would wait for as long as that was.
+
+    By another lease, because a claim that waited for another's write compares with the time at which it began.
+    """
+    return {"$or": [{"$lte": [moment, "$$NOW"]}, {"$gt": [moment, _in(2 * LEASE_SECONDS)]}]}
+
+
 async def release(database: Database, owner: str) -> None:
     """Give back what `owner` works on, so that another one goes on with it at once."""
     await database[JOBS].update_many({"open": True, "owner": owner}, {"$set": {"owner": None}})
 
 
 async def set_aside(database: Database, job: Job, owner: str, error: Exception) -> None:
-    """After a step that failed: unless that passes by itself, the other jobs have their turn before this one."""
-    if classify(error) is Trouble.OUTAGE:
+    """After a step that failed: the other jobs have their turn before this one.
+
+    What MongoDB refuses as too large or too slow at present may always be so for this job: so it steps aside as well,
+    for a moment. Not when MongoDB is away, which is no job's fault: it goes on where it was once that is back.
+    """
+    if isinstance(error, ConnectionFailure) and not isinstance(error, NetworkTimeout):
         return
-    values = {"owner": None, "not_before": EXPIRY, "failure": {"$literal": str(error)[:MAX_REASON]}}
+    seconds = MOMENT_SECONDS if classify(error) is Trouble.OUTAGE else LEASE_SECONDS
+    values = {"owner": None, "not_before": _in(seconds), "failure": {"$literal": detail(error)}}
     with suppress(PyMongoError):  # then its lease runs out
         await database[JOBS].update_one({"_id": job.id, "open": True, "owner": owner}, [{"$set": values}])

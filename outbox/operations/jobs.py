@@ -35,6 +35,7 @@ from outbox.operations.replay import PAGE
 from outbox.operations.selection import SHOWN_IDS, Selection
 from outbox.servers import transaction
 from outbox.servers.clock import server_time
+from outbox.servers.latest import as_of_now
 
 STEP_SECONDS = 20.0
 """For one page. Shorter than a lease, so that nobody else begins with a page that is still being written."""
@@ -207,13 +208,11 @@ async def step(database: Database, job: Job, owner: str, *, limit: int = PAGE) -
 
 async def _page(database: Database, job: Job, limit: int) -> replay.Page | None:
     """What comes next, read from a state of the outbox that is no older than the job."""
-    jobs = database[JOBS].with_options(read_concern=ReadConcern("linearizable"))
-    async with database.client.start_session() as session, session.bind(end_session=False):
-        # Right after a failover, a primary may not know yet what a majority has. Messages would seem not to be there,
-        # and be left out for good. Once it has shown that it knows, no later read of this session shows less.
-        with pymongo.timeout(STEP_SECONDS):
-            await jobs.find_one({"_id": job.id}, {"_id": 1})
-        return await replay.page(database, job.selection, job.before, after=job.last, limit=limit)
+    # Right after a failover, a primary may not know yet what a majority has. Messages would seem not to be there, and
+    # be left out for good.
+    with pymongo.timeout(STEP_SECONDS):
+        async with as_of_now(database) as session, session.bind(end_session=False):
+            return await replay.page(database, job.selection, job.before, after=job.last, limit=limit)
 
 
 class _Lost(OutboxError):

@@ -7,11 +7,11 @@ from typing import Any
 
 from pymongo.asynchronous.client_session import AsyncClientSession
 
-from outbox.database import LENIENT, STREAMS, Database, Document
+from outbox.database import STREAMS, Database, Document
 from outbox.errors import NoSuchStream, UndeclaredStream, UsageError, WrongDeclaration
 from outbox.operations import audit
 from outbox.servers import transaction
-from outbox.streams import known, registry
+from outbox.streams import known
 
 MAX_REASON = 500
 
@@ -69,9 +69,11 @@ async def _change(
 
 
 async def _refuse_unknown(database: Database, name: str) -> None:
-    if (document := await database[STREAMS].with_options(codec_options=LENIENT).find_one({"_id": name})) is not None:
-        registry.load(document)  # raises what says what to do, if it cannot be understood
-    registered = (await known.read(database)).streams
+    found = await known.read(database)
+    for fault in found.faults:
+        if fault.name == name:
+            raise fault
+    registered = found.streams
     if registered is None:
         raise WrongDeclaration("no stream is registered. Run: outbox init")
     try:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from pymongo.asynchronous.client_session import AsyncClientSession
 
@@ -82,7 +83,7 @@ async def change_as_declared(database: Database, stream: Stream) -> bool:
         return False
     if registered := await registry.read(database):
         registry.refuse_taken_names(registered, [stream])
-    names = [member.name for member in before.members()]
+    names = {"$in": [member.name for member in before.members()]}
     await _refuse_undone(database, stream.name, names, (State.SCHEDULED, State.PENDING, State.PUBLISHED), "changed")
     await registry.ensure_partitions(database, Streams([registry.load({**document, **after})]))
     members = {member.name for member in registry.load({**document, **after}).members()}
@@ -94,20 +95,27 @@ async def change_as_declared(database: Database, stream: Stream) -> bool:
 async def remove(database: Database, name: str) -> None:
     """Take a stream off the registry, with its leases. What is in Redis is left. Also what others wrote there.
 
+    Not the leases of streams that another document registers, or may register, under names like those of this one.
+
     :raises WrongDeclaration: it is not registered. NotNow: messages of it are not done.
     :raises SchemaError: a later version has registered it.
     """
     document = await _document(database, name)
-    members = [name]
+    mine: list[Any] = [known.named(name)]
     if registry.has_revision(document):  # or others wrote it; of a later version's, the members are not known
-        members = [member.name for member in registry.load(document).members()]
+        mine = [member.name for member in registry.load(document).members()]
+    found = await known.read(database)
+    sound = found.streams.declared() if found.streams else []
+    theirs = [member.name for stream in sound if stream.name != name for member in stream.members()]
+    members = {"$in": mine, "$nin": theirs}
     await _refuse_undone(database, name, members, UNDONE, "removed")
+    alone = {"$in": mine, "$nin": [*theirs, *found.others(beside=name)]}
 
     async def body(session: AsyncClientSession) -> None:
         this = {"_id": name, "revision": {"$eq": document.get("revision")}}
         if not (await database[STREAMS].delete_one(this, session=session)).deleted_count:
             raise _changed_meanwhile(name)
-        await database[PARTITIONS].delete_many({"stream": {"$in": members}}, session=session)
+        await database[PARTITIONS].delete_many({"stream": alone}, session=session)
         told = {"stream": name}
         await audit.record(database, who=audit.me(), action="remove-stream", details=told, session=session)
 
@@ -175,21 +183,19 @@ def _changed_meanwhile(name: str) -> NotNow:
     return NotNow(f"stream {name!r} was changed at the same moment: run the same command again")
 
 
-async def _refuse_undone(
-    database: Database, name: str, members: Sequence[str], states: Sequence[State], what: str
-) -> None:
+async def _refuse_undone(database: Database, name: str, members: Document, states: Sequence[State], what: str) -> None:
     counts = {}
     async with as_of_now(database) as session:
         for state in states:
-            query = {"state": state.value, "stream": {"$in": [*members]}}
+            query = {"state": state.value, "stream": members}
             if count := await database[OUTBOX].count_documents(query, session=session, limit=100_000):
                 counts[state] = count
     if counts:
         found = ", ".join(f"{count} {state.value}" for state, count in counts.items())
         raise NotNow(
             f"stream {name!r} cannot be {what} while messages of it are not done: {found}. Stop the programs "
-            "that append to it, wait until relays and workers have done the rest (`outbox status`), retry or discard "
-            "what is dead (`outbox dead list`), and run the same command again"
+            "that append to it, wait until relays and workers have done the rest (`outbox status` says what keeps "
+            "them), retry or discard what is dead (`outbox dead list`), and run the same command again"
         )
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 
 from bson import ObjectId
 from bson.datetime_ms import DatetimeMS
 
 from outbox.database import LENIENT, OUTBOX, Database, Document
-from outbox.errors import SchemaError, SettingsError
 from outbox.message import transitions
 from outbox.message.document import State, is_ours
 from outbox.message.poison import bury_all
@@ -20,7 +18,7 @@ from outbox.protocol import records
 from outbox.protocol.settled import NEEDED, settled
 from outbox.servers.clock import id_at, server_time
 from outbox.servers.latest import as_of_now
-from outbox.streams import registry
+from outbox.streams import known
 from outbox.streams.declaration import Streams
 
 PAGE = 1000
@@ -63,23 +61,29 @@ async def strays(database: Database) -> list[Document]:
     """The queries that find pending messages which belong to no partition there is.
 
     Such a message was written around the library, or for a stream that `outbox init` has never heard of. Not one of a
-    stream that is registered while the lease of its partition is missing, nor any while there is no partition at all:
-    somebody has deleted what `outbox init` makes, or is about to restore it.
+    stream that is registered, or may be by a document that cannot be understood, while the lease of its partition is
+    missing; nor any while there is no partition at all: somebody has deleted what `outbox init` makes, or is about to
+    restore it.
     """
     numbers: defaultdict[str, list[int]] = defaultdict(list)
     async with as_of_now(database) as session:
         # What is appended from here on may be for a stream, or a partition, that is registered meanwhile.
         asked = session.operation_time
         partitions = [*await records.partitions(database, session)]
-        with suppress(SchemaError, SettingsError):  # such as a stream that a later version has registered
-            registered = await registry.read(database, session)
-            partitions += registered.partitions() if registered else ()
+        found = await known.read(database, session)
+    registered = found.streams
+    partitions += registered.partitions() if registered else ()
     if not partitions:
         return []
     for partition in partitions:
         numbers[partition.stream].append(partition.number)
-    elsewhere: list[Document] = [{"stream": {"$nin": list(numbers)}}]
-    elsewhere += [{"stream": stream, "partition": {"$nin": theirs}} for stream, theirs in numbers.items()]
+    others = found.others()  # of which nobody here knows the partitions, such as those of a later version
+    elsewhere: list[Document] = [{"stream": {"$nin": [*numbers, *others]}}]
+    elsewhere += [
+        {"stream": stream, "partition": {"$nin": theirs}}
+        for stream, theirs in numbers.items()
+        if not any(other.match(stream) for other in others)
+    ]
     before = {"state": State.PENDING.value, **({"position": {"$not": {"$gt": asked}}} if asked else {})}
     return [{**before, **where} for where in elsewhere]
 

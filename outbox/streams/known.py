@@ -6,7 +6,10 @@ have registered a stream by it. Operators must be able to see what is wrong, and
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+from pymongo.asynchronous.client_session import AsyncClientSession
 
 from outbox.database import LENIENT, STREAMS, Database, Document
 from outbox.streams import registry
@@ -20,23 +23,30 @@ class Known:
 
     streams: Registered | None
     faults: tuple[NotUnderstood, ...]
-    others: frozenset[str]
-    """The names of streams that those may register."""
+
+    def others(self, *, beside: str | None = None) -> list[re.Pattern[str]]:
+        """What the streams are called that those documents may register, but for the one of the name `beside`."""
+        # MongoDB searches for nothing that cannot be printed, and no stream is called so.
+        return [named(one.name) for one in self.faults if one.name.isprintable() and one.name != beside]
 
 
-async def read(database: Database) -> Known:
+def named(stream: str) -> re.Pattern[str]:
+    """What a stream is called, and those of its groups, shards and priorities."""
+    return re.compile(f"^{re.escape(stream)}(:|$)")
+
+
+async def read(database: Database, session: AsyncClientSession | None = None) -> Known:
+    streams = database[STREAMS].with_options(codec_options=LENIENT)
     known: list[Document] = []
     faults: list[NotUnderstood] = []
-    others: set[str] = set()
-    for document in await database[STREAMS].with_options(codec_options=LENIENT).find().sort("_id").to_list():
+    for document in await streams.find(session=session).sort("_id").to_list():
         try:
-            registry.load(document)
+            registry.understood([*known, document])  # it may be well by itself, and not beside another
         except NotUnderstood as fault:
             faults.append(fault)
-            others.add(str(document["_id"]))
         else:
             known.append(document)
-    return Known(registry.understood(known), tuple(faults), frozenset(others))
+    return Known(registry.understood(known), tuple(faults))
 
 
 async def agree(
@@ -45,7 +55,8 @@ async def agree(
     """As `registry.agree`, of the streams that are known."""
     known = await read(database)
     # What is declared of the others can be compared with nothing.
-    comparable = [stream for stream in declared.declared() if stream.name not in known.others]
+    others = {fault.name for fault in known.faults}
+    comparable = [stream for stream in declared.declared() if stream.name not in others]
     if not comparable:
         return registry.agreed(known.streams, declared, explicit=False), known.faults
     return registry.agreed(known.streams, Streams(comparable), explicit=explicit), known.faults

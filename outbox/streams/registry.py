@@ -11,8 +11,6 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 import structlog
-from bson import Int64
-from pydantic import TypeAdapter, ValidationError
 from pymongo import ReadPreference
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import DuplicateKeyError, PyMongoError
@@ -20,14 +18,15 @@ from pymongo.read_concern import ReadConcern
 
 from outbox.database import LENIENT, META, PARTITIONS, STREAMS, Database, Document, PlainDatabase
 from outbox.errors import SchemaError, SettingsError, WrongDeclaration
-from outbox.printable import shell_word
 from outbox.streams import agreement, pauses
 from outbox.streams.declaration import Stream, Streams
 from outbox.streams.pauses import Pauses
+from outbox.streams.stored import NotUnderstood as NotUnderstood
+from outbox.streams.stored import has_revision as has_revision
+from outbox.streams.stored import load as load
 
 log = structlog.get_logger(__name__)
 
-_STREAM = TypeAdapter(Stream)
 NOW: dict[str, Any] = {"read_preference": ReadPreference.PRIMARY, "read_concern": ReadConcern("local")}
 """Reads what `outbox init` has just written, whatever the client of an application asks for otherwise."""
 
@@ -215,46 +214,27 @@ async def ensure_partitions(database: Database, streams: Streams, *, dry_run: bo
     return done
 
 
-class NotUnderstood(SchemaError):
-    """A document of the registry registers no stream that this version knows: what is wrong with it, and what to do."""
-
-    def __init__(self, document: Document, reason: object) -> None:
-        by_hand = f"delete it from {STREAMS} with mongosh"
-        if has_revision(document):
-            self.do = f"Use the version that registered it; or, if others wrote or changed it, {by_hand}"
-        elif isinstance(document["_id"], str):
-            self.do = (
-                f"Others wrote or changed it. Remove it: outbox streams remove {shell_word(document['_id'])}; then, "
-                "if a stream of this name is declared: outbox init"
-            )
-        else:
-            self.do = f"Others wrote it: {by_hand}"
-        self.what = f"stream {document['_id']!r} in {STREAMS} cannot be understood: {reason}"
-        super().__init__(f"{self.what}. {self.do}")
-
-
-def has_revision(document: Document) -> bool:
-    """As each version writes it, later ones too."""
-    return type(document.get("revision")) in (int, Int64)
-
-
-def load(document: Document) -> Stream:
-    """Raises NotUnderstood."""
-    try:
-        if not has_revision(document):
-            raise SettingsError("it has no revision")
-        return _STREAM.validate_python({"name": document["_id"], **document})
-    except (ValidationError, SettingsError) as error:
-        raise NotUnderstood(document, error) from None
-
-
 def understood(documents: Sequence[Document]) -> Registered | None:
     """The streams that these documents of the registry register; None: there are none. Raises SchemaError."""
     if not documents:
         return None
     streams = [load(one) for one in documents]  # first: what others wrote has no revision, or an `_id` that is no key
     revisions = {one["_id"]: one["revision"] for one in documents}
-    return Registered(streams, revisions, pauses.understood(documents))
+    try:
+        return Registered(streams, revisions, pauses.understood(documents))
+    except SettingsError:
+        _refuse_collision(documents, streams)
+        raise
+
+
+def _refuse_collision(documents: Sequence[Document], streams: Sequence[Stream]) -> None:
+    """Raise NotUnderstood of the first that has a name, or a key in Redis, of one before it."""
+    for number, stream in enumerate(streams):
+        for other in streams[: number + 1]:
+            try:
+                Streams({other.name: other, stream.name: stream}.values())
+            except SettingsError as error:
+                raise NotUnderstood(documents[number], f"beside {other.name!r}: {error}") from None
 
 
 async def _register(database: Database, stream: Stream, *, dry_run: bool) -> list[str]:

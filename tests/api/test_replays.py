@@ -48,6 +48,7 @@ async def test_a_replay_is_a_job_that_a_relay_works_on(api: httpx.AsyncClient, d
     await work(db)
     done = (await api.get(answer.headers["Location"])).json()
     assert (done["phase"], done["replayed"], done["owner"]) == ("done", 3, "relay-1")
+    assert (done["left_out"], done["failure"]) == (0, None)
     assert (await api.get("/outbox/replays")).json()["replays"] == [done]
     assert await db.outbox.count_documents({"state": "pending"}) == 3
 

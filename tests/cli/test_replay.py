@@ -22,7 +22,7 @@ def test_a_dry_run_counts_and_changes_nothing(outbox: Cli, shelf: Shelf) -> None
     assert result.code == 0
     assert result.out.startswith("2 messages would be replayed, appended since ")
     assert outbox("replay", "--since", "2h", "--dry-run", "--json").json == {
-        "selected": 2, "replayed": 0, "dry_run": True,
+        "selected": 2, "replayed": 0, "left_out": 0, "dry_run": True,
     }  # fmt: skip
     assert set(shelf.states(*ids)) == {"published"}
 
@@ -32,7 +32,7 @@ def test_it_reports_what_was_selected_and_replayed(outbox: Cli, shelf: Shelf) ->
     result = outbox("replay", "--since", "2h", "--yes", "--json")
     told = result.json
     assert told.pop("job")
-    assert told == {"selected": 2, "replayed": 2, "dry_run": False, "phase": "done"}
+    assert told == {"selected": 2, "replayed": 2, "left_out": 0, "dry_run": False, "phase": "done"}
     assert shelf.states(*ids) == ["pending", "pending"]
     assert outbox("replay", "--since", "2h", "--yes").out == "selected 0, replayed 0\n"  # they are still pending
 
@@ -188,6 +188,16 @@ def test_times_that_move_on_do_not_make_a_request_another_one(
         assert outbox("replay", *asked, "--yes", "--detach", "--request", "r").code == ends
 
 
+def test_the_same_values_in_another_order_are_the_same_request(outbox: Cli, shelf: Shelf) -> None:
+    first, second = shelf.put(State.PUBLISHED, 2)
+    asked = ["--yes", "--detach", "--request", "r"]
+    states = ["--state", "published", "--state", "completed"]
+    assert outbox("replay", "--id", first, "--id", second, *states, *asked).code == 0
+    again = outbox("replay", "--id", second, "--id", first, *states[2:], *states[:2], *asked)
+    assert again.code == 0
+    assert "was asked for before" in again.err
+
+
 def test_one_that_somebody_cancels_is_not_done(outbox: Cli, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = shelf.put(State.PUBLISHED, 3)
 
@@ -209,7 +219,8 @@ def test_one_that_is_too_large_is_left_out_and_told(outbox: Cli, shelf: Shelf) -
     shelf.db.outbox.insert_one(giant, bypass_document_validation=True)
     result = outbox("replay", "--state", "completed", "--yes", "--json")
     assert result.code == 1
-    assert (result.json["selected"], result.json["replayed"], result.json["phase"]) == (5, 4, "done")
+    told = result.json
+    assert (told["selected"], told["replayed"], told["left_out"], told["phase"]) == (5, 4, 1, "done")
     assert "1 of 5 messages were left out" in result.err
     [record] = outbox("audit", "--action", "replay left out", "--json").json["records"]
     assert record["details"]["messages"] == [str(giant["_id"])]

@@ -62,6 +62,78 @@ def test_what_others_wrote_is_removed_by_the_command_that_is_named(outbox: Cli, 
     assert outbox("init").code == 0
 
 
+JOBS = '[{"name": "jobs", "group": "g", "partitions": 1, "priorities": ["low"]}]'
+
+
+def test_what_others_wrote_is_removed_without_the_leases_of_a_sound_stream(
+    bare: Cli, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OUTBOX_STREAMS", JOBS)
+    assert bare("init").code == 0
+    shelf.put(State.PENDING, stream="jobs:low", partition=0)
+    shelf.db.outbox_streams.insert_one({"_id": "jobs:low", "x": 1})
+    lease = shelf.db.outbox_partitions.find_one({"_id": "jobs:low/0"})
+    assert bare("streams", "remove", "jobs:low", "--yes").code == 0
+    assert shelf.db.outbox_partitions.find_one({"_id": "jobs:low/0"}) == lease
+    assert [one["_id"] for one in shelf.db.outbox_streams.find()] == ["jobs"]
+
+
+def test_a_stream_that_lost_its_revision_is_not_removed_while_a_message_of_its_priority_waits(
+    bare: Cli, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And gets its revision back by the command that is named."""
+    monkeypatch.setenv("OUTBOX_STREAMS", JOBS)
+    assert bare("init").code == 0
+    [waiting] = shelf.put(State.PENDING, stream="jobs:low", partition=0)
+    shelf.db.outbox_streams.update_one({"_id": "jobs"}, {"$unset": {"revision": ""}})
+    refused = bare("streams", "remove", "jobs", "--yes")
+    assert refused.code == 1
+    assert "1 pending" in refused.err
+    assert "`outbox status` says what keeps them" in " ".join(refused.err.split())
+    change = 'outbox_streams.updateOne({_id: "jobs"}, {$set: {revision: NumberInt(1)}})'
+    assert change in bare("status", "--json").json["not_understood"][0]
+    for stopped in (bare("init"), bare("relay", "--once")):
+        assert stopped.code == 1
+        assert change in " ".join(stopped.err.split())
+        assert "streams remove" not in stopped.err
+    shelf.db.outbox_streams.update_one({"_id": "jobs"}, {"$set": {"revision": 1}})
+    assert bare("init").code == 0
+    shelf.db.outbox.delete_one({"_id": waiting})
+    shelf.db.outbox_streams.update_one({"_id": "jobs"}, {"$unset": {"revision": ""}})
+    assert bare("streams", "remove", "jobs", "--yes").code == 0
+    assert shelf.db.outbox_partitions.count_documents({}) == 0
+
+
+def test_two_that_cannot_be_beside_each_other(bare: Cli, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The later one by name is not understood; what is the other's stays when it is removed."""
+    monkeypatch.setenv("OUTBOX_STREAMS", JOBS)
+    assert bare("init").code == 0
+    shelf.db.outbox_streams.insert_one({"_id": "jobs:low", "revision": 1, "group": "g"})
+    for command in ("status", "streams list"):
+        shown = bare(*command.split(), "--json")
+        assert shown.code == 0
+        [named] = shown.json["not_understood"]
+        assert "'jobs:low'" in named
+        assert "beside 'jobs'" in named
+        assert "delete it from outbox_streams" in named
+    found = {one["check"]: one["what"] for one in bare("verify", "--json").json["findings"]}
+    assert "beside 'jobs'" in found["unreadable-stream"]
+    assert bare("streams", "pause", "jobs").code == 0
+    for refused in (bare("streams", "pause", "jobs:low"), bare("relay", "--once")):
+        assert refused.code == 1
+        assert "beside 'jobs'" in refused.err
+    assert bare("streams", "remove", "jobs:low", "--yes").code == 0
+    assert shelf.db.outbox_partitions.count_documents({"_id": "jobs:low/0"}) == 1
+
+
+def test_what_is_wrong_with_it_is_said_on_one_line(outbox: Cli, shelf: Shelf) -> None:
+    shelf.db.outbox_streams.insert_one(LATER)
+    [named] = outbox("streams", "list", "--json").json["not_understood"]
+    assert "partitions: Input should be a valid integer" in named
+    assert "\n" not in named
+    assert "https:" not in named
+
+
 def test_what_a_later_version_registered_stays(outbox: Cli, shelf: Shelf) -> None:
     """And programs do not start beside it: they would miss a stream."""
     shelf.db.outbox_streams.insert_one(LATER)

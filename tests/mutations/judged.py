@@ -66,12 +66,10 @@ MUTATIONS = [
     Mutation(
         "strays are found by what was registered until now", "G1", "outbox/operations/upkeep.py",
         """        partitions = [*await records.partitions(database, session)]
-        with suppress(SchemaError, SettingsError):  # such as a stream that a later version has registered
-            registered = await registry.read(database, session)
+        found = await known.read(database, session)
 """,
         """        partitions = [*await records.partitions(database)]
-        with suppress(SchemaError, SettingsError):  # such as a stream that a later version has registered
-            registered = await registry.read(database)
+        found = await known.read(database)
 """,
         f"{LATEST}::test_what_was_registered_right_before_a_failover_has_no_strays",
     ),

@@ -46,7 +46,7 @@ MUTATIONS = [
     ),
     Mutation(
         "a replay that left messages out is not done", "usage", "outbox/cli/replay.py",
-        "if job and job.left_out:", "if False:",
+        "if left_out:", "if False:",
         f"{REPLAY}test_one_that_is_too_large_is_left_out_and_told",
     ),
     Mutation(
@@ -66,8 +66,34 @@ MUTATIONS = [
     ),
     Mutation(
         "a job goes on at once after an outage", "replay", CLAIMS,
-        "if classify(error) is Trouble.OUTAGE:", "if False:",
+        "if isinstance(error, ConnectionFailure) and", "if False and",
         "tests/relay/test_replays.py::test_after_an_error_it_goes_on_where_the_job_is",
+    ),
+    Mutation(
+        "a job that meets what seems to pass lets the others go first", "replay", CLAIMS,
+        "if isinstance(error, ConnectionFailure) and not isinstance(error, NetworkTimeout):",
+        "if classify(error) is Trouble.OUTAGE:",
+        f"{FEW}test_one_that_always_meets_an_outage_lets_the_others_go_first",
+    ),
+    Mutation(
+        "a job that takes longer than a client waits lets the others go first", "replay", CLAIMS,
+        " and not isinstance(error, NetworkTimeout):", ":",
+        f"{FEW}test_one_that_always_meets_an_outage_lets_the_others_go_first",
+    ),
+    Mutation(
+        "a job steps aside for what seems to pass for a moment only", "replay", CLAIMS,
+        "seconds = MOMENT_SECONDS if classify(error) is Trouble.OUTAGE else LEASE_SECONDS", "seconds = LEASE_SECONDS",
+        f"{FEW}test_what_seems_to_pass_costs_a_job_a_moment",
+    ),
+    Mutation(
+        "why a job failed is told in one line", "replay", CLAIMS,
+        "detail(error)}", "str(error)}",
+        f"{FEW}test_why_it_failed_is_told_without_what_the_driver_knows_of_the_servers",
+    ),
+    Mutation(
+        "a job does not wait for a clock that was set back", "replay", CLAIMS,
+        ', {"$gt": [moment, _in(2 * LEASE_SECONDS)]}', "",
+        f"{FEW}test_a_clock_that_was_set_back_does_not_hold_a_job",
     ),
     Mutation(
         "jobs are not all read for a claim", "G7", CLAIMS,
@@ -91,8 +117,13 @@ MUTATIONS = [
     ),
     Mutation(
         "a named request may say how long ago", "usage", "outbox/cli/replay.py",
-        "name in moving or value", "value",
+        "name in moving or (", "(",
         f"{REPLAY}test_times_that_move_on_do_not_make_a_request_another_one",
+    ),
+    Mutation(
+        "a named request may be typed in another order", "usage", "outbox/cli/replay.py",
+        "sorted(set(v))", "v",
+        f"{REPLAY}test_the_same_values_in_another_order_are_the_same_request",
     ),
     Mutation(
         "a replay that somebody cancelled is not done", "usage", "outbox/cli/replay.py",

@@ -81,12 +81,14 @@ MUTATIONS = [
     ),
     Mutation(
         "a repair replays no message of a file that was settled, or has got another one, since", "G2", SUBJECTS,
-        "async for _, completed in _forgotten(system, subject, streams, 1, REPAIRED):", "for _, completed in [((), ids)]:",
+        "async for _, completed in _forgotten(system, subject, streams, 1, REPAIRED):",
+        "for _, completed in [((), ids)]:",
         f"{REPAIRS}test_a_file_that_waits_after_its_message_is_not_worked_on_twice",
     ),
     Mutation(
         "a repair replays no message of a file that an older one is on its way for", "G2", SUBJECTS,
-        "async for _, completed in _forgotten(system, subject, streams, 1, REPAIRED):", "for _, completed in [((), ids)]:",
+        "async for _, completed in _forgotten(system, subject, streams, 1, REPAIRED):",
+        "for _, completed in [((), ids)]:",
         f"{REPAIRS}test_nor_when_an_older_message_of_it_is_on_its_way_by_then",
     ),
     Mutation(

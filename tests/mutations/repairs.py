@@ -26,7 +26,7 @@ MUTATIONS = [
     ),
     Mutation(
         "what a worker has acknowledged waits no longer", "G1", FOREIGN,
-        "if entry.id in held", "",
+        "if entry.id in ids", "",
         f"{STREAMS}test_more_is_in_hand_than_is_asked_for_at_once",
     ),
     Mutation(

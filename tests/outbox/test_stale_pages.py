@@ -54,6 +54,24 @@ def something_waits(server: Mongod) -> bool:
         return any("find" in one["command"] or "commitTransaction" in one["command"] for one in found)
 
 
+async def test_a_failover_during_a_step_does_not_stop_it(db: Database, standing: Mongod) -> None:
+    """Its first read is answered by a primary that ends, and tried once more by the driver."""
+    job = await jobs.create(db, Selection(stream=FILE_STREAM), who="anna", rate=1000)
+    await db[OUTBOX].insert_one(a_document(State.PUBLISHED, at=job.before - timedelta(hours=1)))
+    claimed = await jobs.claim(db, "a")
+    assert claimed
+    with standing.client() as client:
+        ending = {"failCommands": ["find"], "errorCode": 11602, "appName": NAME}
+        client.admin.command("configureFailPoint", "failCommand", mode={"times": 1}, data=ending)
+        try:
+            after = await jobs.step(db, claimed, "a")
+        finally:
+            told = client.admin.command("configureFailPoint", "failCommand", mode="off")
+    assert told["count"] >= 1
+    assert after
+    assert (after.phase, after.replayed) == (Phase.RUNNING, 1)
+
+
 async def test_a_job_is_not_done_before_what_it_selects_can_be_seen(db: Database, standing: Mongod) -> None:
     job = await jobs.create(db, Selection(stream=FILE_STREAM), who="anna", rate=1000)
     claimed = await jobs.claim(db, "a")

@@ -169,3 +169,26 @@ async def test_a_backlog_outlives_the_deletion_of_what_init_makes(
         assert (await db[name].delete_many(query)).deleted_count
     assert await upkeep.bury_strays(db) == 0
     assert await shelf.states(*backlog) == ["pending"]
+
+
+async def test_a_backlog_outlives_a_registry_that_is_not_understood(db: Database, shelf: Shelf) -> None:
+    """Neither of the streams that are known, without a lease, nor of those that the others may register."""
+    later = {"revision": 1, "group": "g", "partitions": "many"}
+    # Also under a name that MongoDB cannot search for, which is no stream's.
+    await db[STREAMS].insert_many([{"_id": "later", **later}, {"_id": "a.c", **later}, {"_id": "\0", "x": 1}])
+    assert (await db[PARTITIONS].delete_many({"number": 0})).deleted_count
+    await db[PARTITIONS].insert_one({"_id": "later/0", "stream": "later", "number": 0})
+    backlog = [
+        *await shelf.put(State.PENDING, partition=0),
+        *await shelf.put(State.PENDING, stream="later", partition=7),
+        *await shelf.put(State.PENDING, stream="later:low", partition=0),
+        *await shelf.put(State.PENDING, stream="a.c", partition=0),
+    ]
+    strays = [
+        *await shelf.put(State.PENDING, stream="laterally"),
+        *await shelf.put(State.PENDING, stream="abc"),
+        *await shelf.put(State.PENDING, partition=99),
+    ]
+    assert await upkeep.bury_strays(db) == len(strays)
+    assert await shelf.states(*strays) == ["dead"] * len(strays)
+    assert await shelf.states(*backlog) == ["pending"] * len(backlog)

@@ -32,7 +32,7 @@ PAGE = 500
 QUEUED_TOGETHER = 100
 """Files in one transaction."""
 REPAIRED = 1000
-"""For so many, at most, one reading of the streams holds. What another program adds while they are repaired is missed."""
+"""For so many, at most, one reading of the streams holds. What others add while they are repaired is missed."""
 
 _NOT_SENT = [State.PENDING.value, State.SCHEDULED.value]
 
