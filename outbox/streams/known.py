@@ -7,6 +7,7 @@ have registered a stream by it. Operators must be able to see what is wrong, and
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 
 from pymongo.asynchronous.client_session import AsyncClientSession
@@ -37,9 +38,12 @@ def named(stream: str) -> re.Pattern[str]:
 
 async def read(database: Database, session: AsyncClientSession | None = None) -> Known:
     streams = database[STREAMS].with_options(codec_options=LENIENT)
+    documents = await streams.find(session=session).sort("_id").to_list()
+    with suppress(NotUnderstood):
+        return Known(registry.understood(documents), ())
     known: list[Document] = []
     faults: list[NotUnderstood] = []
-    for document in await streams.find(session=session).sort("_id").to_list():
+    for document in documents:
         try:
             registry.understood([*known, document])  # it may be well by itself, and not beside another
         except NotUnderstood as fault:
