@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable
 from typing import Any
@@ -40,7 +41,7 @@ class PlainWorker:
 
     async def run(self) -> None:
         """Until it is cancelled."""
-        while True:
+        while not _is_cancelled():
             server = self._server()
             client: Any = Redis(
                 host=server.host, port=server.port, socket_timeout=1, socket_connect_timeout=1,
@@ -54,7 +55,7 @@ class PlainWorker:
 
     async def _live(self, client: Any) -> None:
         place = "0" if self._looks_back else ">"
-        while True:
+        while not _is_cancelled():
             answer = await client.xreadgroup(self._group, self.consumer, {self._stream: place}, count=3, block=200)
             entries = answer[0][1] if answer else []
             if not entries:
@@ -78,3 +79,9 @@ class PlainWorker:
             raise _Died
         if manner != "forgets to acknowledge":
             await client.xack(self._stream, self._group, id_)
+
+
+def _is_cancelled() -> bool:
+    """Asked each time: redis-py may swallow a cancellation that comes while a connection is lost or made."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
