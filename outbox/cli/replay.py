@@ -71,8 +71,8 @@ def replay(
 
     A second identical call is a second job, unless it has the same `--request`, and replays again whatever has been
     published since, the messages of the first call included. Those that are still pending are not selected, so nothing
-    is queued twice. Whether the document that a message is about is done already does not matter, unless
-    Redis loses its data meanwhile: what is done is not published again then, so ask for it once more.
+    is queued twice. A message whose document is done already is sent once more all the same. But if Redis loses its
+    data before it was handled, it is not published again: then ask for the replay once more.
 
     TIME is a moment or how long ago: 2h, 30m, 1d, 1d12h, now, 2026-01-31, 2026-01-31T14:00 (UTC unless it names its
     zone).

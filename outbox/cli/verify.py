@@ -71,7 +71,7 @@ def verify(
             return [Result(finding) for finding in await verifying.verify(system, progress=progress)]
 
     results = run(command, looks=True)
-    left = sum(one.left for one in results)
+    left = len({one.finding.check for one in results if one.left})
     if json:
         write_json(
             {"findings": [one.finding.as_json() | {"repaired": one.repaired, "left": one.left} for one in results]}

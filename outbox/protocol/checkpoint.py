@@ -141,7 +141,7 @@ class Checkpoints:
         return await self._open(partition, token, self._confirm)
 
     async def look(self, partition: Partition, token: int) -> Opened | Fenced:
-        """The same for an owner that has opened it already. Waits for nothing, and writes only what is lower."""
+        """The same for an owner that has opened it already. Confirms nothing; writes its token over a lower one."""
         return await self._open(partition, token, Confirm.NONE)
 
     async def glance(

@@ -71,7 +71,7 @@ async def raise_fences(
         return
     with pymongo.timeout(WRITE_SECONDS):
         await messages.update_many(
-            # What has no room for a fence is too large to be published, so that no late write is about it.
+            # One without room would keep the partition from opening. The next write about it makes it dead.
             {"_id": {"$in": list(ids)}, **where, "fence": {"$not": {"$gte": token}}, "$expr": {"$not": [FULL]}},
             {"$set": {"fence": token}},
             session=session,
