@@ -24,10 +24,16 @@ def _in(seconds: float) -> Document:
 
 
 EXPIRY = _in(LEASE_SECONDS)
+_SET_ASIDE = {"$and": [{"$eq": [{"$type": "$not_before"}, "date"]}, {"$lte": ["$not_before", "$$NOW"]}]}
+_TURN = {"$cond": [_SET_ASIDE, {"$toLong": "$not_before"}, 0]}
+"""A number, whatever others wrote: 0 where it was never set aside, or by a clock that has been set back since."""
 
 
 async def claim(database: Database, owner: str, *, job: ObjectId | None = None) -> Job | None:
-    """Take an open job that nobody works on, the oldest first, or that one; None: there is none.
+    """Take an open job that nobody works on, or that one; None: there is none.
+
+    First those that were never set aside, the oldest first; then those that were, in the order in which their time has
+    come. By age alone, a few old ones that fail slowly would be ready again before a later one ever had its turn.
 
     Of two who ask at once, one gets it. What `owner` has already counts as free. One that cannot be read is left alone:
     by others, or by a later version, whose relays carry it out.
@@ -37,10 +43,10 @@ async def claim(database: Database, owner: str, *, job: ObjectId | None = None) 
     query = {"open": True, "_id": job or {"$type": "objectId"}, "$or": free, **ready}
     jobs = database[JOBS].with_options(codec_options=LENIENT)
     # Each may hold thousands of ids: so only one is read at a time, and seldom more than the first.
-    for each in sorted([document["_id"] async for document in jobs.find(query, {"_id": 1})]):
+    for _, each in sorted([(one["turn"], one["_id"]) async for one in jobs.find(query, {"turn": _TURN})]):
         if or_none(Job.of, await jobs.find_one({"_id": each}) or {}) is None:
             continue
-        found = await database[JOBS].find_one_and_update(
+        found = await jobs.find_one_and_update(
             {**query, "_id": each},
             [
                 {

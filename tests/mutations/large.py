@@ -97,7 +97,7 @@ MUTATIONS = [
     ),
     Mutation(
         "jobs are not all read for a claim", "G7", CLAIMS,
-        'jobs.find(query, {"_id": 1})', "jobs.find(query)",
+        'jobs.find(query, {"turn": _TURN})', 'jobs.find(query, {"turn": _TURN, "selection": 1})',
         f"{FEW}test_jobs_of_many_ids_are_not_all_read_for_a_claim",
     ),
     Mutation(

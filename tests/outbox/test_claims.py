@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from bson import ObjectId, encode
+from bson import DatetimeMS, ObjectId, encode
 from pymongo import AsyncMongoClient
 from pymongo.errors import NetworkTimeout, OperationFailure, PyMongoError
 from pymongo.monitoring import CommandListener, CommandStartedEvent, CommandSucceededEvent
@@ -121,3 +122,81 @@ async def test_a_clock_that_was_set_back_does_not_hold_a_job(db: Database, value
     claimed = await jobs.claim(db, "a")
     assert claimed
     assert claimed.id == job.id
+
+
+@pytest.fixture
+def no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the time that one has failed, those that failed before are ready again: as when each fails slowly."""
+    monkeypatch.setattr(claims, "MOMENT_SECONDS", 0.0)
+
+
+async def always_failing(
+    db: Database, shelf: Shelf, monkeypatch: pytest.MonkeyPatch, count: int
+) -> tuple[list[ObjectId], list[ObjectId]]:
+    """Jobs that MongoDB never carries out, and a list of each try of one."""
+    messages = await shelf.put(State.PUBLISHED, count)
+    made = [(await jobs.create(db, Selection(ids=(one,)), who="anna", rate=1000)).id for one in messages]
+    tried: list[ObjectId] = []
+    put_back = replay.put_back
+
+    async def refused(database: Database, found: replay.Page, *, job: ObjectId, **options: Any) -> int:
+        if job in made:
+            tried.append(job)
+            raise TOO_LARGE_NOW
+        return await put_back(database, found, job=job, **options)
+
+    monkeypatch.setattr(replay, "put_back", refused)
+    return made, tried
+
+
+async def one_pass(replays: Replays) -> None:
+    with suppress(OperationFailure):
+        await replays.run_once()
+
+
+@pytest.mark.usefixtures("no_time")
+async def test_however_slowly_the_older_ones_fail_a_later_one_has_its_turn(
+    db: Database, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing, tried = await always_failing(db, shelf, monkeypatch, 3)
+    [other] = await shelf.put(State.PUBLISHED)
+    sound = await jobs.create(db, Selection(ids=(other,)), who="anna", rate=1000)
+    replays = Replays(db, "a")
+    for _ in range(len(failing) + 2):  # each of them once, and its only page, and its end
+        await one_pass(replays)
+    assert tried == failing
+    assert (await jobs.find(db, sound.id)).phase is Phase.DONE
+
+
+@pytest.mark.usefixtures("no_time")
+async def test_those_that_failed_have_their_turn_one_after_the_other(
+    db: Database, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So one of them that would go on well by now does not wait for those that never do."""
+    failing, tried = await always_failing(db, shelf, monkeypatch, 3)
+    replays = Replays(db, "a")
+    for _ in range(3 * len(failing)):
+        await one_pass(replays)
+    assert tried == 3 * failing
+
+
+async def test_who_waits_by_a_clock_that_was_set_back_or_by_what_others_wrote_comes_before_those_set_aside(
+    db: Database,
+) -> None:
+    made = [await jobs.create(db, Selection(key="k"), who="anna", rate=1000) for _ in range(4)]
+    now = await server_time(db)
+    odd = [now - timedelta(seconds=1), now + timedelta(hours=1), "yesterday", datetime(1960, 1, 1, tzinfo=UTC)]
+    for job, value in zip(made, odd, strict=True):
+        await db[JOBS].update_one({"_id": job.id}, {"$set": {"not_before": value}})
+    claimed = [await jobs.claim(db, f"owner-{n}") for n in range(len(made))]
+    assert [job and job.id for job in claimed] == [made[n].id for n in (3, 1, 2, 0)]
+
+
+@pytest.mark.parametrize("milliseconds", [-(2**62), 2**62])
+async def test_a_time_that_no_program_can_read_stops_no_job(milliseconds: int, db: Database, shelf: Shelf) -> None:
+    made = []
+    for message in await shelf.put(State.PUBLISHED, 2):
+        made.append((await jobs.create(db, Selection(ids=(message,)), who="anna", rate=1000)).id)
+    await db[JOBS].update_one({"_id": made[0]}, {"$set": {"not_before": DatetimeMS(milliseconds)}})
+    claimed = [await jobs.claim(db, f"owner-{n}") for n in range(2)]
+    assert [job and job.id for job in claimed] == made
