@@ -8,6 +8,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from outbox.database import Document
+from outbox.delivery.entries import not_there
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Stream
 
@@ -34,10 +35,13 @@ class Depth:
 
 
 async def depth_of(redis: AnyRedis, stream: Stream) -> Depth:
+    """Raises what Redis raises: of a stream that it may not be asked about, nothing is known, which is not nothing."""
     length = await redis.xlen(stream.key)
     try:
         groups: list[dict[str, Any]] = await redis.xinfo_groups(stream.key)
-    except ResponseError:
+    except ResponseError as error:
+        if not not_there(error):
+            raise
         groups = []  # the stream is not there yet, and so neither is its group
     group = next((group for group in groups if group["name"] == stream.group), None)
     if group is None:

@@ -3,14 +3,16 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from redis.asyncio import Redis
 
 from outbox import State, Stream, Streams
 from outbox.database import OUTBOX, PARTITIONS, Database
+from outbox.delivery import groups
 from outbox.delivery.depth import Depth
 from outbox.message import schema
 from outbox.operations import obstacles, recoveries, stats
@@ -183,6 +185,32 @@ async def test_a_key_of_another_type_is_told_beside_the_other_streams(redis: Red
     assert "broken" in str(queue.cause)
     assert "belongs to another program" in str(queue.cause)
     assert queue.streams == {"broken": Depth(), "sound": Depth(1, 1, 0)}
+
+
+@pytest.fixture
+async def without_groups(redis: Redis, redis_url: str) -> AsyncIterator[Redis]:
+    """The client of a user that may not look at the groups of a stream."""
+    await redis.execute_command("ACL", "SETUSER", "reader", "reset", "on", ">p", "~*", "+@all", "-xinfo|groups")  # type: ignore[no-untyped-call]
+    url = redis_url.replace("redis://", "redis://reader:p@")
+    async with connect_redis(load(OutboxSettings, redis_url=url)) as reader:
+        yield cast(Redis, reader)
+    await redis.execute_command("ACL", "DELUSER", "reader")  # type: ignore[no-untyped-call]
+
+
+async def test_a_stream_that_may_not_be_looked_at_is_not_taken_for_one_that_nobody_reads(
+    redis: Redis, without_groups: Redis, streams: Streams
+) -> None:
+    await redis.xgroup_create(FILE_STREAM, FILE_GROUP, "0", mkstream=True)
+    for _ in range(5):
+        await redis.xadd(FILE_STREAM, {"a": "b"})
+    await redis.xreadgroup(FILE_GROUP, "w", {FILE_STREAM: ">"}, count=5)
+    queue = await stats.queue(without_groups, streams)
+    assert queue.streams == {FILE_STREAM: Depth()}
+    assert queue.cause
+    assert queue.cause.what == "Redis's user lacks a permission"
+    assert "xinfo|groups" in str(queue.cause)
+    assert await groups.undelivered(without_groups, streams) == {}
+    assert await groups.undelivered(redis, streams) == {FILE_STREAM: 0}
 
 
 async def test_partitions_and_relays(db: Database, redis: Redis, streams: Streams) -> None:
