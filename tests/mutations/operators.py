@@ -92,10 +92,11 @@ MUTATIONS = [
         f"{REPAIRS}test_nor_when_an_older_message_of_it_is_on_its_way_by_then",
     ),
     Mutation(
-        "a repair queues no file that was settled, or has got a message, since", "G2", SUBJECTS,
+        "a repair queues no file that another program has queued since", "G2", SUBJECTS,
         "async for wanted, _ in _forgotten(system, subject, streams, QUEUED_TOGETHER, REPAIRED):",
         "for wanted, _ in [(ids, ())]:",
-        f"{REPAIRS}test_a_file_without_a_message_is_not_queued_when_it_is_dealt_with_meanwhile",
+        "tests/cli/verify/test_subjects_in_streams.py::"
+        "test_what_is_queued_between_a_finding_and_its_repair_is_left_alone",
     ),
     Mutation(
         "a repair completes no message whose document is back", "G1", SUBJECTS,

@@ -146,7 +146,7 @@ MUTATIONS = [
         f"{INTRUDERS}test_nobody_is_redirected_to_a_host_that_the_request_names",
     ),
     Mutation(
-        "a repair and its record are one transaction", "audit", "outbox/operations/verify/subjects.py",
+        "a repair and its record are one transaction", "audit", "outbox/operations/verify/unsent.py",
         "update_many(*transitions.complete_unsent(ids), session=session)",
         "update_many(*transitions.complete_unsent(ids))",
         "tests/cli/verify/test_files.py::test_what_cannot_be_put_on_record_is_not_mended",

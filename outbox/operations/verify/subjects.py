@@ -13,20 +13,20 @@ from pymongo.asynchronous.collection import AsyncCollection
 from outbox.append import Outbox
 from outbox.database import OUTBOX, Document
 from outbox.delivery.foreign import waiting_keys
-from outbox.errors import InvalidMessage
-from outbox.message import subject_check, transitions
+from outbox.errors import InvalidMessage, NoSuchMessage, NotDead
+from outbox.message import subject_check
 from outbox.message.document import State
-from outbox.message.subjects import NAMING, by_declaration, collection_of, ids_of, reader, that_wait
+from outbox.message.subjects import NAMING, by_declaration, collection_of, ids_of, reader
 from outbox.message.summaries import summaries
 from outbox.operations import audit, dead, replay
 from outbox.operations.verify.entries import SEARCHED
 from outbox.operations.verify.findings import KEPT, Finding, System, named, number
+from outbox.operations.verify.unsent import complete_unsent
 from outbox.protocol.settled import without_subject
-from outbox.servers import transaction
 from outbox.servers.paging import in_pages
 from outbox.streams.declaration import FILE_STREAM, Stream, Subject
 from outbox.streams.identifiers import as_text, same
-from outbox_api.uploads.reparse import MAX_TOLD, reparse
+from outbox_api.uploads.reparse import reparse
 
 PAGE = 500
 QUEUED_TOGETHER = 100
@@ -91,12 +91,16 @@ async def _suspects(system: System, subject: Subject, streams: list[Stream], mos
 
 
 async def _look(
-    system: System, subject: Subject, streams: list[Stream], ids: Sequence[Any]
+    system: System,
+    subject: Subject,
+    streams: list[Stream],
+    ids: Sequence[Any],
+    session: AsyncClientSession | None = None,
 ) -> tuple[list[Any], list[Any]]:
     """Of these documents, those that wait without any message, and those that wait after all theirs are completed."""
-    without, completed = await _without_open(system, subject, ids, streams)
+    without, completed = await _without_open(system, subject, ids, streams, session)
     # Read after the messages: a worker that completes one settles the subject with it, or before.
-    still = await _still_wait(system, subject, without + completed) if without or completed else set()
+    still = await _still_wait(system, subject, without + completed, session) if without or completed else set()
     return [id_ for id_ in without if same(id_) in still], [id_ for id_ in completed if same(id_) in still]
 
 
@@ -111,14 +115,18 @@ async def _without_entry(system: System, subject: Subject, streams: list[Stream]
 
 
 def _without_message(system: System, subject: Subject, streams: list[Stream], ids: list[Any]) -> Finding:
+    async def still(wanted: Sequence[Any], session: AsyncClientSession) -> Sequence[Any]:
+        # In the transaction, which writes these documents: of two repairs at once, the second one sees the message.
+        without, _ = await _look(system, subject, streams, wanted, session)
+        return without
+
     async def enqueue() -> int:
         outbox = Outbox(system.streams, database=system.database.name, prefix=system.database.place.prefix)
         done = 0
         # Looked at again: somebody else may have done it since they were found. And all of them, however many.
         async for wanted, _ in _forgotten(system, subject, streams, QUEUED_TOGETHER, REPAIRED):
             if wanted:
-                await reparse(system.database, outbox, wanted, who=audit.me())
-            done += len(wanted)
+                done += len(await reparse(system.database, outbox, wanted, who=audit.me(), still=still))
         return done
 
     files = subject.is_file
@@ -183,8 +191,19 @@ async def messages_have_a_subject(system: System) -> list[Finding]:
 async def _about_nothing(
     system: System, states: Sequence[str], ids: Sequence[ObjectId] | None = None
 ) -> list[ObjectId]:
-    """Messages in these states whose subject is not there, of those with these `ids` or of all."""
+    """Messages in these states whose subject is not there, of those with these `ids`; or of all, up to KEPT."""
     found: list[ObjectId] = []
+    async for page in _pages_about_nothing(system, states, ids):
+        found += page
+        if ids is None and len(found) >= KEPT:
+            return found[:KEPT]
+    return found
+
+
+async def _pages_about_nothing(
+    system: System, states: Sequence[str], ids: Sequence[ObjectId] | None = None
+) -> AsyncIterator[list[ObjectId]]:
+    """The same, all of them in flat memory. One walk: what stays as it is does not come twice."""
     among = {} if ids is None else {"_id": {"$in": list(ids)}}
     for stream in system.streams.values():
         if stream.subject is None:
@@ -200,84 +219,52 @@ async def _about_nothing(
         }  # fmt: skip
         async for page in _pages(system.database[OUTBOX], query, **NAMING):
             missing = await without_subject(system.database, stream.subject, page)
-            found += [each["_id"] for each in page if each["_id"] in missing]
-            if len(found) >= KEPT:
-                break
-    return found[:KEPT]
+            if missing:
+                yield [each["_id"] for each in page if each["_id"] in missing]
 
 
-async def _complete_unsent(system: System, ids: list[ObjectId]) -> int:
-    messages = system.database[OUTBOX]
-
-    async def body(session: AsyncClientSession) -> int:
-        result = await messages.update_many(*transitions.complete_unsent(ids), session=session)
-        told = {"messages": ids[:MAX_TOLD]}
-        await audit.record(
-            system.database, who=audit.me(), action="complete unsent", count=result.modified_count, details=told,
-            session=session,
-        )  # fmt: skip
-        return result.modified_count
-
-    async def happened() -> bool:
-        # A write first: it waits for a transaction that is still under way on this message.
-        found = await messages.find_one_and_update({"_id": ids[0]}, {"$currentDate": {"asked_at": True}})
-        return found is not None and found.get("state") == State.COMPLETED.value
-
-    return await transaction.run(system.database.client, body, happened=happened)
+async def _and_the_rest(system: System, states: Sequence[str], found: list[ObjectId]) -> AsyncIterator[list[ObjectId]]:
+    """What was found; and where a finding keeps no more in mind, all that there is beyond it."""
+    yield found
+    if len(found) >= KEPT:
+        async for page in _pages_about_nothing(system, states):
+            yield page
 
 
-def _of_nothing(system: System, ids: list[ObjectId]) -> Finding:
+def _of_nothing(system: System, found: list[ObjectId]) -> Finding:
     async def complete() -> int:
-        # Looked at again: the documents may be back, as when a backup is restored.
-        still = await _about_nothing(system, _NOT_SENT, ids)
-        return await _complete_unsent(system, still) if still else 0
+        done = 0
+        async for ids in _and_the_rest(system, _NOT_SENT, found):
+            # Looked at again: the documents may be back, as when a backup is restored.
+            still = await _about_nothing(system, _NOT_SENT, ids)
+            done += await complete_unsent(system, still)
+        return done
 
     return Finding(
         "message-without-file",
-        f"{number(len(ids), 'message waits', 'messages wait')} to be sent about a document that is not there",
+        f"{number(len(found), 'message waits', 'messages wait')} to be sent about a document that is not there",
         "the document was deleted meanwhile. A worker will be told of it, and should acknowledge and go on",
-        "outbox verify --repair, which completes it unsent", len(ids), named(ids), complete,
+        "outbox verify --repair, which completes it unsent", len(found), named(found), complete,
     )  # fmt: skip
 
 
-def _dead_of_nothing(system: System, ids: list[ObjectId]) -> Finding:
+def _dead_of_nothing(system: System, found: list[ObjectId]) -> Finding:
     async def discard() -> int:
-        still = await _about_nothing(system, [State.DEAD.value], ids)  # looked at again, likewise
-        for id_ in still:
-            await dead.discard(system.database, system.streams, id_)
-        return len(still)
+        done = 0
+        async for ids in _and_the_rest(system, [State.DEAD.value], found):
+            still = await _about_nothing(system, [State.DEAD.value], ids)  # looked at again, likewise
+            for id_ in still:
+                with suppress(NoSuchMessage, NotDead):  # another operator was faster, and the others are left to do
+                    await dead.discard(system.database, system.streams, id_)
+                    done += 1
+        return done
 
     return Finding(
         "dead-without-file",
-        f"{number(len(ids), 'dead message is', 'dead messages are')} about a document that is gone",
+        f"{number(len(found), 'dead message is', 'dead messages are')} about a document that is gone",
         "there is nothing to retry it for",
-        f"outbox dead discard {ids[0]}", len(ids), named(ids), discard,
+        f"outbox dead discard {found[0]}", len(found), named(found), discard,
     )  # fmt: skip
-
-
-async def dead_keep_nobody_waiting(system: System) -> list[Finding]:
-    waiting: list[ObjectId] = []
-    for stream in system.streams.values():
-        if stream.subject is None:
-            continue
-        query = {"state": State.DEAD.value, "stream": stream.name, "died_at": {"$not": {"$gte": system.settled}}}
-        async for page in _pages(system.database[OUTBOX], query, **NAMING):
-            suspects = await that_wait(reader(system.database, stream.subject), stream.subject, page)
-            # Looked at again: it may just have been retried, and so its file was queued.
-            dead_still = {"_id": {"$in": list(suspects)}, "state": State.DEAD.value}
-            waiting += [each["_id"] async for each in system.database[OUTBOX].find(dead_still, {"_id": 1})]
-            if len(waiting) >= KEPT:
-                break
-    if not waiting:
-        return []
-    return [
-        Finding(
-            "dead-but-queued", f"{number(len(waiting), 'dead message keeps', 'dead messages keep')} a document waiting",
-            "whoever uploaded it sees it queued for ever",
-            f"outbox dead retry {waiting[0]}, or `outbox dead discard {waiting[0]}`, which ends it in an error",
-            len(waiting), named(waiting),
-        )
-    ]  # fmt: skip
 
 
 def _pages(collection: AsyncCollection[Document], query: Document, **fields: int) -> AsyncIterator[list[Document]]:
@@ -286,15 +273,21 @@ def _pages(collection: AsyncCollection[Document], query: Document, **fields: int
 
 
 async def _without_open(
-    system: System, subject: Subject, ids: Sequence[Any], streams: list[Stream]
+    system: System,
+    subject: Subject,
+    ids: Sequence[Any],
+    streams: list[Stream],
+    session: AsyncClientSession | None,
 ) -> tuple[list[Any], list[Any]]:
     """Of these subjects, those without any message, and those whose messages are all completed."""
-    found = await summaries(system.database, subject, ids, [stream.name for stream in streams])
+    found = await summaries(system.database, subject, ids, [stream.name for stream in streams], session)
     nothing = [id_ for id_ in ids if same(id_) not in found]
     completed = [id_ for id_ in ids if same(id_) in found and not found[same(id_)].is_open]
     return nothing, completed
 
 
-async def _still_wait(system: System, subject: Subject, ids: Sequence[Any]) -> set[Hashable]:
+async def _still_wait(
+    system: System, subject: Subject, ids: Sequence[Any], session: AsyncClientSession | None
+) -> set[Hashable]:
     query = {"_id": {"$in": list(ids)}, subject.field: {"$in": subject.values}}
-    return {same(each["_id"]) for each in await reader(system.database, subject)(query)}
+    return {same(each["_id"]) for each in await reader(system.database, subject, session)(query)}

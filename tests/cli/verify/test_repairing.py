@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from outbox.message.document import State
+from outbox.streams.declaration import FILE_STREAM
 from tests.cli.conftest import Cli, Shelf
-from tests.cli.verify.findings import LONG_AGO, found
+from tests.cli.verify.findings import LONG_AGO, found, published
 
 
 def results(cli: Cli, *options: str) -> tuple[int, list[tuple[str, Any, bool]]]:
@@ -50,12 +51,16 @@ def test_all_are_repaired_however_many_there_are(healthy: Cli, shelf: Shelf, mon
     assert found(healthy, "--pending", "1d") == []
 
 
-def test_what_one_repair_is_too_small_for_is_left(healthy: Cli, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("outbox.operations.verify.subjects.KEPT", 10)
+def test_what_one_repair_is_too_small_for_is_left(
+    healthy: Cli, shelf: Shelf, redis: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("outbox.operations.verify.entries.KEPT", 10)
     monkeypatch.setattr("outbox.operations.verify.mending.KEPT", 10)
-    shelf.put(State.SCHEDULED, count=15, available_at=datetime.now(UTC) + timedelta(days=1))
-    assert results(healthy) == (1, [("message-without-file", 10, True)])
-    assert results(healthy) == (0, [("message-without-file", 5, False)])
+    monkeypatch.setattr("outbox.operations.verify.entries.PAGE", 5)
+    published(shelf, redis, 15)
+    redis.xtrim(FILE_STREAM, maxlen=0)
+    assert results(healthy) == (1, [("entry-lost", 10, True)])
+    assert results(healthy, "--pending", "1d") == (0, [("entry-lost", 5, False)])
 
 
 def test_what_a_repair_cannot_change_is_left(healthy: Cli, shelf: Shelf) -> None:
