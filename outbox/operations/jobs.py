@@ -248,10 +248,16 @@ def _owned(owner: str, request: str) -> str:
 
 
 async def _the_same(database: Database, job: Job, selection: Selection, who: str) -> Job:
-    if plain(job.selection.as_document()) != plain(selection.as_document()):
+    if _as_sets(job.selection) != _as_sets(selection):
         raise KeyTaken("a request of this name asked for another replay: choose a new one")
     await asked_again(database, job, who)
     return job
+
+
+def _as_sets(selection: Selection) -> Document:
+    """What a selection says: neither the order of its ids and states counts, nor how often one is given."""
+    given = plain(selection.as_document()).items()
+    return {name: set(value) if isinstance(value, list) else value for name, value in given}
 
 
 async def asked_again(database: Database, job: Job, who: str) -> None:

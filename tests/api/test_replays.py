@@ -63,6 +63,18 @@ async def test_the_same_request_twice_is_one_replay(api: httpx.AsyncClient, db: 
     assert len((await api.get("/outbox/replays")).json()["replays"]) == 1
 
 
+async def test_a_request_that_names_the_same_in_another_order_is_the_same(api: httpx.AsyncClient, db: Database) -> None:
+    a, b, c = map(str, await Shelf(db).put(State.PUBLISHED, 3))
+    headers, both = {"Idempotency-Key": "incident-1"}, ["published", "completed"]
+    bodies = [{"ids": [a, b]}, {"ids": [b, a]}, {"ids": [a, b, a]}, {"ids": [a, b], "states": both[::-1]}]
+    answers = [await api.post("/outbox/replay", json=body, headers=headers) for body in bodies]
+    assert [answer.status_code for answer in answers] == [202] * 4
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    for other in ({"ids": [a, c]}, {"ids": [a]}, {"ids": [a, b, c]}, {"ids": [a, b], "states": both[:1]}):
+        answer = await api.post("/outbox/replay", json=other, headers=headers)
+        assert (answer.status_code, answer.json()["type"]) == (422, "urn:outbox:idempotency-key-taken")
+
+
 async def test_a_replay_can_be_cancelled_once(api: httpx.AsyncClient, db: Database) -> None:
     await Shelf(db).put(State.PUBLISHED, 2)
     job = (await api.post("/outbox/replay", json=SINCE)).json()["id"]
