@@ -10,11 +10,12 @@ import random
 
 from pymongo import ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.errors import OperationFailure
 
 from outbox.database import OUTBOX, Database, Document
 from outbox.message import subjects, transitions
 from outbox.message.document import Sent, State, number
-from outbox.message.poison import MAX_REASON
+from outbox.message.poison import MAX_REASON, TOO_FULL, TOO_LARGE
 from outbox.message.transitions import Cause, standing
 from outbox.printable import printable
 from outbox.streams.declaration import Retry, Stream
@@ -132,10 +133,36 @@ async def die(
     :returns: False: the attempt had an outcome.
     :raises CommitUnknown: may have happened. Repeating it is safe.
     """
+    given_up = transitions.give_up(sent, cause, reason=_bounded(reason))
+    try:
+        return await _die(database, stream, sent, given_up, message, error)
+    except OperationFailure as refused:
+        if refused.code not in TOO_LARGE:
+            raise
+    return await die_full(database, stream, sent, message=message, reason=reason, error=error)
 
+
+async def die_full(
+    database: Database, stream: Stream, sent: Sent, *, message: Document, reason: str, error: str
+) -> bool:
+    """`die`, for a message that has no room for any change: what it held goes, and the reason is in its place."""
+    gone = f"{TOO_FULL}: what it held is gone; "
+    emptied = transitions.bury_emptied({}, State.PUBLISHED, gone + _bounded(reason))._replace(guard=standing(sent))
+    return await _die(database, stream, sent, emptied, message, gone + error, unchecked=True)
+
+
+async def _die(
+    database: Database,
+    stream: Stream,
+    sent: Sent,
+    death: transitions.Transition,
+    message: Document,
+    error: str,
+    *,
+    unchecked: bool = False,
+) -> bool:
     async def body(session: AsyncClientSession, change_subject: bool) -> bool:
-        given_up = transitions.give_up(sent, cause, reason=_bounded(reason))
-        result = await database[OUTBOX].update_one(*given_up, session=session)
+        result = await database[OUTBOX].update_one(*death, session=session, bypass_document_validation=unchecked)
         if result.modified_count and change_subject:
             await subjects.fail(database, stream.subject, message, sent.id, error, session)
         return bool(result.modified_count)

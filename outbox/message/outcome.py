@@ -9,8 +9,8 @@ from pymongo.errors import OperationFailure
 
 from outbox.database import OUTBOX, Database, Document
 from outbox.message import attempts, transitions
-from outbox.message.document import Sent, State, by_attempt
-from outbox.message.poison import MAX_REASON, TOO_FULL, TOO_LARGE, update_published
+from outbox.message.document import Sent, by_attempt
+from outbox.message.poison import TOO_LARGE, update_published
 from outbox.message.transitions import Cause
 from outbox.streams.declaration import Stream
 
@@ -44,10 +44,8 @@ async def put_back(
     except OperationFailure as error:
         if error.code not in TOO_LARGE:
             raise
-    this = {"_id": sent.id, "attempts": sent.attempt}
-    last = transitions.bury_emptied(this, State.PUBLISHED, f"{TOO_FULL}: what it held is gone; {reason[:MAX_REASON]}")
-    died = await database[OUTBOX].update_one(*last, bypass_document_validation=True)
-    return Found(dead=died.modified_count)
+    died = await attempts.die_full(database, stream, sent, message=message, reason=reason, error=reason)
+    return Found(dead=int(died))
 
 
 async def _put_back(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pymongo.errors import OperationFailure
+
 from outbox.database import Database, Document
 from outbox.delivery.entries import Entry
 from outbox.errors import CommitUnknown
 from outbox.message import attempts
+from outbox.message.poison import TOO_FULL, TOO_LARGE
 from outbox.message.transitions import Cause
 from outbox.worker.failures import GiveUp, LeftAlone, headline, most_snoozes, summary, wait_seconds
 from outbox.worker.hand import Hand
@@ -18,14 +21,32 @@ class Setbacks:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def give_back(self, entry: Entry, hand: Hand) -> End:
+    async def give_back(self, entry: Entry, hand: Hand, document: Document) -> End:
         """Its worker stops, or its stream is paused: pending again at once, at no try's cost."""
         assert entry.sent
         forgive = 2 if hand.on_record else 1  # its publication, and its take-over
-        if await attempts.again(
-            self._database, entry.sent, Cause.RETURNED, suspect=hand.suspect, forgive=forgive
-        ):  # fmt: skip
+        try:
+            back = await attempts.again(
+                self._database, entry.sent, Cause.RETURNED, suspect=hand.suspect, forgive=forgive
+            )  # fmt: skip
+        except OperationFailure as refused:
+            if refused.code not in TOO_LARGE:
+                raise
+            return await self.die_full(entry, hand, document, "it was to be given back")
+        if back:
             hand.told.info("given back")
+        return End.AGAIN
+
+    async def die_full(self, entry: Entry, hand: Hand, document: Document, reason: str, error: str = "") -> End:
+        """Others made it so large that nothing of it can be changed: asked again, MongoDB would refuse it for ever."""
+        assert entry.sent
+        try:
+            await attempts.die_full(
+                self._database, entry.stream, entry.sent, message=document, reason=reason, error=error or reason
+            )
+        except CommitUnknown:
+            return End.HELD  # not acknowledged, and so found again
+        hand.told.error("dead", error=f"{TOO_FULL}: {error or reason}"[:500])
         return End.AGAIN
 
     async def die_of_deaths(self, entry: Entry, hand: Hand, document: Document) -> End:
@@ -46,6 +67,14 @@ class Setbacks:
 
     async def put_back(self, entry: Entry, hand: Hand, document: Document, error: BaseException) -> End:
         """After a failure: schedule the next try, or let the message die with its file."""
+        try:
+            return await self._put_back(entry, hand, document, error)
+        except OperationFailure as refused:
+            if refused.code not in TOO_LARGE:
+                raise
+            return await self.die_full(entry, hand, document, summary(error), headline(error))
+
+    async def _put_back(self, entry: Entry, hand: Hand, document: Document, error: BaseException) -> End:
         assert entry.sent
         tried = attempts.tries(entry.sent.attempt, document)
         retry = entry.stream.retry

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from functools import partial
 
 import structlog
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 
 from outbox.database import Database, Document
 from outbox.delivery.entries import Entry
 from outbox.errors import InvalidMessage
 from outbox.message import attempts
+from outbox.message.poison import TOO_LARGE
 from outbox.protocol.ownership import Ownership
 from outbox.servers.waiting import first
 from outbox.streams.declaration import Stream
@@ -143,7 +144,13 @@ class Settlement:
                     message.attempt, document, entry.stream.retry
                 ):
                     return await self._setbacks.die_of_deaths(entry, hand, document)
-                document = await self._put_on_record(entry, hand)
+                try:
+                    document = await self._put_on_record(entry, hand)
+                except OperationFailure as refused:
+                    if refused.code not in TOO_LARGE:
+                        raise
+                    reason = f"its worker {hand.suspect!r} died with it in flight"
+                    return await self._setbacks.die_full(entry, hand, document, reason)
             if not await self._work.isolation.take_slot(hand, SLOT_SECONDS):
                 give_back = True
                 raise Abandoned
@@ -164,12 +171,12 @@ class Settlement:
                 case Standing.WANTED | Standing.UNMARKED if not self._stop.is_set():
                     return End.HELD
                 case Standing.WANTED | Standing.UNMARKED:
-                    return await self._setbacks.give_back(entry, hand)
+                    return await self._setbacks.give_back(entry, hand, document)
             return End.AGAIN
         except Abandoned:
             if not (give_back or self._stop.is_set()):
                 return End.HELD
-            return await self._setbacks.give_back(entry, hand)
+            return await self._setbacks.give_back(entry, hand, document)
         except Failed as failed:
             put_back = partial(self._setbacks.put_back, entry, hand, document, failed.error)
             # Repeated by itself, so that an outage now does not have the handler called again.
