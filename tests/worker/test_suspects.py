@@ -6,13 +6,18 @@ import asyncio
 from dataclasses import replace
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
+from pydantic import SecretStr
+
+from outbox.database import OUTBOX
 from outbox.delivery.entries import OURS
 from outbox.message import attempts
 from outbox.message.document import Sent
 from outbox.operations import dead
 from outbox.worker import Consumer, Message
 from outbox.worker.rescue import Rescue
+from tests.faults.proxy import Proxy, Way
 from tests.waiting import eventually, stays
 from tests.worker.parser import Parser
 from tests.worker.workshop import Workshop
@@ -207,17 +212,22 @@ async def _rescued(rescue: Rescue, workshop: Workshop) -> bool:
     return found.rescued == 3
 
 
-async def test_what_a_lost_reply_gave_is_no_suspect(workshop: Workshop, parser: Parser) -> None:
-    async with workshop.working(parser, name="me", silent_seconds=SILENT):
-        [id_] = await workshop.publish("first")
-        await eventually(lambda: workshop.in_state("completed", id_))
-        await workshop.publish("a")
-        stream = workshop.stream
-        await workshop.world.redis.xreadgroup(stream.group, f"{OURS}me", {stream.name: ">"}, count=1)
-        await eventually(workshop.all_acknowledged)
-    [message] = await workshop.world.database.outbox.find({"key": "a"}).to_list()
-    assert message["state"] == "completed"
-    assert "taken_over" not in message
+async def test_what_a_lost_reply_gave_is_found_at_once_and_is_no_suspect(workshop: Workshop, parser: Parser) -> None:
+    """It is held under the name of a worker that lives, and that knows nothing of it."""
+    server = urlsplit(workshop.settings.redis_dsn)
+    ids = await workshop.publish("a", "b", "c")
+    async with Proxy((str(server.hostname), int(server.port or 0))) as proxy:
+        lost = proxy.rule(Way.LOSE_THE_REPLY, b"XREADGROUP")
+        url = server._replace(netloc=server.netloc.rpartition("@")[0] + proxy.address).geturl()
+        settings = workshop.settings.model_copy(update={"redis_url": SecretStr(url)})
+        behind = Workshop(workshop.world, workshop.owner, settings)
+        # Nobody could wait until it counts as silent.
+        async with behind.working(parser, name="me", silent_seconds=3600):
+            await eventually(lambda: workshop.in_state("completed", *ids))
+            await eventually(workshop.all_acknowledged)
+    assert lost.picked == 1
+    assert await parser.effects() == ids
+    assert await workshop.world.database[OUTBOX].find_one({"taken_over": {"$exists": True}}) is None
 
 
 async def test_what_this_name_held_before_is_suspect(workshop: Workshop, parser: Parser) -> None:
