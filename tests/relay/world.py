@@ -32,6 +32,9 @@ from outbox_relay.tail import Inbox
 STREAM = Stream("file_parsing_queue", "file_parsers", partitions=1, subject=Subject())
 PARTITION = Partition(STREAM.name, 0)
 
+MOST_REFUSED = 100
+"""Passes in a row. Two or three are a recovery's; without some protection, a partition reconciles for ever."""
+
 
 @dataclass
 class Owner:
@@ -50,12 +53,14 @@ class Owner:
 
     async def drain_all(self) -> int:
         """Pass after pass until nothing is left; returns how many messages were published."""
-        published = 0
-        while True:
+        published = refused = 0
+        while refused < MOST_REFUSED:
             drained = await self.drain()
             published += drained.published
+            refused = refused + 1 if drained.outcome is Outcome.REFUSED else 0
             if drained.outcome in (Outcome.EMPTY, Outcome.FULL, Outcome.BLOCKED, Outcome.LEASE_LOST):
                 return published
+        raise AssertionError(f"{refused} passes one after the other were refused: the partition stands still")
 
 
 class World:
