@@ -19,15 +19,18 @@ from structlog.testing import capture_logs
 from outbox.database import Document
 from outbox.delivery.entries import OURS
 from outbox.embedded import Mongod, RedisServer
+from outbox.message.document import Sent
 from outbox.servers.connections import connect_mongo, connect_redis
 from outbox.settings import OutboxSettings, load
 from outbox.worker import Message
+from outbox.worker.completion import Looks, Standing
 from outbox.worker.locks import connection_name
 from outbox.worker.presence import Presence
 from outbox.worker.pulse import PROGRAM
 from tests.relay.world import a_world
 from tests.waiting import eventually, stays
 from tests.worker.parser import Parser
+from tests.worker.test_standing import showing_no_more
 from tests.worker.workshop import Workshop
 
 
@@ -190,7 +193,7 @@ async def test_a_connection_that_is_lost_between_two_statements_costs_no_try(
 
 @pytest.mark.parametrize("plain", [False, True], ids=["async", "plain"])
 async def test_a_commit_that_is_interrupted_while_a_majority_is_waited_for_is_no_failure(
-    plain: bool, tmp_path: Path, redis: Redis, redis_url: str
+    plain: bool, tmp_path: Path, redis: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when the server's clock steps past the time that a transaction may take: it is carried out all the same."""
     with Mongod(tmp_path / "mongod", extra_args=["--setParameter", "enableTestCommands=1"]) as mongod:
@@ -218,8 +221,19 @@ async def test_a_commit_that_is_interrupted_while_a_majority_is_waited_for_is_no
                 await files.update_one({"_id": message.key}, {"$set": {"parsing": "parsed"}}, session=session)
 
             [id_] = await workshop.publish("a")
+            asked: list[Sent] = []
+            surely = Looks.surely
+
+            async def noted(looks: Looks, sent: Sent) -> Standing:
+                asked.append(sent)
+                return await surely(looks, sent)
+
+            monkeypatch.setattr(Looks, "surely", noted)
             with capture_logs() as logs:
                 async with workshop.working(write if plain else write_async, name="worker"):
+                    # Until the worker has decided, what it did is not a majority's.
+                    with showing_no_more(mongod):
+                        await eventually(lambda: asked or len(calls) > 1, 30)
                     await eventually(workshop.all_acknowledged, 30)
             assert calls == ["a"]
             assert await workshop.in_state("completed", id_)
