@@ -46,7 +46,7 @@ MUTATIONS = [
     Mutation(
         "what is selected twice makes no other request", "usage", "outbox/operations/jobs.py",
         "set(value) if isinstance(value, list) else value", "sorted(value) if isinstance(value, list) else value",
-        "tests/outbox/test_jobs.py::test_the_same_request_may_name_its_messages_in_another_order_or_twice",
+        "tests/outbox/test_replay.py::test_the_same_request_may_name_its_messages_in_another_order_or_twice",
     ),
     # what a message without room for a change tells
     Mutation(

@@ -226,16 +226,6 @@ async def test_the_same_request_twice_is_one_job(db: Database, shelf: Shelf) -> 
     assert len((await audit.page(db, action="replay")).records) == 1
 
 
-async def test_the_same_request_may_name_its_messages_in_another_order_or_twice(db: Database, shelf: Shelf) -> None:
-    a, b, c = await shelf.put(State.PUBLISHED, 3)
-    first = await ask(db, Selection(ids=(a, b)), request="incident-1")
-    for ids in ((b, a), (a, b, a)):
-        assert (await ask(db, Selection(ids=ids), request="incident-1")).id == first.id
-    for ids in ((a, c), (a, b, c)):
-        with pytest.raises(KeyTaken):
-            await ask(db, Selection(ids=ids), request="incident-1")
-
-
 async def test_the_same_request_many_times_at_once_is_one_job(db: Database, shelf: Shelf) -> None:
     await shelf.put(State.PUBLISHED, 3)
     asked = await asyncio.gather(*(ask(db, request="incident-2") for _ in range(8)))

@@ -106,16 +106,23 @@ LAST_LOOK = [(subjects, "reparse"), (subjects, "_still_wait"), (reparsing, "comp
 LOOKS = ["before its transaction", "between two looks", "in its transaction"]
 
 
+async def repaired_beside(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, meanwhile: Meanwhile, module: Any, name: str
+) -> int:
+    """How many files a repair queues while that happens, right before it calls `name` of `module`."""
+    await scene.plant()
+    finding = await scene.find()
+    once_before(monkeypatch, module, name, lambda: meanwhile(scene))
+    assert finding.repair
+    return await finding.repair()
+
+
 @pytest.mark.parametrize(("module", "name"), LAST_LOOK, ids=LOOKS)
 @pytest.mark.parametrize("meanwhile", [Scene.repair_too, Scene.reparse, Scene.append])
 async def test_a_file_that_gets_a_message_at_the_same_moment_is_not_queued_by_a_repair(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, meanwhile: Meanwhile, module: Any, name: str
 ) -> None:
-    await scene.plant()
-    finding = await scene.find()
-    once_before(monkeypatch, module, name, lambda: meanwhile(scene))
-    assert finding.repair
-    assert await finding.repair() == 0
+    assert await repaired_beside(scene, monkeypatch, meanwhile, module, name) == 0
     assert await scene.keys() == [scene.file]
 
 
@@ -124,11 +131,7 @@ async def test_a_file_that_gets_a_message_at_the_same_moment_is_not_queued_by_a_
 async def test_nor_is_one_that_is_settled_or_deleted_then(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, meanwhile: Meanwhile, module: Any, name: str
 ) -> None:
-    await scene.plant()
-    finding = await scene.find()
-    once_before(monkeypatch, module, name, lambda: meanwhile(scene))
-    assert finding.repair
-    assert await finding.repair() == 0
+    assert await repaired_beside(scene, monkeypatch, meanwhile, module, name) == 0
     assert await scene.keys() == []
     if meanwhile is Scene.settle:
         assert await scene.parsing() == "parsed"

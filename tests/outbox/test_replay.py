@@ -10,7 +10,8 @@ from redis.asyncio import Redis
 
 from outbox import State, Stream, UsageError
 from outbox.database import OUTBOX, Database, Document
-from outbox.operations import replay
+from outbox.errors import KeyTaken
+from outbox.operations import jobs, replay
 from outbox.operations.replay import Replayed
 from outbox.operations.selection import Selection
 from outbox.servers.clock import server_time
@@ -41,6 +42,17 @@ NOW = datetime.now(UTC)
 def test_a_selection_that_cannot_be_meant_is_refused(values: dict[str, Any], told: str) -> None:
     with pytest.raises(UsageError, match=told):
         Selection(**values)
+
+
+async def test_the_same_request_may_name_its_messages_in_another_order_or_twice(db: Database, shelf: Shelf) -> None:
+    a, b, c = await shelf.put(State.PUBLISHED, 3)
+    asked: dict[str, Any] = {"who": "anna", "request": "incident-1", "rate": 100_000}
+    first = await jobs.create(db, Selection(ids=(a, b)), **asked)
+    for ids in ((b, a), (a, b, a)):
+        assert (await jobs.create(db, Selection(ids=ids), **asked)).id == first.id
+    for ids in ((a, c), (a, b, c)):
+        with pytest.raises(KeyTaken):
+            await jobs.create(db, Selection(ids=ids), **asked)
 
 
 async def test_published_and_completed_messages_become_pending_and_no_others(db: Database, shelf: Shelf) -> None:

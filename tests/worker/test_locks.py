@@ -91,6 +91,11 @@ async def an_open_transaction(
             yield session
 
 
+async def write(workshop: Workshop, key: str, session: AsyncClientSession) -> None:
+    files = session.client[workshop.settings.mongodb_database]["files"]
+    await files.update_one({"_id": ObjectId(key)}, {"$set": {"parsing": "parsed"}}, session=session)
+
+
 async def is_open(session: AsyncClientSession) -> bool:
     try:
         await session.commit_transaction()
@@ -164,9 +169,7 @@ async def test_a_living_worker_of_the_same_name_keeps_its_transactions(
     done = asyncio.Event()
 
     async def handle(message: Message, session: AsyncClientSession) -> None:
-        await session.client[workshop.settings.mongodb_database]["files"].update_one(
-            {"_id": ObjectId(message.key)}, {"$set": {"parsing": "parsed"}}, session=session
-        )
+        await write(workshop, message.key, session)
         calls.append(message.key)
         await done.wait()
 
@@ -203,9 +206,7 @@ async def test_a_suspect_that_waits_for_anothers_transaction_stops_nobody(worksh
         try:
             if suspect_key in at_work:
                 beside.update(at_work - {suspect_key})
-            files = session.client[workshop.settings.mongodb_database]["files"]
-            id_ = ObjectId(message.key)
-            await files.update_one({"_id": id_}, {"$set": {"parsing": "parsed"}}, session=session)
+            await write(workshop, message.key, session)
             if message.key == slow_key:
                 await gate.wait()
         finally:
@@ -234,8 +235,7 @@ async def test_a_worker_that_died_in_its_completion_has_locked_the_message_itsel
     key = str(ObjectId())
 
     async def handle(message: Message, session: AsyncClientSession) -> None:
-        files = session.client[workshop.settings.mongodb_database]["files"]
-        await files.update_one({"_id": ObjectId(key)}, {"$set": {"parsing": "parsed"}}, session=session)
+        await write(workshop, key, session)
 
     [suspect] = await workshop.publish(key)
     await die_with(workshop, "dead")
@@ -249,22 +249,20 @@ async def test_a_worker_that_died_in_its_completion_has_locked_the_message_itsel
 async def test_what_had_been_idle_for_too_short_at_first_is_ended_by_the_next_conflict(workshop: Workshop) -> None:
     """A worker may have died right after a statement, and have been silent at Redis for long before that."""
     key = str(ObjectId())
+    begun = an_open_transaction(workshop, f"{OURS}dead", ObjectId(key))
     sessions: list[AsyncClientSession] = []
-
     async with AsyncExitStack() as stack:
 
         async def handle(message: Message, session: AsyncClientSession) -> None:
             if not sessions:  # after the message was taken over, when nothing was there to be ended
-                begun = an_open_transaction(workshop, f"{OURS}dead", ObjectId(key))
                 sessions.append(await stack.enter_async_context(begun))
-            files = session.client[workshop.settings.mongodb_database]["files"]
-            await files.update_one({"_id": ObjectId(key)}, {"$set": {"parsing": "parsed"}}, session=session)
+            await write(workshop, key, session)
 
         [suspect] = await workshop.publish(key)
         await die_with(workshop, "dead")
         async with workshop.working(handle, silent_seconds=SILENT):
             await eventually(lambda: workshop.in_state("completed", suspect), SOON)
-        assert not await is_open(sessions[0])
+        assert not await is_open(*sessions)
 
 
 @pytest.mark.slow
@@ -278,9 +276,7 @@ async def test_to_wait_for_its_turn_is_no_conflict(workshop: Workshop, monkeypat
 
     async def handle(message: Message, session: AsyncClientSession) -> None:
         calls.append(message.key)
-        files = session.client[workshop.settings.mongodb_database]["files"]
-        id_ = ObjectId(message.key)
-        await files.update_one({"_id": id_}, {"$set": {"parsing": "parsed"}}, session=session)
+        await write(workshop, message.key, session)
         if message.key == slow_key:
             await gate.wait()
 
