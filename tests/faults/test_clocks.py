@@ -35,6 +35,15 @@ STEPS = {
     "most of a year forward and back": [300 * 24 * HOUR, 0],
     "at random": [7, -3, HOUR, 1, -HOUR, 300, 2, -1, 86_400, 0],
 }
+STEPPING = pytest.mark.parametrize(
+    "steps",
+    [
+        pytest.param(steps, id=name, marks=() if name == "at random" else pytest.mark.slow)
+        for name, steps in STEPS.items()
+    ],
+)
+"""In CI those that have something of all others; the matrix runs all."""
+
 MANY = 2000
 SMALL = {"relay_batch_size": 50, "relay_lease_seconds": 2}
 
@@ -112,7 +121,7 @@ async def drained(scenario: Scenario, seconds: float = 60) -> None:
     await eventually(nothing_waits, seconds, every=0.1)
 
 
-@pytest.mark.parametrize("steps", STEPS.values(), ids=STEPS)
+@STEPPING
 async def test_mongodbs_clock_steps_while_thousands_are_published(
     scenario: Scenario, mongo_clock: Clock, dice: random.Random, steps: list[int]
 ) -> None:
@@ -124,7 +133,7 @@ async def test_mongodbs_clock_steps_while_thousands_are_published(
     await scenario.stays_at_rest()
 
 
-@pytest.mark.parametrize("steps", STEPS.values(), ids=STEPS)
+@STEPPING
 async def test_mongodbs_clock_steps_while_two_relays_share_the_work(
     scenario: Scenario, mongo_clock: Clock, dice: random.Random, steps: list[int]
 ) -> None:
@@ -137,7 +146,13 @@ async def test_mongodbs_clock_steps_while_two_relays_share_the_work(
     await scenario.stays_at_rest()
 
 
-@pytest.mark.parametrize("lost", [("FLUSHALL",), ("DEL", *CHECKPOINTS)], ids=["take back", "keep"])
+@pytest.mark.parametrize(
+    "lost",
+    [
+        pytest.param(("FLUSHALL",), id="take back"),
+        pytest.param(("DEL", *CHECKPOINTS), id="keep", marks=pytest.mark.slow),
+    ],
+)
 async def test_mongodbs_clock_steps_during_a_recovery(
     scenario: Scenario, mongo_clock: Clock, dice: random.Random, lost: tuple[str, ...]
 ) -> None:
@@ -192,7 +207,7 @@ async def test_an_owner_dies_right_after_the_clock_was_set_back_by_an_hour(
         assert len(owners) == 1
 
 
-@pytest.mark.parametrize("steps", STEPS.values(), ids=STEPS)
+@STEPPING
 async def test_rediss_clock_steps_while_thousands_are_published(
     scenario: Scenario, redis_clock: Clock, dice: random.Random, steps: list[int]
 ) -> None:

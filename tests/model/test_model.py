@@ -11,7 +11,6 @@ from .telling import tell
 
 SHORT = (
     "a relay sleeps while redis forgets",
-    "redis forgets and remembers",
     "one of each",
     "a relay sleeps with what it was shown",
 )
