@@ -42,7 +42,7 @@ STEPPING = pytest.mark.parametrize(
         for name, steps in STEPS.items()
     ],
 )
-"""In CI those that have something of all others; the matrix runs all."""
+"""CI takes the random steps only, which go forward and back, by seconds and by a day; the matrix takes all."""
 
 MANY = 2000
 SMALL = {"relay_batch_size": 50, "relay_lease_seconds": 2}
