@@ -30,7 +30,7 @@ from outbox.settings import OutboxSettings, load
 
 def bench(
     measurements: Annotated[list[str] | None, typer.Argument(help=f"{', '.join(MEASUREMENTS)}. All without.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Three minutes instead of nine; rougher.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Three minutes or so; rougher.")] = False,
     messages: Annotated[int | None, typer.Option(min=1000, help="The backlog of `drain` and `recover`.")] = None,
     mongodb_uri: Annotated[str | None, typer.Option(help="Your MongoDB, instead of an embedded one.")] = None,
     redis_url: Annotated[str | None, typer.Option(help="Your Redis, instead of an embedded one.")] = None,
@@ -50,7 +50,7 @@ def bench(
 
     Examples:
 
-        outbox bench                                 all of it, about nine minutes
+        outbox bench                                 all of it, 10 to 15 minutes
 
         outbox bench --quick drain latency
 
