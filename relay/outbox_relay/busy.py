@@ -34,6 +34,10 @@ class Busy:
             self._see(partition, passes)
         return drained
 
+    def backlog(self, partition: Partition) -> None:
+        """A pass that is not over yet has met one, whatever it ends with."""
+        self._see(partition, PASSES)
+
     def leave(self, partition: Partition) -> None:
         """The partition is not drained here any more. Given up in a backlog, it would count as one for ever."""
         self._see(partition, 0)

@@ -145,8 +145,8 @@ class Relay:
         # Whoever waits for the outbox to be empty does not wait for workers.
         ours = await own(database)
         checkpoints = Checkpoints(redis, streams, ours, settings.relay_confirm, bounded=not self._until_empty)
-        recovery = Recovery(database, store, Losses(database, streams), checkpoints, leases)
-        services = WeakSet[Service]()
+        busy, services = Busy(), WeakSet[Service]()
+        recovery = Recovery(database, store, Losses(database, streams), checkpoints, leases, many=busy.backlog)
 
         def service(name: str, run_once: Callable[[], Awaitable[Pass]], interval: float = 1.0) -> Service:
             made = Service(name, run_once, outages, interval=interval, observe=self._metrics.observe)
@@ -179,7 +179,7 @@ class Relay:
                 raise
 
         staging = Staging(database, lambda: messages.working(), seconds=settings.relay_stage_seconds)
-        busy, tail = Busy(), Tail(lambda partitions: leaser.wake(partitions), staging.look_again)
+        tail = Tail(lambda partitions: leaser.wake(partitions), staging.look_again)
         marks = Marks(client, leases, store, lambda partitions: leaser.wake(partitions))
         tools = (client, store, checkpoints, leases, recovery, settings)
 

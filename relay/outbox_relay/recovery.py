@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from enum import Enum
@@ -16,9 +16,10 @@ from outbox.operations import recoveries
 from outbox.protocol.checkpoint import Checkpoints, Fenced, Opened
 from outbox.protocol.fences import TokenTooLow
 from outbox.protocol.leases import Held, Lease, Leases, Progress
-from outbox.protocol.losses import Losses
+from outbox.protocol.losses import PAGE, Losses
 from outbox.protocol.store import Store
 from outbox.protocol.tags import new_tag
+from outbox.streams.declaration import Partition
 from outbox.streams.entry_ids import EntryId, is_entry_id
 from outbox_relay.surveys import Page, Surveys
 
@@ -61,14 +62,18 @@ class Recovery:
         checkpoints: Checkpoints,
         leases: Leases,
         *,
+        many: Callable[[Partition], None] = lambda _: None,
         gather_seconds: float | None = None,
     ) -> None:
-        """:param gather_seconds: how long a search waits for other partitions, instead of the usual time."""
+        """:param many: called with a partition that has lost more than a page, as soon as that is known.
+        :param gather_seconds: how long a search waits for other partitions, instead of the usual time.
+        """
         self._database = database
         self._store = store
         self._losses = losses
         self._checkpoints = checkpoints
         self._leases = leases
+        self._many = many
         self._surveys = Surveys(checkpoints, losses, gather_seconds=gather_seconds)
 
     async def reconcile(self, lease: Lease, session: AsyncClientSession) -> Reconciled:
@@ -144,6 +149,8 @@ class Recovery:
             while taken := await self._losses.take_back(lease.partition, hold, session, query):
                 recovered += taken.recovered
                 settled += taken.settled
+                if recovered + settled >= PAGE:
+                    self._many(lease.partition)
         return Reconciled(end, verdict, recovered=recovered, settled=settled, kept=kept)
 
     async def _tail(self, lease: Lease, opened: Opened, session: AsyncClientSession) -> AsyncGenerator[Page]:

@@ -111,6 +111,11 @@ MUTATIONS = [
         "            self._seen = at\n", "            pass\n",
         f"{WAKEUP}::test_beside_hints_a_sweep_wakes_only_for_what_stays_pending",
     ),
+    Mutation(
+        "no change stream is open while much is taken back", "G7", "relay/outbox_relay/recovery.py",
+        "                    self._many(lease.partition)", "                    pass",
+        f"{RECOVERY}::test_what_comes_back_in_many_pages_is_a_backlog_before_the_pass_is_over",
+    ),
     # -- what is marked later
     Mutation(
         "a fetch comes after the marks", "G4", "relay/outbox_relay/drainer.py",

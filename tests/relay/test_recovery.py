@@ -8,9 +8,13 @@ from structlog.testing import capture_logs
 from outbox.database import OUTBOX
 from outbox.errors import LookAgain
 from outbox.operations import recoveries
+from outbox.protocol import losses
 from outbox.protocol.checkpoint import Opened
 from outbox.protocol.leases import Progress
+from outbox.streams.declaration import Partition
 from outbox.streams.keys import record_key
+from outbox_relay import recovery
+from outbox_relay.busy import Busy
 from outbox_relay.drained import Outcome
 from outbox_relay.recovery import Verdict
 from tests.relay.world import PARTITION, STREAM, World, notice
@@ -31,6 +35,33 @@ async def test_everything_is_lost(world: World) -> None:
     assert (told["recovered"], told["settled"], told["kept"]) == (3, 0, 0)
     [recorded] = await recoveries.latest(world.database)
     assert (recorded.partition, recorded.recovered, recorded.settled, recorded.kept) == (PARTITION, 3, 0, 0)
+
+
+async def test_what_comes_back_in_many_pages_is_a_backlog_before_the_pass_is_over(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a change stream open, MongoDB looks once more at each of them: a seventh of its work then."""
+    for module in (losses, recovery):
+        monkeypatch.setattr(module, "PAGE", 2)
+    met: list[Partition] = []
+    busy = Busy()
+
+    def many(partition: Partition) -> None:
+        met.append(partition)
+        busy.backlog(partition)
+
+    await world.append("f1")
+    owner = await world.owner(many=many)
+    await owner.drain_all()
+    await world.redis.flushall()
+    assert await notice(owner) == 1
+    assert met == []
+    await world.append("f2", "f3", "f4", "f5")
+    await owner.drain_all()
+    await world.redis.flushall()
+    assert await notice(owner) == 5
+    assert set(met) == {PARTITION}
+    assert busy.begun.is_set()
 
 
 async def test_the_consumer_group_is_there_again(world: World) -> None:

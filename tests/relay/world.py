@@ -87,6 +87,7 @@ class World:
         seconds: float = 10,
         inbox: Inbox | None = None,
         know_pauses: Callable[[], Awaitable[None]] | None = None,
+        many: Callable[[Partition], None] = lambda _: None,
         **settings: Any,
     ) -> Owner:
         """A new owner of the partition; an earlier one's lease runs out, and it is not told.
@@ -97,7 +98,7 @@ class World:
         leases = Leases(self.database, self.streams, name, seconds=seconds)
         lease = await leases.acquire(PARTITION)
         assert lease
-        recovery = Recovery(self.database, self.store, self.losses, self.checkpoints, leases)
+        recovery = Recovery(self.database, self.store, self.losses, self.checkpoints, leases, many=many)
         drainer = Drainer(
             lease,
             lambda: True,
