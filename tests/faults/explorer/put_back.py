@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +18,7 @@ import typer
 from rich.console import Console
 
 from tests import documents
-from tests.mutations.__main__ import a_copy, run, taken_out
+from tests.mutations.__main__ import a_copy, taken_out
 from tests.mutations.mutation import Mutation
 from tests.mutations.table import MUTATIONS
 
@@ -45,17 +49,18 @@ FIELD: Mapping[str, str] = {
 }
 """What happened, and the protection that stands against it now: see `tests/mutations`."""
 
-_SEED = re.compile(r"^seed (\d+): VIOLATION", re.MULTILINE)
-_VIOLATION = re.compile(r"VIOLATION: (.*)")
+_VIOLATION = re.compile(r"^seed (\d+): VIOLATION.*?^.*?VIOLATION: (.*?)$", re.MULTILINE | re.DOTALL)
+EXPLORER = "tests.faults.explorer"
+_DRIFT = "The product does not agree:"
 
 
 def main(
     words: Annotated[list[str] | None, typer.Argument(help="Only faults with one of these words.")] = None,
-    minutes: Annotated[float, typer.Option(min=0, help="For each of the two to look for one.")] = 10,
+    minutes: Annotated[float, typer.Option(min=0, help="To look for each.")] = 10,
     seed: Annotated[int, typer.Option(help="The explorer's first one.")] = 1,
     write: Annotated[bool, typer.Option(help="Put what came of it into tests/RESULTS.md.")] = False,
 ) -> None:
-    """Put each fault of the field back; let the explorer look for it, and conformance for what it does not find.
+    """Put each fault of the field back, and let the explorer and conformance look for it, both at once.
 
     Exit code 1 when one of them ended otherwise than by a finding or by its time.
 
@@ -81,7 +86,7 @@ def main(
                 console.print(f"{fault}: {error}", markup=False)
                 continue
             after = f"{time.monotonic() - began:.0f} s" if found else "–"
-            rows.append(f"| {fault} | {protection} | {found or f'not found in {minutes:g} minutes each'} | {after} |")
+            rows.append(f"| {fault} | {protection} | {found or f'not found in {minutes:g} minutes'} | {after} |")
             console.print(rows[-1], markup=False)
     if write:
         head = f"On {datetime.now(UTC):%Y-%m-%d}; the explorer's first seed is {seed}."
@@ -90,29 +95,49 @@ def main(
 
 
 def find(mutation: Mutation, tree: Path, minutes: float, seed: int) -> str:
-    """What found it and how; "" when nothing did in that time. Raises ValueError when it could not be looked for."""
-    with taken_out(mutation, tree):
-        looked = ["--seed", f"{seed}", "--minutes", f"{minutes:g}", "--first", "--shrink", "0"]
-        done = _look(tree, minutes, "tests.faults.explorer", *looked)
-        if done and done.returncode:
-            seeds, violations = _SEED.findall(done.stdout), _VIOLATION.findall(done.stdout)
-            if not seeds or not violations:
-                raise ValueError(f"the explorer ended by an error: {done.stderr[-2000:]}")
-            return f"the explorer, seed {seeds[0]}: {violations[0][:100]}".replace("|", "/")
-        done = _look(tree, minutes, "tests.conformance", "--seed", f"{seed}", "--seconds", f"{60 * minutes:g}")
-        if done and done.returncode:
-            if "Traceback" in done.stderr or not done.stdout:
-                raise ValueError(f"conformance ended by an error: {done.stderr[-2000:]}")
-            return f"conformance: {done.stdout.splitlines()[-1][:100]}".replace("|", "/")
+    """What found it first, and how; "" when neither did. Raises ValueError when it could not be looked for."""
+    searches = {
+        EXPLORER: ["--minutes", f"{minutes:g}", "--first", "--shrink", "0", "--seed", f"{seed}"],
+        "tests.conformance": ["--seconds", f"{60 * minutes:g}", "--seed", f"{seed}"],
+    }
+    with taken_out(mutation, tree), tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        running: dict[str, subprocess.Popen[bytes]] = {}
+        for name, arguments in searches.items():
+            running[name] = stack.enter_context(_begun(tree, Path(folder), name, *arguments))
+        late = time.monotonic() + 60 * minutes + 900
+        while running and time.monotonic() < late:
+            time.sleep(1)
+            for name in [name for name, process in running.items() if process.poll() is not None]:
+                if running.pop(name).returncode:
+                    return f"{name.rpartition('.')[2]}: {_told(name, Path(folder))}".replace("|", "/")
     return ""
 
 
-def _look(tree: Path, minutes: float, *module: str) -> subprocess.CompletedProcess[str] | None:
-    """None: it had not ended long after its time."""
-    try:
-        return run(tree, *module, seconds=60 * minutes + 900)
-    except subprocess.TimeoutExpired:
-        return None
+@contextmanager
+def _begun(tree: Path, folder: Path, module: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A search, in the tree; killed at the end, and its servers with it. What it leaves is in the folder."""
+    paths = os.pathsep.join(str(tree / part) for part in ("", "relay", "api"))
+    environment = {**os.environ, "PYTHONPATH": paths, "TMPDIR": str(folder)}
+    command = [sys.executable, "-m", module, *arguments]
+    with (folder / f"{module}.log").open("wb") as output:
+        process = subprocess.Popen(command, cwd=tree, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _told(module: str, folder: Path) -> str:
+    """Its finding, in a line. Raises ValueError when it ended by an error."""
+    output = (folder / f"{module}.log").read_text(errors="replace")
+    if module == EXPLORER:
+        found = [f"seed {number}: {what}" for number, what in _VIOLATION.findall(output)]
+    else:
+        found = [" ".join(output.partition(_DRIFT)[2].split())] if _DRIFT in output else []
+    if not found:
+        raise ValueError(f"{module} ended by an error: {output[-2000:]}")
+    return found[0][:160]
 
 
 if __name__ == "__main__":
