@@ -65,7 +65,7 @@ class Recovery:
         many: Callable[[Partition], None] = lambda _: None,
         gather_seconds: float | None = None,
     ) -> None:
-        """:param many: called with a partition that has lost more than a page, as soon as that is known.
+        """:param many: called with a partition that has lost a page or more, before the first of them is changed.
         :param gather_seconds: how long a search waits for other partitions, instead of the usual time.
         """
         self._database = database
@@ -132,6 +132,8 @@ class Recovery:
         """Account for every published message: kept under the batch that will end the recovery, or taken back."""
 
         async def hold(ids: Sequence[ObjectId]) -> Held:
+            if len(ids) >= PAGE:
+                self._many(lease.partition)
             return await self._leases.hold(lease, session, intent=ids)
 
         end = Progress(opened.at.batch + 1, new_tag())
@@ -149,8 +151,6 @@ class Recovery:
             while taken := await self._losses.take_back(lease.partition, hold, session, query):
                 recovered += taken.recovered
                 settled += taken.settled
-                if recovered + settled >= PAGE:
-                    self._many(lease.partition)
         return Reconciled(end, verdict, recovered=recovered, settled=settled, kept=kept)
 
     async def _tail(self, lease: Lease, opened: Opened, session: AsyncClientSession) -> AsyncGenerator[Page]:

@@ -113,7 +113,7 @@ MUTATIONS = [
     ),
     Mutation(
         "no change stream is open while much is taken back", "G7", "relay/outbox_relay/recovery.py",
-        "                    self._many(lease.partition)", "                    pass",
+        "                self._many(lease.partition)", "                pass",
         f"{RECOVERY}::test_what_comes_back_in_many_pages_is_a_backlog_before_the_pass_is_over",
     ),
     # -- what is marked later
