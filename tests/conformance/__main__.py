@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, cast
 
@@ -24,11 +25,11 @@ from tests.model.rules import Bounds
 from tests.relay.world import a_world
 
 TOGETHER = 20
-"""Long traces of one seed."""
+"""Long traces of one seed; and so many short ones between two seeds."""
 
 
 def main(
-    seconds: Annotated[float, typer.Option(min=0, help="Random long traces for so long, after all short ones.")] = 600,
+    seconds: Annotated[float, typer.Option(min=0, help="Go on for so long with random long traces.")] = 600,
     seed: Annotated[int | None, typer.Option(help="Of the first long traces. By default any.")] = None,
     short: Annotated[bool, typer.Option(help="All short traces, which takes some minutes.")] = True,
 ) -> None:
@@ -46,17 +47,24 @@ def main(
 
 
 def _traces(seconds: float, seed: int, short: bool) -> Iterator[tuple[str, Bounds, Trace]]:
-    for bounds, depth in ALL if short else ():
-        for trace in every(bounds, depth):
-            yield f"all up to {depth} actions, {_told(bounds)}", bounds, trace
+    """By turns, so that what only long ones show does not wait for all short ones."""
     began = time.monotonic()
-    while True:
+    left = _short() if short else iter(())
+    ended = False
+    while not ended or time.monotonic() - began < seconds:
+        turn = list(islice(left, TOGETHER))
+        ended = len(turn) < TOGETHER
+        yield from turn
         walk = Walk(seed)
         for _ in range(TOGETHER):
             yield f"--seed {seed}", *walk.trace()
         seed += 1
-        if time.monotonic() - began >= seconds:
-            return
+
+
+def _short() -> Iterator[tuple[str, Bounds, Trace]]:
+    for bounds, depth in ALL:
+        for trace in every(bounds, depth):
+            yield f"all up to {depth} actions, {_told(bounds)}", bounds, trace
 
 
 async def _run(traces: Iterator[tuple[str, Bounds, Trace]]) -> int:
@@ -72,9 +80,9 @@ async def _run(traces: Iterator[tuple[str, Bounds, Trace]]) -> int:
         redis = await stack.enter_async_context(connect_redis(settings))
         world = await stack.enter_async_context(a_world(mongo, "conformance", cast(Redis, redis)))
         for title, bounds, trace in traces:
-            if title != kind and not (title.startswith("--") and kind.startswith("--")):
+            if title != kind and not title.startswith("--"):
                 print(title, flush=True)
-            kind = title
+                kind = title
             try:
                 states += await carry(world, trace, bounds)
             except Drift as drift:
