@@ -51,9 +51,12 @@ async def carry(servers: Servers, trace: Trace, bounds: Bounds) -> int:
 
 
 async def _compare(real: Real, trace: Trace, bounds: Bounds) -> None:
-    expected, found = shape(trace[-1][1]), shape(await real.seen())
+    seen = await real.seen()
+    expected, found = shape(trace[-1][1]), shape(seen)
     if expected != found:
         raise Drift(_story(trace, bounds, differences(expected, found)))
+    if wrong := real.not_where_recorded(seen):
+        raise Drift(_story(trace, bounds, wrong))
 
 
 def _story(trace: Trace, bounds: Bounds, why: Iterable[str]) -> str:

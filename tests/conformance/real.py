@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from outbox.protocol.checkpoint import Checkpoints
 from outbox.protocol.script import Script
 from outbox.protocol.tags import LETTERS
 from outbox.streams.declaration import Partition
+from outbox.streams.entry_ids import EntryId
 from outbox.streams.keys import record_key
 from outbox_relay.tail import Tail
 from tests.conformance.actor import Actor, Late
@@ -40,6 +42,8 @@ class Real:
         self._open: dict[int, AsyncClientSession] = {}
         self._saved: tuple[dict[str, bytes], Redis] | None = ({}, Redis()) if bounds.losses else None
         self._backup: tuple[dict[str, list[Document]], tuple[tuple[Message, ...], Lease]] | None = None
+        self._documents: dict[ObjectId, Document] = {}
+        self._stream: list[tuple[str, dict[str, str]]] = []
         self._others = 0
         self._begun: Begun | None = None
         self._changes: AsyncIterator[Begun | Sequence[Change]] | None = None
@@ -183,6 +187,26 @@ class Real:
         messages, lease, redis = await asyncio.gather(self._messages(), self._lease(), self._redis())
         return model.World(messages, lease, redis, saved, relays, flying, Left(0, 0, 0, 0, 0), backup)
 
+    def not_where_recorded(self, seen: model.World) -> list[str]:
+        """Of what was `seen`: published messages that stand in the stream, but not among the entries on record.
+
+        The model has no ids of entries. They count while both sides say that they stand at the same batch.
+        """
+        checkpoint = seen.redis.checkpoint
+        if checkpoint is None or (checkpoint.position, checkpoint.marker) != (seen.lease.position, seen.redis.marker):
+            return []
+        there: defaultdict[tuple[str, str], list[EntryId]] = defaultdict(list)
+        for entry, fields in self._stream:
+            there[fields["message_id"], fields["attempt"]].append(EntryId.parse(entry))
+        wrong = []
+        for id_, document in self._documents.items():
+            found = there.get((str(id_), str(document["attempts"])))
+            if document["state"] == "published" and found:
+                first, last = (EntryId.parse(document["entries"][end]) for end in ("first", "last"))
+                if not any(first <= entry <= last for entry in found):
+                    wrong.append(f"{id_} is recorded from {first} to {last} and stands at {found}")
+        return wrong
+
     def _numbered(self, entries: Any) -> tuple[model.Entry, ...]:
         numbers = {id_: i for i, id_ in self._ids.items()}
         return tuple((numbers[ObjectId(id_)], int(attempt)) for id_, attempt in entries)
@@ -192,6 +216,7 @@ class Real:
         documents = {m["_id"]: m for m in await database[OUTBOX].find().to_list()}
         settled = database.files.find({"parsing": {"$ne": "queued"}}) if self._bounds.settles else None
         done = {f["_id"] for f in await settled.to_list()} if settled else set()
+        self._documents = documents
         return tuple(_message(documents.get(self._ids.get(i)), f"f{i}" in done) for i in range(len(self._bounds.keys)))
 
     async def _lease(self) -> Lease:
@@ -207,6 +232,7 @@ class Real:
             self._world.redis.hgetall(CHECKPOINT),
         )
         entries, (marker,), there = cast(Any, found)
+        self._stream = entries
         stream = self._numbered((fields["message_id"], fields["attempt"]) for _, fields in entries)
         if not there:
             return Redis(stream, marker)

@@ -27,6 +27,7 @@ from outbox.operations import pausing
 from outbox.servers import transaction
 from outbox.settings import OutboxSettings, load
 from tests.documents import ROOT
+from tests.faults.explorer.behind import Behind
 from tests.faults.explorer.defects import check_processes
 from tests.faults.explorer.neighbour import Neighbour, has_a_neighbour
 from tests.faults.explorer.servers import Members, Topology, accepts_writes
@@ -75,6 +76,7 @@ class World(Scenario):
         self.topology = topology
         self.work = work
         self.neighbour: Neighbour | None = None
+        self.behind = Behind()
         self.relays: list[RelayProcess] = []
         self.asleep: set[RelayProcess] = set()
         self.down: set[RelayProcess] = set()
@@ -252,6 +254,7 @@ class World(Scenario):
         await self.work.pause()
         check_processes(self.relays, self.work, self.down)
         await self.mend()
+        await self.behind.put_right(self.database[OUTBOX])
         await self._nothing_found(seconds or REST_SECONDS)
         self.recovered = True
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from tests.faults.explorer.actions.action import Actions
+from tests.faults.explorer.behind import SECONDS
 from tests.faults.explorer.world import World
 
 action = Actions()
@@ -24,3 +25,17 @@ async def step_a_clock(world: World, dice: random.Random) -> str | None:
         return None
     clock.set(clock.seconds + seconds)
     return f"of {server}: {seconds:+} s, and {clock.seconds:+} s in all"
+
+
+@action(4)
+async def set_a_clock_far_back_and_kill_a_relay(world: World, dice: random.Random) -> str | None:
+    """As when a host is lost, and another takes its place whose clock is wrong: until everything comes to rest."""
+    relay = dice.choice(world.relays)
+    if not world.members.clocks or world.members.farthest < 2 * SECONDS or relay in world.down:
+        return None
+    server = dice.choice(sorted(world.members.clocks))
+    world.behind.set_back(world.members.clocks[server])
+    world.down.add(relay)
+    relay.kill()
+    world.asleep.discard(relay)
+    return f"of {server}, and {relay.name}"

@@ -1,0 +1,36 @@
+"""Behind: clocks of servers that were set far back, until everything comes to rest."""
+
+from __future__ import annotations
+
+from pymongo.asynchronous.collection import AsyncCollection
+
+from outbox.database import Document
+from tests.faults.clocks import Clock
+from tests.waiting import eventually
+
+SECONDS = 3600
+"""So far that nobody waits until it is as late again."""
+PUBLISHED_SECONDS = 90
+
+
+class Behind:
+    """Of one exploration."""
+
+    def __init__(self) -> None:
+        self._were: dict[Clock, int] = {}
+
+    def set_back(self, clock: Clock) -> None:
+        self._were.setdefault(clock, clock.seconds)
+        clock.set(clock.seconds - SECONDS)
+
+    async def put_right(self, messages: AsyncCollection[Document]) -> None:
+        """First whatever is pending is published, as no clock may prevent; what is scheduled waits for its own time."""
+
+        async def nothing_pending() -> bool:
+            return await messages.find_one({"state": "pending"}, {"_id": 1}) is None
+
+        if self._were:
+            await eventually(nothing_pending, PUBLISHED_SECONDS, what="all is published by clocks that are far behind")
+        for clock, seconds in self._were.items():
+            clock.set(max(clock.seconds, seconds))
+        self._were.clear()
