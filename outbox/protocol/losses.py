@@ -17,7 +17,7 @@ from outbox.database import LENIENT, OUTBOX, Database, Document
 from outbox.errors import LookAgain
 from outbox.message import transitions
 from outbox.message.document import Sent, State, by_attempt, is_ours
-from outbox.message.poison import FULL, TOO_FULL, TOO_LARGE, bury_full
+from outbox.message.poison import FULL, TOO_FULL, TOO_LARGE, bury_all, bury_full
 from outbox.message.transitions import Place, Transition
 from outbox.protocol import fences
 from outbox.protocol.checkpoint import Range
@@ -33,6 +33,8 @@ which MongoDB keeps for some minutes: so there should be few."""
 
 SETTLED_PAGE = 500
 """Of them, how many are looked up together in the past, of which only so many moments are looked at."""
+
+NO_OBJECT_ID = "its _id is no ObjectId, so no relay has published it: append what it asks for anew"
 
 Hold = Callable[[Sequence[ObjectId]], Awaitable[Held]]
 """Records which messages are written to next, and proves that the lease is held."""
@@ -132,12 +134,19 @@ class Losses:
         """Make a page of published messages that match `lost` pending again, or completed if no longer wanted.
 
         Each goes out again under the attempt that was lost: should Redis remember it after all, it is known by that.
-        None: there are no more.
+        One that no relay can have published is dead. None: there are no more.
         """
         published = {**_in(partition), "state": State.PUBLISHED.value, **lost}
-        page = await self._messages.find(published, {**NEEDED, "full": FULL}, session=session).limit(PAGE).to_list()
+        looked_at: Document = {**NEEDED, "full": FULL, "id_type": {"$type": "$_id"}}
+        page = await self._messages.find(published, looked_at, session=session).limit(PAGE).to_list()
         if not page:
             return None
+        if any(message.pop("id_type") != "objectId" for message in page):
+            # By what they are, and not by their ids: Python may read one as another, by which nothing is found.
+            others = {**published, "_id": {"$not": {"$type": "objectId"}}}
+            if await bury_all(self._messages, others, State.PUBLISHED, NO_OBJECT_ID):
+                log.error("messages marked dead", partition=str(partition), reasons=[NO_OBJECT_ID])
+            return Taken(0, 0)
         if any(message.pop("full") for message in page):
             # Before it is named in the lease: a message without room cannot be fenced either.
             await self._bury_full(partition, published, State.PUBLISHED, session)
