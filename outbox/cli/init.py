@@ -13,8 +13,8 @@ from outbox.errors import Owner, SchemaError
 from outbox.message import schema, subject_check
 from outbox.operations import applications, audit
 from outbox.protocol.ownership import Ownership, is_another, own, owner
-from outbox.streams import registry
-from outbox.streams.declaration import Streams
+from outbox.streams import declaring, registry
+from outbox.streams.declaration import FILE_STREAM, Streams
 
 
 def init(
@@ -44,7 +44,8 @@ def init(
 
     The streams of OUTBOX_STREAMS are registered beside those of others, and relays drain them from then on. What is
     registered counts: a declaration that contradicts it is refused, here and at the start of every program. See
-    `outbox streams --help` for what can be changed.
+    `outbox streams --help` for what can be changed. Where OUTBOX_STREAMS is not set, registered streams stay as they
+    are, and the file stream is registered only if there is none yet, or if the files application has none.
 
     A stream in Redis belongs to the outbox whose relay published there first, and all others leave it alone. When its
     database was renamed, or made anew, --adopt-streams gives it to this one. Stop the other one's relays and workers
@@ -90,9 +91,10 @@ async def _init(
             "Start it with --replSet rs0 and run rs.initiate() once; one member is enough"
         )
     parts = [applications.files()] if files else await applications.set_up_here(servers.database)
-    # Who declares nothing, and has no files application, registers nothing beside the streams of others.
-    silent = not (servers.settings.declares or parts)
-    streams = (await registry.read(servers.database) if silent else None) or servers.streams
+    needs = [FILE_STREAM] if parts else []
+    streams = await declaring.of_settings(
+        servers.database, servers.streams, explicit=servers.settings.declares, needs=needs
+    )
     done = await schema.ensure(servers.database, streams, *parts, adopt=adopt, dry_run=dry_run)
     if adopt_streams:
         done += await _would_adopt(servers, streams) if dry_run else await _adopt(servers)

@@ -126,6 +126,10 @@ def change(
     async def command(servers: Servers) -> bool:
         if partitions is not None:
             return await registration.change_partitions(servers.database, stream, partitions, seconds=seconds)
+        if not servers.settings.declares:  # the built-in default is nobody's declaration of a registered stream
+            raise UsageError(
+                f"OUTBOX_STREAMS is not set here: set it to the declaration of {stream!r} that the programs will have"
+            )
         return await registration.change_as_declared(servers.database, servers.streams[stream])
 
     write_line(f"stream {stream} is changed" if run(command, registers=True) else "there was nothing to do")

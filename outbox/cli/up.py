@@ -28,6 +28,8 @@ from outbox.message import schema
 from outbox.operations import applications
 from outbox.servers.connections import connect_mongo, open_database
 from outbox.settings import OutboxSettings, load
+from outbox.streams import declaring
+from outbox.streams.declaration import FILE_STREAM
 from outbox.web.keys import refuse_open_door
 
 _TICK_SECONDS = 0.1
@@ -112,7 +114,11 @@ def _run(stack: Stack, supervisor: Supervisor, terminal: Terminal, stop: threadi
 
 async def _set_up(settings: OutboxSettings) -> None:
     async with connect_mongo(settings) as client:
-        await schema.ensure(open_database(client, settings.place), settings.streams, applications.files())
+        database = open_database(client, settings.place)
+        streams = await declaring.of_settings(
+            database, settings.streams, explicit=settings.declares, needs=[FILE_STREAM]
+        )
+        await schema.ensure(database, streams, applications.files())
 
 
 def _answers(url: str) -> bool:

@@ -159,16 +159,27 @@ async def register(database: Database, streams: Streams | Iterable[Stream], *, d
     done: list[str] = []
     # First of all, whoever is interrupted: with one that is registered and has no lease, no program starts.
     created = [] if dry_run else await ensure_partitions(database, declared)
-    for stream in declared.declared():
+    for stream in _set_here(declared):
         done += await _register(database, stream, dry_run=dry_run)
-    if declared.prefix and not dry_run:  # of all, as one program has one prefix for all of them
-        others = {"prefix": {"$ne": declared.prefix}}
-        await database[STREAMS].update_many(others, {"$set": {"prefix": declared.prefix}, "$inc": {"revision": 1}})
+    done += await _set_prefix(database, declared.prefix, dry_run=dry_run)
     registered = await read(database)
     known = registered.families() if registered else {}
     more = [stream for stream in declared.declared() if stream.name not in known]
     every = Streams([*registered.declared(), *more]) if registered else declared
     return [*done, *created, *await ensure_partitions(database, every, dry_run=dry_run)]
+
+
+async def _set_prefix(database: Database, prefix: str, *, dry_run: bool) -> list[str]:
+    """Of all streams, as one program has one prefix for all of them: also of those that are registered at the same
+    moment by a program that has not seen it yet.
+    """
+    streams = registered.declared() if (registered := await read(database)) else []
+    prefix = prefix or next((stream.prefix for stream in streams if stream.prefix), "")
+    others = [stream for stream in streams if stream.prefix != prefix]
+    if others and not dry_run:
+        these = {"_id": {"$in": [stream.name for stream in others]}, "prefix": {"$ne": prefix}}
+        await database[STREAMS].update_many(these, {"$set": {"prefix": prefix}, "$inc": {"revision": 1}})
+    return [f"stream {one.name}: prefix is {prefix!r} now, and was {one.prefix!r}" for one in others]
 
 
 async def refuse(database: Database, declared: Streams) -> None:
@@ -177,12 +188,19 @@ async def refuse(database: Database, declared: Streams) -> None:
     if registered is None:
         return
     if faults := [
-        fault for stream in declared.declared() for fault in agreement.contradictions(stream, registered, init=True)
+        fault
+        for stream in _set_here(declared)
+        for fault in agreement.contradictions(stream, registered, init=True)
     ]:
         raise WrongDeclaration("; ".join(faults))
     if registered.prefix and (faults := agreement.other_prefix(declared, registered)):
         raise WrongDeclaration("; ".join(faults))
     refuse_taken_names(registered, declared.declared())
+
+
+def _set_here(streams: Streams) -> list[Stream]:
+    """Without those that were only read (`declaring.of_settings`): what others change of them meanwhile stays."""
+    return [stream for stream in streams.declared() if stream.name not in streams.revisions]
 
 
 def refuse_taken_names(registered: Streams, changed: Iterable[Stream]) -> None:
