@@ -13,6 +13,7 @@ from pymongo.errors import OperationFailure
 
 from outbox.database import OUTBOX, Database, Document
 from outbox.message.subjects import by_declaration, collection_of
+from outbox.message.unnamed import types_without_key
 from outbox.printable import printable
 from outbox.servers.outages import Trouble, classify
 from outbox.streams.declaration import Stream, Streams, Subject
@@ -20,26 +21,13 @@ from outbox.streams.declaration import Stream, Streams, Subject
 NEWEST = 1000
 """Documents of a collection, and messages, that are looked at."""
 
-_NUMBERS = frozenset({"int", "long", "double", "decimal"})
-_READ_AS: dict[str | None, frozenset[str]] = {
-    None: frozenset({"objectId", "string"}),
-    "objectId": frozenset({"objectId", "string"}),
-    "uuid": frozenset({"binData"}),
-    **dict.fromkeys(_NUMBERS, _NUMBERS),
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The newest documents of a subject's collection: how many, how many have the field, and the types of their ids."""
+    """The newest documents of a subject's collection: how many, and how many have the field."""
 
     documents: int
     with_field: int
-    types: frozenset[str]
-
-    def not_named(self, subject: Subject) -> frozenset[str]:
-        """The types of ids that no key of a message names."""
-        return self.types - _READ_AS.get(subject.id_type, frozenset({str(subject.id_type)}))
 
 
 async def sample(database: Database, subject: Subject) -> Sample:
@@ -49,15 +37,11 @@ async def sample(database: Database, subject: Subject) -> Sample:
         [
             {"$sort": {"_id": -1}},
             {"$limit": NEWEST},
-            {"$group": {"_id": {"$type": "$_id"}, "documents": {"$sum": 1}, "with_field": {"$sum": has_field}}},
+            {"$group": {"_id": None, "documents": {"$sum": 1}, "with_field": {"$sum": has_field}}},
         ]
     )
-    by_type = await found.to_list()
-    return Sample(
-        sum(each["documents"] for each in by_type),
-        sum(each["with_field"] for each in by_type),
-        frozenset(each["_id"] for each in by_type),
-    )
+    counted = next(iter(await found.to_list()), {})
+    return Sample(counted.get("documents", 0), counted.get("with_field", 0))
 
 
 async def differences(database: Database, streams: Streams) -> list[str]:
@@ -79,6 +63,7 @@ async def of(database: Database, subject: Subject, streams: Sequence[Stream]) ->
                 "first document, correct the stream's declaration"
             ]
         there = await sample(database, subject)
+        types = await types_without_key(database, subject)
     except OperationFailure as error:
         if classify(error) is Trouble.OUTAGE:
             raise
@@ -89,7 +74,7 @@ async def of(database: Database, subject: Subject, streams: Sequence[Stream]) ->
             f"none of the newest {there.documents} documents of {where} has the field {subject.field}, which says "
             "whether a message is settled; correct the stream's declaration"
         )
-    if (types := there.not_named(subject)) and await _named_by_key(database, streams):
+    if types and await _named_by_key(database, streams):
         lines.append(
             f"documents of {where} have an _id of type {', '.join(sorted(types))}, and the keys of messages are read "
             f'as {subject.id_type or "strings and ObjectIds"}; declare "id_type" in the stream\'s subject, or pass the '

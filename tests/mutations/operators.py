@@ -10,23 +10,24 @@ REPAIRS = "tests/outbox/test_repairs.py::"
 REPLAYS = "tests/outbox/test_replay_streams.py::"
 OWNERSHIP = "tests/relay/test_ownership.py::"
 
+ABOUT_NOTHING = "outbox/operations/verify/about_nothing.py"
 SUBJECTS = "outbox/operations/verify/subjects.py"
 REPLAY = "outbox/operations/replay.py"
 
 MUTATIONS = [
     # 1: documents that are somewhere else
     Mutation(
-        "verify ends no message about a collection that is not there", "G1", SUBJECTS,
+        "verify ends no message about a collection that is not there", "G1", ABOUT_NOTHING,
         "if not there.documents or not (", "if there.documents and not (",
         f"{ELSEWHERE}test_a_subject_in_a_mistyped_collection_ends_no_message",
     ),
     Mutation(
-        "verify ends no message about a database that is not the application's", "G1", SUBJECTS,
+        "verify ends no message about a database that is not the application's", "G1", ABOUT_NOTHING,
         "if not there.documents or not (", "if there.documents and not (",
         f"{ELSEWHERE}test_the_application_s_database_that_is_not_set_in_this_shell_ends_no_message",
     ),
     Mutation(
-        "verify ends no message about a collection of something else", "G1", SUBJECTS,
+        "verify ends no message about a collection of something else", "G1", ABOUT_NOTHING,
         "not (there.with_field or None in stream.subject.values)", "False",
         f"{ELSEWHERE}test_a_subject_in_a_mistyped_collection_ends_no_message",
     ),
@@ -99,12 +100,12 @@ MUTATIONS = [
         "test_what_is_queued_between_a_finding_and_its_repair_is_left_alone",
     ),
     Mutation(
-        "a repair completes no message whose document is back", "G1", SUBJECTS,
+        "a repair completes no message whose document is back", "G1", ABOUT_NOTHING,
         "still = await _about_nothing(system, _NOT_SENT, ids)", "still = ids",
         f"{REPAIRS}test_a_message_about_nothing_does_not_end_when_its_document_is_back",
     ),
     Mutation(
-        "a repair discards no dead message whose document is back", "G1", SUBJECTS,
+        "a repair discards no dead message whose document is back", "G1", ABOUT_NOTHING,
         "still = await _about_nothing(system, [State.DEAD.value], ids)", "still = ids",
         f"{REPAIRS}test_a_message_about_nothing_does_not_end_when_its_document_is_back",
     ),

@@ -8,6 +8,7 @@ NOTHING = "tests/cli/verify/test_about_nothing.py::"
 TWICE = "tests/outbox/test_repaired_twice.py::"
 
 REPARSE = "api/outbox_api/uploads/reparse.py"
+ABOUT_NOTHING = "outbox/operations/verify/about_nothing.py"
 SUBJECTS = "outbox/operations/verify/subjects.py"
 
 MUTATIONS = [
@@ -40,12 +41,12 @@ MUTATIONS = [
     ),
     # more than a finding keeps in mind
     Mutation(
-        "one repair deals with all messages about nothing", "verify", SUBJECTS,
+        "one repair deals with all messages about nothing", "verify", ABOUT_NOTHING,
         "    if len(found) >= KEPT:\n        async for", "    if False:\n        async for",
         f"{NOTHING}test_all_that_are_not_sent_yet_are_completed",
     ),
     Mutation(
-        "all messages about nothing are counted", "verify", SUBJECTS,
+        "all messages about nothing are counted", "verify", ABOUT_NOTHING,
         "done += await complete_unsent(system, still)", "done = await complete_unsent(system, still)",
         f"{NOTHING}test_all_that_are_not_sent_yet_are_completed",
     ),
@@ -56,7 +57,7 @@ MUTATIONS = [
         f"{NOTHING}test_one_without_room_for_a_change_is_left_and_keeps_no_others",
     ),
     Mutation(
-        "a dead message that another operator discards keeps no others", "verify", SUBJECTS,
+        "a dead message that another operator discards keeps no others", "verify", ABOUT_NOTHING,
         "with suppress(NoSuchMessage, NotDead):", "with suppress():",
         f"{NOTHING}test_one_that_another_operator_discards_is_not_counted_and_keeps_no_others",
     ),

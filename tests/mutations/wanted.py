@@ -181,9 +181,9 @@ MUTATIONS = [
     Mutation(
         "a message is not completed unsent because its key is misread",
         "G1",
-        "outbox/operations/verify/subjects.py",
-        "if there.not_named(stream.subject) else {}",
-        "if False else {}",
-        f"{SUBJECTS}::test_a_message_is_not_completed_unsent_because_its_key_is_misread",
+        "outbox/operations/verify/about_nothing.py",
+        "if not (types and _named_by_its_key(stream, each))",
+        "if True",
+        "tests/cli/verify/test_doubtful_ids.py::test_a_key_that_is_not_the_text_of_an_id",
     ),
 ]

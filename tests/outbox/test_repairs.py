@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from outbox.database import OUTBOX, Document
 from outbox.message.document import State
 from outbox.operations import dead, replay
-from outbox.operations.verify import Check, Finding, System, entries, subjects
+from outbox.operations.verify import Check, Finding, System, about_nothing, entries, subjects
 from outbox.servers.clock import server_time
 from tests.outbox.shelf import Shelf
 from tests.relay.world import STREAM, World, a_world
@@ -206,7 +206,7 @@ async def test_a_message_about_nothing_does_not_end_when_its_document_is_back(
 ) -> None:
     """As when a backup is restored collection by collection."""
     await scene.plant("", state)
-    finding = await scene.find(subjects.messages_have_a_subject)
+    finding = await scene.find(about_nothing.messages_have_a_subject)
     assert finding.check == {State.PENDING: "message-without-file", State.DEAD: "dead-without-file"}[state]
     await left_alone(scene, finding, meanwhile)
 
@@ -215,7 +215,7 @@ async def test_a_dead_message_that_was_retried_meanwhile_does_not_keep_the_other
     await scene.plant("", State.DEAD)
     retried = scene.message
     await scene.plant("", State.DEAD)
-    finding = await scene.find(subjects.messages_have_a_subject)
+    finding = await scene.find(about_nothing.messages_have_a_subject)
     await dead.retry(scene.database, scene.world.streams, retried)
     assert finding.repair
     assert await finding.repair() == 1

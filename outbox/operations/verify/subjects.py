@@ -11,18 +11,16 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 
 from outbox.append import Outbox
-from outbox.database import OUTBOX, Document
+from outbox.database import Document
 from outbox.delivery.foreign import waiting_keys
-from outbox.errors import InvalidMessage, NoSuchMessage, NotDead
+from outbox.errors import InvalidMessage
 from outbox.message import subject_check
 from outbox.message.document import State
-from outbox.message.subjects import NAMING, by_declaration, collection_of, ids_of, reader
+from outbox.message.subjects import by_declaration, collection_of, ids_of, reader
 from outbox.message.summaries import summaries
-from outbox.operations import audit, dead, replay
+from outbox.operations import audit, replay
 from outbox.operations.verify.entries import SEARCHED
 from outbox.operations.verify.findings import KEPT, Finding, System, named, number
-from outbox.operations.verify.unsent import complete_unsent
-from outbox.protocol.settled import without_subject
 from outbox.servers.paging import in_pages
 from outbox.streams.declaration import FILE_STREAM, Stream, Subject
 from outbox.streams.identifiers import as_text, same
@@ -33,8 +31,6 @@ QUEUED_TOGETHER = 100
 """Files in one transaction."""
 REPAIRED = 1000
 """For so many, at most, one reading of the streams holds. What others add while they are repaired is missed."""
-
-_NOT_SENT = [State.PENDING.value, State.SCHEDULED.value]
 
 
 async def subjects_wait_for_a_message(system: System) -> list[Finding]:
@@ -176,95 +172,6 @@ async def subjects_are_as_declared(system: System) -> list[Finding]:
         )
         for line in lines
     ]  # fmt: skip
-
-
-async def messages_have_a_subject(system: System) -> list[Finding]:
-    """Of those that are not sent yet, or dead."""
-    findings = []
-    if unsent := await _about_nothing(system, _NOT_SENT):
-        findings.append(_of_nothing(system, unsent))
-    if buried := await _about_nothing(system, [State.DEAD.value]):
-        findings.append(_dead_of_nothing(system, buried))
-    return findings
-
-
-async def _about_nothing(
-    system: System, states: Sequence[str], ids: Sequence[ObjectId] | None = None
-) -> list[ObjectId]:
-    """Messages in these states whose subject is not there, of those with these `ids`; or of all, up to KEPT."""
-    found: list[ObjectId] = []
-    async for page in _pages_about_nothing(system, states, ids):
-        found += page
-        if ids is None and len(found) >= KEPT:
-            return found[:KEPT]
-    return found
-
-
-async def _pages_about_nothing(
-    system: System, states: Sequence[str], ids: Sequence[ObjectId] | None = None
-) -> AsyncIterator[list[ObjectId]]:
-    """The same, all of them in flat memory. One walk: what stays as it is does not come twice."""
-    among = {} if ids is None else {"_id": {"$in": list(ids)}}
-    for stream in system.streams.values():
-        if stream.subject is None:
-            continue
-        there = await subject_check.sample(system.database, stream.subject)
-        if not there.documents or not (there.with_field or None in stream.subject.values):
-            continue  # it is another collection, or in another database, that the messages are about
-        # What a key does not name may be there all the same. The check of declarations says so.
-        certain = {"subject": {"$exists": True}} if there.not_named(stream.subject) else {}
-        query = {
-            "state": {"$in": states}, "stream": stream.name, "created_at": {"$not": {"$gte": system.settled}},
-            **certain, **among,
-        }  # fmt: skip
-        async for page in _pages(system.database[OUTBOX], query, **NAMING):
-            missing = await without_subject(system.database, stream.subject, page)
-            if missing:
-                yield [each["_id"] for each in page if each["_id"] in missing]
-
-
-async def _and_the_rest(system: System, states: Sequence[str], found: list[ObjectId]) -> AsyncIterator[list[ObjectId]]:
-    """What was found; and where a finding keeps no more in mind, all that there is beyond it."""
-    yield found
-    if len(found) >= KEPT:
-        async for page in _pages_about_nothing(system, states):
-            yield page
-
-
-def _of_nothing(system: System, found: list[ObjectId]) -> Finding:
-    async def complete() -> int:
-        done = 0
-        async for ids in _and_the_rest(system, _NOT_SENT, found):
-            # Looked at again: the documents may be back, as when a backup is restored.
-            still = await _about_nothing(system, _NOT_SENT, ids)
-            done += await complete_unsent(system, still)
-        return done
-
-    return Finding(
-        "message-without-file",
-        f"{number(len(found), 'message waits', 'messages wait')} to be sent about a document that is not there",
-        "the document was deleted meanwhile. A worker will be told of it, and should acknowledge and go on",
-        "outbox verify --repair, which completes it unsent", len(found), named(found), complete,
-    )  # fmt: skip
-
-
-def _dead_of_nothing(system: System, found: list[ObjectId]) -> Finding:
-    async def discard() -> int:
-        done = 0
-        async for ids in _and_the_rest(system, [State.DEAD.value], found):
-            still = await _about_nothing(system, [State.DEAD.value], ids)  # looked at again, likewise
-            for id_ in still:
-                with suppress(NoSuchMessage, NotDead):  # another operator was faster, and the others are left to do
-                    await dead.discard(system.database, system.streams, id_)
-                    done += 1
-        return done
-
-    return Finding(
-        "dead-without-file",
-        f"{number(len(found), 'dead message is', 'dead messages are')} about a document that is gone",
-        "there is nothing to retry it for",
-        f"outbox dead discard {found[0]}", len(found), named(found), discard,
-    )  # fmt: skip
 
 
 def _pages(collection: AsyncCollection[Document], query: Document, **fields: int) -> AsyncIterator[list[Document]]:

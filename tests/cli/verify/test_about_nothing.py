@@ -21,9 +21,9 @@ MANY = 25
 
 @pytest.fixture(autouse=True)
 def few_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("outbox.operations.verify.subjects.KEPT", 10)
+    monkeypatch.setattr("outbox.operations.verify.about_nothing.KEPT", 10)
     monkeypatch.setattr("outbox.operations.verify.mending.KEPT", 10)
-    monkeypatch.setattr("outbox.operations.verify.subjects.PAGE", 4)
+    monkeypatch.setattr("outbox.operations.verify.about_nothing.PAGE", 4)
 
 
 def unsent(shelf: Shelf, count: int) -> list[ObjectId]:
