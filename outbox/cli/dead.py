@@ -25,6 +25,7 @@ from outbox.errors import CommitUnknown, UsageError
 from outbox.message import schema
 from outbox.message.document import State
 from outbox.operations import dead, messages, moments
+from outbox.servers.waiting import stop_if_cancelled
 from outbox.streams.declaration import Streams
 
 app = typer.Typer(
@@ -194,6 +195,7 @@ async def _act(
     errors: dict[str, str] = {}
     with progress_bar("messages", count) as advance:
         async for message in targets:
+            stop_if_cancelled()
             try:
                 await action(servers.database, servers.streams, message)
                 done += 1

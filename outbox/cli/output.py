@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -17,6 +19,7 @@ from rich.text import Text
 
 from outbox.errors import UsageError
 from outbox.printable import printable
+from outbox.servers.waiting import stop_if_cancelled
 
 
 def write_json(value: Any) -> None:
@@ -65,9 +68,28 @@ def _write_plain(title: str, columns: Sequence[str], cells: list[list[str]], num
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask, unless `yes`. A "no" ends the command with exit code 1 and nothing done."""
-    if not yes and not Confirm.ask(Text(printable(question)), console=Console(stderr=True), default=False):
-        raise typer.Abort
+    """Ask, unless `yes`. A "no" ends the command with exit code 1 and nothing done, Ctrl-C with 130."""
+    if yes:
+        return
+    with _interruptible():
+        if not Confirm.ask(Text(printable(question)), console=Console(stderr=True), default=False):
+            raise typer.Abort
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C is KeyboardInterrupt at once. In an event loop it only cancels the task, which stands in `input()`: the
+    question would stay as if nothing had been pressed, and a "yes" be carried out.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before) or threading.current_thread() is not threading.main_thread():
+        yield  # ignored, as in the background of a script; or no signal comes here
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def require_answerable(*, yes: bool) -> None:
@@ -96,13 +118,14 @@ def progress_bar(what: str, total: int | None) -> Iterator[Advance]:
 
 @contextmanager
 def checking(total: int) -> Iterator[Callable[[str, int], None]]:
-    """A bar on stderr, when that is a terminal, that names what is being looked at."""
+    """A bar on stderr, when that is a terminal, that names what is being looked at; a cancelled task ends here."""
     console = Console(stderr=True)
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task("", total=total)
 
         def tell(title: str, done: int) -> None:
+            stop_if_cancelled()
             progress.update(task, description=title, completed=done)
 
         yield tell

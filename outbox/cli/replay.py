@@ -23,6 +23,7 @@ from outbox.operations.jobs import Job, Phase
 from outbox.operations.messages import plain, read_id
 from outbox.operations.selection import Selection
 from outbox.servers.clock import server_time
+from outbox.servers.waiting import stop_if_cancelled
 
 OWNER = "command-line"
 """Whose the names of requests are: of all who use the command line, so that two of them replay the same once."""
@@ -110,6 +111,7 @@ def replay(
             if dry_run or selected == 0:
                 return selected, None
             confirm(f"Replay {replaying.in_words(selected)}{_range(selection)}?", yes=yes)
+            stop_if_cancelled()
             job = await jobs.create(
                 database, selection, who=audit.me(), before=before, request=request, owner=OWNER,
                 rate=rate or servers.settings.outbox_replay_rate,

@@ -17,6 +17,7 @@ from outbox.servers import causes
 from outbox.servers.connections import connect_mongo, connect_redis, open_database
 from outbox.servers.outages import Trouble, classify, server_of
 from outbox.servers.topology import AnyRedis
+from outbox.servers.waiting import stop_if_cancelled
 from outbox.settings import OutboxSettings, load
 from outbox.streams import known, registry
 from outbox.streams.declaration import Streams
@@ -71,6 +72,7 @@ async def _run(command: Callable[[Servers], Awaitable[T]], settings: OutboxSetti
                 streams = await registry.agree(database, streams, explicit=settings.declares)
             return await command(Servers(settings, streams, mongo, database, redis, tuple(map(str, faults))))
         except (PyMongoError, RedisError) as error:
+            stop_if_cancelled()  # Ctrl-C may come out of a driver as an error
             raise _without_driver(error, settings) from error
 
 

@@ -11,6 +11,7 @@ from outbox.cli.output import Advance, progress_bar, write_note
 from outbox.database import Database
 from outbox.operations import audit, jobs
 from outbox.operations.jobs import Job, Pace
+from outbox.servers.waiting import stop_if_cancelled
 
 LOOK_SECONDS = 0.5
 
@@ -24,6 +25,7 @@ async def work_on(database: Database, job: Job) -> Job:
     try:
         with progress_bar("replaying", job.selected) as advance:
             while job.open:
+                stop_if_cancelled()
                 claimed = await jobs.claim(database, owner, job=job.id)
                 if claimed:
                     await _steps(database, claimed, owner, advance)
@@ -42,6 +44,7 @@ async def watch(database: Database, job: ObjectId) -> Job:
     seen = await jobs.find(database, job)
     with progress_bar("replaying", seen.selected) as advance:
         while seen.open:
+            stop_if_cancelled()
             advance(seen.replayed)
             await asyncio.sleep(LOOK_SECONDS)
             seen = await jobs.find(database, job)
@@ -52,6 +55,7 @@ async def watch(database: Database, job: ObjectId) -> Job:
 async def _steps(database: Database, job: Job, owner: str, advance: Advance) -> None:
     pace = Pace(job.rate)
     while job.open:
+        stop_if_cancelled()
         try:
             after = await jobs.step(database, job, owner, limit=pace.page)
         except Exception as error:

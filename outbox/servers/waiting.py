@@ -1,4 +1,6 @@
-"""Waiting for whichever comes first: one of several events, or the end of a time; and no longer for the rest."""
+"""Waiting for whichever comes first: one of several events, or the end of a time; and no longer for the rest, nor at
+all once cancelled.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +25,17 @@ async def first(*events: asyncio.Event, seconds: float | None) -> None:
     finally:
         for task in tasks:
             task.cancel()
+
+
+def stop_if_cancelled() -> None:
+    """Raise CancelledError if the running task was cancelled and goes on all the same.
+
+    For each round of a loop that changes much: on Python 3.11, `asyncio.wait_for`, by which the driver reads, returns
+    what has just come, and the cancellation is lost.
+    """
+    task = asyncio.current_task()
+    if task and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def abandon(*tasks: asyncio.Future[Any]) -> None:

@@ -1,0 +1,36 @@
+"""Mutations of what keeps an operator's command to what was agreed to: also when it is interrupted or fails."""
+
+from __future__ import annotations
+
+from tests.mutations.mutation import Mutation
+
+INTERRUPTED = "tests/cli/test_interrupted.py::"
+
+MUTATIONS = [
+    # Ctrl-C
+    Mutation(
+        "Ctrl-C at a question ends the command", "usage", "outbox/cli/output.py",
+        "signal.signal(signal.SIGINT, signal.default_int_handler)", "pass",
+        f"{INTERRUPTED}test_ctrl_c_at_the_question_ends_the_command",
+    ),
+    Mutation(
+        "an interruption that the driver loses ends what is done to dead messages", "usage", "outbox/cli/dead.py",
+        "            stop_if_cancelled()\n", "",
+        f"{INTERRUPTED}test_of_many_dead_messages_the_rest_stays",
+    ),
+    Mutation(
+        "an interruption that the driver loses ends a replay before it is asked for", "usage", "outbox/cli/replay.py",
+        "            stop_if_cancelled()\n", "",
+        f"{INTERRUPTED}test_an_interruption_that_the_driver_loses_ends_the_command",
+    ),
+    Mutation(
+        "an interruption that the driver loses ends the work on a replay", "usage", "outbox/cli/working.py",
+        "    while job.open:\n        stop_if_cancelled()\n        try", "    while job.open:\n        try",
+        f"{INTERRUPTED}test_of_a_replay_the_rest_is_left_to_the_relays",
+    ),
+    Mutation(
+        "pages end for a cancelled task", "usage", "outbox/servers/paging.py",
+        "            stop_if_cancelled()\n", "",
+        f"{INTERRUPTED}test_pages_end_for_a_cancelled_task",
+    ),
+]  # fmt: skip
