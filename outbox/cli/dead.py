@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import typer
 from bson import ObjectId
@@ -25,6 +25,7 @@ from outbox.errors import CommitUnknown, UsageError
 from outbox.message import schema
 from outbox.message.document import State
 from outbox.operations import dead, messages, moments
+from outbox.servers.clock import server_time
 from outbox.servers.waiting import stop_if_cancelled
 from outbox.streams.declaration import Streams
 
@@ -41,12 +42,17 @@ Ids = Annotated[
     typer.Argument(parser=messages.read_id, metavar="ID…", help="Message ids.", show_default=False),
 ]
 OfStream = Annotated[str | None, typer.Option("--stream", help="Only of this stream.")]
-All = Annotated[bool, typer.Option("--all", help="All dead messages, or those of --stream.")]
+All = Annotated[bool, typer.Option("--all", help="All that are dead by now, or those of --stream.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON.")]
 KEPT = 1000
 """Errors that are shown, at most: many thousands of messages may fail for one reason."""
-Action = Callable[[Database, Streams, ObjectId], Awaitable[None]]
+
+
+class Action(Protocol):
+    async def __call__(
+        self, database: Database, streams: Streams, message: ObjectId, *, before: datetime | None
+    ) -> None: ...
 
 
 @app.command("list")
@@ -166,11 +172,13 @@ def _each(
     async def command(servers: Servers) -> tuple[int, int, dict[str, str]]:
         await schema.check(servers.database, servers.streams)
         chosen = list(dict.fromkeys(ids or ()))
-        count = await dead.count(servers.database, stream=stream) if all_ else len(chosen)
+        # What was counted, and agreed to, is what is done: not also what dies while somebody thinks.
+        before = await server_time(servers.database) if all_ else None
+        count = await dead.count(servers.database, stream=stream, before=before) if all_ else len(chosen)
         if ask and count:
             confirm(ask.format("1 dead message" if count == 1 else f"{count} dead messages"), yes=yes)
-        targets = dead.ids(servers.database, stream=stream) if all_ else _iterate(chosen)
-        return await _act(action, servers, targets, count)
+        targets = dead.ids(servers.database, stream=stream, before=before) if all_ else _iterate(chosen)
+        return await _act(action, servers, targets, count, before)
 
     done, failed, errors = run(command)
     more = failed - len(errors)
@@ -188,7 +196,7 @@ def _each(
 
 
 async def _act(
-    action: Action, servers: Servers, targets: AsyncIterator[ObjectId], count: int
+    action: Action, servers: Servers, targets: AsyncIterator[ObjectId], count: int, before: datetime | None
 ) -> tuple[int, int, dict[str, str]]:
     """How many were done and how many failed, and of the first `KEPT` of these the errors."""
     done, failed = 0, 0
@@ -197,7 +205,7 @@ async def _act(
         async for message in targets:
             stop_if_cancelled()
             try:
-                await action(servers.database, servers.streams, message)
+                await action(servers.database, servers.streams, message, before=before)
                 done += 1
             except (UsageError, CommitUnknown) as error:
                 failed += 1

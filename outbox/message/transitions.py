@@ -245,7 +245,7 @@ def complete_unsent(ids: Sequence[Any]) -> Transition:
     return Transition({"_id": {"$in": ids}, "state": {"$in": _UNSENT}}, _COMPLETED)
 
 
-def retry(message: Any) -> Transition:
+def retry(message: Any, where: Document | None = None) -> Transition:
     """A dead message may be tried as often as a new one; its attempts count on."""
     change: Document = {
         "state": State.PENDING.value,
@@ -255,7 +255,7 @@ def retry(message: Any) -> Transition:
         "retried_at": "$$NOW",
     }
     forgotten = ["died_at", "taken_over", "taken_from", "taker", Cause.SNOOZED.value]
-    return Transition({"_id": message, "state": State.DEAD.value}, [{"$set": change}, {"$unset": forgotten}])
+    return Transition(discard(message, where), [{"$set": change}, {"$unset": forgotten}])
 
 
 def replay(ids: Collection[Any], selected: Document, *, job: Any = None) -> Transition:
@@ -273,9 +273,9 @@ def replay(ids: Collection[Any], selected: Document, *, job: Any = None) -> Tran
     return Transition(where, [{"$set": change}, {"$unset": forgotten}])
 
 
-def discard(message: Any) -> Document:
-    """A dead message."""
-    return {"_id": message, "state": State.DEAD.value}
+def discard(message: Any, where: Document | None = None) -> Document:
+    """A dead message, if it is also as `where` says."""
+    return {"_id": message, "state": State.DEAD.value, **(where or {})}
 
 
 # -- changes that several transitions make

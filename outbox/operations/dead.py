@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import datetime
 
 from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
@@ -25,19 +26,26 @@ BATCH = 100
 _NEEDED = {**subjects.NAMING, "stream": 1, "retried": 1, "last_error": 1}
 
 
-async def ids(database: Database, *, stream: str | None = None) -> AsyncIterator[ObjectId]:
-    """The ids of all dead messages, or those of one stream. One that is retried and dies again may come twice."""
+async def ids(
+    database: Database, *, stream: str | None = None, before: datetime | None = None
+) -> AsyncIterator[ObjectId]:
+    """The ids of all dead messages, or those of one stream. One that is retried and dies again may come twice.
+
+    :param before: only of what had died by then, by the server's clock; none comes twice.
+    """
     # By few: MongoDB forgets a cursor from which nothing was asked for ten minutes, and each message takes its time.
-    async for document in _messages(database).find(_dead(stream), {"_id": 1}, batch_size=BATCH).hint("dead"):
+    async for document in _messages(database).find(_dead(stream, before), {"_id": 1}, batch_size=BATCH).hint("dead"):
         yield document["_id"]
 
 
-async def count(database: Database, *, stream: str | None = None) -> int:
-    """How many messages are dead, in all streams or in one."""
-    return await database[OUTBOX].count_documents(_dead(stream), hint="dead")
+async def count(database: Database, *, stream: str | None = None, before: datetime | None = None) -> int:
+    """How many messages are dead, in all streams or in one. `before` as in `ids`."""
+    return await database[OUTBOX].count_documents(_dead(stream, before), hint="dead")
 
 
-async def retry(database: Database, streams: Streams, message: ObjectId, *, who: str | None = None) -> None:
+async def retry(
+    database: Database, streams: Streams, message: ObjectId, *, who: str | None = None, before: datetime | None = None
+) -> None:
     """Make a dead message pending again, and in the same transaction its subject wanted again if that ended in error.
 
     Its attempts count on, but it may be tried as often as a new one; its last error stays readable. Raises
@@ -45,18 +53,19 @@ async def retry(database: Database, streams: Streams, message: ObjectId, *, who:
     it), or CommitUnknown; after that one, ask for the message's state.
 
     :param who: for the audit; by default who runs this process.
+    :param before: only if it had died by then, by the server's clock: one that was retried and died again stays.
     """
-    before: int | None = None
+    retried: int | None = None
 
     async def body(session: AsyncClientSession, change_subject: bool) -> None:
-        nonlocal before
+        nonlocal retried
         with naming(message):
             found = await _messages(database).find_one_and_update(
-                *transitions.retry(message), projection=_NEEDED, session=session
+                *transitions.retry(message, _died(before)), projection=_NEEDED, session=session
             )
         if found is None:
             raise await _refusal(database, message, session)
-        before = attempts.count(found, "retried")
+        retried = attempts.count(found, "retried")
         subject = streams[str(found.get("stream"))].subject
         if subject and change_subject:
             ids = subjects.ids_of(subject, found)
@@ -66,22 +75,25 @@ async def retry(database: Database, streams: Streams, message: ObjectId, *, who:
 
     async def happened() -> bool:
         found = await _written(database, message)
-        return found is not None and before is not None and attempts.count(found, "retried") > before
+        return found is not None and retried is not None and attempts.count(found, "retried") > retried
 
     await subjects.run(database, body, happened=happened)
 
 
-async def discard(database: Database, streams: Streams, message: ObjectId, *, who: str | None = None) -> None:
+async def discard(
+    database: Database, streams: Streams, message: ObjectId, *, who: str | None = None, before: datetime | None = None
+) -> None:
     """Delete a dead message. Its subject, if it still waits and no other message is about it, ends as `DISCARDED`.
 
     Raises NoSuchMessage, NotDead or CommitUnknown.
 
     :param who: for the audit; by default who runs this process.
+    :param before: as in `retry`.
     """
 
     async def body(session: AsyncClientSession, change_subject: bool) -> None:
         found = await _messages(database).find_one_and_delete(
-            transitions.discard(message), projection=_NEEDED, session=session
+            transitions.discard(message, _died(before)), projection=_NEEDED, session=session
         )
         if found is None:
             raise await _refusal(database, message, session)
@@ -100,8 +112,13 @@ def _messages(database: Database) -> AsyncCollection[Document]:
     return database[OUTBOX].with_options(codec_options=LENIENT)
 
 
-def _dead(stream: str | None) -> Document:
-    return {"state": State.DEAD.value, **({} if stream is None else {"stream": stream})}
+def _dead(stream: str | None, before: datetime | None) -> Document:
+    return {"state": State.DEAD.value, **({} if stream is None else {"stream": stream}), **_died(before)}
+
+
+def _died(before: datetime | None) -> Document:
+    # "not later" also holds for a message without the time, which others have written.
+    return {} if before is None else {"died_at": {"$not": {"$gt": before}}}
 
 
 async def _record(
@@ -117,6 +134,8 @@ async def _refusal(database: Database, message: ObjectId, session: AsyncClientSe
     found = await _messages(database).find_one({"_id": message}, {"state": 1}, session=session)
     if found is None:
         return NoSuchMessage(f"there is no message {message}: it was pruned or discarded, or never committed")
+    if found.get("state") == State.DEAD.value:
+        return NotDead(f"message {message} was retried meanwhile, and died again: it stays as it is")
     return NotDead(f"message {message} is {found.get('state')}: only a dead message can be retried or discarded")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutations.mutation import Mutation
 
 INTERRUPTED = "tests/cli/test_interrupted.py::"
+MEANWHILE = "tests/cli/test_dead_meanwhile.py::"
 
 MUTATIONS = [
     # Ctrl-C
@@ -32,5 +33,21 @@ MUTATIONS = [
         "pages end for a cancelled task", "usage", "outbox/servers/paging.py",
         "            stop_if_cancelled()\n", "",
         f"{INTERRUPTED}test_pages_end_for_a_cancelled_task",
+    ),
+    # dead messages
+    Mutation(
+        "what dies while the question stands is not deleted", "usage", "outbox/cli/dead.py",
+        "await server_time(servers.database) if all_ else None", "None",
+        f"{MEANWHILE}test_what_dies_while_the_question_stands_is_not_deleted",
+    ),
+    Mutation(
+        "one that was retried and died again meanwhile is not retried again", "usage", "outbox/operations/dead.py",
+        "transitions.retry(message, _died(before))", "transitions.retry(message)",
+        f"{MEANWHILE}test_one_that_is_retried_and_dies_again_meanwhile_stays[retry]",
+    ),
+    Mutation(
+        "one that was retried and died again meanwhile is not deleted", "usage", "outbox/operations/dead.py",
+        "transitions.discard(message, _died(before))", "transitions.discard(message)",
+        f"{MEANWHILE}test_one_that_is_retried_and_dies_again_meanwhile_stays[discard]",
     ),
 ]  # fmt: skip
