@@ -78,7 +78,7 @@ def create_app(settings: ApiSettings, outbox_settings: OutboxSettings) -> FastAP
                 settings, access, registered, mongo, database, redis, outbox_settings.redis_address, outbox,
                 outbox_settings.outbox_replay_rate, Guesses(database), gate,
             )  # fmt: skip
-            async with removed(database, settings.api_abandoned_seconds), dashboard.opened(state) as board:
+            async with removed(database, settings), dashboard.opened(state) as board:
                 yield Lifespan(api=state, dashboard=board, lookout=Lookout(state))
 
     app = Documented(

@@ -6,12 +6,15 @@ import ipaddress
 from typing import ClassVar
 
 import limits
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from outbox.errors import SettingsError
 from outbox.settings import Family
 from outbox.web import keys, listening
 from outbox.web.keys import Keys
+
+SILENT_SECONDS = 300.0
+"""How long an upload that is removed has shown no sign of life, where it may pause for less than half of that."""
 
 
 class ApiSettings(Family):
@@ -49,9 +52,13 @@ class ApiSettings(Family):
     api_idle_seconds: float = Field(
         default=60.0, gt=0, description="a body of which no byte comes for so long is refused"
     )
-    api_touch_seconds: float = Field(default=30.0, gt=0, description="how often an upload under way shows life")
+    api_touch_seconds: float = Field(
+        default=30.0, gt=0, description="how often an upload under way shows life, at least"
+    )
     api_abandoned_seconds: float = Field(
-        default=3600.0, gt=0, description="after which an upload that shows no life is removed"
+        default=3600.0,
+        gt=0,
+        description="after which an upload that shows no life is removed; twice `OUTBOX_API_IDLE_SECONDS` or more",
     )
     api_commit_seconds: float = Field(
         default=20.0, gt=0, description="for a transaction, and again for its lost outcome"
@@ -96,6 +103,30 @@ class ApiSettings(Family):
             except ValueError as error:
                 raise ValueError(f"{word!r} is no address or network of a proxy, such as 10.0.0.0/8: {error}") from None
         return value
+
+    @model_validator(mode="after")
+    def _uploads_live(self) -> ApiSettings:
+        if self.api_abandoned_seconds < 2 * self.api_idle_seconds:
+            raise ValueError(
+                f"OUTBOX_API_ABANDONED_SECONDS: it is {self.api_abandoned_seconds:g}, and must be twice "
+                f"OUTBOX_API_IDLE_SECONDS at least, which is {self.api_idle_seconds:g}: an upload that may still go on "
+                f"would be removed. For example OUTBOX_API_ABANDONED_SECONDS={max(3600, 2 * self.api_idle_seconds):g}"
+            )
+        return self
+
+    @property
+    def silent_seconds(self) -> float:
+        """For how long an upload must be seen without a new sign of life before it is removed, whatever the server's
+        clock says."""
+        return min(self.api_abandoned_seconds, max(SILENT_SECONDS, 2 * self.api_idle_seconds))
+
+    @property
+    def sign_seconds(self) -> float:
+        """How often an upload shows life while its body comes.
+
+        Its body may pause for `api_idle_seconds`, half of what is waited for; with this, a quarter of it is left.
+        """
+        return min(self.api_touch_seconds, self.silent_seconds / 4)
 
     @property
     def trusted_proxies(self) -> list[str]:

@@ -195,7 +195,7 @@ class Upload:
 
     async def _touch(self) -> None:
         now = time.monotonic()
-        if not self._known and self._form.files and now - self._touched > self._state.settings.api_touch_seconds:
+        if not self._known and self._form.files and now - self._touched > self._state.settings.sign_seconds:
             await files.touch(self._state.database, [file.id for file in self._form.files])
             self._touched = now
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -10,10 +13,14 @@ from bson import ObjectId
 from pymongo import AsyncMongoClient
 
 from outbox.database import Database, Document
+from outbox.errors import SettingsError
 from outbox.servers import silence
+from outbox.settings import load
+from outbox_api.settings import SILENT_SECONDS, ApiSettings
 from outbox_api.uploads import records
-from outbox_api.uploads.abandoned import SILENT_SECONDS, Uploads
+from outbox_api.uploads.abandoned import Uploads
 from tests.api.conftest import Serve
+from tests.api.test_duplicates import FORM, PARTS
 from tests.waiting import eventually
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=30)
@@ -36,7 +43,7 @@ async def test_an_upload_that_is_under_way_outlives_a_clock_that_is_set_forward(
     """By the server's clock it has been silent for hours; by ours it was touched a moment ago."""
     db, now = Database(mongo, database), 1000.0
     monkeypatch.setattr(silence, "time", SimpleNamespace(monotonic=lambda: now))  # for nobody else
-    uploads = Uploads(db, timedelta(hours=1))
+    uploads = Uploads(db, load(ApiSettings))
     await records.begin(db, ObjectId(), "a", "text/plain")
     for hours in (9, 8, 7):  # each time another sign of life, and each time the clock is set forward
         then: list[Document] = [{"$set": {"updated_at": {"$subtract": ["$$NOW", hours * 3600_000]}}}]
@@ -58,12 +65,42 @@ async def test_only_what_the_api_has_begun_is_removed(mongo: AsyncMongoClient[Do
 
 
 async def test_a_running_api_removes_it(serve: Serve, db: Database) -> None:
-    await serve(api_abandoned_seconds=2)
+    await serve(api_abandoned_seconds=2, api_idle_seconds=1)
     await records.begin(db, begun := ObjectId(), "a", "text/plain")
     await db.files.update_one({"_id": begun}, {"$set": {"updated_at": LONG_AGO}})
     await db.files.insert_one({"_id": "theirs", "parsing": "uploading", "updated_at": LONG_AGO})
     await eventually(lambda: gone(db, begun), 30)
     assert await db.files.find_one({"_id": "theirs"})
+
+
+async def test_an_upload_whose_bytes_come_slowly_is_not_taken_for_abandoned(serve: Serve, db: Database) -> None:
+    """It lasts several times longer than one that shows no life, and than the usual time between two signs of it."""
+    api = await serve(api_abandoned_seconds=6, api_idle_seconds=3)
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield PARTS[0]
+        until = time.monotonic() + 15
+        while time.monotonic() < until:
+            yield b"x" * 10
+            await asyncio.sleep(0.2)
+        yield PARTS[1]
+
+    answer = await api.post("/files", content=slowly(), headers=FORM)
+    assert answer.status_code == 201, answer.text
+
+
+@pytest.mark.parametrize("abandoned", [20, 119.9])
+def test_an_upload_may_not_count_as_abandoned_while_its_body_may_pause(abandoned: float) -> None:
+    with pytest.raises(SettingsError, match=r"OUTBOX_API_ABANDONED_SECONDS.* twice OUTBOX_API_IDLE_SECONDS"):
+        load(ApiSettings, api_abandoned_seconds=abandoned)
+
+
+@pytest.mark.parametrize("touch", [1, 30, 5000])
+@pytest.mark.parametrize(("idle", "abandoned"), [(60, 3600), (60, 120), (5, 10), (900, 3600), (3600, 90_000)])
+def test_between_two_signs_of_life_there_is_time_to_spare(touch: float, idle: float, abandoned: float) -> None:
+    settings = load(ApiSettings, api_touch_seconds=touch, api_idle_seconds=idle, api_abandoned_seconds=abandoned)
+    assert settings.sign_seconds <= touch
+    assert settings.sign_seconds + idle <= settings.silent_seconds * 3 / 4 <= abandoned * 3 / 4
 
 
 async def gone(db: Database, file_id: ObjectId) -> bool:

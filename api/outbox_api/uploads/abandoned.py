@@ -14,12 +14,11 @@ import structlog
 from outbox.database import Database
 from outbox.servers.silence import Silence
 from outbox.servers.timed_jobs import Jobs
+from outbox_api.settings import ApiSettings
 from outbox_api.uploads import records
 
 log = structlog.get_logger(__name__)
 
-SILENT_SECONDS = 300.0
-"""How long an upload must have been seen without a new sign of life before it is removed."""
 LOOK_SECONDS = 600.0
 
 
@@ -29,11 +28,10 @@ class Uploads:
     The first alone would remove those that are under way when the server's clock is set forward.
     """
 
-    def __init__(self, database: Database, abandoned: timedelta) -> None:
+    def __init__(self, database: Database, settings: ApiSettings) -> None:
         self._database = database
-        self._abandoned = abandoned
-        # Several times as long as the API waits between two signs of life, and no longer than is waited anyway.
-        self._silence = Silence[object, object](min(SILENT_SECONDS, abandoned.total_seconds()))
+        self._abandoned = timedelta(seconds=settings.api_abandoned_seconds)
+        self._silence = Silence[object, object](settings.silent_seconds)
 
     async def run_once(self) -> int:
         silent = self._silence.listen(await records.signs_of_life(self._database))
@@ -41,15 +39,16 @@ class Uploads:
 
 
 @asynccontextmanager
-async def removed(database: Database, seconds: float) -> AsyncIterator[None]:
-    """While it is open, uploads that have been silent for so long are removed."""
+async def removed(database: Database, settings: ApiSettings) -> AsyncIterator[None]:
+    """While it is open, uploads that have been silent for `api_abandoned_seconds` are removed."""
 
     def failed(error: BaseException) -> None:
         log.error("timed job failed", exc_info=error)
 
     jobs = Jobs(failed)
-    uploads = Uploads(database, timedelta(seconds=seconds))
-    jobs.add("remove abandoned uploads", uploads.run_once, seconds=min(LOOK_SECONDS, seconds / 4))
+    uploads = Uploads(database, settings)
+    often = min(LOOK_SECONDS, settings.api_abandoned_seconds / 4)
+    jobs.add("remove abandoned uploads", uploads.run_once, seconds=often)
     jobs.start()
     try:
         yield
