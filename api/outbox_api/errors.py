@@ -8,6 +8,7 @@
     ├── WrongParts          a part is missing, repeated, empty or unknown
     ├── TooManyFiles        the form has more files than one upload takes
     ├── Duplicate           a unique index, which is not the API's, allows no second such document
+    ├── WriteRefused        MongoDB refuses the write, and would each time: a validator, or the document itself
     ├── BodyTooLarge        the body is larger than allowed
     ├── BodyStalled         no byte came for too long
     ├── ClientGone          the client left before its body was complete
@@ -66,6 +67,14 @@ class Duplicate(RequestError):
             f"a unique index of this database lets only one document have the same {fields}, and another one has it, "
             "perhaps that of an upload which is under way: nothing was stored or changed"
         )
+
+
+class WriteRefused(RequestError):
+    """MongoDB refuses what is to be written, and would each time: a validator of somebody else, or a document's size or
+    types. Nothing was stored or changed."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"nothing was stored or changed, and will not be when the request is repeated: {why}")
 
 
 class BodyTooLarge(RequestError):

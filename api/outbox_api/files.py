@@ -34,6 +34,7 @@ from outbox_api.errors import (
     MalformedForm,
     NotAForm,
     TooManyFiles,
+    WriteRefused,
     WrongParts,
 )
 from outbox_api.ids import Id, read_ids
@@ -107,7 +108,7 @@ _FORM: dict[str, Any] = {
             }
         },
         **problems(
-            ClientGone, BodyStalled, UploadLost, Duplicate, BodyTooLarge, NotAForm,
+            ClientGone, BodyStalled, UploadLost, Duplicate, WriteRefused, BodyTooLarge, NotAForm,
             MalformedForm, WrongParts, TooManyFiles, NoSuchPriority, KeyTaken, *_UNAVAILABLE,
         ),
     },
@@ -157,8 +158,10 @@ def _appended(request: Request, messages: int) -> None:
 @changes.put(
     "/reparse",
     summary="Queue files again",
-    responses=problems(NoSuchFile, StillUploading, Duplicate, NoSuchPriority, BodyStalled, BodyTooLarge, *_UNAVAILABLE),
-)
+    responses=problems(
+        NoSuchFile, StillUploading, Duplicate, WriteRefused, NoSuchPriority, BodyStalled, BodyTooLarge, *_UNAVAILABLE
+    ),
+)  # fmt: skip
 async def reparse_files(request: Request, state: Current, wanted: ReparseRequest) -> ReparseView:
     """Queue files for parsing again, each in its next version: all of them, or none."""
     file_ids = read_ids(wanted.files_id)

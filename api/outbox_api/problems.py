@@ -22,7 +22,7 @@ from starlette.types import Scope
 from outbox import errors
 from outbox.servers import causes
 from outbox.servers.outages import Trouble, classify, server_of
-from outbox_api import bodies
+from outbox_api import bodies, write_refusals
 from outbox_api import errors as api_errors
 from outbox_api.bodies import EarlyResponse
 
@@ -77,6 +77,7 @@ TABLE: Mapping[type[Exception], Kind] = {
     api_errors.WrongParts: Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "Wrong parts"),
     api_errors.TooManyFiles: Kind(HTTPStatus.UNPROCESSABLE_ENTITY, "Too many files"),
     api_errors.Duplicate: Kind(HTTPStatus.CONFLICT, "Duplicate"),
+    api_errors.WriteRefused: Kind(HTTPStatus.CONFLICT, "Write refused"),
     api_errors.BodyTooLarge: Kind(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Body too large"),
     api_errors.BodyStalled: Kind(HTTPStatus.REQUEST_TIMEOUT, "Body stalled"),
     api_errors.ClientGone: Kind(HTTPStatus.BAD_REQUEST, "Client gone"),
@@ -166,6 +167,11 @@ async def _domain(request: Request, error: Exception) -> Response:
 async def _server(request: Request, error: Exception) -> Response:
     if isinstance(error, DuplicateKeyError):  # which no later attempt changes
         return await _domain(request, api_errors.Duplicate(error))
+    if isinstance(error, PyMongoError) and write_refusals.is_lasting(error):  # likewise
+        log.error("write refused", path=request.url.path, cause=str(causes.explain(error)))
+        state = request.state.api
+        refused = await write_refusals.explain(error, state.database, state.settings.api_read_seconds)
+        return await _domain(request, refused)
     if classify(error) is None:
         raise error
     server = {"mongodb": "MongoDB", "redis": "Redis"}[server_of(error)]

@@ -25,7 +25,7 @@ from outbox.errors import CommitUnknown, InvalidMessage, NoSuchRecord, UploadLos
 from outbox.servers import transaction
 from outbox.streams.declaration import FILE_STREAM, Priority
 from outbox.writes import Write
-from outbox_api import labels
+from outbox_api import labels, write_refusals
 from outbox_api.errors import TooManyFiles, WrongParts
 from outbox_api.multipart import End, Part, Piece
 from outbox_api.state import State
@@ -87,7 +87,7 @@ class Upload:
         """The answer, and whether it is that of an earlier upload under the same key.
 
         When it returns, the files are queued for good. When it raises, they are not, and what came of them is removed,
-        now or by the relay's job; only after CommitUnknown either may be the case.
+        now or by the API's job; only after CommitUnknown either may be the case.
         """
         try:
             async with aclosing(pieces):  # type: ignore[type-var]
@@ -111,8 +111,10 @@ class Upload:
         except DuplicateKeyError:
             await self._discard()
             raise
-        except (PyMongoError, CommitUnknown, asyncio.CancelledError):
-            # MongoDB does not answer, or there is no time left: the relay's job removes what is left.
+        except (PyMongoError, CommitUnknown, asyncio.CancelledError) as error:
+            if write_refusals.is_lasting(error):
+                await self._discard()
+            # Else MongoDB does not answer, or there is no time left: the API's job removes what is left.
             raise
         except BaseException:
             await self._discard()
@@ -238,7 +240,7 @@ class Upload:
         return answer
 
     async def _discard(self) -> None:
-        """Remove what came. Never raises: what cannot be removed now, the relay's job removes later."""
+        """Remove what came. Never raises: what cannot be removed now, the API's job removes later."""
         if self._known:
             return
         for file in self._form.files:

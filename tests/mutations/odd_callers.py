@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.mutations.mutation import Mutation
 
-_ABANDONED = "tests/api/test_abandoned.py::"
+_ABANDONED, _REFUSALS = "tests/api/test_abandoned.py::", "tests/api/test_write_refusals.py::"
 
 MUTATIONS = [
     Mutation(
@@ -16,5 +16,15 @@ MUTATIONS = [
         "settings under which live uploads would be removed are refused", "G1", "api/outbox_api/settings.py",
         "if self.api_abandoned_seconds < 2 * self.api_idle_seconds:", "if False:",
         _ABANDONED + "test_an_upload_may_not_count_as_abandoned_while_its_body_may_pause",
+    ),
+    Mutation(
+        "what a validator of others does not allow is refused for good", "G8", "api/outbox_api/problems.py",
+        "if isinstance(error, PyMongoError) and write_refusals.is_lasting(error):", "if False:",
+        _REFUSALS + "test_a_reparse_that_a_validator_does_not_allow_is_refused_for_good",
+    ),
+    Mutation(
+        "an upload that a validator does not allow leaves nothing behind", "G8", "api/outbox_api/upload.py",
+        "if write_refusals.is_lasting(error):", "if False:",
+        _REFUSALS + "test_an_upload_that_a_validator_does_not_allow_is_refused_for_good_and_leaves_nothing",
     ),
 ]  # fmt: skip
