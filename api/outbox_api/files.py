@@ -142,7 +142,7 @@ async def upload(
         await state.gate.require()
         key = idempotency.owned(asking.name, idempotency_key) if idempotency_key else None
         known = await idempotency.find(state.database, key) if key else None
-    with traces.appending(request.headers) as told:
+    with traces.appending(request.headers) as told, state.gate.appending():
         answer, repeated = await Upload(state, key, known, told).take(pieces)
     if not repeated:
         _appended(request, len(answer["files"]))
@@ -167,7 +167,7 @@ async def reparse_files(request: Request, state: Current, wanted: ReparseRequest
     file_ids = read_ids(wanted.files_id)
     with pymongo.timeout(state.settings.api_read_seconds):
         await state.gate.require()
-    with traces.appending(request.headers) as told:
+    with traces.appending(request.headers) as told, state.gate.appending():
         queued = await reparse(
             state.database,
             state.outbox,

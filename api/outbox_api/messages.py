@@ -35,7 +35,7 @@ operations = APIRouter(
 )
 async def show_stats(state: Current) -> StatusView:
     """Messages by state, streams, partitions and relays. Also while Redis is down; then its part is not known."""
-    status = await stats.collect(state.database, state.redis, state.streams)
+    status = await stats.collect(state.database, state.redis, state.streams_now)
     return StatusView.model_validate(status.as_json())
 
 

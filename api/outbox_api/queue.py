@@ -32,14 +32,15 @@ async def show_queue(state: Current) -> dict[str, StreamQueueView]:
 
     Needs Redis alone: while MongoDB is away, whose streams they are is not known.
     """
-    queue = await stats.queue(state.redis, state.streams)
+    streams = state.streams_now
+    queue = await stats.queue(state.redis, streams)
     if not queue.reachable:
         raise Unreachable("Redis", state.redis_address, queue.cause.what if queue.cause else "no answer")
     others = await _refused(state)
     return {
         name: StreamQueueView(
-            **depth.as_json(), key=state.streams[name].key, prefix=state.streams[name].prefix,
-            refused=others.get(state.streams[name].key),
+            **depth.as_json(), key=streams[name].key, prefix=streams[name].prefix,
+            refused=others.get(streams[name].key),
         )
         for name, depth in queue.streams.items()
     }  # fmt: skip

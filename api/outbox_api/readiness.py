@@ -74,8 +74,10 @@ class Lookout:
                     self._schema_looked = time.monotonic()
                     self._paused = self._state.streams.pauses
                 else:
+                    await self._state.gate.require()
                     self._paused = await pauses.read(self._state.database)
         except SchemaError as error:
+            self._schema_looked = float("-inf")
             return str(error)
         except PyMongoError as error:
             self._schema_looked = float("-inf")
@@ -93,6 +95,6 @@ class Lookout:
         ours = None
         with suppress(PyMongoError, SchemaError), pymongo.timeout(self._state.settings.api_probe_seconds):
             ours = await own(self._state.database)
-        self._queue = await stats.queue(self._state.redis, self._state.streams, ours)
+        self._queue = await stats.queue(self._state.redis, self._state.streams_now, ours)
         self._queue_looked = time.monotonic()
         return self._queue

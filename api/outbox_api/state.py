@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from pymongo import AsyncMongoClient
 
 from outbox.append import Outbox
 from outbox.database import Database, Document
-from outbox.errors import SchemaError
+from outbox.errors import NoSuchPriority, SchemaError, UndeclaredStream, WrongDeclaration
 from outbox.message import schema
 from outbox.servers.topology import AnyRedis
 from outbox.streams import agreement, registry
@@ -50,6 +51,8 @@ class Gate:
                 agreement.warn(self.streams, registered)
         if registered:
             self.streams.take(registered)
+        if FILE_STREAM not in self.streams:
+            raise self._unregistered()
         await schema.check(self.database, self.streams, FILES_APPLICATION)
         self.passed = True
 
@@ -64,9 +67,25 @@ class Gate:
                     self.streams.take(registered)
 
     async def require(self) -> None:
-        """The same, until it was once found complete."""
-        if not self.passed:
+        """The same, until it was once found complete, and while the stream for files is not registered any more."""
+        if not self.passed or FILE_STREAM not in self.streams:
             await self.check()
+
+    @contextmanager
+    def appending(self) -> Iterator[None]:
+        """Around what appends to the stream for files: raises WrongDeclaration when it is not registered any more.
+
+        That is for an operator to mend, and no mistake of who uploads.
+        """
+        try:
+            yield
+        except NoSuchPriority:
+            raise
+        except UndeclaredStream:
+            raise self._unregistered() from None
+
+    def _unregistered(self) -> WrongDeclaration:
+        return WrongDeclaration(agreement.unregistered(FILE_STREAM, self.streams))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +101,11 @@ class State:
     replay_rate: float
     guesses: Guesses
     gate: Gate = field(compare=False)
+
+    @property
+    def streams_now(self) -> Streams:
+        """The streams as they are: for what reads much of them, while `streams` may become others."""
+        return copy(self.streams)
 
 
 async def current(request: Request) -> State:

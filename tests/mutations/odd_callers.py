@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutations.mutation import Mutation
 
 _ABANDONED, _REFUSALS = "tests/api/test_abandoned.py::", "tests/api/test_write_refusals.py::"
+_UNREGISTERED = "tests/api/test_unregistered.py::"
 
 MUTATIONS = [
     Mutation(
@@ -26,5 +27,20 @@ MUTATIONS = [
         "an upload that a validator does not allow leaves nothing behind", "G8", "api/outbox_api/upload.py",
         "if write_refusals.is_lasting(error):", "if False:",
         _REFUSALS + "test_an_upload_that_a_validator_does_not_allow_is_refused_for_good_and_leaves_nothing",
+    ),
+    Mutation(
+        "who uploads is not told that the stream for files is his mistake", "G1", "api/outbox_api/state.py",
+        "if not self.passed or FILE_STREAM not in self.streams:", "if not self.passed:",
+        _UNREGISTERED + "test_uploads_and_reparses_wait_for_an_operator_and_go_on",
+    ),
+    Mutation(
+        "readiness says that the stream for files is not registered any more", "G1", "api/outbox_api/state.py",
+        "        if FILE_STREAM not in self.streams:\n            raise self._unregistered()\n", "",
+        _UNREGISTERED + "test_uploads_and_reparses_wait_for_an_operator_and_go_on",
+    ),
+    Mutation(
+        "a stream that is registered meanwhile makes no look at the streams fail", "G8", "api/outbox_api/state.py",
+        "return copy(self.streams)", "return self.streams",
+        _UNREGISTERED + "test_a_look_at_the_streams_outlives_that_they_change_meanwhile",
     ),
 ]  # fmt: skip

@@ -67,7 +67,7 @@ async def find(request: Request, state: Current) -> Response:
 
 @reading.get("/messages/{message_id:id}")
 async def show_message(request: Request, state: Current, message_id: Id) -> Response:
-    told = await story.tell(state.database, state.redis, state.streams, ObjectId(message_id))
+    told = await story.tell(state.database, state.redis, state.streams_now, ObjectId(message_id))
     return page("story.html", story=told, **about(request))
 
 

@@ -169,10 +169,11 @@ class Sampler:
         try:
             with pymongo.timeout(stats.MONGO_SECONDS):
                 await self._state.gate.refresh()
+            streams = self._state.streams_now
             sample = taken = await samples.take(
-                self._state.database, self._state.redis, self._state.streams, since=before.at if before else None
+                self._state.database, self._state.redis, streams, since=before.at if before else None
             )
-            findings = diagnosis.diagnose(taken, self._state.streams)
+            findings = diagnosis.diagnose(taken, streams)
             self._note("mongodb", False, taken.at)
             self._note("redis", not taken.status.queue.reachable, taken.at)
             point = _point(taken, before)
