@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import pymongo
 from bson import ObjectId
 from fastapi import APIRouter, Depends, Query, Response
 from fastapi.responses import JSONResponse
@@ -92,5 +93,7 @@ async def _show(state: State, message_id: str) -> Response:
 )
 async def retry_message(state: Current, asking: Asking, message_id: Id) -> Response:
     """Make a dead message pending again, and its file queued."""
-    await dead.retry(state.database, state.streams, ObjectId(message_id), who=asking.name)
-    return await _show(state, message_id)
+    seconds = state.settings.api_commit_seconds
+    await dead.retry(state.database, state.streams, ObjectId(message_id), who=asking.name, seconds=seconds)
+    with pymongo.timeout(state.settings.api_read_seconds):
+        return await _show(state, message_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import pymongo
 from bson import ObjectId
 from fastapi import APIRouter, Depends, Header, Query, Response
 
@@ -58,13 +59,15 @@ async def replay_messages(
     selection = wanted.selection()
     if selection.stream:
         _ = state.streams[selection.stream]
-    await state.gate.require()
-    if wanted.dry_run:
-        counted = DryRunView(selected=await replay.count(state.database, selection), replayed=0)
-        return Response(counted.model_dump_json(), media_type="application/json")
+    with pymongo.timeout(state.settings.api_read_seconds):
+        await state.gate.require()
+        if wanted.dry_run:
+            counted = DryRunView(selected=await replay.count(state.database, selection), replayed=0)
+            return Response(counted.model_dump_json(), media_type="application/json")
     job = await jobs.create(
-        state.database, selection, who=asking.name, request=request, rate=wanted.rate or state.replay_rate
-    )
+        state.database, selection, who=asking.name, request=request, rate=wanted.rate or state.replay_rate,
+        seconds=state.settings.api_commit_seconds,
+    )  # fmt: skip
     answer.headers["Location"] = f"/outbox/replays/{job.id}"
     return JobView.of(job)
 
@@ -93,7 +96,8 @@ async def find_replay(state: Current, job_id: Id) -> JobView:
 )
 async def cancel_replay(state: Current, asking: Asking, job_id: Id) -> JobView:
     """Stop a replay after the page in hand. What it has replayed until then stays so."""
-    return JobView.of(await jobs.cancel(state.database, ObjectId(job_id), who=asking.name))
+    seconds = state.settings.api_commit_seconds
+    return JobView.of(await jobs.cancel(state.database, ObjectId(job_id), who=asking.name, seconds=seconds))
 
 
 @router.get("/audit", summary="What operators did", dependencies=[Bounded], responses=problems(Unreachable))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import pymongo
 from fastapi import APIRouter, Depends, Path
 
 from outbox.errors import CommitUnknown, NoSuchStream, SchemaError, Unreachable, UsageError
@@ -14,7 +15,7 @@ from outbox_api.access import Asking, Requires
 from outbox_api.bodies import JsonRoute
 from outbox_api.documentation import problems
 from outbox_api.errors import BodyStalled, BodyTooLarge
-from outbox_api.state import Bounded, Current
+from outbox_api.state import Bounded, Current, State
 from outbox_api.stream_views import PauseRequest, PausesView
 
 router = APIRouter(
@@ -43,8 +44,9 @@ async def pause_stream(state: Current, asking: Asking, name: Name, wanted: Pause
 
     Uploads and appends work as ever: their messages wait in MongoDB. A stream that is paused already stays as it is.
     """
-    await pausing.pause(state.database, name, who=asking.name, reason=wanted.reason if wanted else None)
-    return PausesView.of(await pauses.read(state.database))
+    reason, seconds = wanted.reason if wanted else None, state.settings.api_commit_seconds
+    await pausing.pause(state.database, name, who=asking.name, reason=reason, seconds=seconds)
+    return await _paused(state)
 
 
 @operations.post(
@@ -54,5 +56,10 @@ async def pause_stream(state: Current, asking: Asking, name: Name, wanted: Pause
 )
 async def resume_stream(state: Current, asking: Asking, name: Name) -> PausesView:
     """Let a paused stream go on, within a second. A stream that is not paused stays as it is."""
-    await pausing.resume(state.database, name, who=asking.name)
-    return PausesView.of(await pauses.read(state.database))
+    await pausing.resume(state.database, name, who=asking.name, seconds=state.settings.api_commit_seconds)
+    return await _paused(state)
+
+
+async def _paused(state: State) -> PausesView:
+    with pymongo.timeout(state.settings.api_read_seconds):
+        return PausesView.of(await pauses.read(state.database))

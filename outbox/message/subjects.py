@@ -241,6 +241,7 @@ async def run(
     body: Callable[[AsyncClientSession, bool], Awaitable[T]],
     *,
     happened: Callable[[], Awaitable[bool]],
+    seconds: float = 20.0,
 ) -> T:
     """One transaction in which a message and its subject change: `body(session, True)`.
 
@@ -250,10 +251,10 @@ async def run(
     :raises CommitUnknown: may have happened.
     """
     try:
-        return await transaction.run(database.client, partial(_with, body, True), happened=happened)
+        return await transaction.run(database.client, partial(_with, body, True), happened=happened, seconds=seconds)
     except Refused as refused:
         log.warning("subject change refused", collection=str(refused))
-    return await transaction.run(database.client, partial(_with, body, False), happened=happened)
+    return await transaction.run(database.client, partial(_with, body, False), happened=happened, seconds=seconds)
 
 
 async def _with(

@@ -44,7 +44,13 @@ async def count(database: Database, *, stream: str | None = None, before: dateti
 
 
 async def retry(
-    database: Database, streams: Streams, message: ObjectId, *, who: str | None = None, before: datetime | None = None
+    database: Database,
+    streams: Streams,
+    message: ObjectId,
+    *,
+    who: str | None = None,
+    before: datetime | None = None,
+    seconds: float = 20.0,
 ) -> None:
     """Make a dead message pending again, and in the same transaction its subject wanted again if that ended in error.
 
@@ -54,6 +60,7 @@ async def retry(
 
     :param who: for the audit; by default who runs this process.
     :param before: only if it had died by then, by the server's clock: one that was retried and died again stays.
+    :param seconds: for the transaction, and again for its lost outcome.
     """
     retried: int | None = None
 
@@ -77,11 +84,17 @@ async def retry(
         found = await _written(database, message)
         return found is not None and retried is not None and attempts.count(found, "retried") > retried
 
-    await subjects.run(database, body, happened=happened)
+    await subjects.run(database, body, happened=happened, seconds=seconds)
 
 
 async def discard(
-    database: Database, streams: Streams, message: ObjectId, *, who: str | None = None, before: datetime | None = None
+    database: Database,
+    streams: Streams,
+    message: ObjectId,
+    *,
+    who: str | None = None,
+    before: datetime | None = None,
+    seconds: float = 20.0,
 ) -> None:
     """Delete a dead message. Its subject, if it still waits and no other message is about it, ends as `DISCARDED`.
 
@@ -89,6 +102,7 @@ async def discard(
 
     :param who: for the audit; by default who runs this process.
     :param before: as in `retry`.
+    :param seconds: for the transaction, and again for its lost outcome.
     """
 
     async def body(session: AsyncClientSession, change_subject: bool) -> None:
@@ -105,7 +119,7 @@ async def discard(
     async def happened() -> bool:
         return await _written(database, message) is None
 
-    await subjects.run(database, body, happened=happened)
+    await subjects.run(database, body, happened=happened, seconds=seconds)
 
 
 def _messages(database: Database) -> AsyncCollection[Document]:

@@ -53,6 +53,7 @@ async def create(
     before: datetime | None = None,
     request: str | None = None,
     owner: str | None = None,
+    seconds: float = STEP_SECONDS,
 ) -> Job:
     """Ask for a replay, and put on record who did; returns the job.
 
@@ -61,6 +62,7 @@ async def create(
     :param request: names the request. A second one of that name and owner makes nothing new: it gets the job of the
         first, and if somebody else asks, that is put on record.
     :param owner: whose name that is; by default that of `who`.
+    :param seconds: for each of: the looks before the transaction, that, and its lost outcome.
     :raises KeyTaken: a request of that name asked for something else.
     :raises CommitUnknown: whether the job was made could not be found out. Look at the latest before you ask again.
     """
@@ -69,10 +71,11 @@ async def create(
     if request is not None and not 0 < len(request) <= MAX_REQUEST:
         raise UsageError(f"the name of a request has 1 to {MAX_REQUEST} characters")
     named = _owned(owner or who, request) if request else None
-    if request and (known := await requested(database, request, owner=owner or who)):
-        return await _the_same(database, known, selection, who)
-    before = before or await server_time(database)
-    job = Job(ObjectId(), who, selection, before, rate, await replay.count(database, selection, before=before))
+    with pymongo.timeout(seconds):
+        if request and (known := await requested(database, request, owner=owner or who)):
+            return await _the_same(database, known, selection, who)
+        before = before or await server_time(database)
+        job = Job(ObjectId(), who, selection, before, rate, await replay.count(database, selection, before=before))
 
     async def body(session: AsyncClientSession) -> Job:
         values: Document = {
@@ -93,7 +96,7 @@ async def create(
         return known.matched_count > 0
 
     try:
-        return await transaction.run(database.client, body, happened=happened, seconds=STEP_SECONDS)
+        return await transaction.run(database.client, body, happened=happened, seconds=seconds)
     except DuplicateKeyError:  # the same request came twice at once
         known = await requested(database, request or "", owner=owner or who)
         if known is None:
@@ -121,9 +124,10 @@ async def latest(database: Database, limit: int = 20) -> list[Job]:
     return await readable(jobs.find({"_id": {"$type": "objectId"}}, few).sort("_id", -1), Job.of, limit)
 
 
-async def cancel(database: Database, job: ObjectId, *, who: str) -> Job:
+async def cancel(database: Database, job: ObjectId, *, who: str, seconds: float = STEP_SECONDS) -> Job:
     """Stop a job after the current page. What it has replayed stays so.
 
+    :param seconds: for the transaction, and again for its lost outcome.
     :raises NoSuchJob, JobEnded: there is nothing to stop.
     :raises CommitUnknown: whether it was stopped could not be found out. Look at the job.
     """
@@ -147,7 +151,7 @@ async def cancel(database: Database, job: ObjectId, *, who: str) -> Job:
         fenced = await database[JOBS].find_one_and_update({"_id": job}, {"$inc": {"fence": 1}})
         return fenced is not None and fenced.get("phase") == Phase.CANCELLED
 
-    return await transaction.run(database.client, body, happened=happened, seconds=STEP_SECONDS)
+    return await transaction.run(database.client, body, happened=happened, seconds=seconds)
 
 
 async def step(database: Database, job: Job, owner: str, *, limit: int = PAGE) -> Job | None:

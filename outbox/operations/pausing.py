@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import pymongo
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from outbox.database import STREAMS, Database, Document
@@ -16,7 +17,7 @@ from outbox.streams import known
 MAX_REASON = 500
 
 
-async def pause(database: Database, name: str, *, who: str, reason: str | None = None) -> bool:
+async def pause(database: Database, name: str, *, who: str, reason: str | None = None, seconds: float = 20.0) -> bool:
     """Pause a registered stream, with all its priorities, shards and groups; False: it is paused already.
 
     Within a second relays publish nothing of it, and workers that are built on our consumer begin nothing of it. What
@@ -24,6 +25,7 @@ async def pause(database: Database, name: str, *, who: str, reason: str | None =
     is started again meanwhile.
 
     :param reason: for those who find it paused.
+    :param seconds: for each of: the look at what is registered, the transaction, and its lost outcome.
     :raises NoSuchStream: no stream is registered under this name. UsageError: the reason is too long.
     :raises SchemaError: what is registered under this name cannot be understood.
     :raises CommitUnknown: whether it is paused could not be found out: look, or do it again.
@@ -32,13 +34,14 @@ async def pause(database: Database, name: str, *, who: str, reason: str | None =
         raise UsageError(f"the reason has {len(reason)} characters, more than the {MAX_REASON} that are kept")
     stored = {"at": "$$NOW", "who": {"$literal": who}, "reason": {"$literal": reason or None}}
     change: list[Document] = [{"$set": {"paused": stored}}, {"$unset": "resumed_at"}]
-    return await _change(database, name, {"paused": None}, change, who, "pause-stream", {"reason": reason or None})
+    told = {"reason": reason or None}
+    return await _change(database, name, {"paused": None}, change, who, "pause-stream", told, seconds)
 
 
-async def resume(database: Database, name: str, *, who: str) -> bool:
+async def resume(database: Database, name: str, *, who: str, seconds: float = 20.0) -> bool:
     """Let a paused stream go on, within a second; False: it is not paused. Raises what `pause` does."""
     change: list[Document] = [{"$set": {"resumed_at": "$$NOW"}}, {"$unset": "paused"}]
-    return await _change(database, name, {"paused": {"$ne": None}}, change, who, "resume-stream", {})
+    return await _change(database, name, {"paused": {"$ne": None}}, change, who, "resume-stream", {}, seconds)
 
 
 async def _change(
@@ -49,8 +52,10 @@ async def _change(
     who: str,
     action: str,
     details: Mapping[str, Any],
+    seconds: float,
 ) -> bool:
-    await _refuse_unknown(database, name)
+    with pymongo.timeout(seconds):
+        await _refuse_unknown(database, name)
 
     async def body(session: AsyncClientSession) -> bool:
         # Not a new revision: nothing is declared otherwise.
@@ -65,7 +70,7 @@ async def _change(
         await database[STREAMS].update_one({"_id": name}, {"$currentDate": {"asked_at": True}})
         return await database[STREAMS].find_one({"_id": name, **where}) is None
 
-    return await transaction.run(database.client, body, happened=happened)
+    return await transaction.run(database.client, body, happened=happened, seconds=seconds)
 
 
 async def _refuse_unknown(database: Database, name: str) -> None:

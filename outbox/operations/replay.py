@@ -111,14 +111,22 @@ async def replay(
     return done
 
 
-async def one(database: Database, message: ObjectId, *, who: str, states: tuple[State, ...] = REPLAYABLE) -> bool:
+async def one(
+    database: Database,
+    message: ObjectId,
+    *,
+    who: str,
+    states: tuple[State, ...] = REPLAYABLE,
+    seconds: float = 20.0,
+) -> bool:
     """Make one message pending again, and put on record who did, in one transaction.
 
     False: it is not in one of `states`, or its stream is not registered any more; nothing was changed or put on record.
     Raises InvalidMessage when it is so large that it cannot be changed. After CommitUnknown, look at the message.
     """
     selection = Selection(ids=(message,), states=states)
-    wanted = Page((message,), message, await _query(database, selection, await server_time(database)))
+    with pymongo.timeout(seconds):
+        wanted = Page((message,), message, await _query(database, selection, await server_time(database)))
     replayed = 0
 
     async def body(session: AsyncClientSession) -> bool:
@@ -136,7 +144,7 @@ async def one(database: Database, message: ObjectId, *, who: str, states: tuple[
         found = await database[OUTBOX].find_one_and_update({"_id": message}, {"$currentDate": {"asked_at": True}})
         return found is not None and int(found.get("replayed") or 0) > replayed
 
-    return await transaction.run(database.client, body, happened=happened)
+    return await transaction.run(database.client, body, happened=happened, seconds=seconds)
 
 
 async def _pages(database: Database, selection: Selection, before: datetime) -> AsyncIterator[Page]:

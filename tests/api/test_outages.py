@@ -17,8 +17,7 @@ from outbox.embedded import Mongod, RedisServer
 from outbox.errors import SchemaError, UndeclaredStream
 from outbox.message import schema
 from outbox.message.document import State
-from outbox.operations import jobs
-from outbox.servers import causes, transaction
+from outbox.servers import causes
 from outbox.servers.connections import connect_mongo
 from outbox.settings import OutboxSettings, load
 from outbox_api.app import create_app
@@ -122,10 +121,8 @@ async def test_a_cancellation_whose_commit_was_interrupted_is_looked_up(
     assert await db.outbox_audit.count_documents({"action": "cancel replay"}) == 1
 
 
-async def test_a_cancellation_whose_commit_did_not_arrive_is_none(
-    api: httpx.AsyncClient, db: Database, fragile: Mongod, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(jobs, "STEP_SECONDS", 2.0)
+async def test_a_cancellation_whose_commit_did_not_arrive_is_none(serve: Serve, db: Database, fragile: Mongod) -> None:
+    api = await serve(api_commit_seconds=2)
     (message,) = await Shelf(db).put(State.PUBLISHED)
     job = (await api.post("/outbox/replay", json={"ids": [str(message)]})).json()["id"]
     with failing(fragile, "alwaysOn", **REQUEST_LOST):
@@ -137,11 +134,9 @@ async def test_a_cancellation_whose_commit_did_not_arrive_is_none(
 
 @pytest.mark.parametrize("action", ["retry", "discard"])
 async def test_what_a_page_did_is_looked_up_when_the_reply_is_lost(
-    action: str, serve: Serve, db: Database, fragile: Mongod, monkeypatch: pytest.MonkeyPatch
+    action: str, serve: Serve, db: Database, fragile: Mongod
 ) -> None:
     """The time that a transaction has is over by then, and the page must have some left."""
-    assert transaction.run.__kwdefaults__
-    monkeypatch.setitem(transaction.run.__kwdefaults__, "seconds", 3.0)
     api = await serve(api_commit_seconds=3)
     (message,) = await Shelf(db).put(State.DEAD)
     page = (await api.get(f"/dashboard/messages/{message}")).text

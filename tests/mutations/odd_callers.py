@@ -43,4 +43,10 @@ MUTATIONS = [
         "return copy(self.streams)", "return self.streams",
         _UNREGISTERED + "test_a_look_at_the_streams_outlives_that_they_change_meanwhile",
     ),
+    Mutation(
+        "an operator's request to a MongoDB that hangs is answered in time", "G8", "outbox/operations/dead.py",
+        "await subjects.run(database, body, happened=happened, seconds=seconds)\n\n\nasync def discard",
+        "await subjects.run(database, body, happened=happened)\n\n\nasync def discard",
+        "tests/api/test_time_limits.py::test_what_operators_do_is_waited_for_only_so_long",
+    ),
 ]  # fmt: skip

@@ -25,7 +25,7 @@ from outbox_api.dashboard.routing import about, done, door, failure, operating, 
 from outbox_api.dashboard.sessions import PATH, Session
 from outbox_api.guesses import address_of
 from outbox_api.ids import Id
-from outbox_api.state import Current
+from outbox_api.state import Current, State
 
 log = structlog.get_logger(__name__)
 
@@ -79,19 +79,19 @@ async def show_dead(request: Request, state: Current) -> Response:
 
 @operating.post("/messages/{message_id:id}/retry")
 async def retry(state: Current, asking: Asking, message_id: Id) -> Response:
-    await dead.retry(state.database, state.streams, ObjectId(message_id), who=asking.name)
+    await dead.retry(state.database, state.streams, ObjectId(message_id), who=asking.name, seconds=_seconds(state))
     return done(f"{PATH}/messages/{message_id}", "retried")
 
 
 @operating.post("/messages/{message_id:id}/discard")
 async def discard(state: Current, asking: Asking, message_id: Id) -> Response:
-    await dead.discard(state.database, state.streams, ObjectId(message_id), who=asking.name)
+    await dead.discard(state.database, state.streams, ObjectId(message_id), who=asking.name, seconds=_seconds(state))
     return done(f"{PATH}/dead", "discarded")
 
 
 @operating.post("/messages/{message_id:id}/replay")
 async def replay_one(state: Current, asking: Asking, message_id: Id) -> Response:
-    replayed = await replay.one(state.database, ObjectId(message_id), who=asking.name)
+    replayed = await replay.one(state.database, ObjectId(message_id), who=asking.name, seconds=_seconds(state))
     return done(f"{PATH}/messages/{message_id}", "replayed" if replayed else "unchanged")
 
 
@@ -121,6 +121,7 @@ async def start_replay(request: Request, state: Current, asking: Asking) -> Resp
         state.database, selection=selected, who=asking.name, rate=state.replay_rate,
         # What was counted, and agreed to, is what is replayed; and a form that is sent twice is one replay.
         before=forms.moment(fields.get("before", "")), request=fields.get("request") or None,
+        seconds=_seconds(state),
     )  # fmt: skip
     return done(f"{PATH}/replays/{job.id}", "")
 
@@ -134,7 +135,7 @@ async def show_job(request: Request, state: Current, job_id: Id) -> Response:
 
 @operating.post("/replays/{job_id:id}/cancel")
 async def cancel_job(state: Current, asking: Asking, job_id: Id) -> Response:
-    await jobs.cancel(state.database, ObjectId(job_id), who=asking.name)
+    await jobs.cancel(state.database, ObjectId(job_id), who=asking.name, seconds=_seconds(state))
     return done(f"{PATH}/replays/{job_id}", "cancelled")
 
 
@@ -157,13 +158,13 @@ async def show_stream(request: Request, state: Current, name: str) -> Response:
 @operating.post("/streams/{name:path}/pause")
 async def pause_stream(request: Request, state: Current, asking: Asking, name: str) -> Response:
     reason = request.state.fields.get("reason", "").strip() or None
-    await pausing.pause(state.database, name, who=asking.name, reason=reason)
+    await pausing.pause(state.database, name, who=asking.name, reason=reason, seconds=_seconds(state))
     return done(f"{PATH}/streams/{quote(name)}", "paused")
 
 
 @operating.post("/streams/{name:path}/resume")
 async def resume_stream(state: Current, asking: Asking, name: str) -> Response:
-    await pausing.resume(state.database, name, who=asking.name)
+    await pausing.resume(state.database, name, who=asking.name, seconds=_seconds(state))
     return done(f"{PATH}/streams/{quote(name)}", "resumed")
 
 
@@ -175,6 +176,10 @@ async def list_documents(request: Request) -> Response:
 @reading.get("/docs/{name}")
 async def show_document(request: Request, name: str) -> Response:
     return _document(request, name)
+
+
+def _seconds(state: State) -> float:
+    return state.settings.api_commit_seconds
 
 
 def _document(request: Request, name: str) -> Response:

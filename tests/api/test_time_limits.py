@@ -1,0 +1,49 @@
+"""Whatever is asked of an API whose MongoDB hangs is answered within the API's own limits."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+
+from outbox.database import Database
+from outbox.embedded import Mongod
+from outbox.message.document import State
+from tests.api.conftest import Serve
+from tests.api.test_outages import fragile, mongodb_uri
+from tests.outbox.shelf import Shelf
+
+__all__ = ["fragile", "mongodb_uri"]  # fixtures of this module, too
+NOW = "2026-01-01T00:00:00Z"
+
+
+async def test_what_operators_do_is_waited_for_only_so_long(serve: Serve, db: Database, fragile: Mongod) -> None:
+    api = await serve(api_read_seconds=0.5, api_commit_seconds=1)
+    (message,) = await Shelf(db).put(State.DEAD)
+    job = "7" * 24
+    page = (await api.get(f"/dashboard/messages/{message}")).text
+    (token, *_) = re.findall(r'name="token" value="([0-9a-f]{64})"', page)
+    acts = [
+        api.post(f"/outbox/messages/{message}/retry"),
+        api.post("/outbox/replay", json={"stream": "file_parsing_queue"}),
+        api.post("/outbox/replay", json={"stream": "file_parsing_queue", "dry_run": True}),
+        api.post(f"/outbox/replays/{job}/cancel"),
+        api.post("/outbox/streams/file_parsing_queue/pause"),
+        api.post("/outbox/streams/file_parsing_queue/resume"),
+        *(
+            api.post(f"/dashboard/{path}", data={"token": token, "stream": "file_parsing_queue", "before": NOW})
+            for path in (
+                *(f"messages/{message}/{action}" for action in ("retry", "discard", "replay")),
+                "replay", f"replays/{job}/cancel",
+                "streams/file_parsing_queue/pause", "streams/file_parsing_queue/resume",
+            )
+        ),
+    ]  # fmt: skip
+    fragile.pause()
+    try:
+        started = time.monotonic()
+        answers = await asyncio.gather(*acts)
+        assert [answer.status_code for answer in answers] == [503] * len(acts)
+        assert time.monotonic() - started < 8
+    finally:
+        fragile.resume()
