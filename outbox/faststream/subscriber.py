@@ -32,6 +32,7 @@ from outbox.servers.connections import connect_mongo
 from outbox.worker.completion import TRANSACTION
 from outbox.worker.consumer import Consumer
 from outbox.worker.failures import GiveUp
+from outbox.worker.forms import held_open, still_open
 from outbox.worker.message import Message
 
 if TYPE_CHECKING:
@@ -110,7 +111,10 @@ class OutboxSubscriber(StreamSubscriber):
         made = Message(ObjectId(), self.stream_sub.name, "", {}, {}, 1)
         async with connect_mongo(self._worker.settings) as client:  # which connects when the session is used
             async with client.start_session() as session, await session.start_transaction(**TRANSACTION):
-                return await self._with_outcome(made, session, msg)
+                with held_open(session):
+                    response = await self._with_outcome(made, session, msg)
+                still_open(session)
+                return response
 
     async def _with_outcome(self, message: Message, session: AsyncClientSession, raw: Any) -> Response:
         """What FastStream has for the end of a message, as what our consumer understands."""

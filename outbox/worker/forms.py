@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from contextlib import AsyncContextDecorator, ContextDecorator
+from collections.abc import Iterator
+from contextlib import AsyncContextDecorator, ContextDecorator, contextmanager
+from typing import Any, NoReturn, cast
 
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.client_session import ClientSession
@@ -27,15 +29,37 @@ def refuse_unrun(returned: object) -> None:
         raise Failed(TypeError(f"the handler returned {type(returned).__name__}(...), nothing of which has run: loop"))
 
 
+@contextmanager
+def held_open(session: AsyncClientSession | ClientSession) -> Iterator[None]:
+    """Within this, a handler can neither commit its session's transaction nor begin another: both raise.
+
+    What it had committed by itself would be there twice after a conflict, a failover or the end of its process, and
+    after each try that failed. When the handler raises, or nobody waits for it any more, its session stays like this.
+    """
+    held = cast(Any, session)
+    held.commit_transaction = held.start_transaction = _refuse
+    yield
+    del held.commit_transaction, held.start_transaction
+
+
+def _refuse(*_: object, **__: object) -> NoReturn:
+    raise InvalidOperation(
+        "the message's completion is part of the session's transaction, so a handler cannot commit it or begin one: "
+        f"{_LEAVE}; what needs several transactions needs several messages"
+    )
+
+
 def still_open(session: AsyncClientSession | ClientSession) -> None:
     """Raise Failed when a handler has ended its session's transaction."""
     if not session.in_transaction:
         raise Failed(
             InvalidOperation(
-                "the handler ended the transaction of its session, which the message's completion is part of: "
-                "write through the session, and leave commit and abort to the worker"
+                "the handler ended the transaction of its session, which the message's completion is part of: " + _LEAVE
             )
         )
+
+
+_LEAVE = "write through the session, and leave begin, commit and abort to the worker"
 
 
 def is_unanswered(session: AsyncClientSession | ClientSession, error: PyMongoError) -> bool:

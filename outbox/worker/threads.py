@@ -20,7 +20,7 @@ from outbox.servers.disconnections import Disconnections
 from outbox.streams.declaration import Stream
 from outbox.worker.completion import COMPLETION_SECONDS, TRANSACTION, complete_sync, refusals
 from outbox.worker.failures import Failed
-from outbox.worker.forms import Asynchronous, in_transaction, is_unanswered, refuse_unrun, still_open
+from outbox.worker.forms import Asynchronous, held_open, in_transaction, is_unanswered, refuse_unrun, still_open
 from outbox.worker.hand import Abandoned, Hand
 from outbox.worker.handler import Handler
 from outbox.worker.message import Message
@@ -73,7 +73,8 @@ class Threads:
             hand.thread_session = session.session_id
             began = time.monotonic()
             try:
-                _called(handler, messages, session, resources)
+                with held_open(session):
+                    _called(handler, messages, session, resources)
             except Failed as failed:
                 conflict = in_transaction(failed.error)
                 if conflict and self._has_failed(database, session, messages[0], conflict, began):

@@ -40,7 +40,7 @@ from outbox.worker.completion import (
     sent_of,
 )
 from outbox.worker.failures import Failed, Unsettled
-from outbox.worker.forms import Asynchronous, in_transaction, is_unanswered, refuse_unrun, still_open
+from outbox.worker.forms import Asynchronous, held_open, in_transaction, is_unanswered, refuse_unrun, still_open
 from outbox.worker.hand import Abandoned, Hand
 from outbox.worker.handler import Handler
 from outbox.worker.isolation import Isolation
@@ -152,7 +152,8 @@ class Work:
         async with self._client.start_session() as session, await session.start_transaction(**TRANSACTION):
             began = time.monotonic()
             try:
-                await self._as_task(hand, _called(handler, messages, session, self.resources))
+                with held_open(session):
+                    await self._as_task(hand, _called(handler, messages, session, self.resources))
             except Failed as failed:
                 conflict = in_transaction(failed.error)
                 if conflict and await self._has_failed(session, messages[0], conflict, began):

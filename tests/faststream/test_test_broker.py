@@ -153,3 +153,18 @@ async def test_outcomes_are_those_of_production(ends: Any, raised: Any, lasts: b
         else:
             await app.publish(File(file_id="a"), stream=STREAM)
     assert await workshop.world.database.files.count_documents({"_id": "a"}) == lasts
+
+
+@pytest.mark.parametrize("how", ["commit_transaction", "abort_transaction"])
+async def test_a_handler_that_ends_its_transaction_fails_as_in_production(how: str, workshop: Workshop) -> None:
+    broker, database = RedisBroker(), workshop.settings.mongodb_database
+
+    @OutboxWorker(broker, workshop.settings).subscriber(STREAM)
+    async def parse(file: File, session: Session) -> None:
+        await session.client[database]["files"].insert_one({"_id": file.file_id}, session=session)
+        await getattr(session, how)()
+
+    async with TestRedisBroker(broker) as app:
+        with pytest.raises(Exception, match="leave begin, commit and abort to the worker"):
+            await app.publish(File(file_id="a"), stream=STREAM)
+    assert await workshop.world.database.files.count_documents({"_id": "a"}) == 0

@@ -190,7 +190,7 @@ async def test_a_handler_that_ends_the_transaction_itself_has_failed(how: str, p
         await eventually(lambda: workshop.in_state("scheduled", id_))
     message = await workshop.message(id_)
     assert message["failed"] == 1
-    assert "ended the transaction" in message["last_error"]
+    assert "leave begin, commit and abort to the worker" in message["last_error"]
 
 
 async def test_an_error_of_the_handlers_own_transaction_is_a_conflict_and_not_a_failure(workshop: Workshop) -> None:
