@@ -21,7 +21,7 @@ import pymongo
 import structlog
 from pymongo import AsyncMongoClient, MongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
+from pymongo.errors import ConnectionFailure, InvalidOperation, OperationFailure, PyMongoError
 
 from outbox.database import OUTBOX, Database, Document, Place
 from outbox.servers.disconnections import Disconnections
@@ -52,9 +52,16 @@ from outbox.worker.threads import Threads
 log = structlog.get_logger(__name__)
 
 CONFLICT_SECONDS = 120.0
-"""For how long a handler is called again after conflicts, before its message counts as failed."""
+"""For how long a handler is called again after its first conflict, before its message counts as failed."""
 
-_OF_A_TRANSACTION = frozenset({251, 257, 290, 388})
+NO_SUCH_TRANSACTION = 251
+ENDED_MOST = 3
+"""How often in a row a handler is called again whose transaction had ended, though no server was lost. Of a short
+handler it may be an operator's doing; else it is its own, and would be the same each time."""
+LIFETIME_SECONDS = 60.0
+"""How long a transaction may take, by the server's default: of a handler that took longer, it was that."""
+
+_OF_A_TRANSACTION = frozenset({NO_SUCH_TRANSACTION, 257, 290, 388})
 """NoSuchTransaction, TransactionTooLarge, TransactionExceededLifetimeLimitSeconds, TransactionTooLargeForCache: of what
 was written in one, or how long it took, which would be the same each time."""
 
@@ -96,8 +103,9 @@ class Work:
         :raises Superseded, Abandoned: nothing has lasted either.
         :raises PyMongoError: MongoDB was away, or refused the completion. It may all have happened: look again.
         """
-        deadline = time.monotonic() + CONFLICT_SECONDS
+        deadline, ended = float("inf"), 0
         for tried in itertools.count():
+            began = time.monotonic()
             try:
                 with self._span(stream, messages):
                     await self._handle(handler, stream, messages, hand)
@@ -109,20 +117,31 @@ class Work:
                 conflict = in_transaction(error)
                 if conflict is None and not _comes_of(handler, error):
                     raise  # of the completion, which the server refuses at present, or of the commit
+                ended = ended + 1 if handler.with_session and self._had_ended(error, began) else 0
+                if ended > ENDED_MOST or (ended and time.monotonic() - began > LIFETIME_SECONDS):
+                    raise Failed(InvalidOperation(_ENDED)) from error
+                if ended == 1:
+                    hand.told.warning("transaction ended before its handler returned, calling it again", why=_ENDED)
                 if conflict is None or time.monotonic() > deadline:
                     raise Failed(error) from error
+                deadline = min(deadline, time.monotonic() + CONFLICT_SECONDS)
             else:
                 return
             if hand.suspect is not None:
                 await self.locks.end_of(hand.suspect)
-            began, pause = time.monotonic(), random.uniform(0, min(0.5, 0.005 * 2 ** min(tried, 10)))
+            rests, pause = time.monotonic(), random.uniform(0, min(0.5, 0.005 * 2 ** min(tried, 10)))
             await self.isolation.rest(hand, pause)
-            deadline += time.monotonic() - began - pause  # to wait for others to end is no conflict
+            deadline += time.monotonic() - rests - pause  # to wait for others to end is no conflict
             if hand.abandoned.is_set():
                 raise Abandoned
             looks = await asyncio.gather(*(self.looks.look(sent_of(message)) for message in messages))
             if any(standing not in (Standing.WANTED, Standing.UNMARKED) for standing, _ in looks):
                 raise Superseded  # that was the conflict
+
+    def _had_ended(self, error: PyMongoError, began: float) -> bool:
+        """Whether the transaction of a handler that was called at `began` had ended, and by no failover."""
+        code = error.code if isinstance(error, OperationFailure) else None
+        return code == NO_SUCH_TRANSACTION and not self._disconnections.since(began)
 
     @staticmethod
     def _span(stream: Stream, messages: Sequence[Message]) -> Any:
@@ -220,6 +239,13 @@ class Work:
         self.left.discard(work)
         if not work.cancelled():
             work.exception()  # or the event loop complains that nobody asked
+
+
+_ENDED = (
+    "the transaction of the session had ended before the handler returned: it caught an error of a statement in it, "
+    "any of which ends it (a DuplicateKeyError too: look first, or update_one with upsert=True), or took longer than "
+    f"the server allows, {LIFETIME_SECONDS:g} s from the first statement: do the work first, then write"
+)
 
 
 def _comes_of(handler: Handler, error: PyMongoError) -> bool:

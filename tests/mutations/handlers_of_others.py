@@ -23,4 +23,28 @@ MUTATIONS = [
         "tests/worker/test_transactions.py::"
         "test_a_handler_that_begins_again_has_failed_and_nothing_of_it_lasts[commit_transaction-True]",
     ),
+    Mutation(
+        "an error that a handler catches is named after a few calls",
+        "G1",
+        "outbox/worker/work.py",
+        "if ended > ENDED_MOST or (ended",
+        "if False or (ended",
+        "tests/worker/test_transactions.py::test_an_error_that_a_handler_catches_is_named_after_a_few_calls[one-False]",
+    ),
+    Mutation(
+        "a handler whose transaction took too long is not called for as long again",
+        "G1",
+        "outbox/worker/work.py",
+        "or (ended and time.monotonic() - began > LIFETIME_SECONDS)",
+        "or (False)",
+        "tests/worker/test_transactions.py::test_a_handler_whose_transaction_took_too_long_is_not_called_for_as_long_again",
+    ),
+    Mutation(
+        "a conflict after long work is no failure",
+        "G1",
+        "outbox/worker/work.py",
+        'deadline, ended = float("inf"), 0',
+        "deadline, ended = time.monotonic() + CONFLICT_SECONDS, 0",
+        "tests/worker/test_transactions.py::test_a_conflict_after_long_work_is_no_failure[False]",
+    ),
 ]
