@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -12,7 +13,7 @@ from pymongo.errors import ServerSelectionTimeoutError
 from pymongo.topology_description import TopologyDescription
 
 from outbox.database import LENIENT, Database, Document, Place
-from outbox.errors import SettingsError
+from outbox.errors import SettingsError, UsageError
 from outbox.servers import topology
 from outbox.servers.disconnections import Disconnections
 from outbox.servers.topology import AnyRedis
@@ -78,6 +79,28 @@ class _AtPrimarySync(MongoClient[Document]):
         return server
 
 
+class _Lent(_AtPrimary):
+    """A worker's, which handlers and lifespans get as well. If one of them closed it, no other could go on."""
+
+    async def close(self) -> None:
+        raise UsageError(_IS_LENT)
+
+    aclose = close
+
+
+class _LentSync(_AtPrimarySync):
+    """The same for plain functions."""
+
+    def close(self) -> None:
+        raise UsageError(_IS_LENT)
+
+
+_IS_LENT = (
+    "this client is the worker's, and its other handlers go on with it: the worker closes it at its end; call no "
+    "close, and use it without `with` and `async with`"
+)
+
+
 def _refuse_others(known: TopologyDescription) -> None:
     """Raise what the driver raises when there is no primary, if the one server that it may ask is another member."""
     if known.topology_type_name != "Single":
@@ -110,6 +133,16 @@ def connect_mongo(
     return _connect(_AtPrimary, settings, server_selection_seconds, name, disconnections, connections)
 
 
+@asynccontextmanager
+async def lend_mongo(settings: OutboxSettings, **options: Any) -> AsyncIterator[AsyncMongoClient[Document]]:
+    """The same for handlers too: closed at the end, and by nobody else, for whom `close` raises UsageError."""
+    client = _connect(_Lent, settings, **options)
+    try:
+        yield client
+    finally:
+        await AsyncMongoClient.close(client)
+
+
 def connect_mongo_sync(
     settings: OutboxSettings,
     *,
@@ -121,12 +154,22 @@ def connect_mongo_sync(
     return _connect(_AtPrimarySync, settings, server_selection_seconds, name, disconnections)
 
 
+@contextmanager
+def lend_mongo_sync(settings: OutboxSettings, **options: Any) -> Iterator[MongoClient[Document]]:
+    """`lend_mongo`, for plain functions."""
+    client = _connect(_LentSync, settings, **options)
+    try:
+        yield client
+    finally:
+        MongoClient.close(client)
+
+
 def _connect(
     kind: Callable[..., C],
     settings: OutboxSettings,
-    server_selection_seconds: float,
-    name: str,
-    disconnections: Disconnections | None,
+    server_selection_seconds: float = 5.0,
+    name: str = NAME,
+    disconnections: Disconnections | None = None,
     connections: int | None = None,
 ) -> C:
     uri = settings.mongodb_uri.get_secret_value()

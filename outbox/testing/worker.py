@@ -15,7 +15,7 @@ from outbox.delivery.entries import OURS, Entries, Entry, not_there
 from outbox.errors import NoSuchMessage, UsageError
 from outbox.message.document import State
 from outbox.protocol.ownership import Ownership
-from outbox.servers.connections import connect_mongo, connect_mongo_sync, connect_redis, open_database
+from outbox.servers.connections import connect_redis, lend_mongo, lend_mongo_sync, open_database
 from outbox.servers.disconnections import Disconnections
 from outbox.settings import OutboxSettings
 from outbox.streams.declaration import Stream, Streams
@@ -107,14 +107,14 @@ class Worker:
     @asynccontextmanager
     async def _working(self, client: Client | None, resources: object) -> AsyncIterator[tuple[Work, Database]]:
         if client is None:
-            async with connect_mongo(self._settings) as made, self._working(made, resources) as working:
+            async with lend_mongo(self._settings) as made, self._working(made, resources) as working:
                 yield working
             return
         place = self._settings.place
         database = open_database(client, place)
         locks = Locks(database, f"{OURS}testing", silent_seconds=60.0)
         work = Work(
-            client, place, partial(connect_mongo_sync, self._settings), locks, Disconnections(), threads=1, slots=MANY
+            client, place, partial(lend_mongo_sync, self._settings), locks, Disconnections(), threads=1, slots=MANY
         )
         work.resources = resources
         try:

@@ -19,7 +19,7 @@ from outbox.database import Database
 from outbox.delivery.entries import Entries, Entry
 from outbox.errors import ForeignStream
 from outbox.protocol.ownership import Ownership
-from outbox.servers.connections import connect_mongo, connect_mongo_sync, connect_redis, open_database
+from outbox.servers.connections import connect_redis, lend_mongo, lend_mongo_sync, open_database
 from outbox.servers.disconnections import Disconnections
 from outbox.settings import OutboxSettings
 from outbox.streams.declaration import Stream
@@ -266,13 +266,13 @@ async def opened(
     async with AsyncExitStack() as stack:
         connections, disconnections = 2 * options.concurrency, Disconnections()
         known: Any = {"name": connection_name(options.name, settings.place), "disconnections": disconnections}
-        client = await stack.enter_async_context(connect_mongo(settings, connections=connections, **known))
+        client = await stack.enter_async_context(lend_mongo(settings, connections=connections, **known))
         redis = connect_redis(settings)
         stack.push_async_callback(redis.aclose)
         database = open_database(client, settings.place)
-        connect_sync = partial(connect_mongo_sync, settings, **known)
+        lend_sync = partial(lend_mongo_sync, settings, **known)
         locks = Locks(database, options.name, silent_seconds=options.silent_seconds)
-        work = Work(client, settings.place, connect_sync, locks, disconnections, threads=options.concurrency)
+        work = Work(client, settings.place, lend_sync, locks, disconnections, threads=options.concurrency)
         stack.callback(work.threads.close)
         try:
             look = partial(streams_to_read, database, settings, options.streams, options.group)

@@ -8,6 +8,7 @@ import inspect
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 import pymongo
@@ -27,19 +28,20 @@ from outbox.worker.message import Message
 
 
 class Threads:
-    """Calls plain handlers. `connect` makes their client, at the first call that needs it."""
+    """Calls plain handlers. `lend` opens their client, at the first call that needs it."""
 
     def __init__(
         self,
-        connect: Callable[[], MongoClient[Document]],
+        lend: Callable[[], AbstractContextManager[MongoClient[Document]]],
         place: Place,
         disconnections: Disconnections,
         count: int,
     ) -> None:
-        self._connect = connect
+        self._lend = lend
         self._place = place
         self._disconnections = disconnections
         self._client: MongoClient[Document] | None = None
+        self._opened = ExitStack()
         # Twice as many, so that one that is left has a substitute. A thread is started when it is needed.
         self._threads = ThreadPoolExecutor(2 * count, "outbox-handler")
 
@@ -47,7 +49,7 @@ class Threads:
     def client(self) -> MongoClient[Document]:
         """That of the sessions that plain handlers get."""
         if self._client is None:
-            self._client = self._connect()
+            self._client = self._opened.enter_context(self._lend())
         return self._client
 
     def begin(
@@ -110,8 +112,7 @@ class Threads:
     def close(self) -> None:
         """Threads that are still at work are left, and will not complete anything."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-        if self._client:
-            self._client.close()
+        self._opened.close()
 
 
 def _called(handler: Handler, messages: Sequence[Message], session: ClientSession | None, resources: Any) -> None:

@@ -14,7 +14,7 @@ import random
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Future as ConcurrentFuture
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 import pymongo
@@ -67,13 +67,13 @@ was written in one, or how long it took, which would be the same each time."""
 
 
 class Work:
-    """Calls handlers. `connect_sync` makes the client for plain ones, at their first call."""
+    """Calls handlers. `lend_sync` opens the client for plain ones, at their first call."""
 
     def __init__(
         self,
         client: AsyncMongoClient[Document],
         place: Place,
-        connect_sync: Callable[[], MongoClient[Document]],
+        lend_sync: Callable[[], AbstractContextManager[MongoClient[Document]]],
         locks: Locks,
         disconnections: Disconnections,
         *,
@@ -84,7 +84,7 @@ class Work:
         self._client = client
         self._database = Database(client, place)
         self._disconnections = disconnections
-        self.threads = Threads(connect_sync, place, disconnections, threads)
+        self.threads = Threads(lend_sync, place, disconnections, threads)
         self.resources: Any = None
         """What the worker's lifespan has yielded, for handlers that take it."""
         self.left: set[asyncio.Future[Any] | ConcurrentFuture[Any]] = set()

@@ -47,4 +47,20 @@ MUTATIONS = [
         "deadline, ended = time.monotonic() + CONFLICT_SECONDS, 0",
         "tests/worker/test_transactions.py::test_a_conflict_after_long_work_is_no_failure[False]",
     ),
+    Mutation(
+        "an async handler cannot close the client of all",
+        "G1",
+        "outbox/servers/connections.py",
+        "_connect(_Lent, ",
+        "_connect(_AtPrimary, ",
+        "tests/worker/test_lent_clients.py::test_a_handler_that_closes_its_client_fails_alone[close-False]",
+    ),
+    Mutation(
+        "a plain handler cannot close the client of all",
+        "G1",
+        "outbox/servers/connections.py",
+        "_connect(_LentSync, ",
+        "_connect(_AtPrimarySync, ",
+        "tests/worker/test_lent_clients.py::test_a_handler_that_closes_its_client_fails_alone[with-True]",
+    ),
 ]

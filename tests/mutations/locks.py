@@ -25,8 +25,8 @@ MUTATIONS = [
         "a worker's connections have its name, plain handlers' too",
         "G6",
         "outbox/worker/processing.py",
-        "partial(connect_mongo_sync, settings, **known)",
-        "partial(connect_mongo_sync, settings)",
+        "partial(lend_mongo_sync, settings, **known)",
+        "partial(lend_mongo_sync, settings)",
         "tests/worker/test_locks.py::test_a_worker_killed_in_its_transactions_stops_no_other[plain]",
     ),
     Mutation(
