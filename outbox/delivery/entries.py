@@ -33,7 +33,7 @@ LINGER_SECONDS = 0.005
 
 Raw = tuple[str, dict[str, str] | None]
 
-_BEAT, _LEAVE = Script("beat"), Script("leave")
+_BEAT, _LEAVE, _REMOVE = Script("beat"), Script("leave"), Script("remove")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,10 @@ class Entries:
         return set(await _BEAT.run(self._redis, [stream.key], [stream.group, self.consumer, *ids]))
 
     async def acknowledge(self, stream: Stream, id_: str, *, remove: bool = False) -> None:
-        """The entry is dealt with; with `remove`, it is deleted too, since its message comes again. May be repeated.
+        """The entry is dealt with. May be repeated.
+
+        :param remove: its message comes again in another one, or never: so it is deleted at once, unless another
+            group has still to be given it, or holds it. Then it is trimmed when none does.
 
         Entries that are acknowledged at about the same time go to Redis together.
         """
@@ -154,9 +157,10 @@ class Entries:
         await together.ask((id_, remove))
 
     async def _acknowledge(self, stream: Stream, entries: Sequence[tuple[str, bool]]) -> list[None]:
-        await self._redis.xack(stream.key, stream.group, *(id_ for id_, _ in entries))
+        if done := [id_ for id_, remove in entries if not remove]:
+            await self._redis.xack(stream.key, stream.group, *done)
         if removed := [id_ for id_, remove in entries if remove]:
-            await self._redis.xdel(stream.key, *removed)
+            await _REMOVE.run(self._redis, [stream.key], [stream.group, *removed])
         return [None] * len(entries)
 
     async def leave(self, stream: Stream, consumer: str | None = None) -> bool:

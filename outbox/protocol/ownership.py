@@ -93,10 +93,10 @@ class Ownership:
         return found is not None
 
     async def acknowledge_unknown(self, stream: Stream, entry: str, holder: str = "") -> bool:
-        """Acknowledge and remove an entry whose message is not in the database, if it can only have been this outbox's.
+        """Acknowledge an entry whose message is not in the database, if it can only have been this outbox's.
 
-        False: it may be another outbox's. Then it is left, and `holder`, if it holds the entry, hands it to the
-        consumer `UNKNOWN`.
+        It is removed, unless another group needs it. False: it may be another outbox's. Then it is left, and `holder`,
+        if it holds the entry, hands it to the consumer `UNKNOWN`.
 
         :raises ForeignStream: the stream belongs to another outbox by now.
         """

@@ -19,7 +19,7 @@ LEAVE_SECONDS = 2.0
 
 
 class End(Enum):
-    """What is to be done with the entry."""
+    """What is to be done with the entry. What is removed stays for as long as another group needs it."""
 
     DONE = "acknowledge"
     AGAIN = "acknowledge and remove: its message, if it is still wanted, comes again in another entry"

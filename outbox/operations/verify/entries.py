@@ -20,6 +20,7 @@ from outbox.delivery.vanished import locate
 from outbox.message.document import State, is_ours
 from outbox.operations.replay import Selection, replay
 from outbox.operations.verify.findings import KEPT, Finding, Repair, System, named, number
+from outbox.protocol.checkpoint import read_sent
 from outbox.protocol.settled import NEEDED, settled
 from outbox.streams.declaration import Stream
 from outbox.streams.entry_ids import NEVER, EntryId
@@ -205,7 +206,7 @@ async def _searched(system: System, stream: Stream, group: _Group, astray: list[
     """
     there: dict[str, EntryId] = {}
     if astray:
-        await _look(system, stream, "-", "+", {str(message["_id"]) for message in astray}, there)
+        await _look(system, stream, "-", "+", {str(m["_id"]): m.get("attempts", 0) for m in astray}, there)
     missing = [message for message in astray if str(message["_id"]) not in there]
     if stream.subject is None:
         if group.delivered is None:
@@ -232,7 +233,7 @@ async def _acknowledged(
 
 async def _where_recorded(system: System, stream: Stream, page: list[Document]) -> dict[str, EntryId]:
     """Where the messages stand in the stream, by id, of those that stand where it is recorded: the last entry."""
-    sought = {str(message["_id"]) for message in page}
+    sought = {str(message["_id"]): message.get("attempts", 0) for message in page}
     found: dict[str, EntryId] = {}
     ranges = dict.fromkeys((m["entries"]["first"], m["entries"]["last"]) for m in page if m.get("entries"))
     for first, last in ranges:
@@ -241,12 +242,14 @@ async def _where_recorded(system: System, stream: Stream, page: list[Document]) 
 
 
 async def _look(
-    system: System, stream: Stream, first: str, last: str, sought: set[str], found: dict[str, EntryId]
+    system: System, stream: Stream, first: str, last: str, sought: dict[str, int], found: dict[str, EntryId]
 ) -> None:
     redis: Any = system.redis
     while chunk := await redis.xrange(stream.key, first, last, count=CHUNK):
         for entry, fields in chunk:
-            if (id_ := fields.get("message_id")) in sought:
+            sent = read_sent(fields.get("message_id", ""), fields.get("attempt", ""))
+            # One of an attempt before this one may still be there for other groups.
+            if sent and sent.attempt >= sought.get(id_ := str(sent.id), sent.attempt + 1):
                 found[id_] = max(EntryId.parse(entry), found.get(id_, NEVER))
         if len(chunk) < CHUNK:
             return

@@ -102,6 +102,27 @@ local function recognize(stream, record)
   return same and known[1], last, added, known[2], known[4], length > 0 and first or '0-0', length, known[6]
 end
 
+-- Remove entries that the group `own` is done with, except those that another group has still to be given, or holds: they
+-- are trimmed when none needs them any more. Where nobody may ask about groups, all of them stay for that.
+local function remove_unneeded(stream, own, ids)
+  local groups = redis.pcall('XINFO', 'GROUPS', stream)
+  if groups.err then return end
+  local function needed(id)
+    for _, flat in ipairs(groups) do
+      local group = named(flat)
+      if group['name'] ~= own then
+        if earlier(group['last-delivered-id'], id) then return true end
+        local held = group['pending'] > 0 and redis.pcall('XPENDING', stream, group['name'], id, id, 1) or {}
+        if held.err or #held > 0 then return true end
+      end
+    end
+    return false
+  end
+  for _, id in ipairs(ids) do
+    if not needed(id) then redis.call('XDEL', stream, id) end
+  end
+end
+
 -- Whether an outbox that is on record is `ours`: its identity, and behind a space its database. A copy of a database has
 -- the identity of what it was made of. Records of before may name no database.
 local function is_ours(identity, database, ours)

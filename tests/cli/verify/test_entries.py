@@ -31,6 +31,24 @@ def test_an_entry_that_is_lost(located: bool, healthy: Cli, shelf: Shelf, redis:
     mended_by_repair(healthy, "entry-lost")
 
 
+@pytest.mark.parametrize("located", [True, False])
+def test_the_entry_of_an_earlier_attempt_does_not_hide_a_lost_one(
+    located: bool, healthy: Cli, shelf: Shelf, redis: Any
+) -> None:
+    """It is there for a group of another program, which has not read it yet."""
+    [lost] = published(shelf, redis)
+    [(entry, _)] = redis.xrange(FILE_STREAM)
+    redis.xgroup_setid(FILE_STREAM, FILE_GROUP, entry)
+    redis.xgroup_create(FILE_STREAM, "theirs", "0")
+    again = redis.xadd(FILE_STREAM, {"file_id": "f", "message_id": str(lost), "attempt": "2"})
+    redis.xdel(FILE_STREAM, again)
+    values: dict[str, Any] = {"attempts": 2, "entries": {"first": entry, "last": again}}
+    shelf.db.outbox.update_one({"_id": lost}, {"$set": values})
+    if not located:
+        shelf.db.outbox.update_one({"_id": lost}, {"$unset": {"entries": ""}})
+    assert only(healthy, "entry-lost")["examples"] == [str(lost)]
+
+
 def test_entries_of_which_nobody_recorded_where_they_are(healthy: Cli, shelf: Shelf, redis: Any) -> None:
     """As a version before published them. A repair records it."""
     published(shelf, redis)
