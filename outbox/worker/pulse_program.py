@@ -29,7 +29,7 @@ class Program:
         self._setup = setup
         self._silent_seconds = float(setup["silent_seconds"])
         self._in_flight: dict[tuple[int, str], float] = {}
-        self._sign_at = self._alive_at = time.monotonic()
+        self._sign_at = self._alive_at = self._looked_at = time.monotonic()
         self._rest = b""
 
     def run(self) -> None:
@@ -73,11 +73,17 @@ class Program:
         return bool(self._in_flight) and time.monotonic() - self._sign_at > 0.4 * self._silent_seconds
 
     def _is_stuck(self) -> bool:
-        """Whether the worker's event loop has stood still for longer than any handler may take."""
+        """Whether the worker's event loop has stood still for longer than any handler may take, while this process ran.
+
+        With a host or container that is frozen both stand still, and neither order of waking up is anybody's fault.
+        """
+        now = time.monotonic()
+        self._alive_at = min(now, self._alive_at + max(0.0, now - self._looked_at - TICK_SECONDS))
+        self._looked_at = now
         limits = [*self._in_flight.values()]
         if not limits or 0 in limits:
             return False
-        silence = time.monotonic() - self._alive_at
+        silence = now - self._alive_at
         if silence <= max(limits) + self._silent_seconds:
             return False
         does = "killed, for its supervisor to start it again" if self._setup["own_process"] else "left to others"

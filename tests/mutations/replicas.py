@@ -47,4 +47,12 @@ MUTATIONS = [
         "if sent and (id_ := str(sent.id)) in sought:",
         "tests/cli/verify/test_entries.py::test_the_entry_of_an_earlier_attempt_does_not_hide_a_lost_one",
     ),
+    Mutation(
+        "a worker is not killed for a silence in which its second process stood still as well",
+        "G1",
+        "outbox/worker/pulse_program.py",
+        "self._alive_at = min(now, self._alive_at + max(0.0, now - self._looked_at - TICK_SECONDS))",
+        "pass",
+        "tests/worker/test_pulse.py::test_a_worker_survives_that_its_host_stands_still_for_longer_than_a_handler_may_take",
+    ),
 ]

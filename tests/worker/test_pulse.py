@@ -14,7 +14,7 @@ from outbox.worker import Message
 from tests.processes import is_alive
 from tests.relay.processes import RelayProcess
 from tests.relay.world import World
-from tests.waiting import eventually
+from tests.waiting import eventually, pass_by
 from tests.worker.processes import WorkerProcess, running
 from tests.worker.test_killers import Supervised, append, environment, rescue_seconds, settings, settled, world
 from tests.worker.workshop import Workshop
@@ -62,6 +62,29 @@ async def test_a_handler_that_never_gives_its_process_back_ends_it(
     # On a busy machine, one that does nothing wrong may take as long as that, too, and so end one more.
     assert supervised.ended >= 3
     assert worker.told("has let nothing else run for")
+
+
+@pytest.mark.parametrize("first", ["the worker", "its second process"])
+async def test_a_worker_survives_that_its_host_stands_still_for_longer_than_a_handler_may_take(
+    first: str, world: World, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Whichever of its two processes runs again before the other."""
+    await append(world, "a")
+    options = ("--silent-seconds", "1", "--handler-seconds", "2")
+    worker = WorkerProcess(tmp_path / "worker.log", environment, "killer", *options)
+    with running(RelayProcess(tmp_path / "relay.log", environment), worker):
+        await eventually(lambda: world.database.calls.find_one({}), 20)
+        processes = [psutil.Process(worker.pid), *psutil.Process(worker.pid).children()]
+        assert len(processes) == 2
+        for process in processes:
+            process.suspend()
+        await pass_by(4)
+        for process in processes if first == "the worker" else reversed(processes):
+            process.resume()
+            await pass_by(0.5)
+        await eventually(lambda: _completed(world), 60)
+        assert not worker.has_ended()
+        assert not worker.told("has let nothing else run for")
 
 
 async def test_the_second_process_ends_with_the_worker_and_is_replaced_when_it_dies(
