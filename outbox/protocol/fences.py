@@ -10,12 +10,14 @@ Each intent replaces the one before, which is done under the same token only whe
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 
 import pymongo
 from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.errors import PyMongoError
 
 from outbox.database import Document
 from outbox.errors import LookAgain
@@ -24,6 +26,8 @@ from outbox.message.poison import FULL
 
 WRITE_SECONDS = 10.0
 """How long a write to messages may take. It may still happen after that, and is fenced before anything else is done."""
+
+PROBE_SECONDS = 1.0
 
 MAX_TAKEN = MAX_FENCE // 100
 """From here on, a token in a message or in Redis is none of a relay's: one that takes a thousand a second gets there in
@@ -56,6 +60,54 @@ def unpack(intent: object) -> list[ObjectId]:
     return [ObjectId(data[i : i + _ID_BYTES]) for i in range(0, len(data) - _ID_BYTES + 1, _ID_BYTES)]
 
 
+@asynccontextmanager
+async def in_time(messages: AsyncCollection[Document]) -> AsyncIterator[None]:
+    """Around statements on messages of one partition: they may take WRITE_SECONDS, and no longer.
+
+    :raises LookAgain: their time is over, though MongoDB does other writes. When it does not, its error is raised.
+    """
+    try:
+        with pymongo.timeout(WRITE_SECONDS):
+            yield
+    except PyMongoError as error:
+        if not error.timeout or not await _writes(messages):
+            raise
+        raise _not_done(WRITE_SECONDS) from error
+
+
+@contextmanager
+def shared(seconds: float) -> Iterator[None]:
+    """Around a write for several partitions, of which one could hold up all.
+
+    :raises LookAgain: its time is over. What that says of MongoDB is found out by whoever opens the partitions again.
+    """
+    try:
+        with pymongo.timeout(seconds):
+            yield
+    except PyMongoError as error:
+        if not error.timeout:
+            raise
+        raise _not_done(seconds) from error
+
+
+def _not_done(seconds: float) -> LookAgain:
+    # Nor does anybody know whether it will be, so that nothing else may be done under its token.
+    return LookAgain(
+        f"a write to messages was not done after {seconds:g} s: a transaction that is open, of whatever program, may "
+        "have locked one of them"
+    )
+
+
+async def _writes(messages: AsyncCollection[Document]) -> bool:
+    """Whether MongoDB answers, and a majority has what it writes. Changes nothing: no message has such an id."""
+    try:
+        with pymongo.timeout(PROBE_SECONDS):
+            await messages.update_one({"_id": {"$in": []}}, {"$set": {"fence": 0}}, hint="_id_")
+    except PyMongoError:
+        return False
+    return True
+
+
 async def raise_fences(
     messages: AsyncCollection[Document],
     ids: Sequence[ObjectId],
@@ -69,7 +121,7 @@ async def raise_fences(
     """
     if not ids:
         return
-    with pymongo.timeout(WRITE_SECONDS):
+    async with in_time(messages):
         await messages.update_many(
             # One without room would keep the partition from opening. The next write about it makes it dead.
             {"_id": {"$in": list(ids)}, **where, "fence": {"$not": {"$gte": token}}, "$expr": {"$not": [FULL]}},
@@ -93,14 +145,14 @@ async def look_why(
     :param unchanged: finds messages that the write should have changed and did not.
     :raises LookAgain: some are left. Nobody may go on as if they were changed.
     """
-    with pymongo.timeout(WRITE_SECONDS):
+    async with in_time(messages):
         left = await messages.find(unchanged, {"fence": 1}, session=session).hint("_id_").to_list()
     if not left:
         return
     fences = {message["_id"]: message["fence"] for message in left if "fence" in message}
     above = max((fence for fence in fences.values() if _is_one(fence)), default=0)
     if odd := [id_ for id_, fence in fences.items() if not _is_one(fence)]:
-        with pymongo.timeout(WRITE_SECONDS):
+        async with in_time(messages):
             await messages.update_many(
                 {"_id": {"$in": odd}, "$expr": _NONE},  # not one that another owner has set meanwhile
                 {"$set": {"fence": token}}, session=session, hint="_id_", bypass_document_validation=True,

@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import pymongo
 import structlog
 from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
@@ -109,7 +108,7 @@ class Losses:
             here = {"_id": {"$in": ids}, **_in(held.lease.partition)}
             place = Place(at.batch, at.tag, entries._asdict(), attempt)
             try:
-                with pymongo.timeout(fences.WRITE_SECONDS):
+                async with fences.in_time(self._messages):
                     survived = await self._messages.update_many(
                         *transitions.keep(here, place, token=token), session=session
                     )
@@ -171,7 +170,7 @@ class Losses:
     async def _bury_full(
         self, partition: Partition, where: Document, state: State, session: AsyncClientSession
     ) -> bool:
-        with pymongo.timeout(fences.WRITE_SECONDS):
+        async with fences.in_time(self._messages):
             buried = await bury_full(self._messages, where, state, session)
         if buried:
             log.error("messages marked dead", partition=str(partition), reasons=[TOO_FULL])
@@ -181,7 +180,7 @@ class Losses:
         """How many of `ids`, which are all that it is about, were changed."""
         if not ids:
             return 0
-        with pymongo.timeout(fences.WRITE_SECONDS):
+        async with fences.in_time(self._messages):
             result = await self._messages.update_many(
                 *transition,
                 session=session,

@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import pymongo
 from bson import ObjectId, Timestamp
 from bson.raw_bson import RawBSONDocument
 from pymongo import UpdateMany
@@ -134,7 +133,7 @@ class Store:
         for attempt, ids in by_attempt(sent).items():
             place = Place(progress.batch, progress.tag, entries._asdict(), attempt)
             try:
-                with pymongo.timeout(fences.WRITE_SECONDS):
+                async with fences.in_time(self._messages):
                     result = await self._messages.update_many(
                         *transitions.publish(ids, place, token=token),
                         session=session,
@@ -165,7 +164,7 @@ class Store:
                 guard, change = transitions.publish(ids, place, token=held.lease.token)
                 writes.append(UpdateMany(guard, change, hint="_id_"))
                 count += len(ids)
-        with pymongo.timeout(fences.WRITE_SECONDS):
+        async with fences.in_time(self._messages):
             result = await self._messages.bulk_write(
                 writes, ordered=False, bypass_document_validation=True, session=session
             )

@@ -18,12 +18,17 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from outbox.database import Document
 from outbox.message.document import Sent
 from outbox.protocol.checkpoint import Batch, Range
+from outbox.protocol.fences import shared
 from outbox.protocol.leases import Held, Lease, Leases, Progress, Step
 from outbox.protocol.store import Mark, Store
 from outbox.streams.declaration import Partition
 
 SECONDS = 0.1
 """How long a batch waits for others to be marked with."""
+
+TOGETHER_SECONDS = 2.0
+"""How long a mark of several partitions may take. One message that a transaction of others has locked holds up all of
+them until then; after that each goes on by itself, under a token of its own, as nobody knows what came of the mark."""
 
 MOST_BATCHES, MOST_MESSAGES = 32, 500
 """What may be unmarked of one partition. The checkpoint names it with each batch."""
@@ -91,7 +96,9 @@ class Marks:
     async def _together(self) -> None:
         while self._waiting:
             await asyncio.sleep(SECONDS)
-            windows, self._waiting = self._waiting, set()
+            # Not one that its drainer is marking: that marks all there is, and may have to wait for long.
+            windows = {window for window in self._waiting if not window.marking.locked()}
+            self._waiting = set()
             for window in windows:
                 await window.marking.acquire()
             try:
@@ -108,7 +115,8 @@ class Marks:
             return
         async with self._client.start_session(causal_consistency=True) as session:
             try:
-                together = await self._mark_all(groups, session)
+                with shared(TOGETHER_SECONDS):
+                    together = await self._mark_all(groups, session)
             except Exception as error:  # noqa: BLE001  # the drainers find out what it means
                 for window in windows:
                     window.error = error
@@ -116,7 +124,8 @@ class Marks:
             for window, group in groups.items():
                 try:
                     if not together:
-                        await self._mark(window, group, session)
+                        with shared(TOGETHER_SECONDS):
+                            await self._mark(window, group, session)
                     _done(window, group)
                     _as_new_as(window.session, session)
                 except Exception as error:  # noqa: BLE001  # likewise

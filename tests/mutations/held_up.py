@@ -5,11 +5,22 @@ from __future__ import annotations
 from tests.mutations.mutation import Mutation
 
 BY_OTHERS = "tests/relay/test_published_by_others.py::test_it_does_not_hold_up_a_recovery"
+LOCKED = "tests/relay/test_locked_messages.py::"
 
 MUTATIONS = [
     Mutation(
         "a published message whose id cannot be asked for again is dead", "G5, G8", "outbox/protocol/losses.py",
         'if any(message.pop("id_type") != "objectId" for message in page):', "if False:",
         f"{BY_OTHERS}[bad text in an id]",
+    ),
+    Mutation(
+        "a mark that several partitions share ends soon", "G8", "relay/outbox_relay/marks.py",
+        "with shared(TOGETHER_SECONDS):\n                    together", "if True:\n                    together",
+        f"{LOCKED}test_other_streams_go_on_and_mongodb_is_not_blamed",
+    ),
+    Mutation(
+        "MongoDB is not blamed for a message that is locked", "G8", "outbox/protocol/fences.py",
+        "if not error.timeout or not await _writes(messages):", "if True:",
+        f"{LOCKED}test_other_streams_go_on_and_mongodb_is_not_blamed",
     ),
 ]  # fmt: skip
