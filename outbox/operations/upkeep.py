@@ -4,24 +4,34 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import Any, cast
 
+import pymongo
 from bson import ObjectId
 from bson.datetime_ms import DatetimeMS
+from bson.raw_bson import RawBSONDocument
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.errors import ExecutionTimeout, NetworkTimeout, PyMongoError
 
 from outbox.database import LENIENT, OUTBOX, Database, Document
 from outbox.message import transitions
 from outbox.message.document import State, is_ours
-from outbox.message.poison import bury_all
+from outbox.message.poison import RAW, bury_all
 from outbox.message.transitions import PRUNABLE
 from outbox.protocol import records
 from outbox.protocol.settled import NEEDED, settled
 from outbox.servers.clock import id_at, server_time
 from outbox.servers.latest import as_of_now
+from outbox.servers.paging import in_pages
 from outbox.streams import known
 from outbox.streams.declaration import Streams
 
 PAGE = 1000
+STAGE_SECONDS = 2.0
+"""How long the staging of all that is due may take. After that it goes on in pages."""
+STAGE_PAGE, STAGE_PAGE_SECONDS = 100, 0.5
 STRAY = "no relay drains this stream and partition: declare the stream in OUTBOX_STREAMS, run `outbox init`, and retry"
 NO_PARTITION = (
     "its stream is registered without this partition: the program that appended it declares another number of "
@@ -33,9 +43,41 @@ TIMELESS = "available_at must be a date: a retry publishes it at once"
 
 
 async def stage(database: Database) -> int:
-    """Make scheduled messages pending whose time has come, by the server's clock; returns how many."""
-    result = await database[OUTBOX].update_many(*transitions.stage(), hint="scheduled")
-    return result.modified_count
+    """Make scheduled messages pending whose time has come, by the server's clock; returns how many, as far as is known.
+
+    One that a transaction of others has locked, so that it cannot be changed, holds up none but itself.
+    """
+    try:
+        with pymongo.timeout(STAGE_SECONDS):
+            return (await database[OUTBOX].update_many(*transitions.stage(), hint="scheduled")).modified_count
+    except PyMongoError as error:
+        if not error.timeout:
+            raise
+    return await _stage_in_pages(database)
+
+
+async def _stage_in_pages(database: Database) -> int:
+    """The same for what one statement had no time for; each page of which one is locked is done one by one."""
+    guard, change = transitions.stage()
+    messages = database[OUTBOX]
+    raw = cast(AsyncCollection[RawBSONDocument], messages.with_options(codec_options=RAW))
+    staged = 0
+    async with raw.find(guard, {"_id": 1}).hint("scheduled") as due:
+        async for page in in_pages(due, STAGE_PAGE):
+            try:
+                staged += await _stage_some(messages, guard | {"$or": page}, change)
+            except PyMongoError as error:
+                if not error.timeout:
+                    raise
+                for identity in page:
+                    with suppress(ExecutionTimeout, NetworkTimeout):
+                        staged += await _stage_some(messages, guard | {"$and": [identity]}, change)
+    return staged
+
+
+async def _stage_some(messages: AsyncCollection[Document], guard: Document, change: Any) -> int:
+    with pymongo.timeout(STAGE_PAGE_SECONDS):
+        return (await messages.update_many(guard, change, hint="_id_")).modified_count
 
 
 async def until_due(database: Database) -> float | None:

@@ -23,4 +23,9 @@ MUTATIONS = [
         "if not error.timeout or not await _writes(messages):", "if True:",
         f"{LOCKED}test_other_streams_go_on_and_mongodb_is_not_blamed",
     ),
+    Mutation(
+        "what one locked message holds up is staged in pages", "G8", "outbox/operations/upkeep.py",
+        "for identity in page:\n", "for identity in page[:1]:\n",
+        f"{LOCKED}test_other_scheduled_messages_become_pending",
+    ),
 ]  # fmt: skip

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from outbox.database import OUTBOX, Document
+from outbox.operations import upkeep
 from outbox.protocol import fences
 from outbox.settings import OutboxSettings, load
 from outbox.streams.declaration import Stream
@@ -86,3 +88,16 @@ async def test_other_streams_go_on_and_mongodb_is_not_blamed(
         assert await redis.xlen(LOCKED.name) == 1
         assert not [line for line in logs if "unavailable" in line["event"]]
         assert [line for line in logs if "a transaction that is open" in line.get("reason", "")]
+
+
+async def test_other_scheduled_messages_become_pending(world: World) -> None:
+    ids = await world.append("f1", "f2", "f3")
+    change: Document = {"$set": {"state": "scheduled"}}
+    for number, id_ in enumerate(ids):
+        change["$set"]["available_at"] = datetime(2001, 1, 1 + number, tzinfo=UTC)
+        await world.database[OUTBOX].update_one({"_id": id_}, change)
+    async with locked(world, ids[0]):
+        async with asyncio.timeout(8):
+            await upkeep.stage(world.database)
+        assert list((await world.states()).values()) == ["scheduled", "pending", "pending"]
+    assert list((await world.states()).values()) == ["completed", "pending", "pending"]
