@@ -17,6 +17,7 @@ from outbox.database import MAX_LIMIT, PREFIX, SERVERS_OWN, Place, check_databas
 from outbox.family import Family as Family
 from outbox.family import countable
 from outbox.family import load as load
+from outbox.streams import limits
 from outbox.streams.declaration import FILES, Priority, Retry, Stream, Streams, Subject
 from outbox.streams.keys import check_key_prefix
 
@@ -55,9 +56,9 @@ class SubjectSetting(BaseModel):
 
 class RetrySetting(BaseModel):
     model_config = ConfigDict(extra="forbid")
-    attempts: int = Field(default=Retry().attempts, ge=1, le=1000)
-    base_seconds: float = Field(default=Retry().base_seconds, gt=0)
-    cap_seconds: float = Field(default=Retry().cap_seconds, gt=0)
+    attempts: int = Field(default=Retry().attempts, **limits.RETRY["attempts"].field)
+    base_seconds: float = Field(default=Retry().base_seconds, **limits.RETRY["base_seconds"].field)
+    cap_seconds: float = Field(default=Retry().cap_seconds, **limits.RETRY["cap_seconds"].field)
     _countable = field_validator("*")(countable)
 
 
@@ -68,18 +69,22 @@ class StreamSetting(BaseModel):
     name: str
     group: str
     groups: list[str] = []
-    partitions: int = Field(default=4, ge=1, le=256)
+    partitions: int = Field(default=FILES.partitions, **limits.STREAM["partitions"].field)
     subject: SubjectSetting | None = None
     retry: RetrySetting = RetrySetting()
-    rescue_seconds: float = Field(default=FILES.rescue_seconds, ge=0)
+    rescue_seconds: float = Field(default=FILES.rescue_seconds, **limits.STREAM["rescue_seconds"].field)
     priorities: list[Literal["high", "low"]] = []
-    shards: int = Field(default=1, ge=1, le=64)
-    max_undelivered: int = Field(default=FILES.max_undelivered, ge=0)
+    shards: int = Field(default=1, **limits.STREAM["shards"].field)
+    max_undelivered: int = Field(default=FILES.max_undelivered, **limits.STREAM["max_undelivered"].field)
     trim: bool = FILES.trim
-    ignore_groups_after_seconds: float | None = Field(default=None, ge=60)
-    handler_seconds: float = Field(default=FILES.handler_seconds, ge=0, allow_inf_nan=False)
+    ignore_groups_after_seconds: float | None = Field(
+        default=None, **limits.STREAM["ignore_groups_after_seconds"].field
+    )
+    handler_seconds: float = Field(
+        default=FILES.handler_seconds, allow_inf_nan=False, **limits.STREAM["handler_seconds"].field
+    )
     gone_is_done: bool = False
-    unique_seconds: float = Field(default=FILES.unique_seconds, ge=0, le=366 * 86400)
+    unique_seconds: float = Field(default=FILES.unique_seconds, **limits.STREAM["unique_seconds"].field)
     _countable = field_validator("*")(countable)
 
     @model_validator(mode="before")

@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from outbox.errors import NoSuchPriority, SettingsError, UndeclaredGroup, UndeclaredStream
+from outbox.streams import properties
 from outbox.streams.keys import checkpoint_key, refuse_shared_keys
 from outbox.streams.pauses import Pauses
 from outbox.streams.priorities import Priority as Priority
+from outbox.streams.retry import Retry as Retry
 from outbox.streams.subject import Subject as Subject
 
 FILE_STREAM = "file_parsing_queue"
 FILE_GROUP = "file_parsers"
-
-_NAME = re.compile(r"[A-Za-z0-9_.:/-]*(\{[A-Za-z0-9_.:/-]+\})?[A-Za-z0-9_.:/-]*")
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """How often a message is tried, and how long it waits between: exponential with full jitter, in seconds.
-
-    `attempts` counts every publication, whatever it was for: a failed handler, a rescue, a recovery.
-    """
-
-    attempts: int = 5
-    base_seconds: float = 2.0
-    cap_seconds: float = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +32,7 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A declared Redis stream.
+    """A declared Redis stream. Raises SettingsError for what could not stand in OUTBOX_STREAMS, too.
 
     `partitions` bounds how many batches can be on their way at once. A registered number is changed by
     `outbox streams change`, which keeps the order of each key.
@@ -83,7 +70,7 @@ class Stream:
     group: str
     partitions: int = 4
     subject: Subject | None = None
-    retry: Retry = Retry()
+    retry: Retry = Retry()  # noqa: RUF009  # it is frozen
     rescue_seconds: float = 300.0
     priorities: tuple[Priority, ...] = ()
     priority: Priority = Priority.NORMAL
@@ -105,34 +92,7 @@ class Stream:
         return hash(self.name)  # of all its fields, it would take longer than what streams are looked up for
 
     def __post_init__(self) -> None:
-        if not self.name or not _NAME.fullmatch(self.name):
-            raise SettingsError(
-                f"stream name {self.name!r}: use letters, digits and _ . : / - with at most one {{hash tag}}"
-            )
-        if not self.group:
-            raise SettingsError(f"stream {self.name!r}: name the consumer group that reads it")
-        if not 1 <= self.partitions <= 256:
-            raise SettingsError(f"stream {self.name!r}: partitions must be 1 to 256, not {self.partitions}")
-        if Priority.NORMAL in self.priorities or len(set(self.priorities)) < len(self.priorities):
-            raise SettingsError(
-                f"stream {self.name!r}: it is of normal priority; others can be high and low, once each"
-            )
-        if not 1 <= self.shards <= 64:
-            raise SettingsError(f"stream {self.name!r}: shards must be 1 to 64, not {self.shards}")
-        if self.shards > 1 and "{" in self.name:
-            raise SettingsError(f"stream {self.name!r}: a hash tag keeps all shards on one node: name it without")
-        if len({self.group, *self.groups}) <= len(self.groups):
-            raise SettingsError(f"stream {self.name!r}: a group is named twice")
-        for group in self.groups:
-            if not re.fullmatch(r"[A-Za-z0-9_.-]+", group):
-                raise SettingsError(f"stream {self.name!r}: group {group!r}: use letters, digits and _ . -")
-        if self.groups and self.subject:
-            raise SettingsError(
-                f"stream {self.name!r}: with several groups it can have no subject, as the first group to settle it "
-                "would do so for all; declare it without"
-            )
-        if self.max_undelivered < 0:
-            raise SettingsError(f"stream {self.name!r}: max_undelivered must be 0 (no limit) or more")
+        properties.check(self)
 
     @property
     def key(self) -> str:

@@ -24,6 +24,7 @@ from outbox.streams.pauses import Pauses
 from outbox.streams.stored import NotUnderstood as NotUnderstood
 from outbox.streams.stored import has_revision as has_revision
 from outbox.streams.stored import load as load
+from outbox.streams.stored import refuse_unreadable
 
 log = structlog.get_logger(__name__)
 
@@ -184,13 +185,13 @@ async def _set_prefix(database: Database, prefix: str, *, dry_run: bool) -> list
 
 async def refuse(database: Database, declared: Streams) -> None:
     """Raise what `register` would refuse, and change nothing."""
+    for stream in declared.declared():
+        refuse_unreadable(stream)
     registered = await read(database)
     if registered is None:
         return
     if faults := [
-        fault
-        for stream in _set_here(declared)
-        for fault in agreement.contradictions(stream, registered, init=True)
+        fault for stream in _set_here(declared) for fault in agreement.contradictions(stream, registered, init=True)
     ]:
         raise WrongDeclaration("; ".join(faults))
     if registered.prefix and (faults := agreement.other_prefix(declared, registered)):

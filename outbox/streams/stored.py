@@ -10,7 +10,10 @@ from pydantic import TypeAdapter, ValidationError
 from outbox.database import RELAYS, STREAMS, Document
 from outbox.errors import SchemaError, SettingsError
 from outbox.printable import shell_word
+from outbox.streams.agreement import dump
 from outbox.streams.declaration import Stream
+from outbox.streams.identifiers import as_stored
+from outbox.streams.limits import brought_within
 
 _STREAM = TypeAdapter(Stream)
 
@@ -54,7 +57,7 @@ def has_revision(document: Document) -> bool:
 def load(document: Document) -> Stream:
     """Raises NotUnderstood."""
     try:
-        stream = _STREAM.validate_python({**document, "name": document["_id"]})
+        stream = _STREAM.validate_python({**brought_within(document), "name": document["_id"]})
     except ValidationError as error:
         faults = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
         raise NotUnderstood(document, "; ".join(faults)) from None
@@ -63,3 +66,12 @@ def load(document: Document) -> Stream:
     if not has_revision(document):
         raise NotUnderstood(document, "it has no revision", only_revision=True)
     return stream
+
+
+def refuse_unreadable(stream: Stream) -> None:
+    """Raise SettingsError when no program could read what would be registered: none would start from then on."""
+    try:
+        load(as_stored({"_id": stream.name, "revision": 1, **dump(stream)}))
+    except (ValueError, NotUnderstood) as error:
+        why = error.what if isinstance(error, NotUnderstood) else error
+        raise SettingsError(f"stream {stream.name!r} cannot be registered as it is declared: {why}") from None

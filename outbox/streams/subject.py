@@ -44,6 +44,9 @@ class Subject:
     failure: Mapping[str, Any] | None = dataclasses.field(default=None, hash=False)
 
     def __post_init__(self) -> None:
+        for name in ("collection", "field", "id_type"):
+            if isinstance(value := getattr(self, name), str):
+                object.__setattr__(self, name, str.__str__(value))  # not a member of an enum, whose text is another one
         where = f"subject {self.collection}.{self.field}"
         if not isinstance(self.collection, str) or not _is_collection(self.collection):
             raise SettingsError(f"{where}: {self.collection!r:.80} is no name of a collection, such as orders")
@@ -58,6 +61,10 @@ class Subject:
             object.__setattr__(self, "id_type", "objectId")
         if self.id_type is not None and self.id_type not in TYPES:
             raise SettingsError(f"{where}: id_type {self.id_type!r:.40} is unknown; use one of {', '.join(TYPES)}")
+        if self.failure is not None and not isinstance(self.failure, Mapping):
+            raise SettingsError(
+                f'{where}: failure is {self.failure!r:.80}; it is fields and values, such as {{"status": "failed"}}'
+            )
         if self.failure is None:
             object.__setattr__(self, "failure", {self.field: f"error: {ERROR}"} if self.is_file else {})
         object.__setattr__(self, "failure", {name: self._stored(where, v) for name, v in self._failure.items()})

@@ -5,8 +5,34 @@ from __future__ import annotations
 from tests.mutations.mutation import Mutation
 
 UNDECLARED = "tests/cli/test_undeclared.py"
+IN_CODE = "tests/outbox/test_declared_in_code.py"
 
 MUTATIONS = [
+    Mutation(
+        "a stream in code is checked", "G1", "outbox/streams/declaration.py",
+        "properties.check(self)", "pass",
+        f"{IN_CODE}::test_a_property_that_cannot_be_is_refused_by_name",
+    ),
+    Mutation(
+        "a retry in code is checked", "G1", "outbox/streams/retry.py",
+        """limit.check("retry", name, getattr(self, name))""", "pass",
+        f"{IN_CODE}::test_a_retry_that_cannot_be_is_refused_by_name",
+    ),
+    Mutation(
+        "what no program could read is not registered", "G1", "outbox/streams/registry.py",
+        "        refuse_unreadable(stream)\n", "        pass\n",
+        f"{IN_CODE}::test_what_no_program_could_read_is_not_registered",
+    ),
+    Mutation(
+        "a registered number beyond its limit stops no program", "G1", "outbox/streams/stored.py",
+        "{**brought_within(document), ", "{**document, ",
+        f"{IN_CODE}::test_what_was_registered_before_its_limits_were_checked_is_brought_within_them",
+    ),
+    Mutation(
+        "init does not undo what others change meanwhile", "G8", "outbox/streams/registry.py",
+        "if stream.name not in streams.revisions]", "]",
+        f"{IN_CODE}::test_what_others_change_while_init_registers_what_it_has_read_is_kept",
+    ),
     Mutation(
         "init takes no default for a declaration", "G8", "outbox/streams/declaring.py",
         "registered = None if explicit else await registry.read(database)", "registered = None",

@@ -26,8 +26,8 @@ MUTATIONS = [
     Mutation(
         "several groups have no subject",
         "G6",
-        "outbox/streams/declaration.py",
-        "if self.groups and self.subject:",
+        "outbox/streams/properties.py",
+        "if groups and stream.subject:",
         "if False:",
         f"{TESTS}::test_what_cannot_be_groups_is_refused",
     ),
