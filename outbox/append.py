@@ -14,9 +14,8 @@ from pymongo.client_session import ClientSession
 from outbox.bound import first, in_turn
 from outbox.database import LENIENT, OUTBOX, PREFIX, Database, Place, PlainDatabase
 from outbox.draft import ABSENT, Draft, all_of, check_session, checked_limit, documents_of
-from outbox.errors import SettingsError
 from outbox.message import meta, uniques
-from outbox.streams import first_look, registry
+from outbox.streams import declaring, first_look, registry
 from outbox.streams.declaration import Priority, Streams
 from outbox.writes import Write, carry_out, checked, go_through, wait_for
 
@@ -42,11 +41,10 @@ class Outbox:
     ) -> None:
         """An outbox in `database`, whose collections begin with `prefix`: as OUTBOX_DATABASE and OUTBOX_PREFIX say.
 
-        :raises SettingsError: `streams` are none; or there can be no such database, prefix or limit.
+        :raises SettingsError: `streams` are none, or of several prefixes; or there can be no such database, prefix or
+            limit.
         """
-        if not isinstance(streams, Streams):
-            raise SettingsError(f"Outbox needs Streams([Stream(...)]), not {type(streams).__name__}")
-        self.streams = streams
+        self.streams = declaring.checked(streams)
         self._place = Place(database, prefix)
         self._max_message_bytes = checked_limit(max_message_bytes)
         self._times: dict[str, float] | None = None
@@ -55,15 +53,16 @@ class Outbox:
     async def register(self, client: AsyncMongoClient[dict[str, Any]]) -> list[str]:
         """Register the streams in the database, as `outbox init` does with those of OUTBOX_STREAMS.
 
-        Returns a line for each thing done. May be called any number of times, by any number of programs.
+        Returns a line for each thing done. May be called any number of times, by any number of programs. In Redis, the
+        streams get the prefix that `outbox init` has registered.
 
         :raises SchemaError: the database has no outbox: run `outbox init` first. Its kind WrongDeclaration, when a
-            stream is registered otherwise. Nothing was changed.
-        :raises SettingsError: a name is taken, by a shard, priority or group of another stream.
+            stream is registered otherwise, or declared with another prefix. Nothing was changed.
+        :raises SettingsError: a name is taken, by a shard, priority or group of another stream. Nothing was changed.
         """
         database = Database(client, self._place, LENIENT, write_concern=WriteConcern("majority"), **registry.NOW)
         await meta.identity(database)
-        return await registry.register(database, self.streams)
+        return await registry.register(database, await declaring.of_program(database, self.streams))
 
     @overload
     def check(self, client: AsyncMongoClient[dict[str, Any]]) -> Awaitable[None]: ...

@@ -98,6 +98,15 @@ def other_prefix(declared: Streams, registered: Streams, *, explicit: bool = Tru
     return [f"OUTBOX_REDIS_PREFIX is {here!r} here, and {there!r} is registered: set it to that{add}"]
 
 
+def prefix_in_code(declared: Streams, registered: Streams) -> list[str]:
+    """What is wrong with a prefix that a program declares; one that declares none goes by the registered one."""
+    here, there = declared.prefix, registered.prefix
+    if here in ("", there):
+        return []
+    init = "" if there else f", or give it to all streams: OUTBOX_REDIS_PREFIX={here} outbox init"
+    return [f"prefix is declared as {here!r} and registered as {there!r}: leave it out in code{init}"]
+
+
 def _advice(name: str, stream: Stream, there: Stream) -> str:
     match name:
         case "priorities" | "groups" if set(getattr(there, name)) < set(getattr(stream, name)):

@@ -58,7 +58,8 @@ class Stream:
     entries that every group has acknowledged. A group other than `group` that has done nothing for
     `ignore_groups_after_seconds`, and so holds them all up, is left out of that; None waits for it for ever.
 
-    `prefix` begins its key in Redis.
+    `prefix` begins its key in Redis, and is the same for all streams of an outbox. Leave it out in code: the registered
+    one, which `outbox init` sets, is used.
 
     `gone_is_done`, of a stream without a subject: what the group was given, and is neither held nor in the stream any
     more, counts as done after `rescue_seconds`. For workers that delete what they have acknowledged.

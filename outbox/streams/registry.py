@@ -108,7 +108,7 @@ def compare(declared: Streams, documents: list[Document]) -> bool:
     registered = understood(documents)
     if registered is None:
         return False
-    faults = agreement.differences(declared, registered)
+    faults = agreement.differences(declared, registered) + agreement.prefix_in_code(declared, registered)
     for stream in declared.declared():
         # What this program appends would not reach them.
         if more := sorted(set(registered.families().get(stream.name, stream).groups) - set(stream.groups)):

@@ -6,8 +6,24 @@ from tests.mutations.mutation import Mutation
 
 UNDECLARED = "tests/cli/test_undeclared.py"
 IN_CODE = "tests/outbox/test_declared_in_code.py"
+PREFIX = "tests/cli/test_prefix_in_code.py"
 
 MUTATIONS = [
+    Mutation(
+        "a program gives an outbox no other prefix", "G8", "outbox/streams/declaring.py",
+        "if faults := agreement.prefix_in_code(declared, registered):", "if faults := list[str]():",
+        f"{PREFIX}::test_a_program_gives_an_outbox_no_other_prefix",
+    ),
+    Mutation(
+        "a program goes by the registered prefix", "G1", "outbox/append.py",
+        "await declaring.of_program(database, self.streams)", "self.streams",
+        f"{PREFIX}::test_streams_in_code_get_the_registered_prefix",
+    ),
+    Mutation(
+        "streams of one outbox have one prefix", "G8", "outbox/streams/declaring.py",
+        "if stream.prefix != streams.prefix]", "if False]",
+        f"{PREFIX}::test_a_prefix_that_cannot_be_is_refused",
+    ),
     Mutation(
         "a stream in code is checked", "G1", "outbox/streams/declaration.py",
         "properties.check(self)", "pass",
