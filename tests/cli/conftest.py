@@ -91,6 +91,13 @@ def outbox(bare: Cli) -> Cli:
     return bare
 
 
+@pytest.fixture
+def with_files(outbox: Cli) -> Cli:
+    """The same, set up with the files application."""
+    assert outbox("init", "--files").code == 0
+    return outbox
+
+
 class Shelf:
     """Puts messages and files where the commands find them."""
 

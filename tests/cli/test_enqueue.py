@@ -5,6 +5,8 @@ from bson import ObjectId
 
 from tests.cli.conftest import Cli, Shelf
 
+pytestmark = pytest.mark.usefixtures("with_files")
+
 
 def test_a_file_is_queued_in_its_next_version_with_a_message(outbox: Cli, shelf: Shelf) -> None:
     file = shelf.put_file("parsed", folder_id="f")

@@ -21,6 +21,8 @@ from outbox_api.uploads.migration import PAGE, Migration
 from tests.cli.conftest import Cli, Shelf
 from tests.waiting import eventually_sync
 
+pytestmark = pytest.mark.usefixtures("with_files")
+
 STREAM, GROUP = "file_parsing_queue", "file_parsers"
 
 

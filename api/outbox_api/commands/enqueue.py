@@ -12,7 +12,7 @@ from outbox.cli.output import write_json, write_line
 from outbox.cli.servers import Servers, run
 from outbox.errors import UsageError
 from outbox.message import schema
-from outbox.operations import audit
+from outbox.operations import applications, audit
 from outbox.streams.declaration import Priority
 from outbox_api.uploads.reparse import reparse
 
@@ -35,6 +35,9 @@ def enqueue(
     All of them in one transaction, or, when one id is unknown, none. Each call adds a task of its own: called twice, a
     file is parsed twice.
 
+    Refused where the outbox was not set up with the files application: run `outbox init --files`. Another outbox in the
+    same database may have messages about the files.
+
     Examples:
 
         outbox enqueue 65a1f0c2e4b0a1b2c3d4e5f6
@@ -47,6 +50,7 @@ def enqueue(
 
     async def command(servers: Servers) -> dict[ObjectId, ObjectId]:
         await schema.check(servers.database, servers.streams)
+        await applications.check_files(servers.database)
         size = servers.settings.outbox_max_message_bytes
         place = servers.settings.place
         outbox = Outbox(servers.streams, database=place.database, prefix=place.prefix, max_message_bytes=size)

@@ -9,7 +9,7 @@ import typer
 from outbox.cli.output import progress_bar, write_json, write_line
 from outbox.cli.servers import Servers, run
 from outbox.message import schema
-from outbox.operations import audit
+from outbox.operations import applications, audit
 from outbox.streams.declaration import FILE_STREAM, Priority
 from outbox_api.uploads.migration import Migrated, Migration
 
@@ -27,6 +27,9 @@ def migrate(
     message nor an entry in the stream speaks of them. The old API and the old pollers must be stopped: they know
     nothing of this, and a file would be parsed twice. Old stream workers can go on.
 
+    Refused where the outbox was not set up with the files application: run `outbox init --files`. Another outbox in the
+    same database may have messages about the files.
+
     May be interrupted, and run again: no file gets a second message. After it was killed, the next run may have to wait
     for a minute, until MongoDB has given up what was under way.
 
@@ -39,6 +42,7 @@ def migrate(
 
     async def command(servers: Servers) -> Migrated:
         await schema.check(servers.database, servers.streams)
+        await applications.check_files(servers.database)
         _ = servers.streams.serving(FILE_STREAM, priority)
         size = servers.settings.outbox_max_message_bytes
         migration = Migration(servers.database, servers.redis, servers.streams, max_message_bytes=size)

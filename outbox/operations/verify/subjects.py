@@ -18,7 +18,7 @@ from outbox.message import subject_check
 from outbox.message.document import State
 from outbox.message.subjects import by_declaration, collection_of, ids_of, reader
 from outbox.message.summaries import summaries
-from outbox.operations import audit, replay
+from outbox.operations import applications, audit, replay
 from outbox.operations.verify.entries import SEARCHED
 from outbox.operations.verify.findings import KEPT, Finding, System, named, number
 from outbox.servers.paging import in_pages
@@ -44,7 +44,8 @@ async def subjects_wait_for_a_message(system: System) -> list[Finding]:
             if len(nothing) >= KEPT or len(unsettled) >= KEPT:
                 break
         if nothing:
-            findings.append(_without_message(system, subject, streams, nothing[:KEPT]))
+            ours = subject.is_file and FILE_STREAM in system.streams and await applications.has_files(system.database)
+            findings.append(_without_message(system, subject, streams, nothing[:KEPT], ours=ours))
         if unsettled:
             ids = unsettled[:KEPT]
             last = await _last_messages(system, subject, streams, ids[:1])
@@ -110,7 +111,9 @@ async def _without_entry(system: System, subject: Subject, streams: list[Stream]
     return [id_ for id_ in ids if as_text(id_) not in found]
 
 
-def _without_message(system: System, subject: Subject, streams: list[Stream], ids: list[Any]) -> Finding:
+def _without_message(system: System, subject: Subject, streams: list[Stream], ids: list[Any], *, ours: bool) -> Finding:
+    """`ours`: files of the files application of this outbox. Another outbox may have messages about all others."""
+
     async def still(wanted: Sequence[Any], session: AsyncClientSession) -> Sequence[Any]:
         # In the transaction, which writes these documents: of two repairs at once, the second one sees the message.
         without, _ = await _look(system, subject, streams, wanted, session)
@@ -125,15 +128,16 @@ def _without_message(system: System, subject: Subject, streams: list[Stream], id
                 done += len(await reparse(system.database, outbox, wanted, who=audit.me(), still=still))
         return done
 
-    files = subject.is_file
+    mend = "append a message for each, in the program that owns them"
+    if subject.is_file and not ours:
+        mend += f"; if that is the API of this outbox: {applications.SET_UP}"
     return Finding(
         "file-without-message",
         f"{number(len(ids), f'document of {subject.collection} is', f'documents of {subject.collection} are')} "
         f"{subject.shown}, and no message is about it",
         "no worker will ever hear of it: it was set by hand or by a program that does not append, or its message was "
         "deleted",
-        f"outbox enqueue {ids[0]}" if files else "append a message for each, in the program that owns them",
-        len(ids), named(ids), enqueue if files and FILE_STREAM in system.streams else None,
+        f"outbox enqueue {ids[0]}" if ours else mend, len(ids), named(ids), enqueue if ours else None,
     )  # fmt: skip
 
 

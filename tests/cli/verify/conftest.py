@@ -22,7 +22,7 @@ def redis(redis_server: RedisServer) -> Iterator[Any]:
 
 
 @pytest.fixture
-def healthy(outbox: Cli, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> Cli:
+def healthy(with_files: Cli, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """A system with a relay and with work under way, in which nothing is wrong."""
     monkeypatch.setattr(command, "PAUSE_SECONDS", 0.01)
     monkeypatch.setattr("outbox.operations.verify.setup.OPLOG_HOURS", 0)
@@ -32,4 +32,4 @@ def healthy(outbox: Cli, shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> Cli:
     shelf.put(State.COMPLETED, key=str(parsed))
     # Its message may be just about to be read, and so it is for as long as a test takes.
     shelf.put_file("queued", updated_at=datetime.now(UTC) + timedelta(minutes=5))
-    return outbox
+    return with_files

@@ -83,11 +83,11 @@ def test_what_is_queued_between_a_finding_and_its_repair_is_left_alone(
     def then_queued(name: str, file: ObjectId) -> None:
         inner = getattr(subjects, name)
 
-        def finding(*arguments: Any) -> Any:
+        def finding(*arguments: Any, **named: Any) -> Any:
             redis.xadd(FILE_STREAM, {"file_id": str(file)})
             if where == "hand":
                 redis.xreadgroup(FILE_GROUP, "old worker", {FILE_STREAM: ">"})
-            return inner(*arguments)
+            return inner(*arguments, **named)
 
         monkeypatch.setattr(subjects, name, finding)
 
