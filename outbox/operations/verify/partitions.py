@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from outbox.database import OUTBOX, PARTITIONS, Document
+from pymongo.errors import OperationFailure
+
+from outbox.database import AUDIT, OUTBOX, PARTITIONS, Document
 from outbox.message.document import State, is_ours
 from outbox.operations.verify.findings import Finding, System
 from outbox.printable import printable
 from outbox.protocol.leases import Progress
 from outbox.protocol.records import SOUND_LEASE
 from outbox.protocol.tags import follows, read_tags
+from outbox.servers.outages import Trouble, classify
 from outbox.streams.declaration import Partition
 
 MAX_BATCH = 10**15
@@ -46,8 +49,9 @@ async def _judge(system: System, partition: Partition) -> tuple[Partition, Findi
         # A busy relay is several ahead: it marks them together, and the checkpoint names them until then.
         finding = _finding(
             "redis-ahead", partition, f"Redis stands at batch {batch}, and MongoDB at {after['batch']}",
-            "MongoDB was restored from an older copy. Relays go on from Redis's number; what was appended since that "
-            "copy is gone from MongoDB",
+            await _why_new(system, partition, after)
+            or "MongoDB was restored from an older copy. Relays go on from Redis's number; what was appended since "
+            "that copy is gone from MongoDB",
         )  # fmt: skip
     elif batch == before["batch"] == after["batch"] and tag != after["tag"] == before["tag"]:
         finding = _finding(
@@ -58,7 +62,8 @@ async def _judge(system: System, partition: Partition) -> tuple[Partition, Findi
     elif token > after["token"]:
         finding = _finding(
             "token-ahead", partition, f"Redis knows the lease {token}, and MongoDB only {after['token']}",
-            "MongoDB was restored from an older copy. Relays go on under a higher token",
+            await _why_new(system, partition, after)
+            or "MongoDB was restored from an older copy. Relays go on under a higher token",
         )  # fmt: skip
     elif above := await _above(system, partition, after):
         finding = _finding(
@@ -85,6 +90,28 @@ async def _read(system: System, key: str) -> tuple[int, int, str, tuple[str, ...
     redis: Any = system.redis
     token, batch, tag, previous = await redis.hmget(key, ["token", "batch", "tag", "previous"])
     return _number(token), _number(batch), printable(tag or ""), read_tags(printable(previous or ""))
+
+
+async def _why_new(system: System, partition: Partition, lease: Document) -> str | None:
+    """What it means that nothing was ever published under this lease, if operators have taken an earlier one away."""
+    if lease["batch"]:
+        return None
+    taken = {"action": {"$in": ["remove-stream", "change-stream"]}}
+    try:
+        found = (
+            system.database[AUDIT].find({**taken, "details.stream": system.streams[partition.stream].family}).limit(1)
+        )
+        if await anext(aiter(found), None) is None:
+            return None
+    except OperationFailure as error:  # who may not read the audit, is told of the worse case
+        if classify(error) is Trouble.OUTAGE:
+            raise
+        return None
+    return (
+        "the stream was removed, or changed, and registered again (`outbox audit`), and Redis still has its old "
+        "checkpoint: then nothing is lost, and relays go on from Redis's numbers. If MongoDB was restored from an "
+        "older copy besides, what was appended since that copy is gone"
+    )
 
 
 def _number(text: str | None) -> int:
