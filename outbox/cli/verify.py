@@ -11,10 +11,11 @@ import typer
 from outbox.cli.failures import Unfinished
 from outbox.cli.output import checking, write_json, write_line
 from outbox.cli.servers import Servers, run
+from outbox.errors import OutboxError
 from outbox.operations import audit, docs, moments
 from outbox.operations import verify as verifying
 from outbox.operations.verify import CHECKS, System
-from outbox.operations.verify.mending import Result, mend
+from outbox.operations.verify.mending import Result, Results, mend
 from outbox.servers.clock import server_time
 
 PAUSE_SECONDS = 2.0
@@ -60,26 +61,39 @@ def verify(
         outbox verify --repair
     """
 
-    async def command(servers: Servers) -> list[Result]:
+    results: Results = {}
+
+    async def command(servers: Servers) -> None:
         system = System(
             servers.database, servers.redis, servers.streams, await server_time(servers.database),
             timedelta(days=servers.settings.outbox_retention_days), grace, pending, idle, redis_backup, _pause,
         )  # fmt: skip
         with checking(len(CHECKS)) as progress:
             if repair:
-                return await mend(system, who=audit.me(), progress=progress)
-            return [Result(finding) for finding in await verifying.verify(system, progress=progress)]
+                await mend(system, results, who=audit.me(), progress=progress)
+            else:
+                found = await verifying.by_check(system, progress=progress)
+                results.update({title: list(map(Result, findings)) for title, findings in found.items()})
 
-    results = run(command, looks=True)
-    left = len({one.finding.check for one in results if one.left})
-    if json:
-        write_json(
-            {"findings": [one.finding.as_json() | {"repaired": one.repaired, "left": one.left} for one in results]}
-        )
-    else:
-        _show(results)
+    try:
+        run(command, looks=True)
+    except OutboxError:
+        if any(results.values()):  # a server has gone away since: what is repaired is repaired
+            _write(results, json)
+        raise
+    left = len({one.finding.check for of_check in results.values() for one in of_check if one.left})
+    _write(results, json)
     if left:
         raise Unfinished(f"{left} of {len(CHECKS)} checks found something")
+
+
+def _write(results: Results, json: bool) -> None:
+    every = [one for of_check in results.values() for one in of_check]
+    if json:
+        found = [one.finding.as_json() | {"repaired": one.repaired, "left": one.left} for one in every]
+        write_json({"findings": found})
+    else:
+        _show(every)
 
 
 def _show(results: list[Result]) -> None:
@@ -94,6 +108,8 @@ def _show(results: list[Result]) -> None:
                 write_line(f"    repaired: {count}{', and a second look still finds it' if one.left else ''}")
             case str(reason):
                 write_line(f"    not repaired: {reason}")
+            case None if not one.left:
+                write_line("    it is no longer so: another repair has dealt with it")
         if one.left and not isinstance(one.repaired, str):
             write_line(f"    read about it: {docs.section(finding.check)}")
             write_line(f"    mend it: {finding.mend}" + ("  (or --repair)" if finding.repair else ""))

@@ -172,7 +172,8 @@ class Migration:
 
 def _fields(record: Document) -> dict[str, str]:
     """What a worker reads of an upload, as far as the old system has recorded it."""
-    fields = {"file_id": str(record["_id"]), "folder_id": str(record.get("folder_id") or "")}
+    folder = record.get("folder_id")
+    fields = {"file_id": str(record["_id"]), "folder_id": "" if folder is None else str(folder)}
     if filename := record.get("filename"):
         fields["filename"] = str(filename)
     return fields

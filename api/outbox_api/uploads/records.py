@@ -124,7 +124,8 @@ class Complete:
 async def check_complete(
     session: AsyncClientSession, database: Database, file_ids: Sequence[ObjectId]
 ) -> dict[ObjectId, str | None]:
-    """In a transaction: the folder of each file, all of which can be queued again.
+    """In a transaction: the folder of each file, all of which can be queued again. As text, whatever an older program
+    has written; None: there is none.
 
     Raises NoSuchFile or StillUploading with the ids in question, and then nothing may be committed.
     """
@@ -135,7 +136,8 @@ async def check_complete(
         raise NoSuchFile(unknown)
     if incomplete := [file_id for file_id in file_ids if parsing[file_id] == UPLOADING]:
         raise StillUploading(incomplete)
-    return {file_id: document.get("folder_id") for file_id, document in found.items()}
+    folders = {file_id: document.get("folder_id") for file_id, document in found.items()}
+    return {file_id: None if folder is None else str(folder) for file_id, folder in folders.items()}
 
 
 def requeue(database: Database, file_id: Any, message_id: ObjectId) -> UpdateOne:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
 from outbox.operations.verify import (
@@ -22,9 +23,7 @@ from outbox.operations.verify import (
     setup,
     subjects,
 )
-from outbox.operations.verify.findings import Check, Finding, System, not_checked
-from outbox.servers import causes
-from outbox.servers.cluster import Cluster
+from outbox.operations.verify.findings import Check, Finding, System, is_away, not_checked
 
 __all__ = ["CHECKS", "NOTHING_MORE", "Check", "Finding", "System", "by_check", "look", "verify"]
 
@@ -60,8 +59,8 @@ NOTHING_MORE = frozenset({"replica-set", "schema", "foreign-stream"})
 async def verify(system: System, *, progress: Callable[[str, int], None] = lambda *_: None) -> list[Finding]:
     """All findings. `progress` gets the check that begins and how many are done.
 
-    Raises what MongoDB raises, and that Redis is away; that it refuses something, or a part of a cluster is away, is a
-    finding, and the other checks go on.
+    Raises that a server is away; that it refuses something, or a part of a cluster of Redis is away, is a finding, and
+    the other checks go on.
     """
     found = await by_check(system, progress=progress)
     return [finding for findings in found.values() for finding in findings]
@@ -84,7 +83,7 @@ async def look(system: System, title: str) -> list[Finding]:
     """The findings of one check. Raises as `verify` does."""
     try:
         return await CHECKS[title](system)
-    except RedisError as error:
-        if causes.explain(error).passes and not isinstance(system.redis, Cluster):
+    except (PyMongoError, RedisError) as error:
+        if is_away(system, error):
             raise
         return [not_checked(title, error)]

@@ -7,9 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from pymongo.errors import PyMongoError
+from redis.exceptions import RedisError
+
 from outbox.database import Database
 from outbox.operations import docs
 from outbox.servers import causes
+from outbox.servers.cluster import Cluster
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Streams
 
@@ -46,6 +50,12 @@ def not_checked(title: str, error: BaseException) -> Finding:
     cause = causes.explain(error)
     what = f"{cause.what} ({cause.detail})" if cause.detail else cause.what
     return Finding("not-checked", what, f"this could not be looked at: {title}", cause.do)
+
+
+def is_away(system: System, error: PyMongoError | RedisError) -> bool:
+    """Whether a server is away, so that nothing else can be done. Of a cluster of Redis, it may be only a part."""
+    a_part = isinstance(error, RedisError) and isinstance(system.redis, Cluster)
+    return causes.explain(error).passes and not a_part
 
 
 @dataclass(frozen=True, slots=True)

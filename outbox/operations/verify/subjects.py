@@ -9,11 +9,12 @@ from typing import Any
 from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.errors import OperationFailure
 
 from outbox.append import Outbox
 from outbox.database import Document
 from outbox.delivery.foreign import waiting_keys
-from outbox.errors import InvalidMessage
+from outbox.errors import FilesError, InvalidMessage, NoSuchRecord
 from outbox.message import subject_check
 from outbox.message.document import State
 from outbox.message.subjects import by_declaration, collection_of, ids_of, reader
@@ -21,6 +22,7 @@ from outbox.message.summaries import summaries
 from outbox.operations import applications, audit, replay
 from outbox.operations.verify.entries import SEARCHED
 from outbox.operations.verify.findings import KEPT, Finding, System, named, number
+from outbox.servers.outages import Trouble, classify
 from outbox.servers.paging import in_pages
 from outbox.streams.declaration import FILE_STREAM, Stream, Subject
 from outbox.streams.identifiers import as_text, same
@@ -29,6 +31,8 @@ from outbox_api.uploads.reparse import reparse
 PAGE = 500
 QUEUED_TOGETHER = 100
 """Files in one transaction."""
+NO_RIGHTS = (13, 18, 8000)
+"""Unauthorized, AuthenticationFailed, AtlasError."""
 REPAIRED = 1000
 """For so many, at most, one reading of the streams holds. What others add while they are repaired is missed."""
 
@@ -121,11 +125,27 @@ def _without_message(system: System, subject: Subject, streams: list[Stream], id
 
     async def enqueue() -> int:
         outbox = Outbox(system.streams, database=system.database.name, prefix=system.database.place.prefix)
+        refused: list[Exception] = []
+
+        async def queue(wanted: Sequence[Any]) -> int:
+            try:
+                return len(await reparse(system.database, outbox, wanted, who=audit.me(), still=still))
+            except (InvalidMessage, FilesError, NoSuchRecord, OperationFailure) as error:
+                if _is_of_all(error) or len(refused) >= REPAIRED:
+                    raise
+                if len(wanted) == 1:
+                    refused.append(error)
+                    return 0
+            # Each by itself: what one cannot be queued by, keeps no others.
+            return sum([await queue([one]) for one in wanted])
+
         done = 0
         # Looked at again: somebody else may have done it since they were found. And all of them, however many.
         async for wanted, _ in _forgotten(system, subject, streams, QUEUED_TOGETHER, REPAIRED):
             if wanted:
-                done += len(await reparse(system.database, outbox, wanted, who=audit.me(), still=still))
+                done += await queue(wanted)
+        if refused and not done:
+            raise refused[0]
         return done
 
     mend = "append a message for each, in the program that owns them"
@@ -139,6 +159,11 @@ def _without_message(system: System, subject: Subject, streams: list[Stream], id
         "deleted",
         f"outbox enqueue {ids[0]}" if ours else mend, len(ids), named(ids), enqueue if ours else None,
     )  # fmt: skip
+
+
+def _is_of_all(error: Exception) -> bool:
+    """Whether MongoDB would refuse each other file for the same reason: it is away, or the user lacks a right."""
+    return isinstance(error, OperationFailure) and (classify(error) is Trouble.OUTAGE or error.code in NO_RIGHTS)
 
 
 async def _last_messages(system: System, subject: Subject, streams: list[Stream], ids: list[Any]) -> list[ObjectId]:

@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ClusterDownError, MasterDownError
 
-from outbox.operations import verify as verifying
+from outbox.operations.verify import findings
 from outbox.streams.declaration import FILE_GROUP, FILE_STREAM
 from tests.cli.conftest import Cli, Shelf
 from tests.cli.verify.findings import found, only, published
@@ -62,7 +62,7 @@ def test_a_part_of_a_cluster_that_is_away(
     error: Exception, healthy: Cli, shelf: Shelf, redis: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     published(shelf, redis)
-    monkeypatch.setattr(verifying, "Cluster", Redis)  # of whose parts one may be away
+    monkeypatch.setattr(findings, "Cluster", Redis)  # of whose parts one may be away
 
     async def away(*_: object) -> None:
         raise error

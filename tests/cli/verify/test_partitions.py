@@ -23,6 +23,7 @@ from tests.cli.verify.findings import (
     only,
     published,
 )
+from tests.cli.verify.test_repairing import results
 from tests.outbox.shelf import a_document
 
 
@@ -127,7 +128,7 @@ def test_no_relay_and_what_it_leaves_undone(healthy: Cli, shelf: Shelf) -> None:
 def test_strays(healthy: Cli, shelf: Shelf) -> None:
     [id_] = shelf.put(State.PENDING, stream="nowhere")
     only(healthy, "stray")
-    mended_by_repair(healthy, "stray")
+    assert results(healthy) == (1, [("stray", 1, False), ("dead", None, True)])
     assert shelf.states(id_) == ["dead"]
 
 
