@@ -27,6 +27,9 @@ _NEXT = {
     "redis": "Start it, or set REDIS_HOST and REDIS_PORT; to try things out, `outbox up` starts all that is needed.",
 }
 
+_LOOK = "Look with `outbox audit`, and `outbox jobs list` for a replay: repeat only what is not there"
+"""What was done is on record, by the same transaction. A replay or `enqueue` that is repeated does its work again."""
+
 
 class BrokenCommand(OutboxError):
     """A command that another package brings cannot be loaded."""
@@ -54,7 +57,7 @@ def explain(error: BaseException) -> Failure | None:
         case UsageError() | SettingsError() | WrongDeclaration() | NotOurs():
             return Failure(USAGE, str(error))
         case CommitUnknown():
-            return Failure(FAILED, _sentences(str(error), "Look with `outbox status`, and run the same command again."))
+            return Failure(FAILED, _sentences(str(error), _LOOK))
         case OutboxError():
             return Failure(FAILED, str(error))
         case OSError() if standard_streams.is_full(error):

@@ -66,9 +66,9 @@ def replay(
     For when workers lost or spoiled what they did. Selects published and completed messages that match all that is
     given; at least one option is needed. Dead ones are for `outbox dead retry`.
 
-    It is a job that is worked on here, without a relay. If this command is interrupted, a relay goes on with it within
-    half a minute: see `outbox jobs`. By one job, no message is replayed twice. More than a million messages, or what
-    takes longer than three seconds to count, are replayed without being counted first.
+    It is a job that is worked on here, without a relay. If this command is interrupted or fails, a relay goes on with
+    it within half a minute: see `outbox jobs`. By one job, no message is replayed twice. More than a million messages,
+    or what takes longer than three seconds to count, are replayed without being counted first.
 
     A second identical call is a second job, unless it has the same `--request`, and replays again whatever has been
     published since, the messages of the first call included. Those that are still pending are not selected, so nothing

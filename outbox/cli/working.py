@@ -9,6 +9,7 @@ from bson import ObjectId
 
 from outbox.cli.output import Advance, progress_bar, write_note
 from outbox.database import Database
+from outbox.errors import NoSuchJob
 from outbox.operations import audit, jobs
 from outbox.operations.jobs import Job, Pace
 from outbox.servers.waiting import stop_if_cancelled
@@ -19,7 +20,8 @@ LOOK_SECONDS = 0.5
 async def work_on(database: Database, job: Job) -> Job:
     """Work on a job until it is over, and show how far it is; returns how it ended.
 
-    While another one works on it, only look. Whoever interrupts this leaves the job to the relays.
+    While another one works on it, only look. Whoever interrupts this leaves the job to the relays, and so does an
+    error; a note on stderr says so.
     """
     owner = f"{audit.me()}-{secrets.token_hex(4)}"
     try:
@@ -33,8 +35,16 @@ async def work_on(database: Database, job: Job) -> Job:
                     await asyncio.sleep(LOOK_SECONDS)
                 job = await jobs.find(database, job.id)
                 advance(job.replayed)
-    except asyncio.CancelledError:
+    except NoSuchJob:
+        raise
+    except (asyncio.CancelledError, KeyboardInterrupt):
         write_note(f"a relay goes on with job {job.id} in half a minute; to stop it: outbox jobs cancel {job.id}")
+        raise
+    except Exception:
+        write_note(
+            f"the replay is not lost: it is job {job.id}, and a relay goes on with it. Do not ask for it again: that "
+            f"would be another replay of the same messages. See how far it is: outbox jobs show {job.id}"
+        )
         raise
     return job
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutations.mutation import Mutation
 
 INTERRUPTED = "tests/cli/test_interrupted.py::"
+REPLAY_OUTAGES = "tests/cli/test_replay_outages.py::"
 MEANWHILE = "tests/cli/test_dead_meanwhile.py::"
 
 MUTATIONS = [
@@ -49,5 +50,11 @@ MUTATIONS = [
         "one that was retried and died again meanwhile is not deleted", "usage", "outbox/operations/dead.py",
         "transitions.discard(message, _died(before))", "transitions.discard(message)",
         f"{MEANWHILE}test_one_that_is_retried_and_dies_again_meanwhile_stays[discard]",
+    ),
+    # outages
+    Mutation(
+        "an outage halfway through a replay names its job", "usage", "outbox/cli/working.py",
+        "    except Exception:\n        write_note(", "    except ValueError:\n        write_note(",
+        f"{REPLAY_OUTAGES}test_an_outage_halfway_names_the_job_and_who_goes_on_with_it",
     ),
 ]  # fmt: skip
