@@ -170,7 +170,7 @@ async def page(
         found = await _find(database, {"$and": [query, beyond]}, limit)
         return _page(found, query, found[-1]["_id"]) if found else None
     # Left to itself, the planner may take an index of the state, and sort millions of messages for every page.
-    walk = {"$and": [{"_id": query["_id"]}, beyond]}
+    walk = {"$and": [selection.walked, beyond]}
     far = database[OUTBOX].find(walk, {"_id": 1}).sort("_id").skip(SCAN - 1).limit(1).hint("_id_")
     end = next((document["_id"] for document in await far.to_list()), None)
     until: Document = {"_id": {"$lte": end}} if end else {}

@@ -15,6 +15,7 @@ from outbox.message import subjects
 from outbox.message.document import State
 from outbox.message.transitions import REPLAYABLE
 from outbox.operations.records import Moment
+from outbox.streams.entry_ids import EARLIEST
 
 MAX_IDS = 10_000
 SHOWN_IDS = 20
@@ -22,7 +23,7 @@ SHOWN_IDS = 20
 
 _APART = 3600
 """Seconds by which the time in a message's id and its `created_at`, both of one clock, can be apart: the library takes
-them at the same moment."""
+them at the same moment, and both from the id of an entry that is adopted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,8 @@ class Selection:
     """Which messages to replay: those that match all that is given. An empty one is refused.
 
     `since` (included) and `until` (not included) are about when a message was appended, by the appending process's
-    clock. `file` selects the messages about that file.
+    clock; an entry that another producer added to the stream, when it was added. `file` selects the messages about that
+    file.
     """
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")  # of a later version, what is not known here may count
@@ -86,14 +88,19 @@ class Selection:
         if self.ids:
             query["_id"] = {"$in": list(self.ids)}
         else:  # an id of another kind, which only others write, is no message's: relays make what has one dead
-            query["_id"] = {"$type": "objectId", **({} if self.few else self._walked())}
+            query |= {"_id": {"$type": "objectId"}} if self.few else self.walked
         return query
 
-    def _walked(self) -> Document:
+    @property
+    def walked(self) -> Document:
         """The part of the outbox that a time selects: there is no index of `created_at`, and an id begins with it."""
         first = _id_at(self.since, -_APART) if self.since else None
         end = _id_at(self.until, _APART) if self.until else None
-        return _between(first, end)
+        within = {"_id": {"$type": "objectId", **_between(first, end)}}
+        if first is None:
+            return within
+        # An entry of others may have an id that is no time. As a message, it has one that is earlier than all times.
+        return {"$or": [within, {"_id": {"$type": "objectId", "$lt": _id_at(EARLIEST, 0)}}]}
 
     def as_document(self) -> Document:
         """What is given, as a job keeps it and JSON shows it."""

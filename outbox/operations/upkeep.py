@@ -164,8 +164,10 @@ async def prune(database: Database, streams: Streams, *, older_than: timedelta) 
         query = {
             "_id": {"$gt": last, "$lt": end},
             "state": {"$in": PRUNABLE},
-            # Replayed since, perhaps; a message that was completed before it was marked has no such time.
+            # Replayed since, perhaps; a message that was completed before it was marked has only the other one. An
+            # adopted one may be as old as its entry, which is adopted again if its message is gone too soon.
             "published_at": {"$not": {"$gte": limit}},
+            "completed_at": {"$not": {"$gte": limit}},
         }
         page = await messages.find(query, needed).sort("_id").limit(PAGE).to_list()
         if not page:

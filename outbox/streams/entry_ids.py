@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
+
+EARLIEST = datetime(2010, 1, 1, tzinfo=UTC)
+"""Redis had no streams before. An id with an earlier time was chosen by whoever added the entry, such as 1-1."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST = _EPOCH + timedelta(seconds=2**32)  # which an ObjectId cannot hold any more
 
 
 class EntryId(NamedTuple):
@@ -19,6 +26,15 @@ class EntryId(NamedTuple):
         if found is None or max(id_ := cls(int(found[1]), int(found[2]))) > _MOST:
             raise ValueError(f"{text!r:.80} is not the id of a stream entry, such as 1700000000000-0")
         return id_
+
+    @property
+    def time(self) -> datetime | None:
+        """When the entry was added, by the clock of Redis. None: its id is no time."""
+        try:
+            time = _EPOCH + timedelta(milliseconds=self.milliseconds)
+        except OverflowError:
+            return None
+        return time if EARLIEST <= time < _LATEST else None
 
     def next(self) -> EntryId:
         """The smallest id that is larger."""

@@ -63,6 +63,9 @@ async def _is_there(database: Database, document: Document) -> bool:
 def message_of(entry: Entry) -> Document:
     """The message that an entry of others becomes. Its key is the field `file_id`, if there is one.
 
+    It counts as appended when its producer added it, however long it has waited since: as a message of ours does, and
+    so that its id and `created_at` have one time, by which it is found. Where the id of the entry is no time: now.
+
     :raises InvalidMessage: its fields are none that a message can have.
     """
     document = new_document(
@@ -71,7 +74,7 @@ def message_of(entry: Entry) -> Document:
         key=entry.fields.get("file_id") or entry.id,
         headers=None,
         available_at=None,
-        now=datetime.now(UTC),
+        now=EntryId.parse(entry.id).time or datetime.now(UTC),
         max_bytes=MAX_MESSAGE_BYTES,
     )
     document["_id"] = _id(entry)
@@ -79,7 +82,9 @@ def message_of(entry: Entry) -> Document:
 
 
 def _id(entry: Entry) -> ObjectId:
-    """Always the same for one entry. It begins with a time, as the id of every message does."""
+    """Always the same for one entry. It begins with its time, as the id of every message does; if the entry's id is
+    no time, with an earlier one than all that are.
+    """
     seconds = EntryId.parse(entry.id).milliseconds // 1000
     digest = hashlib.sha256(f"{entry.stream.name} {entry.id} {sorted(entry.fields.items())}".encode()).digest()
-    return ObjectId((seconds & 0xFFFFFFFF).to_bytes(4, "big") + digest[:8])
+    return ObjectId((seconds if seconds < 2**32 else 0).to_bytes(4, "big") + digest[:8])

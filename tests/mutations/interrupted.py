@@ -6,6 +6,7 @@ from tests.mutations.mutation import Mutation
 
 INTERRUPTED = "tests/cli/test_interrupted.py::"
 REPLAY_OUTAGES = "tests/cli/test_replay_outages.py::"
+ADOPTED = "tests/outbox/test_replay_adopted.py::"
 MEANWHILE = "tests/cli/test_dead_meanwhile.py::"
 
 MUTATIONS = [
@@ -56,5 +57,22 @@ MUTATIONS = [
         "an outage halfway through a replay names its job", "usage", "outbox/cli/working.py",
         "    except Exception:\n        write_note(", "    except ValueError:\n        write_note(",
         f"{REPLAY_OUTAGES}test_an_outage_halfway_names_the_job_and_who_goes_on_with_it",
+    ),
+    # entries of other producers
+    Mutation(
+        "an adopted message has the time of its entry", "usage", "outbox/worker/adoption.py",
+        "EntryId.parse(entry.id).time or datetime.now(UTC)", "datetime.now(UTC)",
+        f"{ADOPTED}test_one_that_waited_for_a_worker_is_selected_by_when_its_entry_was_added",
+    ),
+    Mutation(
+        "a message whose entry has no time is found by when it was adopted", "usage",
+        "outbox/operations/selection.py",
+        "if first is None:", "if True:",
+        f"{ADOPTED}test_one_whose_entry_has_no_time_is_selected_by_when_it_was_adopted",
+    ),
+    Mutation(
+        "what was completed lately is not pruned, however old its id", "G6", "outbox/operations/upkeep.py",
+        '            "completed_at": {"$not": {"$gte": limit}},\n', "",
+        f"{ADOPTED}test_one_as_old_as_its_entry_is_kept_while_it_was_completed_lately",
     ),
 ]  # fmt: skip
