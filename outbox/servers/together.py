@@ -44,6 +44,12 @@ class Together(Generic[Q, A]):
             self._running = asyncio.create_task(self._run(), context=Context())
         return await answer
 
+    async def cancel(self) -> None:
+        """Cancel what is under way, and wait for its end. Who still waits for an answer is cancelled too."""
+        if self._running:
+            self._running.cancel()
+            await asyncio.wait({self._running})
+
     async def _run(self) -> None:
         try:
             while self._waiting:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from functools import partial
 
@@ -36,6 +37,10 @@ class Batches:
             together = Together(partial(self._carry_out, handler, stream), most=self._most)
             self._waiting[handler, stream.name] = together
         return await together.ask((message, hand))
+
+    async def cancel(self) -> None:
+        """Cancel the batches that nobody waits for any more, and wait for their handlers as long as for others."""
+        await asyncio.gather(*(together.cancel() for together in self._waiting.values()))
 
     async def _carry_out(
         self, handler: Handler, stream: Stream, asked: Sequence[tuple[Message, Hand]]

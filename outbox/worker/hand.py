@@ -79,27 +79,31 @@ class Hand:
     async def run(self, work: asyncio.Future[Any]) -> None:
         """Wait for the handler.
 
-        :raises Abandoned, Failed: it was abandoned, or its time is up. An async one has been cancelled, and may go on
-            in spite of it; a thread goes on.
+        :raises Abandoned, Failed, CancelledError: it was abandoned, or its time is up, or who waits is cancelled. An
+            async one has been cancelled, and may go on in spite of it; a thread goes on.
         """
         try:
             await self._watch(work)
-            if not work.done():
-                time_up = not self.abandoned.is_set()
-                self.abandon()  # what goes on in a thread must not complete the message
-                work.cancel()
-                if isinstance(work, asyncio.Task):
-                    await asyncio.wait({work}, timeout=GRACE_SECONDS)
-                if time_up:
-                    raise Failed(self._time_up())
-                raise Abandoned
         except asyncio.CancelledError:
-            work.cancel()
+            await self._end(work)
             raise
+        if not work.done():
+            time_up = not self.abandoned.is_set()
+            await self._end(work)
+            if time_up:
+                raise Failed(self._time_up())
+            raise Abandoned
         if work.cancelled():
             raise Failed(asyncio.CancelledError("the handler cancelled itself"))
         if error := work.exception():
             raise error
+
+    async def _end(self, work: asyncio.Future[Any]) -> None:
+        """Cancel an async handler, and wait for its cleaning up."""
+        self.abandon()  # what goes on in a thread must not complete the message
+        work.cancel()
+        if isinstance(work, asyncio.Task):
+            await asyncio.wait({work}, timeout=GRACE_SECONDS)
 
     async def _watch(self, work: asyncio.Future[Any]) -> None:
         """Return when the handler has ended, was abandoned or has used up its time. Name it in the log meanwhile."""
