@@ -18,7 +18,7 @@ from outbox.worker.lifespan import Lifespan
 from outbox.worker.naming import new_name
 from outbox.worker.processing import Options, Processing, opened
 from outbox.worker.reading import in_order
-from outbox.worker.tries import Count
+from outbox.worker.tries import Count, harmless
 
 log = structlog.get_logger(__name__)
 
@@ -63,7 +63,8 @@ class Consumer:
             declare; if they declare none, those that are registered for `group`, or the only one that is. As they are
             registered in the database, when it is reached.
         :param group: of the streams' groups, the one to read as; needed where a stream is declared with several.
-        :param order: called before each read: the streams in the order to look; by default urgent ones mostly first.
+        :param order: called before each read: the streams in the order to look; by default urgent ones mostly first,
+            and so when it fails, of which the first time is logged.
         :param name: of this consumer in the group; by default a new one at each start.
         :param concurrency: how many messages are worked on at a time; 10, or twice `batch` where a handler takes many.
         :param batch: how many entries one read takes, at most, and how many messages a handler that takes many; 10, or
@@ -79,6 +80,7 @@ class Consumer:
             and entered before the first message. Handlers with a parameter `resources` get what it yields. A plain one
             is called with the MongoClient of plain handlers, and entered in a thread.
         :param count: is called with each try that has ended: its stream, its handler, how, and after how many seconds.
+            Its first error is logged, and none changes anything.
         :raises UsageError: the handler cannot be called with a message, or takes resources that there are not.
         """
         self._settings = settings
@@ -91,7 +93,7 @@ class Consumer:
             streams=streams, group=group, name=new_name(name), batch=batch,
             concurrency=concurrency or (2 * batch if many else BATCH),
             silent_seconds=silent_seconds, stop_seconds=stop_seconds, handler_seconds=handler_seconds,
-            own_process=own_process, count=count,
+            own_process=own_process, count=count and harmless(count),
         )  # fmt: skip
         self._lifespan = lifespan
         self._given_order = order

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import structlog
+
 from outbox.database import Database
 from outbox.errors import UndeclaredGroup, WrongDeclaration
 from outbox.settings import OutboxSettings
 from outbox.streams import agreement, registry
 from outbox.streams.declaration import Priority, Stream, Streams
 from outbox.streams.priorities import Turns
+
+log = structlog.get_logger(__name__)
 
 
 async def streams_to_read(
@@ -74,8 +78,21 @@ def _as_group(group: str | None, chosen: Stream | str, registered: Streams) -> S
 def in_order(
     streams: Sequence[Stream], order: Callable[[], Sequence[Stream]] | None = None
 ) -> Callable[[], Sequence[Stream]]:
-    """What returns `streams` in the order to look, which `order` knows by their names; by default by turns."""
+    """What returns `streams` in the order to look, which `order` knows by their names; by default by turns, and so when
+    it fails, of which the first time is logged."""
+    turns = Turns(streams).next
     if order is None:
-        return Turns(streams).next
-    by_name = {stream.name: stream for stream in streams}
-    return lambda: [by_name[stream.name] for stream in order()]
+        return turns
+    by_name, failed = {stream.name: stream for stream in streams}, False
+
+    def ordered() -> Sequence[Stream]:
+        nonlocal failed
+        try:
+            return [by_name[stream.name] for stream in order()]
+        except Exception:
+            if not failed:
+                log.exception("order failed, streams are read by turns instead, not logged again")
+            failed = True
+            return turns()
+
+    return ordered

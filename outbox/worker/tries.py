@@ -7,9 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 
+import structlog
+
 from outbox.worker.completion import Superseded
 from outbox.worker.failures import Failed, Snooze
 from outbox.worker.hand import Abandoned, Hand
+
+log = structlog.get_logger(__name__)
 
 
 class Ended(StrEnum):
@@ -27,7 +31,24 @@ class Ended(StrEnum):
 
 
 Count = Callable[[str, str, Ended, float], None]
-"""Is called with the stream, the handler, how the try ended, and how many seconds it took."""
+"""Is called with the stream, the handler, how the try ended, and how many seconds it took. What it raises is logged
+once, and changes nothing: its message may have failed, or be completed."""
+
+
+def harmless(count: Count) -> Count:
+    """`count`, whose first error is logged, and none raised."""
+    failed = False
+
+    def call(stream: str, handler: str, ended: Ended, seconds: float) -> None:
+        nonlocal failed
+        try:
+            count(stream, handler, ended, seconds)
+        except Exception:
+            if not failed:
+                log.exception("count failed, messages go on without it, not logged again")
+            failed = True
+
+    return call
 
 
 @contextmanager
