@@ -14,6 +14,7 @@ from outbox.delivery.entries import Entries, Entry, Holder
 from outbox.printable import printable
 from outbox.streams.declaration import Stream
 from outbox.worker.lane import Lane
+from outbox.worker.presence import Presence
 
 log = structlog.get_logger(__name__)
 
@@ -26,23 +27,34 @@ class Claims:
     """What one consumer takes over."""
 
     def __init__(
-        self, entries: Entries, in_flight: InFlight, left_out: Callable[[Stream], bool], *, silent_seconds: float
+        self,
+        entries: Entries,
+        in_flight: InFlight,
+        left_out: Callable[[Stream], bool],
+        presence: Presence,
+        *,
+        silent_seconds: float,
     ) -> None:
-        """:param left_out: whether nothing of a stream may be begun, so that nothing of it is taken over either."""
+        """:param left_out: whether nothing of a stream may be begun, so that nothing of it is taken over either.
+        :param presence: knows whether another process has our name: what is held under it is taken over after silence
+            only then, like anybody's.
+        """
         self._entries = entries
         self._in_flight = in_flight
         self._left_out = left_out
         self._silent_seconds = silent_seconds
+        self._presence = presence
         self._began = time.monotonic()
-        self.shared = False
-        """Another process has our name: what is held under it is taken over after silence only, like anybody's."""
 
     async def find(self, lane: Lane, room: int) -> list[Entry]:
         """One entry of a consumer that died, or own ones that are in no hand, after a lost reply.
 
         One at a time: what was in flight when its worker died may have been the cause, and is handled alone.
         """
-        own_idle = self._silent_seconds if lane.claims_at or self.shared else 0.0
+        looked_at = time.monotonic()
+        if at_once := not lane.claims_at:
+            await self._presence.look()
+        shared = self._presence.shared
         trusted = time.monotonic() >= lane.trusts_at
         found: list[Entry] = []
         for stream in lane.streams:
@@ -54,11 +66,13 @@ class Claims:
                 if not holder.pending or not (own or gone) or len(found) >= room:
                     continue
                 # Older than this process: held by one before it, of the same name.
-                idle = time.monotonic() - self._began if own and not self.shared else self._silent_seconds
+                idle = time.monotonic() - self._began if own and not shared else self._silent_seconds
                 if suspects := await self._free_of(stream, holder, idle, 1):
                     log.warning("entry taken over", stream=stream.name, entry=suspects[0].id, silent=holder.name)
                     return [replace(entry, suspect=printable(holder.name)) for entry in suspects]
                 if own:
+                    # Held since before that look: what comes later may be of a process that had our name only then.
+                    own_idle = time.monotonic() - looked_at if at_once and not shared else self._silent_seconds
                     found += await self._free_of(stream, holder, own_idle, room - len(found))
         if len(found) < room:
             lane.claims_at = time.monotonic() + self._silent_seconds / 3 * random.uniform(0.8, 1.2)

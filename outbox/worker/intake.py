@@ -46,13 +46,13 @@ class Intake:
         self._pausing = processing.pausing
         self._aside = Aside(self._entries)
         self._claims = Claims(
-            self._entries, processing.hands, self._left_out, silent_seconds=processing.options.silent_seconds
-        )
+            self._entries, processing.hands, self._left_out, processing.presence,
+            silent_seconds=processing.options.silent_seconds,
+        )  # fmt: skip
 
     async def run(self) -> None:
         """Until a stop, through outages of both servers."""
         lanes = self._processing.lanes
-        self._claims.shared = self._processing.name_is_taken
         async with asyncio.TaskGroup() as group:
             with suppress(OutOfTime):
                 while not self._stop.is_set():

@@ -1,6 +1,6 @@
 """Presence: a consumer records that it is at work and what it holds, for `outbox status` and the dashboard to show.
 
-By these records, a consumer that starts finds another one that is at work under its name.
+By these records, consumers of one name find each other.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import secrets
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -34,6 +35,8 @@ SHOWN = 20
 TIMEOUT_SECONDS = 5.0
 LEAVE_SECONDS = 2.0
 """For taking the record away at the end, which is only tidiness."""
+PROCESS = secrets.token_hex(8)
+"""This process: in containers, others may have its host's name and its number, too."""
 
 
 class Presence:
@@ -53,13 +56,25 @@ class Presence:
         self._hands = hands
         self._about = {
             "host": printable(socket.gethostname()), "pid": os.getpid(), "streams": [stream.name for stream in streams],
-            "concurrency": concurrency, "every_seconds": EVERY_SECONDS,
+            "concurrency": concurrency, "every_seconds": EVERY_SECONDS, "process": PROCESS,
         }  # fmt: skip
         self._refused = False
+        self._on_record = False
+        self.shared = False
+        """Another process works under this name, or did so: what is held under it may be in that one's hands."""
+
+    async def begin(self) -> bool:
+        """Record it for the first time, before anything is taken over. `shared` is known then.
+
+        What another process holds would be taken for what this one held before it was started again, and be worked on
+        twice. Of a process of this machine it is known whether it runs. Of another machine's, that it was there just
+        now. False: MongoDB does not say.
+        """
+        return await self._recorded() is not None
 
     async def keep(self, end: asyncio.Event) -> None:
         """Record it every few seconds until `end`, then take the record away."""
-        while not end.is_set() and await self._recorded():
+        while not end.is_set() and await self._recorded() is not False:
             with suppress(TimeoutError):
                 async with asyncio.timeout(EVERY_SECONDS * random.uniform(0.8, 1.0)):
                     await end.wait()
@@ -67,10 +82,10 @@ class Presence:
 
     async def _leave(self) -> None:
         with suppress(PyMongoError), pymongo.timeout(LEAVE_SECONDS):
-            await self._records.delete_one({"_id": self._name})
+            await self._records.delete_one({"_id": self._name, "process": self._about["process"]})
 
-    async def _recorded(self) -> bool:
-        """False: it makes no sense to try again."""
+    async def _recorded(self) -> bool | None:
+        """False: it makes no sense to try again. None: it was not recorded this time."""
         try:
             with pymongo.timeout(TIMEOUT_SECONDS):
                 await self.record()
@@ -79,31 +94,33 @@ class Presence:
             if classify(error) is Trouble.MISCONFIGURED and not self._refused:
                 log.warning("worker not recorded", reason=str(causes.explain(error)))
                 self._refused = True
+            return None
         except NotThere:
             log.info("worker not recorded", reason="the database was set up by an earlier version: run `outbox init`")
             return False
         return True
 
-    async def name_is_taken(self) -> bool | None:
-        """Whether another process, which lives as far as one can know, is at work under this name.
-
-        What it holds would be taken for what this one held before it was started again, and be worked on twice.
-        Of a process of this machine it is known whether it runs. Of another machine's, that it was there just now.
-        None: MongoDB does not say.
-        """
-        since = {"$subtract": ["$$NOW", int(LATELY * EVERY_SECONDS * 1000)]}
-        lately = {"_id": self._name, "$expr": {"$gt": ["$seen_at", since]}}  # what is no date comes before all dates
+    async def look(self) -> None:
+        """Find out anew whether it is `shared`. While MongoDB does not say, what was known before counts."""
+        if self.shared or not self._on_record:
+            return
         try:
             with pymongo.timeout(TIMEOUT_SECONDS):
-                found = await self._records.find_one(lately, {"host": 1, "pid": 1})
+                self._learn(await self._records.find_one({"_id": self._name}, _BEFORE))
         except PyMongoError as error:
             log.debug("consumer name not looked up", reason=str(causes.explain(error)))
-            return None
-        if not found or not _runs_elsewhere(found, self._about):
-            return False
-        where = {name: printable(str(found.get(name))) for name in ("host", "pid")}
-        log.error("consumer name used twice", consumer=self._name, **where)
-        return True
+
+    def _learn(self, found: Document | None) -> None:
+        """From the record as somebody has left it."""
+        if self.shared or not found or "seen_at" not in found:
+            return
+        if self._on_record:  # somebody else has written it since
+            self.shared = any(found.get(name) != self._about[name] for name in ("host", "pid", "process"))
+        else:
+            self.shared = bool(found["lately"]) and _runs_elsewhere(found, self._about)
+        if self.shared:
+            where = {name: printable(str(found.get(name))) for name in ("host", "pid")}
+            log.error("consumer name used twice", consumer=self._name, **where)
 
     async def record(self) -> None:
         """Record what is held now. Raises what MongoDB raises, and NotThere."""
@@ -119,14 +136,26 @@ class Presence:
                 }
             }
         ]
-        if (await self._records.update_one({"_id": self._name}, change)).matched_count:
+        if await self._write(change):
             return
         # An upsert could not use the server's time, and an insert would make a collection that `outbox init` has not.
         if not await self._database.list_collection_names(filter={"name": self._records.name}):
             raise NotThere
         with suppress(DuplicateKeyError):
             await self._records.insert_one({"_id": self._name})
-        await self._records.update_one({"_id": self._name}, change)
+        await self._write(change)
+
+    async def _write(self, change: list[Document]) -> bool:
+        """False: there is no record. One step, so that of two processes of one name each sees the other."""
+        since = {"$subtract": ["$$NOW", int(LATELY * EVERY_SECONDS * 1000)]}
+        lately = {"lately": {"$gt": ["$seen_at", since]}}  # what is no date comes before all dates
+        found = await self._records.find_one_and_update({"_id": self._name}, change, {**_BEFORE, **lately})
+        self._learn(found)
+        self._on_record = self._on_record or found is not None
+        return found is not None
+
+
+_BEFORE = {"host": 1, "pid": 1, "process": 1, "seen_at": 1}
 
 
 def _runs_elsewhere(found: Document, own: Document) -> bool:

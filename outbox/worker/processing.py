@@ -106,13 +106,11 @@ class Processing:
         self.failure: BaseException | None = None
         self._handlers = handlers
         self._many = any(handler.many for handler in handlers)
-        self._presence = Presence(database, options.name, streams, self.hands, options.concurrency)
+        self.presence = Presence(database, options.name, streams, self.hands, options.concurrency)
         self._settlement = settlement
         self._ownership = ownership
         self._pulse = pulse
         self._unsettled = 0
-        self.name_is_taken = False
-        """Another process that lives has the name of this consumer."""
         self.mean_seconds = 0.0
         """How long a message takes of late, the last ones counting most."""
         self._tasks: set[asyncio.Task[None]] = set()
@@ -205,15 +203,13 @@ class Processing:
         signs = Signs(
             self.entries, self._pulse, self.patience, self.hands, self.late, self.options.silent_seconds
         )  # fmt: skip
-        taken = await self._presence.name_is_taken()  # before it is on record for us, too
-        self.name_is_taken = taken is True
-        if taken is False:
+        if await self.presence.begin() and not self.presence.shared:
             await self.work.locks.end_of_predecessor()
         async with asyncio.TaskGroup() as group:
             beating = [group.create_task(signs.give(stream)) for stream in self.streams]
             beating.append(group.create_task(signs.live()))
             watching = group.create_task(self.pausing.watch())
-            group.create_task(self._presence.keep(self.late))
+            group.create_task(self.presence.keep(self.late))
             try:
                 yield
             except BaseException:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutations.mutation import Mutation
 
 GROUPS = "tests/worker/test_other_groups.py"
+NAME = "tests/worker/test_one_name.py"
 
 MUTATIONS = [
     Mutation(
@@ -54,5 +55,37 @@ MUTATIONS = [
         "self._alive_at = min(now, self._alive_at + max(0.0, now - self._looked_at - TICK_SECONDS))",
         "pass",
         "tests/worker/test_pulse.py::test_a_worker_survives_that_its_host_stands_still_for_longer_than_a_handler_may_take",
+    ),
+    Mutation(
+        "the first worker of a name asks for a second one before it takes over what is held under it",
+        "G6",
+        "outbox/worker/claims.py",
+        "            await self._presence.look()\n",
+        "            pass\n",
+        f"{NAME}::test_the_first_one_leaves_the_second_one_what_it_holds_after_a_lost_connection",
+    ),
+    Mutation(
+        "what is given to a second worker right after the first has asked is not taken over",
+        "G6",
+        "outbox/worker/claims.py",
+        "own_idle = time.monotonic() - looked_at if at_once",
+        "own_idle = 0.0 if at_once",
+        f"{NAME}::test_what_the_second_one_is_given_after_the_first_has_asked_is_left_to_it",
+    ),
+    Mutation(
+        "a worker is on record before it looks for what to take over",
+        "G6",
+        "outbox/worker/processing.py",
+        "if await self.presence.begin() and not self.presence.shared:",
+        "if False:",
+        f"{NAME}::test_one_that_starts_finds_one_that_has_just_started",
+    ),
+    Mutation(
+        "whoever writes a record sees who has written it before",
+        "G6",
+        "outbox/worker/presence.py",
+        "        self._learn(found)\n",
+        "",
+        f"{NAME}::test_of_two_that_start_at_the_same_time_both_find_the_other",
     ),
 ]

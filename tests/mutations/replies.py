@@ -28,13 +28,13 @@ MUTATIONS = [
     ),
     Mutation(
         "what a lost reply gave is found without a silence", "G1", CLAIMS,
-        "self._silent_seconds if lane.claims_at or self.shared else 0.0", "self._silent_seconds",
+        "time.monotonic() - looked_at if at_once and not shared else self._silent_seconds", "self._silent_seconds",
         LOST,
     ),
     Mutation(
         "what a lost reply gave is no suspect", "G1", CLAIMS,
-        "time.monotonic() - self._began if own and not self.shared else self._silent_seconds",
-        "0.0 if own and not self.shared else self._silent_seconds",
+        "time.monotonic() - self._began if own and not shared else self._silent_seconds",
+        "0.0 if own and not shared else self._silent_seconds",
         LOST,
     ),
     # a replay that is asked for twice

@@ -248,8 +248,8 @@ MUTATIONS = [
         "tests/worker/test_pulse.py::test_a_handler_that_never_gives_its_process_back_ends_it",
     ),
     Mutation(
-        "who has the name of a worker that lives takes nothing over at its start", "G4", "outbox/worker/intake.py",
-        "self._claims.shared = self._processing.name_is_taken", "pass",
+        "who has the name of a worker that lives takes nothing over at its start", "G4", "outbox/worker/presence.py",
+        'self.shared = bool(found["lately"]) and _runs_elsewhere(found, self._about)', "pass",
         "tests/worker/test_presence.py::test_a_second_worker_of_the_same_name_leaves_the_first_one_what_it_holds",
     ),
     Mutation(

@@ -186,7 +186,7 @@ async def test_a_living_worker_of_the_same_name_keeps_its_transactions(
         await asyncio.sleep(1)
         monkeypatch.setattr(locks, "BEGAN", time.monotonic())  # and what it has begun is older than the second one
         async with workshop.working(handle, name="twice") as second:
-            await eventually(lambda: second.processing and second.processing.name_is_taken)
+            await eventually(lambda: second.processing and second.processing.presence.shared)
             await asyncio.sleep(1)
             done.set()
             await eventually(lambda: workshop.all_acknowledged())

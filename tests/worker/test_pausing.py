@@ -137,7 +137,9 @@ async def test_nothing_is_taken_over_in_a_paused_stream(workshop: Workshop, hand
         await eventually(silent)
         processing = processing_of(consumer)
         [lane] = set(processing.lanes.values())
-        claims = Claims(processing.entries, processing.hands, processing.pausing, silent_seconds=0.2)
+        claims = Claims(
+            processing.entries, processing.hands, processing.pausing, processing.presence, silent_seconds=0.2
+        )
         assert await claims.find(lane, 10) == []
         assert await workshop.in_state("published", id_)
         await resumed(workshop)

@@ -22,7 +22,6 @@ from outbox.operations import stats, workers
 from outbox.operations.workers import Worker
 from outbox.servers.clock import server_time
 from outbox.worker import presence
-from outbox.worker.presence import Presence
 from tests.relay.world import STREAM
 from tests.waiting import eventually
 from tests.worker.workshop import Workshop
@@ -185,14 +184,15 @@ async def test_a_second_worker_of_the_same_name_leaves_the_first_one_what_it_hol
 
     await workshop.publish("f1", "f2")
     with capture_logs() as logs:
-        async with workshop.working(count, name="one", concurrency=2):
+        async with workshop.working(count, name="one", concurrency=2) as first:
             await eventually(held)
             spared = asyncio.Event()
 
-            async def not_now(_: object) -> None:  # it would say again that the first one is here
+            async def not_now() -> None:  # it would say again that the first one is here
                 spared.set()
 
-            monkeypatch.setattr(Presence, "record", not_now)
+            assert first.processing
+            monkeypatch.setattr(first.processing.presence, "record", not_now)
             await eventually(spared.is_set, what="the record that was under way is there")
             monkeypatch.setattr(presence, "LATELY", 600)
             at: dict[str, Any] = {"on another machine": {"host": "elsewhere"}, "on this machine": {"pid": os.getppid()}}
