@@ -15,11 +15,13 @@ from redis.exceptions import RedisError
 from outbox.delivery.depth import Depth, depth_of, lag_of
 from outbox.delivery.entries import MARK
 from outbox.printable import printable
+from outbox.servers.few import few_connections
 from outbox.servers.topology import AnyRedis
-from outbox.streams.declaration import Streams
+from outbox.streams.declaration import Stream, Streams
 from outbox.streams.entry_ids import EntryId
 
 SECONDS = 2.0
+"""How long Redis may be silent."""
 LOOKED_AT = 1000
 """Entries of a group that are looked at for who holds them, the oldest first."""
 
@@ -71,8 +73,16 @@ class Readers:
 
 async def collect(redis: AnyRedis, streams: Streams) -> Mapping[str, Readers]:
     """What reads each declared stream. Never raises because of Redis: of what does not answer, nothing is known."""
-    found = await asyncio.gather(*(_readers(redis, stream.key, stream.group) for stream in streams.values()))
-    return dict(zip(streams, found, strict=True))
+    asked = list(streams.values())
+    found: dict[str, Readers] = {}
+
+    async def look(few: AnyRedis, stream: Stream) -> None:
+        found[stream.name] = await _readers(few, stream.key, stream.group)
+
+    with suppress(TimeoutError):
+        async with few_connections(redis, SECONDS) as few:
+            await asyncio.gather(*(look(few, stream) for stream in asked))
+    return {stream.name: found.get(stream.name, Readers()) for stream in asked}
 
 
 def added(readers: Iterable[Readers]) -> int | None:
@@ -91,8 +101,8 @@ async def undelivered(redis: AnyRedis, streams: Streams) -> Mapping[str, int]:
     """
     asked = list(streams.values())  # the registry may change meanwhile
     try:
-        async with asyncio.timeout(SECONDS):
-            found = await asyncio.gather(*(depth_of(redis, stream) for stream in asked), return_exceptions=True)
+        async with few_connections(redis, SECONDS) as few:
+            found = await asyncio.gather(*(depth_of(few, stream) for stream in asked), return_exceptions=True)
     except TimeoutError:
         return {}
     depths = {stream.name: one for stream, one in zip(asked, found, strict=True) if isinstance(one, Depth)}
@@ -101,11 +111,10 @@ async def undelivered(redis: AnyRedis, streams: Streams) -> Mapping[str, int]:
 
 async def _readers(redis: AnyRedis, stream: str, declared: str) -> Readers:
     try:
-        async with asyncio.timeout(SECONDS):
-            information: Any = await redis.xinfo_stream(stream)
-            groups: list[dict[str, Any]] = await redis.xinfo_groups(stream)
-            read = [await _group(redis, stream, group, declared) for group in groups]
-    except (RedisError, OSError, TimeoutError) as error:
+        information: Any = await redis.xinfo_stream(stream)
+        groups: list[dict[str, Any]] = await redis.xinfo_groups(stream)
+        read = [await _group(redis, stream, group, declared) for group in groups]
+    except (RedisError, OSError) as error:
         return Readers(added=0) if "no such key" in str(error) else Readers()
     return Readers(tuple(read), information.get("entries-added"))
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from outbox.database import OUTBOX, Database, Document
+from outbox.database import PARTITIONS, Database, Document
 from outbox.message.document import State
+from outbox.message.transitions import Cause
 from outbox.protocol import records
 from outbox.streams.declaration import Streams
 from outbox.streams.pauses import Pauses
 
-_AGAIN = ("available_at", "replayed_at", "retried_at", "recovered_at", "rescued_at", "returned_at")
-_FIELDS = {"position": 1, **dict.fromkeys(_AGAIN, 1)}
+_AGAIN = ("available_at", "replayed_at", "retried_at", "recovered_at", *(f"{cause}_at" for cause in Cause))
+_FIELDS = {"_id": 0, "position": 1, **dict.fromkeys(_AGAIN, 1)}
 _EVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -19,20 +20,19 @@ async def of_pending(database: Database, streams: Streams, paused: Pauses) -> tu
     """Since when the message at the head of a partition has been waiting, the longest of all partitions, and which.
 
     It waits since it was appended, or since it became pending again by a retry, replay or its due time, or its stream
-    was resumed. In a paused stream no message counts: it waits because somebody wants it to.
+    was resumed. In a paused stream no message counts: it waits because somebody wants it to. One request, however many
+    partitions there are.
     """
+    # One written around the library would stand at the head without a position.
+    pending = {"state": State.PENDING.value, "position": {"$type": "timestamp"}}
+    heads = records.heads(database, pending, "position", _FIELDS)
     waiting: list[tuple[datetime, str]] = []
-    for partition in await records.partitions(database):
-        stream = streams.get(partition.stream)
+    async for one in await database[PARTITIONS].aggregate(heads):
+        message, stream = one["head"], streams.get(one["stream"])
         if stream and paused.of(stream):
             continue
         resumed = paused.resumed_at(stream) if stream else None
-        pending = {
-            "state": State.PENDING.value, "stream": partition.stream, "partition": partition.number,
-            "position": {"$type": "timestamp"},  # one written around the library would stand at the head without one
-        }  # fmt: skip
-        head = database[OUTBOX].find(pending, _FIELDS).sort("position").limit(1).hint("pending")
-        waiting += [(max(_waiting_since(message), resumed or _EVER), str(partition)) async for message in head]
+        waiting.append((max(_waiting_since(message), resumed or _EVER), f"{one['stream']}/{one['number']}"))
     return min(waiting, default=None)
 
 

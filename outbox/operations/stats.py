@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -29,6 +29,7 @@ from outbox.protocol.ownership import own, refused
 from outbox.servers import causes, eviction
 from outbox.servers.causes import Cause
 from outbox.servers.clock import server_time
+from outbox.servers.few import few_connections
 from outbox.servers.topology import AnyRedis
 from outbox.streams import pauses
 from outbox.streams.declaration import Streams
@@ -36,6 +37,7 @@ from outbox.streams.pauses import Pause, Pauses
 
 MONGO_SECONDS = 5.0
 REDIS_SECONDS = 2.0
+"""How long Redis may be silent: with many streams, all its answers together take longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,23 +175,27 @@ async def queue(redis: AnyRedis, streams: Streams, ours: Owner | None = None, pa
     :param ours: the outbox that the streams should belong to; None does not look.
     :param paused: the pauses, if they were read later than the streams.
     """
-    return await _or_cause(_queue(redis, streams, ours, paused or streams.pauses), streams)
+
+    async def look(few: AnyRedis) -> Queue:
+        return await _queue(few, streams, ours, paused or streams.pauses, await eviction.policy(redis))
+
+    return await _or_cause(redis, look, streams)
 
 
 async def glance(redis: AnyRedis) -> Queue:
     """Whether Redis answers, and how it is set up: one command to each primary, and nothing about the streams."""
 
-    async def look() -> Queue:
+    async def look(_: AnyRedis) -> Queue:
         policy = await eviction.policy(redis)
         return Queue({}, True, None, policy, tuple(eviction.warnings(policy)))
 
-    return await _or_cause(look(), ())
+    return await _or_cause(redis, look, ())
 
 
-async def _or_cause(asked: Awaitable[Queue], streams: Iterable[str]) -> Queue:
+async def _or_cause(redis: AnyRedis, look: Callable[[AnyRedis], Awaitable[Queue]], streams: Iterable[str]) -> Queue:
     try:
-        async with asyncio.timeout(REDIS_SECONDS):
-            return await asked
+        async with few_connections(redis, REDIS_SECONDS) as few:
+            return await look(few)
     except TimeoutError:
         what = f"Redis does not answer within {REDIS_SECONDS:g} s"
         cause = Cause(what, "See whether it runs, and what it is busy with (SLOWLOG).", True)
@@ -198,7 +204,7 @@ async def _or_cause(asked: Awaitable[Queue], streams: Iterable[str]) -> Queue:
     return Queue({name: Depth() for name in streams}, reachable=False, cause=cause)
 
 
-async def _queue(redis: AnyRedis, streams: Streams, ours: Owner | None, paused: Pauses) -> Queue:
+async def _queue(redis: AnyRedis, streams: Streams, ours: Owner | None, paused: Pauses, policy: str | None) -> Queue:
     found = await asyncio.gather(*(depth_of(redis, stream) for stream in streams.values()), return_exceptions=True)
     depths: dict[str, Depth] = {}
     failed: list[Cause] = []
@@ -212,7 +218,6 @@ async def _queue(redis: AnyRedis, streams: Streams, ours: Owner | None, paused: 
                 failed.append(replace(cause, detail=f"{stream}: {cause.detail}" if cause.detail else stream))
             case BaseException():
                 raise one
-    policy = await eviction.policy(redis)
     foreign, unread = await _foreign(redis, streams, ours) if ours and not failed else ([], [])
     failed += foreign
     warnings = (*eviction.warnings(policy), *unread, *await _abandoned_groups(redis, streams))
@@ -257,15 +262,13 @@ async def _abandoned_groups(redis: AnyRedis, streams: Streams) -> list[str]:
 
 async def _unaccounted(database: Database, redis: AnyRedis, streams: Streams) -> list[str]:
     """Messages of which nobody knows whether they are done. An error of Redis is in the stream's numbers already."""
-    found = []
-    for stream in streams.values():
-        with suppress(RedisError, OSError), pymongo.timeout(MONGO_SECONDS):
-            if count := await unaccounted(database, redis, stream):
-                found.append(
-                    f"{count} message(s) of stream {stream.name!r} have no entry any more, and nobody is known to have "
-                    "acknowledged them: `outbox verify` names them, and what to do"
-                )
-    return found
+    with suppress(RedisError, OSError):
+        return [
+            f"{count} message(s) of stream {name!r} have no entry any more, and nobody is known to have acknowledged "
+            "them: `outbox verify` names them, and what to do"
+            for name, count in (await unaccounted(database, redis, streams.values())).items()
+        ]
+    return []
 
 
 async def _partitions(database: Database) -> tuple[Document, ...]:

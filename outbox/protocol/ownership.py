@@ -17,6 +17,7 @@ from outbox.errors import ForeignStream, Owner
 from outbox.message import meta
 from outbox.printable import printable
 from outbox.protocol.script import Script
+from outbox.servers.few import few_connections
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Stream
 from outbox.streams.keys import record_key
@@ -140,9 +141,11 @@ def refuse(stream: str, ours: Owner, answer: Sequence[Any]) -> None:
 
 async def refused(redis: AnyRedis, streams: Iterable[Stream], ours: Owner) -> list[ForeignStream]:
     """The streams that belong to another outbox. Raises what Redis raises."""
-    found = []
-    for stream in streams:
-        other = await owner(redis, stream)
-        if other is not None and is_another(other, ours):
-            found.append(ForeignStream(stream.key, ours, other))
-    return found
+    asked = list(streams)
+    async with few_connections(redis) as few:
+        found = await asyncio.gather(*(owner(few, stream) for stream in asked))
+    return [
+        ForeignStream(stream.key, ours, other)
+        for stream, other in zip(asked, found, strict=True)
+        if other is not None and is_another(other, ours)
+    ]

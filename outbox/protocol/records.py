@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from bson import Int64
 from pymongo.asynchronous.client_session import AsyncClientSession
 
-from outbox.database import LENIENT, PARTITIONS, RELAYS, Database, Document
+from outbox.database import LENIENT, OUTBOX, PARTITIONS, RELAYS, Database, Document
 from outbox.streams.declaration import Partition
 
 _WHOLE = ("int", "long")
@@ -78,6 +78,28 @@ async def partitions(database: Database, session: AsyncClientSession | None = No
         Partition(lease["stream"], int(lease["number"]))
         async for lease in found
         if isinstance(lease.get("stream"), str) and type(lease.get("number")) in (int, Int64)
+    ]
+
+
+def heads(database: Database, where: Document, by: str, fields: Document) -> list[Document]:
+    """A pipeline on the partitions: the message at the `head` of each, of those that are as `where`, in the order `by`.
+
+    One request instead of one for each partition. `where` names a state, which has an index by stream, partition and
+    `by`: of each partition one key is read.
+    """
+    of_this = {"$and": [{"$eq": ["$stream", "$$stream"]}, {"$eq": ["$partition", "$$number"]}]}
+    first: list[Document] = [
+        {"$match": {**where, "$expr": of_this}}, {"$sort": {by: 1}}, {"$limit": 1}, {"$project": fields},
+    ]  # fmt: skip
+    looked_up = {
+        "from": database[OUTBOX].name, "let": {"stream": "$stream", "number": "$number"}, "pipeline": first,
+        "as": "head",
+    }  # fmt: skip
+    return [
+        {"$match": {"$expr": {"$and": [_is("stream", "string"), _is("number", *_WHOLE)]}}},
+        {"$lookup": looked_up},
+        {"$unwind": "$head"},
+        {"$project": {"_id": 0, "stream": 1, "number": 1, "head": 1}},
     ]
 
 

@@ -89,6 +89,11 @@ class Cluster(RedisCluster):
                 node = self._redirected(slot, node, error)
         raise ClusterError(f"slot {slot} is moved about: redirected {REDIRECTIONS} times")
 
+    def server_of(self, command: Command) -> str:
+        """The node that has the command's key, as far as the layout is known."""
+        nodes = self.nodes_manager.slots_cache.get(self.keyslot(_key(command)))
+        return str(nodes[0].name) if nodes else ""
+
     async def on_one_connection(self, key: str, commands: Sequence[Command], **options: Any) -> list[Any]:
         """See outbox.servers.topology.on_one_connection."""
         await self.initialize()

@@ -16,8 +16,8 @@ MUTATIONS = [
         "what is gone is done, where that is declared, and the status does not warn of it",
         "G6",
         "outbox/delivery/evidence.py",
-        "if stream.subject is not None or stream.gone_is_done:",
-        "if stream.subject is not None:",
+        "if stream.subject is None and not stream.gone_is_done]",
+        "if stream.subject is None]",
         f"{GONE}::test_what_its_worker_deleted_is_nothing_to_warn_of",
     ),
     Mutation(
