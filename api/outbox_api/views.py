@@ -118,6 +118,9 @@ class StatusView(BaseModel):
 
     at: str
     messages: dict[State, int] = Field(description="how many there are in each state")
+    bounds: dict[State, Literal["at_least", "at_most"]] = Field(
+        description="states of which that is not exact: there are at least, or at most, so many"
+    )
     oldest_pending_seconds: float | None
     streams: dict[str, QueueView]
     partitions: list[dict[str, Any]]

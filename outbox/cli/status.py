@@ -13,7 +13,7 @@ from outbox.cli.servers import Servers, run
 from outbox.errors import UsageError
 from outbox.message import schema
 from outbox.message.document import State
-from outbox.operations import moments, stats
+from outbox.operations import counts, moments, stats
 from outbox.operations.stats import Status
 from outbox.operations.workers import Worker
 
@@ -27,6 +27,9 @@ def status(
     """Show messages by state, streams, partitions with their owners, and relays.
 
     Needs MongoDB only: while Redis is away, its numbers are not known, and all else is shown.
+
+    Messages are counted up to a million in each state, and for two seconds: "1,000,000 or more". `bounds` says so in
+    JSON.
 
     Undelivered entries have been given to no worker yet; unacknowledged ones were given to a worker that has not said
     that it is done.
@@ -63,7 +66,7 @@ def _show(now: Status) -> None:
     write_table(
         "Messages",
         [*(state.value for state in State), "oldest pending"],
-        [[*(now.messages[state] for state in State), moments.show_seconds(now.oldest_pending_seconds)]],
+        [[*(_number(now, state) for state in State), moments.show_seconds(now.oldest_pending_seconds)]],
     )
     write_table(
         "Streams",
@@ -101,6 +104,10 @@ def _show(now: Status) -> None:
         write_line(f"! {warning}")
 
 
+def _number(now: Status, state: State) -> str:
+    return counts.shown(now.messages[state], now.bounds.get(state))
+
+
 def _worker(worker: Worker) -> list[object]:
     longest = worker.holds[0] if worker.holds else None
     return [
@@ -127,6 +134,6 @@ def _warnings(now: Status) -> list[str]:
     warnings += [f"{holding}. To free it: {holding.command}" for holding in now.queue.held]
     if not now.relays:
         warnings.append("No relay is running, so nothing is published. Start one: outbox relay")
-    if dead := now.messages[State.DEAD]:
-        warnings.append(f"{dead} dead. See why: outbox dead list")
+    if now.messages[State.DEAD]:
+        warnings.append(f"{_number(now, State.DEAD)} dead. See why: outbox dead list")
     return warnings

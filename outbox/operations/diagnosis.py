@@ -83,7 +83,7 @@ def _in_words(cause: Cause) -> str:
 
 
 def _servers(sample: Sample) -> Iterator[Finding]:
-    queue, waiting = sample.status.queue, _messages(sample.status.messages[State.PENDING])
+    queue, waiting = sample.status.queue, _messages(sample.status)
     if queue.cause:
         yield Finding(
             "redis-unavailable",
@@ -105,11 +105,9 @@ def _relays(sample: Sample, streams: Streams, *, full: bool) -> Iterator[Finding
     pending, oldest = status.messages[State.PENDING], status.oldest_pending_seconds or 0.0
     if not status.relays:
         yield Finding(
-            "no-relay",
-            Level.BROKEN,
-            f"No relay is running: {_messages(pending)}, and nothing is published.",
+            "no-relay", Level.BROKEN, f"No relay is running: {_messages(status)}, and nothing is published.",
             "Start one: outbox relay",
-        )
+        )  # fmt: skip
         return
     free = [p for p in status.partitions if p["stream"] in streams and (p.get("expires_in_seconds") or 0) <= 0]
     if free and pending:
@@ -150,13 +148,10 @@ def _full(sample: Sample, streams: Streams) -> list[Finding]:
         if limit and most >= NEARLY * limit and sample.status.messages[State.PENDING]:
             found.append(
                 Finding(
-                    "stream-full",
-                    Level.LOOK,
-                    f"{name} has {shown} that no worker has; the rest waits in MongoDB.",
-                    "Start more workers. Nothing is lost: the relay goes on as soon as there is room.",
-                    "#streams",
+                    "stream-full", Level.LOOK, f"{name} has {shown} that no worker has; the rest waits in MongoDB.",
+                    "Start more workers. Nothing is lost: the relay goes on as soon as there is room.", "#streams",
                 )
-            )
+            )  # fmt: skip
     return found
 
 
@@ -262,10 +257,11 @@ def _paused(sample: Sample) -> Iterator[Finding]:
 
 def _dead(sample: Sample) -> Iterator[Finding]:
     if dead := sample.status.messages[State.DEAD]:
+        shown = _count(dead, "message", _many(sample.status, State.DEAD))
         yield Finding(
             "dead",
             Level.LOOK,
-            f"{_count(dead, 'message')} could not be delivered, and must be looked at.",
+            f"{shown} could not be delivered, and must be looked at.",
             "See why, mend it, then retry or discard.",
             "dead",
         )
@@ -279,14 +275,20 @@ def _advice(sample: Sample) -> Iterator[Finding]:
 def _well(sample: Sample) -> Finding:
     messages = sample.status.messages
     on_the_way = messages[State.PENDING] + messages[State.SCHEDULED]
-    seen = f"All is well. {_count(on_the_way, 'message is', 'messages are')} on the way." if on_the_way else (
+    many = f"{_many(sample.status, State.PENDING, State.SCHEDULED)} are"
+    seen = f"All is well. {_count(on_the_way, 'message is', many)} on the way." if on_the_way else (
         "All is well. Nothing waits to be published."
     )  # fmt: skip
     return Finding("", Level.WELL, seen, "There is nothing to do.")
 
 
-def _messages(count: int) -> str:
-    return "no message waits" if not count else "1 message waits" if count == 1 else f"{count:,} messages wait"
+def _messages(status: Status) -> str:
+    pending = status.messages[State.PENDING]
+    return _count(pending, "message waits", f"{_many(status, State.PENDING)} wait") if pending else "no message waits"
+
+
+def _many(status: Status, *states: State) -> str:
+    return "messages" if status.bounds.keys().isdisjoint(states) else "or more messages"
 
 
 def _count(count: int, one: str, many: str | None = None) -> str:

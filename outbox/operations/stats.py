@@ -5,21 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 import pymongo
 from redis.exceptions import NoPermissionError, RedisError
 
-from outbox.database import LENIENT, OUTBOX, PARTITIONS, RELAYS, Database, Document
+from outbox.database import LENIENT, PARTITIONS, RELAYS, Database, Document
 from outbox.delivery import held, trim
 from outbox.delivery.depth import Depth, depth_of
 from outbox.delivery.evidence import unaccounted
 from outbox.delivery.held import Holding
 from outbox.errors import Owner
 from outbox.message.document import State
-from outbox.operations import obstacles, oldest, recoveries, workers
+from outbox.operations import counts, obstacles, oldest, recoveries, workers
 from outbox.operations.messages import plain
 from outbox.operations.obstacles import Obstacle
 from outbox.operations.recoveries import Recovery
@@ -71,6 +71,8 @@ class Status:
     workers: tuple[Worker, ...] = ()
     oldest_partition: str | None = None
     """Of the oldest pending message."""
+    bounds: Mapping[State, str] = field(default_factory=dict)
+    """Of which states the number of messages is not exact, see `counts`."""
 
     @property
     def obstacles(self) -> tuple[Obstacle, ...]:
@@ -83,6 +85,7 @@ class Status:
         return {
             **plain({"at": self.at}),
             "messages": {state.value: count for state, count in self.messages.items()},
+            "bounds": {state.value: bound for state, bound in self.bounds.items()},
             "oldest_pending_seconds": self.oldest_pending_seconds,
             "oldest_pending_partition": self.oldest_partition,
             "streams": {name: depth.as_json() for name, depth in self.queue.streams.items()},
@@ -118,21 +121,19 @@ async def collect(database: Database, redis: AnyRedis, streams: Streams) -> Stat
         head = await oldest.of_pending(readable, streams, paused)
         # A position is cut to the second, and a clock may be set back.
         age = max(0.0, round((now - head[0]).total_seconds(), 3)) if head else None
+        partitions, relays = await _partitions(readable), await _relays(readable)
+        lost, seen = tuple(await recoveries.latest(readable)), await workers.read(readable)
+        # Last: what is not counted when the time is over is known well enough.
+        found = await counts.by_state(readable)
         return Status(
-            now, await count(readable), age, depths,
-            await _partitions(readable), await _relays(readable), tuple(await recoveries.latest(readable)),
-            streams.prefix, tuple(paused.paused.values()), await workers.read(readable),
-            head[1] if head else None,
+            now, found.messages, age, depths, partitions, relays, lost, streams.prefix, tuple(paused.paused.values()),
+            seen, head[1] if head else None, found.bounds,
         )  # fmt: skip
-
-
-COUNTED = 1_000_000
-"""How far messages that wait are counted: beyond, the exact number tells nobody anything, and costs seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What waits in MongoDB: messages by state, counted up to `COUNTED`, and how long the oldest pending one does, of
+    """What waits in MongoDB: messages by state, counted as `counts` does, and how long the oldest pending one does, of
     the streams that are not paused."""
 
     scheduled: int
@@ -144,29 +145,11 @@ class Waiting:
 async def waiting(database: Database, streams: Streams) -> Waiting:
     """Read from the states' own indexes, each of which holds what waits and no more."""
     states = (State.SCHEDULED, State.PENDING, State.DEAD)
-    scheduled, pending, dead = [await _count(database, state, limit=COUNTED) for state in states]
+    scheduled, pending, dead = [(await counts.in_state(database, state, MONGO_SECONDS))[0] for state in states]
     # Nearly always nothing is: then a question for each partition would be asked for nothing.
     head = await oldest.of_pending(database, streams, streams.pauses) if pending else None
     age = max(0.0, (await server_time(database) - head[0]).total_seconds()) if head else None
     return Waiting(scheduled, pending, dead, age)
-
-
-async def count(database: Database) -> dict[State, int]:
-    """How many messages there are in each state.
-
-    Completed ones are what is left of the total that MongoDB keeps. After a crash of mongod that total, and so they,
-    may be off until mongod has counted again.
-    """
-    total = await database[OUTBOX].estimated_document_count()
-    counts: dict[State, int] = {state: await _count(database, state) for state in State if state is not State.COMPLETED}
-    completed = max(0, total - sum(counts.values()))
-    return {state: counts.get(state, completed) for state in State}
-
-
-async def _count(database: Database, state: State, limit: int = 0) -> int:
-    # The command, and not an aggregation: it reads the state's own index and no document.
-    reply = await database.command("count", database[OUTBOX].name, query={"state": state.value}, limit=limit)
-    return int(reply["n"])
 
 
 async def queue(redis: AnyRedis, streams: Streams, ours: Owner | None = None, paused: Pauses | None = None) -> Queue:

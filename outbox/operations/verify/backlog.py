@@ -7,6 +7,7 @@ from datetime import timedelta
 from outbox.database import OUTBOX
 from outbox.message.document import State
 from outbox.operations import stats, upkeep
+from outbox.operations.counts import COUNTED
 from outbox.operations.verify.findings import Finding, System, named, number
 from outbox.protocol import records
 
@@ -42,7 +43,7 @@ async def relays(system: System) -> list[Finding]:
 
 async def overdue(system: System) -> list[Finding]:
     query = {"state": State.SCHEDULED.value, "available_at": {"$lt": system.settled}}
-    count = await system.database[OUTBOX].count_documents(query, hint="scheduled")
+    count = await system.database[OUTBOX].count_documents(query, hint="scheduled", limit=COUNTED)
     if not count:
         return []
     return [
@@ -58,7 +59,7 @@ async def strays(system: System) -> list[Finding]:
     old = {"created_at": {"$not": {"$gte": system.now - STRAY}}}
     count, found = 0, []
     for query in await upkeep.strays(system.database):
-        count += await system.database[OUTBOX].count_documents({**query, **old})
+        count += await system.database[OUTBOX].count_documents({**query, **old}, limit=COUNTED)
         found += await system.database[OUTBOX].find({**query, **old}, {"_id": 1}).limit(10).to_list()
     if not count:
         return []
@@ -80,7 +81,7 @@ async def undeclared(system: System) -> list[Finding]:
         if str(partition) in declared:
             continue
         pending = {"state": State.PENDING.value, "stream": partition.stream, "partition": partition.number}
-        if count := await system.database[OUTBOX].count_documents(pending, hint="pending"):
+        if count := await system.database[OUTBOX].count_documents(pending, hint="pending", limit=COUNTED):
             findings.append(
                 Finding(
                     "undeclared", f"{number(count, 'message is', 'messages are')} pending in {partition}, "
@@ -93,7 +94,7 @@ async def undeclared(system: System) -> list[Finding]:
 
 
 async def dead(system: System) -> list[Finding]:
-    count = await system.database[OUTBOX].count_documents({"state": State.DEAD.value}, hint="dead")
+    count = await system.database[OUTBOX].count_documents({"state": State.DEAD.value}, hint="dead", limit=COUNTED)
     if not count:
         return []
     return [
