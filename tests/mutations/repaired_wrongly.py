@@ -108,7 +108,8 @@ MUTATIONS = [
         f"{AFTER}test_a_file_whose_folder_is_no_text",
     ),
     Mutation(
-        "a stream that was registered again is not taken for a loss", "verify", "outbox/operations/verify/partitions.py",
+        "a stream that was registered again is not taken for a loss", "verify",
+        "outbox/operations/verify/partitions.py",
         '    if lease["batch"]:\n', "    if True:\n",
         f"{AFTER}test_a_stream_that_was_removed_and_registered_again",
     ),
