@@ -15,10 +15,15 @@ a backlog at once: of each message that is marked while hints are open, MongoDB 
 
 
 class Busy:
-    """Looks at how the passes over each partition end."""
+    """Looks at how the passes over each partition end.
+
+    One that waits, for workers or for other partitions, is drained as slowly as these go on, a batch now and then: that
+    is no backlog, however much is left over, until nothing is.
+    """
 
     def __init__(self) -> None:
         self._full: Counter[Partition] = Counter()
+        self._held_up: set[Partition] = set()
         self.begun = asyncio.Event()
         self.over = asyncio.Event()
         self.over.set()
@@ -28,7 +33,11 @@ class Busy:
         passes = 0
         try:
             drained = await run_once()
-            if drained.outcome is Outcome.MORE:
+            if drained.outcome in (Outcome.FULL, Outcome.BLOCKED):
+                self._held_up.add(partition)
+            elif drained.outcome is not Outcome.MORE:
+                self._held_up.discard(partition)
+            elif partition not in self._held_up:
                 passes = PASSES if drained.backlog else 1
         finally:
             self._see(partition, passes)
@@ -40,6 +49,7 @@ class Busy:
 
     def leave(self, partition: Partition) -> None:
         """The partition is not drained here any more. Given up in a backlog, it would count as one for ever."""
+        self._held_up.discard(partition)
         self._see(partition, 0)
 
     def _see(self, partition: Partition, passes: int) -> None:

@@ -81,6 +81,8 @@ class Hints(Generic[T]):
     async def run_once(self) -> Hinted:
         """Wait for one hint and pass it on. None stands for "anywhere"."""
         if not self._busy.over.is_set():
+            if self._changes is not None:  # the backlog began between two passes
+                self._close()
             await first(self._busy.over, seconds=REST_SECONDS)
             if self._look:
                 self._notify(None)

@@ -6,6 +6,7 @@ from tests.mutations.mutation import Mutation
 
 BY_OTHERS = "tests/relay/test_published_by_others.py::test_it_does_not_hold_up_a_recovery"
 LOCKED = "tests/relay/test_locked_messages.py::"
+REST = "tests/relay/test_hints_rest.py::"
 
 MUTATIONS = [
     Mutation(
@@ -27,5 +28,15 @@ MUTATIONS = [
         "what one locked message holds up is staged in pages", "G8", "outbox/operations/upkeep.py",
         "for identity in page:\n", "for identity in page[:1]:\n",
         f"{LOCKED}test_other_scheduled_messages_become_pending",
+    ),
+    Mutation(
+        "a backlog between two passes closes the change stream", "G8", "relay/outbox_relay/wakeup.py",
+        "if self._changes is not None:  # the", "if False:  # the",
+        f"{REST}test_a_backlog_that_begins_between_two_passes_closes_the_stream",
+    ),
+    Mutation(
+        "a partition that waits is no backlog", "G8", "relay/outbox_relay/busy.py",
+        "elif partition not in self._held_up:", "else:",
+        f"{REST}test_a_partition_that_waits_is_no_backlog_until_nothing_is_left",
     ),
 ]  # fmt: skip
