@@ -39,4 +39,9 @@ MUTATIONS = [
         "elif partition not in self._held_up:", "else:",
         f"{REST}test_a_partition_that_waits_is_no_backlog_until_nothing_is_left",
     ),
+    Mutation(
+        "a checkpoint without its messages is as good as lost", "G4", "outbox/protocol/lua/open.lua",
+        "if not there.messages and there.batch and there.batch ~= '0' then return false end", "",
+        "tests/relay/test_lost_fields.py::test_after_a_crash_what_was_published_and_not_marked_is_known[messages]",
+    ),
 ]  # fmt: skip

@@ -31,11 +31,13 @@ local function sound()
   for _, name in ipairs({'tag', 'previous'}) do
     if string.find(there[name] or '', '%W') then return false end
   end
+  -- A single field may be deleted, or expire. Every version has written the messages with their batch.
+  if not there.messages and there.batch and there.batch ~= '0' then return false end
   local messages = there.messages or ''
   for _, name in ipairs({'first', 'last'}) do
     if not is_id(there[name] or (messages == '' and '0-0')) then return false end
   end
-  local tagged = there.tag ~= '' and (there.tag or not there.batch)  -- a single field may be deleted, or expire
+  local tagged = there.tag ~= '' and (there.tag or not there.batch)
   return tagged and string.gsub(messages, '%x+:%d+ ?', '') == ''
 end
 if not sound() then
