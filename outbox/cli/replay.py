@@ -13,7 +13,7 @@ from outbox.cli.finite import finite
 from outbox.cli.output import confirm, require_answerable, write_json, write_line, write_note
 from outbox.cli.servers import Servers, run
 from outbox.cli.working import work_on
-from outbox.errors import KeyTaken
+from outbox.errors import KeyTaken, UsageError
 from outbox.message import schema
 from outbox.message.document import State
 from outbox.message.transitions import REPLAYABLE
@@ -21,7 +21,7 @@ from outbox.operations import audit, jobs, moments
 from outbox.operations import replay as replaying
 from outbox.operations.jobs import Job, Phase
 from outbox.operations.messages import plain, read_id
-from outbox.operations.selection import Selection
+from outbox.operations.selection import SHOWN_IDS, Selection
 from outbox.servers.clock import server_time
 from outbox.servers.waiting import stop_if_cancelled
 
@@ -75,6 +75,8 @@ def replay(
     is queued twice. A message whose document is done already is sent once more all the same. But if Redis loses its
     data before it was handled, it is not published again: then ask for the replay once more.
 
+    Of what is named by --id and not selected, it says why: exit code 1.
+
     TIME is a moment or how long ago: 2h, 30m, 1d, 1d12h, now, 2026-01-31, 2026-01-31T14:00 (UTC unless it names its
     zone).
 
@@ -93,6 +95,8 @@ def replay(
     moving = {name for name, time in (("since", since), ("until", until)) if time is not None and _moves(time)}
     require_answerable(yes=yes or dry_run)
 
+    missing: dict[ObjectId, str | None] = {}
+
     async def command(servers: Servers) -> tuple[int | None, Job | None]:
         database = servers.database
         await schema.check(database, servers.streams)
@@ -104,10 +108,18 @@ def replay(
         if job:
             if _fixed(job.selection, moving) != _fixed(selection, moving):
                 raise KeyTaken(f"request {request!r} asked for another replay, job {job.id}: choose a new name")
+            if job.open and rate and rate != job.rate:
+                raise UsageError(
+                    f"request {request!r} is job {job.id}, at {job.rate:g} messages a second, which cannot be "
+                    f"changed: leave out --rate to follow it, or stop it: outbox jobs cancel {job.id}"
+                )
             write_note(f"this was asked for before, and is job {job.id}")
             await jobs.asked_again(database, job, audit.me())
         else:
             selected = await replaying.count(database, selection, before=before)
+            if selection.ids:
+                missing.update(await replaying.not_selected(database, selection, before=before))
+                _note(missing, selection)
             if dry_run or selected == 0:
                 return selected, None
             confirm(f"Replay {replaying.in_words(selected)}{_range(selection)}?", yes=yes)
@@ -125,6 +137,8 @@ def replay(
     shown = "an unknown number" if selected is None else selected
     if json:
         told: dict[str, Any] = {"selected": selected, "replayed": replayed, "left_out": left_out, "dry_run": dry_run}
+        if missing:
+            told["not_selected"] = [{"id": str(id_), "state": state} for id_, state in missing.items()]
         write_json(told | ({"job": str(job.id), "phase": job.phase.value} if job else {}))
     elif dry_run:
         write_line(f"{replaying.in_words(selected)} would be replayed{_range(selection)}")
@@ -139,6 +153,25 @@ def replay(
             f"{left_out} of {selected} messages were left out: they are so large that they cannot be changed. "
             "Their ids: outbox audit --action 'replay left out'"
         )
+
+    if missing:
+        raise Unfinished(f"{len(missing)} of {len(set(selection.ids))} ids were not selected")
+
+
+def _note(missing: dict[ObjectId, str | None], selection: Selection) -> None:
+    """Of ids that were asked for and are not selected, why: of the first ones."""
+    for id_, state in [*missing.items()][:SHOWN_IDS]:
+        match state:
+            case None:
+                write_note(f"there is no message {id_}: it was pruned or discarded, or never committed")
+            case State.DEAD:
+                write_note(f"message {id_} is dead, and not selected: outbox dead retry {id_}")
+            case _ if state in selection.states:
+                write_note(f"message {id_} is {state}, and does not match the rest that is asked for")
+            case _:
+                write_note(f"message {id_} is {state}, and not selected")
+    if len(missing) > SHOWN_IDS:
+        write_note(f"and {len(missing) - SHOWN_IDS} others are not selected: --json has them all")
 
 
 def _moves(time: str) -> bool:

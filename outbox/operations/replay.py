@@ -77,6 +77,16 @@ async def count(database: Database, selection: Selection, *, before: datetime | 
     return found if found <= COUNTED else None
 
 
+async def not_selected(database: Database, selection: Selection, *, before: datetime) -> dict[ObjectId, str | None]:
+    """Those of the selection's ids that it does not select, each with its state; None: there is no such message."""
+    query = await _query(database, selection, before)
+    selected = {message["_id"] async for message in database[OUTBOX].find(query, {"_id": 1})}
+    rest = [id_ for id_ in dict.fromkeys(selection.ids) if id_ not in selected]
+    found = database[OUTBOX].find({"_id": {"$in": rest}}, {"state": 1})
+    states = {message["_id"]: str(message.get("state")) async for message in found}
+    return {id_: states.get(id_) for id_ in rest}
+
+
 def in_words(count: int | None) -> str:
     """What `count` returned, for people: "3 messages"."""
     if count is None:
