@@ -7,12 +7,14 @@ from typing import Annotated
 import typer
 from bson import ObjectId
 
-from outbox.cli.output import write_json, write_line, write_table
+from outbox.cli.output import write_json, write_more, write_table
 from outbox.cli.servers import Servers, run
 from outbox.errors import UsageError
 from outbox.message import schema
 from outbox.operations import audit as auditing
 from outbox.operations import moments
+
+PER_PAGE = 50
 
 
 def _read_id(text: str) -> ObjectId:
@@ -24,7 +26,7 @@ def _read_id(text: str) -> ObjectId:
 def audit(
     who: Annotated[str | None, typer.Option(help="Only what this one did: user@host, or an API key's name.")] = None,
     action: Annotated[str | None, typer.Option(help="Only this: retry, discard, replay, enqueue, …")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=auditing.MAX_PAGE, help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=auditing.MAX_PAGE, help="At most so many.")] = PER_PAGE,
     before: Annotated[
         ObjectId | None, typer.Option(parser=_read_id, metavar="ID", help="Go on after this record.")
     ] = None,
@@ -56,7 +58,7 @@ def audit(
         [[moments.show(r.at), r.who, r.action, r.count, _told(r)] for r in page.records],
     )
     if page.before:
-        write_line(f"There are more: outbox audit --before {page.before}")
+        write_more("audit", page.before, who=who, action=action, limit=limit if limit != PER_PAGE else None)
 
 
 def _told(record: auditing.Record) -> str:

@@ -16,6 +16,7 @@ from outbox.cli.output import (
     require_answerable,
     write_json,
     write_line,
+    write_more,
     write_note,
     write_table,
 )
@@ -45,6 +46,7 @@ OfStream = Annotated[str | None, typer.Option("--stream", help="Only of this str
 All = Annotated[bool, typer.Option("--all", help="All that are dead by now, or those of --stream.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON.")]
+PER_PAGE = 50
 KEPT = 1000
 """Errors that are shown, at most: many thousands of messages may fail for one reason."""
 
@@ -58,7 +60,7 @@ class Action(Protocol):
 @app.command("list")
 def list_(
     stream: OfStream = None,
-    limit: Annotated[int, typer.Option(min=1, max=messages.MAX_PAGE, help="At most so many.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=messages.MAX_PAGE, help="At most so many.")] = PER_PAGE,
     before: Annotated[
         ObjectId | None, typer.Option(parser=messages.read_id, metavar="ID", help="Go on after this message.")
     ] = None,
@@ -74,6 +76,7 @@ def list_(
     """
 
     async def command(servers: Servers) -> messages.Page:
+        await _refuse_unknown(servers, stream)
         return await messages.list_page(servers.database, state=State.DEAD, stream=stream, before=before, limit=limit)
 
     page = run(command)
@@ -94,7 +97,7 @@ def list_(
         ],
     )
     if page.before:
-        write_line(f"There are more: outbox dead list --before {page.before}")
+        write_more("dead list", page.before, stream=stream, limit=limit if limit != PER_PAGE else None)
 
 
 @app.command()
@@ -171,6 +174,7 @@ def _each(
 
     async def command(servers: Servers) -> tuple[int, int, dict[str, str]]:
         await schema.check(servers.database, servers.streams)
+        await _refuse_unknown(servers, stream)
         chosen = list(dict.fromkeys(ids or ()))
         # What was counted, and agreed to, is what is done: not also what dies while somebody thinks.
         before = await server_time(servers.database) if all_ else None
@@ -193,6 +197,13 @@ def _each(
         write_note(f"and {more} others")
     if failed:
         raise Unfinished(f"{failed} of {done + failed} messages were not {done_word}")
+
+
+async def _refuse_unknown(servers: Servers, stream: str | None) -> None:
+    """Raise UndeclaredStream for a name that was mistyped: not registered, and not that of any dead message either."""
+    if stream is None or stream in servers.streams or await dead.count(servers.database, stream=stream):
+        return
+    _ = servers.streams[stream]
 
 
 async def _act(

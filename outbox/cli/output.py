@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import sys
 import threading
@@ -33,6 +34,12 @@ def write_line(text: str) -> None:
 def write_note(text: str) -> None:
     """To stderr: what a program that reads stdout should not meet."""
     typer.echo(printable(text), err=True)
+
+
+def write_more(command: str, before: object, **given: object) -> None:
+    """By which command to get the next page: the same one with all that was `given` (None: not), from there on."""
+    options = [part for name, value in given.items() if value is not None for part in (f"--{name}", str(value))]
+    write_line(f"There are more: outbox {command} --before {shlex.join([str(before), *options])}")
 
 
 def write_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shlex
+
 from outbox.message.document import State
 from tests.cli.conftest import Cli, Shelf
 
@@ -27,3 +29,17 @@ def test_more_than_a_page(with_files: Cli, shelf: Shelf) -> None:
     assert f"outbox audit --before {first['before']}" in with_files("audit", "--limit", 2).out
     assert len(with_files("audit", "--before", first["before"], "--json").json["records"]) == 1
     assert with_files("audit", "--before", "zz").code == 2
+
+
+def test_the_next_page_is_of_the_same(outbox: Cli, shelf: Shelf) -> None:
+    ids = shelf.put(State.DEAD, 3)
+    for id_ in ids:
+        outbox("dead", "retry", id_)
+    outbox("dead", "discard", *shelf.put(State.DEAD), "--yes")
+    who = outbox("audit", "--json").json["records"][0]["who"]
+    shown = outbox("audit", "--action", "retry", "--who", who, "--limit", 2).out
+    [more] = [line.partition(": outbox ")[2] for line in shown.splitlines() if line.startswith("There are more")]
+    assert "--action retry" in more
+    rest = outbox(*shlex.split(more), "--json").json["records"]
+    assert [record["details"]["message"] for record in rest] == [str(ids[0])]
+    assert f"--who {who}" in more

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shlex
+
 import pytest
 from bson import ObjectId
 
@@ -36,7 +38,30 @@ def test_a_long_list_has_pages(outbox: Cli, shelf: Shelf) -> None:
 
 def test_a_stream_narrows_the_list(outbox: Cli, shelf: Shelf) -> None:
     shelf.put(State.DEAD)
-    assert outbox("dead", "list", "--stream", "other", "--json").json["messages"] == []
+    [other] = shelf.put(State.DEAD, stream="other")
+    listed = outbox("dead", "list", "--stream", "other", "--json").json["messages"]
+    assert [message["id"] for message in listed] == [str(other)]
+
+
+@pytest.mark.parametrize("command", [("list",), ("retry", "--all"), ("discard", "--all", "--yes")])
+def test_a_stream_that_was_mistyped_is_refused(command: tuple[str, ...], outbox: Cli, shelf: Shelf) -> None:
+    """And not taken for one without dead messages."""
+    [id_] = shelf.put(State.DEAD)
+    result = outbox("dead", *command, "--stream", "file_parsing_quene")
+    assert (result.code, result.out) == (2, "")
+    assert "did you mean 'file_parsing_queue'" in " ".join(result.err.split())
+    assert shelf.states(id_) == ["dead"]
+    shelf.put(State.DEAD, stream="removed")  # registered no more, and not mistyped
+    assert outbox("dead", *command, "--stream", "removed").code in (0, 1)
+
+
+def test_the_next_page_is_of_the_same(outbox: Cli, shelf: Shelf) -> None:
+    ids = sorted(shelf.put(State.DEAD, 3, stream="o'hare"), reverse=True)
+    shelf.put(State.DEAD, 3)
+    shown = outbox("dead", "list", "--stream", "o'hare", "--limit", 2).out
+    [more] = [line.partition(": outbox ")[2] for line in shown.splitlines() if line.startswith("There are more")]
+    rest = outbox(*shlex.split(more), "--json").json["messages"]
+    assert [message["id"] for message in rest] == [str(ids[2])]
 
 
 @pytest.mark.parametrize("terminal", [True, False])
@@ -87,12 +112,13 @@ def test_what_fails_for_one_does_not_stop_the_rest(outbox: Cli, shelf: Shelf) ->
 
 
 def test_a_retry_of_all_or_of_all_in_a_stream(outbox: Cli, shelf: Shelf) -> None:
-    ids = shelf.put(State.DEAD, 3)
-    assert outbox("dead", "retry", "--all", "--stream", "other").out == "0 retried\n"
+    ids, other = shelf.put(State.DEAD, 3), shelf.put(State.DEAD, stream="other")
     assert outbox("dead", "retry", "--all", "--stream", "file_parsing_queue", "--json").json == {
         "retried": 3, "failed": [],
     }  # fmt: skip
     assert set(shelf.states(*ids)) == {"pending"}
+    assert shelf.states(*other) == ["dead"]
+    assert outbox("dead", "retry", "--all", "--stream", "file_parsing_queue").out == "0 retried\n"
 
 
 def test_discarding_asks_first(outbox: Cli, shelf: Shelf) -> None:

@@ -7,6 +7,8 @@ from tests.mutations.mutation import Mutation
 INTERRUPTED = "tests/cli/test_interrupted.py::"
 REPLAY_OUTAGES = "tests/cli/test_replay_outages.py::"
 ADOPTED = "tests/outbox/test_replay_adopted.py::"
+DEAD = "tests/cli/test_dead.py::"
+IDS = "tests/cli/test_replay_ids.py::"
 MEANWHILE = "tests/cli/test_dead_meanwhile.py::"
 
 MUTATIONS = [
@@ -74,5 +76,26 @@ MUTATIONS = [
         "what was completed lately is not pruned, however old its id", "G6", "outbox/operations/upkeep.py",
         '            "completed_at": {"$not": {"$gte": limit}},\n', "",
         f"{ADOPTED}test_one_as_old_as_its_entry_is_kept_while_it_was_completed_lately",
+    ),
+    # what was meant
+    Mutation(
+        "a mistyped stream is not taken for one without dead messages", "usage", "outbox/cli/dead.py",
+        "    _ = servers.streams[stream]\n", "",
+        f"{DEAD}test_a_stream_that_was_mistyped_is_refused",
+    ),
+    Mutation(
+        "the next page of dead messages is of the same stream", "usage", "outbox/cli/dead.py",
+        'write_more("dead list", page.before, stream=stream,', 'write_more("dead list", page.before,',
+        f"{DEAD}test_the_next_page_is_of_the_same",
+    ),
+    Mutation(
+        "ids that are not replayed are no success", "usage", "outbox/cli/replay.py",
+        "    if missing:\n        raise", "    if False:\n        raise",
+        f"{IDS}test_ids_that_are_not_selected_are_named_with_their_state",
+    ),
+    Mutation(
+        "another rate for a replay at work is refused", "usage", "outbox/cli/replay.py",
+        "if job.open and rate and rate != job.rate:", "if False:",
+        f"{IDS}test_another_rate_for_a_job_at_work_is_refused",
     ),
 ]  # fmt: skip
