@@ -10,12 +10,13 @@ from rich.console import Console
 
 from outbox.cli.output import write_json, write_line, write_table
 from outbox.cli.servers import Servers, run
-from outbox.errors import UsageError
+from outbox.errors import Unreachable, UsageError
 from outbox.message import schema
 from outbox.message.document import State
 from outbox.operations import counts, moments, stats
 from outbox.operations.stats import Status
 from outbox.operations.workers import Worker
+from outbox.servers.waiting import stop_if_cancelled
 
 WATCH_SECONDS = 2.0
 
@@ -26,7 +27,8 @@ def status(
 ) -> None:
     """Show messages by state, streams, partitions with their owners, and relays.
 
-    Needs MongoDB only: while Redis is away, its numbers are not known, and all else is shown.
+    Needs MongoDB only: while Redis is away, its numbers are not known, and all else is shown. With --watch, an outage
+    of MongoDB is shown, too, until it is over.
 
     Messages are counted up to a million in each state, and for two seconds: "1,000,000 or more". `bounds` says so in
     JSON.
@@ -43,7 +45,15 @@ def status(
     if json and watch:
         raise UsageError("--json and --watch cannot be had together")
     while True:
-        now, not_understood = run(_collect, looks=True)
+        try:
+            now, not_understood = run(_collect, looks=True)
+        except Unreachable as error:
+            if not watch:
+                raise
+            Console().clear()
+            write_line(f"! {error}. Asked again every {WATCH_SECONDS:g} seconds, until Ctrl-C.")
+            sleep(WATCH_SECONDS)
+            continue
         if watch:
             Console().clear()
         if json:
@@ -59,7 +69,9 @@ def status(
 
 async def _collect(servers: Servers) -> tuple[Status, tuple[str, ...]]:
     await schema.check(servers.database, servers.streams)
-    return await stats.collect(servers.database, servers.redis, servers.streams), servers.not_understood
+    collected = await stats.collect(servers.database, servers.redis, servers.streams)
+    stop_if_cancelled()  # else Ctrl-C may not end --watch
+    return collected, servers.not_understood
 
 
 def _show(now: Status) -> None:

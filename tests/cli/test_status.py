@@ -78,6 +78,26 @@ def test_it_can_be_watched(busy: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     assert busy("status", "--watch", "--json").code == 2
 
 
+def test_watching_goes_on_through_an_outage(busy: Cli, mongodb_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits = 0
+
+    def wait(_: float) -> None:
+        nonlocal waits
+        waits += 1
+        monkeypatch.setenv("MONGODB_URI", mongodb_uri)  # it is over
+        if waits == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("outbox.cli.status.sleep", wait)
+    monkeypatch.setattr("outbox.cli.servers.SECONDS", 0.5)
+    monkeypatch.setenv("MONGODB_URI", "mongodb://user:s3cr3t@127.0.0.1:9/?directConnection=true")
+    result = busy("status", "--watch")
+    assert result.code == 130
+    assert result.out.index("MongoDB at mongodb://127.0.0.1:9 cannot be reached") < result.out.index("oldest pending")
+    assert "Asked again every 2 seconds" in result.out
+    assert "s3cr3t" not in result.out
+
+
 def test_a_redis_that_drops_streams_when_it_is_full_is_warned_about(busy: Cli, redis_server: RedisServer) -> None:
     with redis_server.client() as redis:
         assert "eviction" not in busy("status").out
