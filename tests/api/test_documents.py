@@ -31,7 +31,7 @@ def test_no_other_file_is_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "docs").mkdir()
     (tmp_path / "secret.md").write_text("secret")
     monkeypatch.setattr(documents, "_PACKAGED", tmp_path / "docs")
-    for name in ("../secret", "..", "", f"{tmp_path}/secret"):
+    for name in ("../secret", "..", "", f"{tmp_path}/secret", "a" * 300, "a" * 10_000):
         assert documents.read(name) is None
 
 

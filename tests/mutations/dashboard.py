@@ -7,7 +7,7 @@ from tests.mutations.mutation import Mutation
 MUTATIONS = [
     Mutation(
         "no file but a document is a page", "dashboard", "api/outbox_api/dashboard/documents.py",
-        '_PAGE = re.compile(r"[A-Za-z][A-Za-z-]*")', '_PAGE = re.compile(r".*")',
+        '_PAGE = re.compile(r"[A-Za-z][A-Za-z-]{0,63}")', '_PAGE = re.compile(r".*")',
         "tests/api/test_documents.py::test_no_other_file_is_a_page",
     ),
     Mutation(

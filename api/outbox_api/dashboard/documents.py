@@ -19,7 +19,8 @@ _REPOSITORY = Path(__file__).parents[3] / "docs"
 """Where they are in a checkout, of which an editable installation is a part."""
 
 INDEX = "README"
-_PAGE = re.compile(r"[A-Za-z][A-Za-z-]*")
+_PAGE = re.compile(r"[A-Za-z][A-Za-z-]{0,63}")
+"""A name that a file can have: it comes from an address, which may hold anything."""
 
 _SCROLLS = '<div class="scroll" tabindex="0" role="group" aria-label="Table">'
 
