@@ -231,6 +231,12 @@ async def test_a_file_of_another_program_is_read_by_what_gridfs_says(api: httpx.
         assert (answer.status_code, answer.content) == (200, b"contents"), parsing
         assert answer.headers["content-length"] == "8"
 
+    for unknown in (True, False, -1, 1e9):  # and what is known counts
+        await db.files.update_one(file, {"$set": {"size": unknown, "version": unknown}})
+        answer = await api.get(f"/files/{told['id']}/content")
+        assert (answer.status_code, answer.content) == (200, b"contents"), unknown
+        record = (await api.get(f"/files/{told['id']}")).json()
+        assert (record["size"], record["version"]) == (None, 0), unknown
     for odd in ("eight", True, -8, 1e300, float("nan")):
         await db["fs.files"].update_one(file, {"$set": {"length": odd}})
         assert (await api.get(f"/files/{told['id']}/content")).status_code == 404, odd

@@ -261,10 +261,17 @@ LOST = "no byte came for so long that the upload was taken for abandoned and rem
 def _read(document: Document) -> File:
     """What is of another type than ours was written by another program, and counts as not known."""
     values: dict[str, Any] = {
-        name: value if isinstance(value := document.get(name), type_) else None for name, type_ in _FIELDS.items()
+        name: value if _is(value := document.get(name), type_) else None for name, type_ in _FIELDS.items()
     }
     version = document.get("version")
-    return File(id=document["_id"], version=version if isinstance(version, int) else 0, **values)
+    return File(id=document["_id"], version=version if isinstance(version, int) and _is(version, int) else 0, **values)
+
+
+def _is(value: Any, type_: type) -> bool:
+    """A number is a count here: true, which Python takes for 1, and what is below 0 are none."""
+    if type_ is int:
+        return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, type_)
 
 
 _FIELDS = {
