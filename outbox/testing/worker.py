@@ -94,6 +94,7 @@ class Worker:
                 found = await _read(entries, streams)
                 if not found:
                     return calls
+                assert len(calls) < MOST, f"after {len(calls)} messages there is still something left"
                 for together in [found] if many else [[entry] for entry in found]:
                     hands = [(entry, Hand(entry.stream.handler_seconds)) for entry in together]
                     ends = await asyncio.gather(*(settlement.settle(*each, handlers.choose) for each in hands))
@@ -101,7 +102,6 @@ class Worker:
                         await release(entries, ownership, entry, end)
                     calls += [entry.sent.id for entry in together if entry.sent]
                     handled.update(calls)
-                assert len(calls) < MOST, f"after {len(calls)} messages there is still something left"
         raise AssertionError
 
     @asynccontextmanager

@@ -13,7 +13,7 @@ from pymongo.client_session import ClientSession
 from outbox import UndeclaredStream, UsageError
 from outbox.settings import OutboxSettings, load
 from outbox.streams.declaration import Stream, Streams
-from outbox.testing import Kit, Servers
+from outbox.testing import Kit, Servers, worker
 from outbox.worker import GiveUp, Handlers, Message, RetryAfter
 
 SHOP = "outbox"
@@ -62,6 +62,19 @@ def test_a_message_for_several_groups_and_of_any_priority_is_found_by_the_name_i
 ) -> None:
     outbox_kit.append("urgent", {"item": "tea"}, key="tea", priority="high")
     assert [message.stream for message in outbox_kit.appended("urgent")] == ["urgent:high", "urgent:billing:high"]
+
+
+def test_one_call_handles_so_many_messages_and_says_when_there_are_more(
+    outbox_kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "MOST", 3)
+    for item in ("tea", "coffee", "milk"):
+        place(outbox_kit, item)
+    assert len(outbox_kit.work(ship)) == 3
+    for item in ("tea", "coffee", "milk", "sugar"):
+        outbox_kit.append("orders", {"item": item}, key=item)
+    with pytest.raises(AssertionError, match="after 3 messages there is still something left"):
+        outbox_kit.work(ship)
 
 
 @pytest.mark.parametrize("number", [1, 2])
