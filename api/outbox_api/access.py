@@ -13,6 +13,7 @@ from typing import Annotated
 import limits
 import structlog
 from fastapi import Depends, Request, Security
+from fastapi.exceptions import RequestValidationError
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
@@ -116,6 +117,14 @@ async def caller(request: Request) -> Caller:
 
 
 Asking = Annotated[Caller, Depends(caller)]
+
+
+async def one_key(request: Request) -> None:
+    """A dependency: the request names one Idempotency-Key at most. Which of two is meant, nobody can know."""
+    given = request.headers.getlist("idempotency-key")
+    if len(given) > 1:
+        text = f"it is there {len(given)} times: send one"
+        raise RequestValidationError([{"loc": ("header", "Idempotency-Key"), "msg": text}])
 
 
 def refuse_other_sites(request: Request) -> None:

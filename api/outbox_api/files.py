@@ -24,7 +24,7 @@ from outbox.errors import (
 from outbox.streams.declaration import Priority
 from outbox.web.keys import Scope
 from outbox_api import bodies, labels, multipart
-from outbox_api.access import Asking, Requires
+from outbox_api.access import Asking, Requires, one_key
 from outbox_api.documentation import problems
 from outbox_api.errors import (
     BodyStalled,
@@ -96,6 +96,7 @@ _FORM: dict[str, Any] = {
     status_code=201,
     response_model=UploadView,
     summary="Upload files",
+    dependencies=[Depends(one_key)],
     openapi_extra=_FORM,
     responses={
         201: {

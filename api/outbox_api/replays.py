@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Header, Query, Response
 from outbox.errors import CommitUnknown, JobEnded, KeyTaken, NoSuchJob, SchemaError, Unreachable, UsageError
 from outbox.operations import audit, jobs, replay
 from outbox.web.keys import Scope
-from outbox_api.access import Asking, Requires
+from outbox_api.access import Asking, Requires, one_key
 from outbox_api.bodies import JsonRoute
 from outbox_api.documentation import problems
 from outbox_api.errors import BodyStalled, BodyTooLarge
@@ -42,6 +42,7 @@ Request = Annotated[
     "/replay",
     status_code=202,
     summary="Replay messages",
+    dependencies=[Depends(one_key)],
     response_model=JobView,
     responses={
         200: {"model": DryRunView, "description": "Of a dry run: how many match."},

@@ -89,6 +89,7 @@ async def test_what_is_no_key_does_not_enter(api: httpx.AsyncClient) -> None:
     for _ in range(40):
         refused = await login(api, "wrong")
     assert refused.status_code == 429
+    assert int(refused.headers["Retry-After"]) > 0
 
 
 async def test_a_cookie_that_is_not_ours_is_none(api: httpx.AsyncClient) -> None:

@@ -118,3 +118,14 @@ async def test_a_key_lives_for_a_day_by_the_servers_clock(
     remembered = await db.idempotency_keys.find_one({})
     assert remembered is not None
     assert abs((await server_time(db) - remembered["created_at"]).total_seconds()) < 600
+
+
+async def test_two_keys_of_one_request_are_refused(api: httpx.AsyncClient, db: Database) -> None:
+    keys = [("Idempotency-Key", "one"), ("Idempotency-Key", "two")]
+    answers = [
+        await api.post("/files", files={"file": ("a.txt", b"contents")}, data=FOLDER, headers=keys),
+        await api.post("/outbox/replay", json={"stream": "file_parsing_queue"}, headers=keys),
+    ]
+    for answer in answers:
+        assert (answer.status_code, answer.json()["errors"][0]["where"]) == (422, "header.Idempotency-Key"), answer.text
+    assert [await db[name].count_documents({}) for name in ("files", "outbox_jobs")] == [0, 0]

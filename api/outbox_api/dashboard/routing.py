@@ -22,7 +22,7 @@ from outbox_api.bodies import WHOLE, limited
 from outbox_api.dashboard import forms
 from outbox_api.dashboard.pages import page
 from outbox_api.dashboard.sessions import PATH, ByCookie, Session
-from outbox_api.errors import LoginNeeded, NotAForm, RequestError
+from outbox_api.errors import LoginNeeded, NotAForm, RequestError, TooManyRequests
 from outbox_api.problems import TABLE
 from outbox_api.state import State
 
@@ -67,7 +67,10 @@ class Page(APIRoute):
                 return RedirectResponse(f"{PATH}/login?{urlencode({'next': error.wanted})}", 303)
             except (OutboxError, RequestError) as error:
                 kind = next((TABLE[cls] for cls in type(error).__mro__ if cls in TABLE), None)
-                return failure(request, kind.title if kind else "Failed", str(error), kind.status if kind else 500)
+                answer = failure(request, kind.title if kind else "Failed", str(error), kind.status if kind else 500)
+                if isinstance(error, TooManyRequests):
+                    answer.headers["Retry-After"] = str(error.seconds)
+                return answer
             except (PyMongoError, RedisError) as error:
                 if classify(error) is None:
                     raise
