@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TypedDict
 
@@ -25,6 +25,7 @@ from outbox_api.documentation import Documented
 from outbox_api.guesses import Guesses
 from outbox_api.headers import SecurityHeaders
 from outbox_api.heads import Heads
+from outbox_api.hosts import OwnNames
 from outbox_api.readiness import Lookout
 from outbox_api.settings import ApiSettings
 from outbox_api.state import Gate, State
@@ -47,8 +48,10 @@ class Lifespan(TypedDict):
     lookout: Lookout
 
 
-def create_app(settings: ApiSettings, outbox_settings: OutboxSettings) -> FastAPI:
+def create_app(settings: ApiSettings, outbox_settings: OutboxSettings, *, names: Sequence[str] = ()) -> FastAPI:
     """The application. It connects when it is started, and may be started before MongoDB and Redis are.
+
+    `names`: the only ones by which it may be called; by default any.
 
     Raises UndeclaredStream when there is no stream to queue files in. Started, it raises SchemaError when MongoDB is
     there and not set up, or WrongDeclaration when the settings contradict what is registered.
@@ -88,8 +91,10 @@ def create_app(settings: ApiSettings, outbox_settings: OutboxSettings) -> FastAP
     )  # fmt: skip
     problems.install(app)
     app.add_middleware(Heads)
-    # Within the next two: its answer is counted, and has their headers.
+    # Within the next two: their answers are counted, and have the headers.
     app.add_middleware(Stopping)
+    if names:
+        app.add_middleware(OwnNames, names=names)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(metrics.Metrics, shared=metrics.shared_folder(settings.api_workers))
     if settings.trusted_proxies:

@@ -23,7 +23,6 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import SecretStr
 from pymongo.errors import PyMongoError
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from uvicorn.supervisors import Multiprocess
 
 from outbox import logs
@@ -35,6 +34,7 @@ from outbox.web.keys import refuse_open_door
 from outbox.web.listening import address, listen
 from outbox_api import metrics
 from outbox_api.app import create_app
+from outbox_api.hosts import OWN_NAMES
 from outbox_api.settings import ApiSettings
 from outbox_api.state import Gate
 
@@ -43,8 +43,6 @@ log = structlog.get_logger(__name__)
 STANDSTILL_SECONDS = 20
 """A worker that does not answer its parent for so long is taken for dead, and killed with the requests that it has
 under way. Longer than a busy machine stands still, or than a worker takes to start there."""
-
-OWN_NAMES = ("localhost", "127.0.0.1", "::1", "[::1]")
 
 
 def api(
@@ -126,13 +124,10 @@ def application() -> FastAPI:
 
 
 def _application(settings: ApiSettings, outbox_settings: OutboxSettings) -> FastAPI:
-    app = create_app(settings, outbox_settings)
-    if not (settings.keys or settings.api_open_to_all):
-        # A page of another site can call this machine by a name of its own, and then read what it likes from an open
-        # door: so only by our own names.
-        names = [*OWN_NAMES, address(settings.api_listen).host]
-        app.add_middleware(TrustedHostMiddleware, allowed_hosts=names, www_redirect=False)
-    return app
+    if settings.keys or settings.api_open_to_all:
+        return create_app(settings, outbox_settings)
+    host = address(settings.api_listen).host
+    return create_app(settings, outbox_settings, names=[*OWN_NAMES, f"[{host}]" if ":" in host else host])
 
 
 async def _refuse_without_schema(settings: ApiSettings, outbox_settings: OutboxSettings) -> None:

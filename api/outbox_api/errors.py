@@ -12,6 +12,7 @@
     ├── BodyTooLarge        the body is larger than allowed
     ├── BodyStalled         no byte came for too long
     ├── ClientGone          the client left before its body was complete
+    ├── OtherHost           an API without keys is called by a name that is not this machine's own
     ├── NotAuthenticated    there is no key, or none that is known
     │   ├── UnknownKey      there is a key, and it is not known
     │   └── LoginNeeded     nobody is logged in
@@ -26,7 +27,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from pymongo.errors import DuplicateKeyError
 
@@ -93,6 +94,17 @@ class BodyStalled(RequestError):
 
 class ClientGone(RequestError):
     """The client left before its body was complete. Nobody is there to read the answer."""
+
+
+class OtherHost(RequestError):
+    """An API without keys is called by a name that is not this machine's own: perhaps by a page of another site."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        super().__init__(
+            f"without keys, the API answers only when it is called {', '.join(names)}. To call it by another name, "
+            "make a key with `outbox key new`, and set OUTBOX_API_KEYS. If something before the API asks who is there, "
+            "set OUTBOX_API_OPEN_TO_ALL=true instead"
+        )
 
 
 class NotAuthenticated(RequestError):

@@ -81,6 +81,7 @@ TABLE: Mapping[type[Exception], Kind] = {
     api_errors.BodyTooLarge: Kind(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "Body too large"),
     api_errors.BodyStalled: Kind(HTTPStatus.REQUEST_TIMEOUT, "Body stalled"),
     api_errors.ClientGone: Kind(HTTPStatus.BAD_REQUEST, "Client gone"),
+    api_errors.OtherHost: Kind(HTTPStatus.BAD_REQUEST, "Other host"),
     api_errors.NotAuthenticated: Kind(HTTPStatus.UNAUTHORIZED, "Not authenticated"),
     api_errors.NotAllowed: Kind(HTTPStatus.FORBIDDEN, "Not allowed"),
     api_errors.FormExpired: Kind(HTTPStatus.FORBIDDEN, "Form expired"),
@@ -126,6 +127,11 @@ def cut_off(scope: Scope) -> Response:
     answer = _response(Request(scope), TABLE[errors.CommitUnknown], detail, linger=False)
     answer.headers["Connection"] = "close"
     return answer
+
+
+async def other_host(scope: Scope, names: Iterable[str]) -> Response:
+    """The answer of an API without keys to who calls it by a name that is none of `names`."""
+    return await _domain(Request(scope), api_errors.OtherHost(names))
 
 
 def _response(request: Request, kind: Kind, detail: str, *, linger: bool = True, **more: Any) -> Response:

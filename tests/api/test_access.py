@@ -176,9 +176,15 @@ def test_an_open_door_answers_to_its_own_names_only(
     with Api(tmp_path, outbox_settings) as api:
         for host in (f"127.0.0.1:{api.port}", f"localhost:{api.port}", "[::1]:80"):
             assert httpx.get(f"{api.url}/files", headers={"Host": host}, timeout=60).status_code == 200, host
-        assert (
-            httpx.get(f"{api.url}/files", headers={"Host": f"evil.example:{api.port}"}, timeout=60).status_code == 400
-        )
+        others = ("evil.example", "localhost.evil.example", "[::1].evil", "x@localhost", "")
+        for host in (f"evil.example:{api.port}", *others):
+            answer = httpx.get(f"{api.url}/files", headers={"Host": host}, timeout=60)
+            assert (answer.status_code, answer.json()["type"]) == (400, "urn:outbox:other-host"), host
+            assert "OUTBOX_API_KEYS" in answer.json()["detail"]
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert answer.headers["x-frame-options"] == "DENY"
+        counted = httpx.get(f"{api.url}/metrics", timeout=60).text
+        assert 'api_requests_total{method="none",route="none",status="400"} 6.0' in counted
     with Api(tmp_path, outbox_settings, OUTBOX_API_KEYS=KEYS) as api:
         headers = {"Host": "files.example", **bearer(Scope.READ)}
         assert httpx.get(f"{api.url}/files", headers=headers, timeout=60).status_code == 200

@@ -49,4 +49,23 @@ MUTATIONS = [
         "await subjects.run(database, body, happened=happened)\n\n\nasync def discard",
         "tests/api/test_time_limits.py::test_what_operators_do_is_waited_for_only_so_long",
     ),
+    Mutation(
+        "what is no count is not taken for a size", "G8", "api/outbox_api/uploads/records.py",
+        "return isinstance(value, int) and not isinstance(value, bool) and value >= 0", "return isinstance(value, int)",
+        "tests/api/test_reading.py::test_a_file_of_another_program_is_read_by_what_gridfs_says",
+    ),
+    Mutation(
+        "an address that no file can have is no page", "G8", "api/outbox_api/dashboard/documents.py",
+        "[A-Za-z-]{0,63}", "[A-Za-z-]*", "tests/api/test_documents.py::test_no_other_file_is_a_page",
+    ),
+    Mutation(
+        "of two idempotency keys none is chosen", "G1", "api/outbox_api/access.py",
+        "if len(given) > 1:", "if False:",
+        "tests/api/test_idempotency.py::test_two_keys_of_one_request_are_refused",
+    ),
+    Mutation(
+        "an open door answers to its own names only", "G8", "api/outbox_api/hosts.py",
+        "if host is None or host[1] not in self._names:", "if False:",
+        "tests/api/test_access.py::test_an_open_door_answers_to_its_own_names_only",
+    ),
 ]  # fmt: skip
