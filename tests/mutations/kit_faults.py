@@ -18,9 +18,9 @@ MUTATIONS = [
     ),
     Mutation(
         "what is told by hand counts under TestRedisBroker as in production", "G6", _SUBSCRIBER,
-        "                return await self._with_outcome(made, session, msg)\n",
-        "                with self._outer_config.context.scopes(((SESSION, session), (MESSAGE, made))):\n"
-        "                    return await super().process_message(msg)\n",
+        "                    response = await self._with_outcome(made, session, msg)\n",
+        "                    with self._outer_config.context.scopes(((SESSION, session), (MESSAGE, made))):\n"
+        "                        response = await super().process_message(msg)\n",
         f"{_BROKER_TESTS}::test_outcomes_are_those_of_production",
     ),
     Mutation(
