@@ -34,10 +34,6 @@ class Aside:
         """Whether `stream` is left out."""
         return stream in self._again_at
 
-    @property
-    def any(self) -> bool:
-        return bool(self._again_at)
-
     async def sort_out(self, streams: Sequence[Stream]) -> bool:
         """After an error: set those of `streams` aside that are refused. False: none is, or all are.
 

@@ -64,7 +64,8 @@ class Consumer:
             registered in the database, when it is reached.
         :param group: of the streams' groups, the one to read as; needed where a stream is declared with several.
         :param order: called before each read: the streams in the order to look; by default urgent ones mostly first,
-            and so when it fails, of which the first time is logged.
+            and so when it fails, of which the first time is logged. When it names none, nothing is read, and it is
+            called again a second later.
         :param name: of this consumer in the group; by default a new one at each start.
         :param concurrency: how many messages are worked on at a time; 10, or twice `batch` where a handler takes many.
         :param batch: how many entries one read takes, at most, and how many messages a handler that takes many; 10, or

@@ -82,7 +82,9 @@ class Intake:
         await self._aside.look_again()
         streams = [stream for stream in self._order() if not self._left_out(stream)]
         if not streams:
-            await first(self._pausing.resumed, self._stop, seconds=AGAIN_SECONDS if self._aside.any else None)
+            # Others than paused ones are aside; or `order` has named none, and may do so at any time.
+            all_paused = all(map(self._pausing, processing.streams))
+            await first(self._pausing.resumed, self._stop, seconds=None if all_paused else AGAIN_SECONDS)
             return
         if not self._entries.apart:
             [lane] = set(processing.lanes.values())
