@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from outbox.servers.together import Together
@@ -19,8 +19,10 @@ from outbox.worker.work import Work
 class Batches:
     """One batch of each stream and handler at a time; what comes meanwhile is the next one."""
 
-    def __init__(self, work: Work, *, most: int) -> None:
+    def __init__(self, work: Work, *, most: int, paused: Callable[[Stream], bool] = lambda _: False) -> None:
+        """:param paused: whether nothing of a stream may be begun: then nothing of what waited is handled."""
         self._work = work
+        self._paused = paused
         self._most = most
         self._waiting: dict[tuple[Handler, str], Together[tuple[Message, Hand], bool]] = {}
 
@@ -47,7 +49,7 @@ class Batches:
     ) -> Sequence[bool]:
         # An entry of the same message, or one that is this worker's no longer, is left out.
         chosen = {message.id: (message, hand) for message, hand in reversed(asked) if not hand.abandoned.is_set()}
-        if len(chosen) < 2:
+        if len(chosen) < 2 or self._paused(stream):
             return [False] * len(asked)
         messages = [message for message, _ in reversed(chosen.values())]
         batch = Hand(asked[0][1].limit_seconds)

@@ -282,7 +282,7 @@ async def opened(
             yield None
             return
         work.resources = await stack.enter_async_context(entered(lifespan, client, work.threads))
-        batches = Batches(work, most=options.batch)
+        batches = Batches(work, most=options.batch, paused=pausing)
         stack.push_async_callback(batches.cancel)  # before the lifespan ends, and the client is closed
         settlement = Settlement(database, work, batches, patience, ownership, pausing, stop, late, options.count)
         pulse.beat()

@@ -49,6 +49,10 @@ SLOT_SECONDS = 5.0
 """How long a message that was read ahead waits for a slot before it is given back: handlers may have come to hang."""
 
 
+class Paused(Abandoned):
+    """Its stream is: it is given back, and not begun."""
+
+
 class Settlement:
     """Brings the messages of entries to an outcome, by calling the handler where that is still wanted."""
 
@@ -132,11 +136,9 @@ class Settlement:
     async def _handle(self, entry: Entry, hand: Hand, document: Document, choose: Choose) -> End:
         assert entry.sent
         hand.about |= {"key": document.get("key"), "entry": entry.id}
-        # It was read, or taken over, while the pause came.
-        give_back = self._paused(entry.stream) and not hand.abandoned.is_set()
+        give_back = False
         try:
-            if give_back or hand.abandoned.is_set():
-                raise Abandoned
+            self._may_begin(entry, hand)
             message = self._message(entry, document)
             if hand.suspect is not None:
                 await self._work.locks.end_of(hand.suspect)
@@ -173,6 +175,8 @@ class Settlement:
                 case Standing.WANTED | Standing.UNMARKED:
                     return await self._setbacks.give_back(entry, hand, document)
             return End.AGAIN
+        except Paused:
+            return await self._setbacks.give_back(entry, hand, document)
         except Abandoned:
             if not (give_back or self._stop.is_set()):
                 return End.HELD
@@ -181,6 +185,13 @@ class Settlement:
             put_back = partial(self._setbacks.put_back, entry, hand, document, failed.error)
             # Repeated by itself, so that an outage now does not have the handler called again.
             return await self._patience.wait(put_back, self._late)
+
+    def _may_begin(self, entry: Entry, hand: Hand) -> None:
+        """To be asked after each wait for something. Raises Abandoned, or Paused: the pause came meanwhile."""
+        if hand.abandoned.is_set():
+            raise Abandoned
+        if self._paused(entry.stream):
+            raise Paused
 
     @staticmethod
     def _message(entry: Entry, document: Document) -> Message:
@@ -192,8 +203,7 @@ class Settlement:
             raise Failed(GiveUp(str(error))) from error
 
     async def _work_on(self, entry: Entry, hand: Hand, message: Message, choose: Choose) -> None:
-        if hand.abandoned.is_set():
-            raise Abandoned  # while it waited for its turn
+        self._may_begin(entry, hand)
         try:
             handler = choose(message)
         except (GiveUp, LeftAlone) as error:
@@ -204,8 +214,7 @@ class Settlement:
         if handler.many and hand.suspect is None:
             if await self._batches.do(handler, entry.stream, message, hand):
                 return
-            if hand.abandoned.is_set():
-                raise Abandoned
+            self._may_begin(entry, hand)
         await self._work.do(handler, entry.stream, [message], hand)
 
     async def _put_on_record(self, entry: Entry, hand: Hand) -> Document:

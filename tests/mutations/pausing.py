@@ -76,8 +76,8 @@ MUTATIONS = [
         "what reaches a worker while the pause comes is given back",
         "G6",
         "outbox/worker/settlement.py",
-        "give_back = self._paused(entry.stream) and not hand.abandoned.is_set()",
-        "give_back = False",
+        "        if self._paused(entry.stream):\n            raise Paused\n",
+        "",
         f"{WORKER}::test_what_is_read_while_the_pause_comes_is_given_back_and_costs_no_try",
     ),
     Mutation(

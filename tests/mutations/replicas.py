@@ -6,6 +6,7 @@ from tests.mutations.mutation import Mutation
 
 GROUPS = "tests/worker/test_other_groups.py"
 NAME = "tests/worker/test_one_name.py"
+PAUSED = "tests/worker/test_paused_meanwhile.py"
 
 MUTATIONS = [
     Mutation(
@@ -87,5 +88,37 @@ MUTATIONS = [
         "        self._learn(found)\n",
         "",
         f"{NAME}::test_of_two_that_start_at_the_same_time_both_find_the_other",
+    ),
+    Mutation(
+        "a batch that waits while a pause comes is not begun",
+        "G6",
+        "outbox/worker/batches.py",
+        "if len(chosen) < 2 or self._paused(stream):",
+        "if len(chosen) < 2:",
+        f"{PAUSED}::test_a_batch_that_waits_while_the_pause_comes_is_given_back",
+    ),
+    Mutation(
+        "what was to be in a batch is not handled alone instead once its stream is paused",
+        "G6",
+        "outbox/worker/settlement.py",
+        "                return\n            self._may_begin(entry, hand)\n",
+        "                return\n",
+        f"{PAUSED}::test_a_batch_that_waits_while_the_pause_comes_is_given_back",
+    ),
+    Mutation(
+        "what waits for a hand while a pause comes is not begun",
+        "G6",
+        "outbox/worker/settlement.py",
+        "        self._may_begin(entry, hand)\n        try:\n            handler",
+        "        try:\n            handler",
+        f"{PAUSED}::test_what_waits_for_a_hand_while_the_pause_comes_is_given_back",
+    ),
+    Mutation(
+        "an order of streams that names none is asked again",
+        "G1",
+        "outbox/worker/intake.py",
+        "seconds=None if all_paused else AGAIN_SECONDS",
+        "seconds=None",
+        "tests/worker/test_order.py::test_an_order_that_names_no_stream_is_asked_again",
     ),
 ]
