@@ -15,6 +15,7 @@ from outbox.protocol.confirmation import Confirm
 from outbox.protocol.encoding import as_arguments
 from outbox.protocol.leases import Progress
 from outbox.protocol.ownership import refuse
+from outbox.protocol.room import Room
 from outbox.protocol.script import Script
 from outbox.protocol.tags import follows, new_tag, read_tags
 from outbox.servers.topology import AnyRedis
@@ -108,7 +109,7 @@ class Full:
 
 
 _OPEN, _PUBLISH, _SCAN, _STAMP = Script("open"), Script("publish"), Script("scan"), Script("stamp")
-_ROOM, _GLANCE = Script("room"), Script("glance")
+_GLANCE = Script("glance")
 
 
 SCAN_LEAST, SCAN_MOST, SCAN_BYTES = 100, 1000, 512 * 1024
@@ -135,6 +136,7 @@ class Checkpoints:
         self._ours = ours
         self._confirm = confirm
         self._bounded = bounded
+        self._room = Room(redis)
 
     async def open(self, partition: Partition, token: int) -> Opened | Fenced:
         """Read the checkpoint and shut out older tokens. What is found is confirmed. Repeating it changes nothing."""
@@ -215,10 +217,10 @@ class Checkpoints:
         return self._streams[partition.stream].batch_size(wanted)
 
     async def has_room(self, partition: Partition, room: int) -> bool:
-        """Whether the stream's `max_undelivered` leaves room for so many messages."""
+        """Whether the stream's `max_undelivered` leaves room for so many messages, by the latest answer of Redis."""
         stream = self._streams[partition.stream]
         most = self._most_before(stream, room)
-        return most < 0 or bool((await _ROOM.run(self._redis, [stream.key], [stream.group, most]))[0])
+        return most < 0 or await self._room.is_there(stream, most)
 
     def _most_before(self, stream: Stream, room: int) -> int:
         return stream.most_before(room) if self._bounded else -1

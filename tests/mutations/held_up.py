@@ -44,4 +44,9 @@ MUTATIONS = [
         "if not there.messages and there.batch and there.batch ~= '0' then return false end", "",
         "tests/relay/test_lost_fields.py::test_after_a_crash_what_was_published_and_not_marked_is_known[messages]",
     ),
+    Mutation(
+        "a full stream of which Redis has lost count leaves it time for others", "G8", "outbox/protocol/room.py",
+        "if counted and not there:", "if False:",
+        "tests/relay/test_lost_count.py::test_a_full_stream_leaves_redis_time_for_others",
+    ),
 ]  # fmt: skip

@@ -140,6 +140,7 @@ async def test_it_works_where_redis_has_lost_count(bounded: World) -> None:
     assert group["lag"] is None
     await full(owner)  # seven are there still
     await read(bounded.redis, 2)
+    await asyncio.sleep(0.5)  # the answer holds for a moment
     assert await owner.drain_all() == 5
 
 

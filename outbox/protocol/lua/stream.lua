@@ -154,7 +154,8 @@ local function more_than(limit, stream, from)
   return true
 end
 
--- Whether the group has still to be given more than `limit` entries. Cheap, however long the stream is.
+-- Whether the group has still to be given more than `limit` entries. Cheap, however long the stream is; unless, which is the
+-- second value, they had to be counted.
 local function waits_for_more_than(limit, stream, group)
   if redis.call('XLEN', stream) <= limit then return false end
   for _, flat in ipairs(redis.call('XINFO', 'GROUPS', stream)) do
@@ -167,7 +168,7 @@ local function waits_for_more_than(limit, stream, group)
       if lag and lag >= 0 then return lag > limit end
       -- Redis has lost count, because entries ahead of the group were deleted; or somebody who set the group gave a wrong
       -- count.
-      return more_than(limit, stream, after(delivered))
+      return more_than(limit, stream, after(delivered)), true
     end
   end
   return true
