@@ -102,6 +102,9 @@ class Place:
                 check(name)
             except ValueError as error:
                 raise SettingsError(f"{what} {error}") from None
+            object.__setattr__(
+                self, what, str.__str__(name)
+            )  # PyMongo formats it, and an enum's member is another text
 
 
 class Database(AsyncDatabase[Document]):

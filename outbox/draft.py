@@ -69,9 +69,14 @@ def check_session(session: object) -> None:
 def key_and_subject(draft: Draft, options: CodecOptions[Any]) -> tuple[str, Mapping[str, Any] | None]:
     """The message's key, and what is stored of its subject. Raises InvalidMessage."""
     if draft.subject is ABSENT:
-        return draft.key, None  # type: ignore[return-value]  # what is no key is refused with the rest
+        return _plain(draft.key), None  # what is no key is refused with the rest
     subject = {"id": identifiers.checked(draft.subject, options)}
-    return identifiers.as_text(subject["id"]) if draft.key is None else draft.key, subject
+    return identifiers.as_text(subject["id"]) if draft.key is None else _plain(draft.key), subject
+
+
+def _plain(text: Any) -> Any:
+    """What MongoDB stores of `text`: of an enum's member, `str()` gives another text, and names another subject."""
+    return str.__str__(text) if isinstance(text, str) else text
 
 
 def named_by_key(stream: Stream, key: str) -> Mapping[str, Any] | None:
@@ -132,7 +137,7 @@ def documents_of(
             about = subject if subject or not isinstance(key, str) else named_by_key(serving, key)
             document = new_document(
                 serving, draft.fields, key=key, headers=draft.headers, available_at=draft.available_at, now=now,
-                max_bytes=max_bytes, message_id=id_, subject=about, unique=draft.unique,
+                max_bytes=max_bytes, message_id=id_, subject=about, unique=_plain(draft.unique),
             )  # fmt: skip
             documents.append(document)
     return documents

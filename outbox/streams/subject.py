@@ -45,8 +45,7 @@ class Subject:
 
     def __post_init__(self) -> None:
         for name in ("collection", "field", "id_type"):
-            if isinstance(value := getattr(self, name), str):
-                object.__setattr__(self, name, str.__str__(value))  # not a member of an enum, whose text is another one
+            object.__setattr__(self, name, _plain(getattr(self, name)))
         where = f"subject {self.collection}.{self.field}"
         if not isinstance(self.collection, str) or not _is_collection(self.collection):
             raise SettingsError(f"{where}: {self.collection!r:.80} is no name of a collection, such as orders")
@@ -67,7 +66,7 @@ class Subject:
             )
         if self.failure is None:
             object.__setattr__(self, "failure", {self.field: f"error: {ERROR}"} if self.is_file else {})
-        object.__setattr__(self, "failure", {name: self._stored(where, v) for name, v in self._failure.items()})
+        object.__setattr__(self, "failure", {_plain(name): self._stored(where, v) for name, v in self._failure.items()})
         for name in (self.field, *self._failure):
             if not isinstance(name, str) or not _is_field(name):
                 raise SettingsError(f"{where}: {name!r:.80} is no name of a field, such as status or status.parsing")
@@ -130,6 +129,11 @@ class Subject:
 
 
 _NO_SCALARS = (list, tuple, set, Mapping, Regex, re.Pattern)
+
+
+def _plain(name: Any) -> Any:
+    """A name as plain text: of an enum's member, `str()` and f-strings may give another one."""
+    return str.__str__(name) if isinstance(name, str) else name
 
 
 def _is_collection(name: str) -> bool:

@@ -10,6 +10,11 @@ PREFIX = "tests/cli/test_prefix_in_code.py"
 
 MUTATIONS = [
     Mutation(
+        "a key is stored as the text that it is", "G5", "outbox/draft.py",
+        "return str.__str__(text) if isinstance(text, str) else text", "return text",
+        "tests/outbox/test_spelled_keys.py::test_texts_of_other_classes_are_stored_as_the_text_that_they_are",
+    ),
+    Mutation(
         "a program gives an outbox no other prefix", "G8", "outbox/streams/declaring.py",
         "if faults := agreement.prefix_in_code(declared, registered):", "if faults := list[str]():",
         f"{PREFIX}::test_a_program_gives_an_outbox_no_other_prefix",

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from enum import Enum
 from typing import Any
 from uuid import UUID
 
 import pytest
-from bson import Decimal128
+from bson import Code, Decimal128
 from pymongo import AsyncMongoClient
 
 from outbox import Outbox, Stream, Streams, Subject
-from outbox.database import OUTBOX, Database, Document
+from outbox.database import OUTBOX, Database, Document, Place
 from outbox.message import schema, subjects
 from outbox.streams import identifiers
 
@@ -39,3 +40,41 @@ async def test_a_message_is_found_by_the_id_that_its_key_names(
     assert message["key"] == key  # which is what order is kept by
     assert identifiers.same(subjects.ids_of(subject, message)[0]) == identifiers.same(identifiers.checked(id_))
     assert ("subject" in message) is (key != identifiers.as_text(identifiers.checked(id_)))
+
+
+class Name(str, Enum):  # noqa: UP042  # as many applications have them; their str() is not their value
+    REGION = "eu"
+    ORDERS = "orders"
+    BILLING = "billing"
+    HIGH = "high"
+
+
+@pytest.mark.parametrize("key", [Name.REGION, Code("eu")], ids=["an enum's member", "code"])
+async def test_texts_of_other_classes_are_stored_as_the_text_that_they_are(
+    mongo: AsyncMongoClient[Document], database: str, key: str
+) -> None:
+    """Or a subject would be stored that is no document's, and what is done would come again after a loss."""
+    there = Database(mongo, database)
+    subject = Subject(Name.ORDERS, Name.REGION, "new", "string")
+    stream = Stream(Name.ORDERS, Name.BILLING, subject=subject, priorities=(Name.HIGH,))  # type: ignore[arg-type]
+    outbox = Outbox(Streams([stream]), database=database)
+    await schema.ensure(there, outbox.streams)
+    async with mongo.start_session() as session, await session.start_transaction():
+        await outbox.append(session, Name.ORDERS, {Name.REGION: Name.HIGH}, key=key, priority=Name.HIGH, unique=key)
+    [message] = await there[OUTBOX].find(subjects.about(["eu"])).to_list()
+    assert subjects.ids_of(subject, message) == ["eu"]
+    assert (message["key"], message["stream"], message["fields"]) == ("eu", "orders:high", {"eu": "high"})
+    assert (type(message["key"]), message["unique"], type(message["unique"])) == (str, "eu", str)
+
+
+def test_names_of_other_classes_are_taken_for_the_text_that_they_are() -> None:
+    streams = Streams([Stream(Name.ORDERS, Name.BILLING, groups=(Name.HIGH,), shards=2)])
+    assert list(map(str, streams)) == ["orders", "orders:1", "orders:high", "orders:high:1"]
+    assert {str(stream.group) for stream in streams.values()} == {"billing", "high"}
+    subject = Subject(Name.ORDERS, Name.REGION, Name.HIGH, failure={Name.BILLING: Name.HIGH})
+    assert (
+        f"{subject.collection} {subject.field} {subject.wanted} {subject.failure}"
+        == "orders eu high {'billing': 'high'}"
+    )
+    place = Place(Name.ORDERS, Name.REGION)
+    assert f"{place.database} {place.prefix}" == "orders eu"
