@@ -43,7 +43,7 @@ MUTATIONS = [
     # what is left
     Mutation(
         "after the schema is repaired the other checks are made", "verify", MENDING,
-        "if any(one.finding.check in NOTHING_MORE for one in results)", "if False",
+        "if any(one.finding.check in NOTHING_MORE for one in everything)", "if False",
         f"{REPAIRING}test_after_the_schema_is_repaired_the_other_checks_are_made",
     ),
     Mutation(
