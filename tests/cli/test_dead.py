@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shlex
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from bson import ObjectId
@@ -56,8 +57,8 @@ def test_a_stream_that_was_mistyped_is_refused(command: tuple[str, ...], outbox:
 
 
 def test_the_next_page_is_of_the_same(outbox: Cli, shelf: Shelf) -> None:
+    shelf.put(State.DEAD, 3, at=datetime.now(UTC) - timedelta(days=1))
     ids = sorted(shelf.put(State.DEAD, 3, stream="o'hare"), reverse=True)
-    shelf.put(State.DEAD, 3)
     shown = outbox("dead", "list", "--stream", "o'hare", "--limit", 2).out
     [more] = [line.partition(": outbox ")[2] for line in shown.splitlines() if line.startswith("There are more")]
     rest = outbox(*shlex.split(more), "--json").json["messages"]
