@@ -139,26 +139,31 @@ class Tail:
         else:
             if any(change.scheduled for change in seen):
                 self._scheduled()
-            partitions = {self._pass_on(change) for change in seen if not change.scheduled}
-            self._wake(None if None in partitions else {partition for partition in partitions if partition})
-
-    def _pass_on(self, change: Change) -> Partition | None:
-        if change.partition is None:
-            for inbox in self._inboxes.values():
-                inbox.doubt(change.at)
-        elif there := self._inboxes.get(change.partition):
-            try:
-                message = read_document(change.new) if change.new else None
-            except InvalidMessage:  # which is for a fetch to deal with
-                message = None
-            if message:
-                there.show(change.at, message)
-            else:
-                there.doubt(change.at)
-        return change.partition
+            became_pending = [change for change in seen if not change.scheduled]
+            anywhere = max((change.at for change in became_pending if change.partition is None), default=None)
+            if anywhere is not None:
+                # Once for them all, and not for each: there may be a thousand, and hundreds of partitions.
+                for inbox in self._inboxes.values():
+                    inbox.doubt(anywhere)
+            for change in became_pending:
+                if change.partition and (there := self._inboxes.get(change.partition)):
+                    _pass_on(change, there)
+            where = {change.partition for change in became_pending if change.partition}
+            self._wake(where if anywhere is None else None)
 
     def _begin(self, since: Timestamp | None) -> None:
         self._since = since
         self._scheduled()
         for inbox in self._inboxes.values():
             inbox.begin(since)
+
+
+def _pass_on(change: Change, inbox: Inbox) -> None:
+    try:
+        message = read_document(change.new) if change.new else None
+    except InvalidMessage:  # which is for a fetch to deal with
+        message = None
+    if message:
+        inbox.show(change.at, message)
+    else:
+        inbox.doubt(change.at)

@@ -49,4 +49,11 @@ MUTATIONS = [
         "if counted and not there:", "if False:",
         "tests/relay/test_lost_count.py::test_a_full_stream_leaves_redis_time_for_others",
     ),
+    Mutation(
+        "a doubt about all partitions is one for each reply, as late as the last change", "G1",
+        "relay/outbox_relay/tail.py",
+        "anywhere = max((", "anywhere = min((",
+        "tests/relay/test_inbox.py::"
+        "test_many_changes_of_nobody_knows_where_are_one_doubt_for_each_partition",
+    ),
 ]  # fmt: skip

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from bson import ObjectId, Timestamp
+import pytest
+from bson import ObjectId, Timestamp, encode
 
 from outbox.message.document import Message
 from outbox.protocol.changes import Begun, Change
 from outbox.streams.declaration import Partition
 from outbox_relay.tail import MOST, Inbox, Tail
+from tests.faults.poison import document
 from tests.relay.world import PARTITION
 
 
@@ -70,3 +72,44 @@ def test_a_successor_has_an_inbox_of_its_own() -> None:
     tail.leave(PARTITION, before)
     tail.show(Begun(Timestamp(1, 0)))
     assert (before.since, after.since) == (None, Timestamp(1, 0))
+
+
+def test_many_changes_of_nobody_knows_where_are_one_doubt_for_each_partition(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand of them and hundreds of partitions would keep the event loop from all else for half a second."""
+    tail = Tail(lambda _: None)
+    inboxes = [tail.inbox(Partition(PARTITION.stream, number)) for number in range(3)]
+    tail.show(Begun(Timestamp(1, 0)))
+    for inbox in inboxes:
+        inbox.join(Timestamp(1, 0))
+    doubts: list[Timestamp | None] = []
+    doubt = Inbox.doubt
+
+    def counted(inbox: Inbox, at: Timestamp | None = None) -> None:
+        doubts.append(at)
+        doubt(inbox, at)
+
+    monkeypatch.setattr(Inbox, "doubt", counted)
+    tail.show([Change(Timestamp(2, number), None, None) for number in range(1000)])
+    assert doubts == [Timestamp(2, 999)] * 3
+    inboxes[0].join(Timestamp(2, 998))
+    assert not _counts(inboxes[0])  # the last of them came after that fetch
+    inboxes[0].join(Timestamp(2, 999))
+    assert _counts(inboxes[0])
+
+
+def test_what_is_shown_after_a_doubt_of_the_same_reply_is_kept() -> None:
+    tail = Tail(lambda _: None)
+    inbox = tail.inbox(PARTITION)
+    tail.show(Begun(Timestamp(1, 0)))
+    inbox.join(Timestamp(1, 0))
+    before, after = encode(document(key="before")), encode(document(key="after"))
+    tail.show(
+        [
+            Change(Timestamp(2, 0), PARTITION, before),
+            Change(Timestamp(2, 1), None, None),
+            Change(Timestamp(2, 2), PARTITION, after),
+        ]
+    )
+    assert not _counts(inbox)
+    inbox.join(Timestamp(2, 1))  # by a fetch, which has brought the first
+    assert [message.key for message in inbox.take(9, 9000)] == ["after"]
