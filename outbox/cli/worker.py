@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Annotated, Any
 
 import structlog
 import typer
@@ -145,9 +146,20 @@ def worker(
     )  # fmt: skip
     if served and monitoring:
         monitoring.consumer = made
-        uvloop.run(_monitored(made, stop_seconds, monitoring, served))
+        _until_ended(made, _monitored(made, stop_seconds, monitoring, served))
     else:
-        uvloop.run(_run(made, stop_seconds))
+        _until_ended(made, _run(made, stop_seconds))
+
+
+def _until_ended(consumer: Consumer, running: Coroutine[Any, Any, None]) -> None:
+    try:
+        uvloop.run(running)
+    except (SystemExit, KeyboardInterrupt) as error:
+        # Of a task that a handler has started: asyncio ends its loop for the two. A handler's own are its failure.
+        if consumer.processing is None or consumer.processing.stop.is_set():
+            raise
+        log.error("worker ends", reason=f"a task that a handler has started raised {error!r}")  # noqa: TRY400
+        os._exit(1)
 
 
 def _listen(place: str | None, inherited: int | None) -> socket.socket | None:

@@ -121,4 +121,12 @@ MUTATIONS = [
         "seconds=None",
         "tests/worker/test_order.py::test_an_order_that_names_no_stream_is_asked_again",
     ),
+    Mutation(
+        "a worker that a task of its handler ends says so, and fails",
+        "G1",
+        "outbox/cli/worker.py",
+        "        if consumer.processing is None or consumer.processing.stop.is_set():\n",
+        "        if True:\n",
+        "tests/worker/test_ends.py::test_a_worker_that_a_task_of_its_handler_ends_says_so_and_fails",
+    ),
 ]

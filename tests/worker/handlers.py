@@ -8,6 +8,7 @@ import faulthandler
 import os
 import random
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -130,6 +131,13 @@ async def blocks_its_loop(message: Message, session: AsyncClientSession) -> None
         pass
     change = {"$inc": {"effects": 1}, "$set": {"parsing": "parsed"}}
     await database.files.update_one({"_id": ObjectId(message.key)}, change, session=session)
+
+
+async def exits_in_a_task(message: Message, session: AsyncClientSession) -> None:
+    async def part() -> None:
+        sys.exit(0)
+
+    await asyncio.gather(part(), asyncio.sleep(60))
 
 
 async def hangs_once(message: Message, session: AsyncClientSession) -> None:
