@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
+import pymongo
 from pymongo import AsyncMongoClient
-from pymongo.errors import PyMongoError
+from pymongo.errors import PyMongoError, ServerSelectionTimeoutError
 from redis.exceptions import RedisError
 
 from outbox.database import Database, Document
@@ -73,7 +75,24 @@ async def _run(command: Callable[[Servers], Awaitable[T]], settings: OutboxSetti
             return await command(Servers(settings, streams, mongo, database, redis, tuple(map(str, faults))))
         except (PyMongoError, RedisError) as error:
             stop_if_cancelled()  # Ctrl-C may come out of a driver as an error
+            if await _is_only_slow(error, mongo):
+                raise Refused(_SLOW.format(settings.mongodb_address)) from error
             raise _without_driver(error, settings) from error
+
+
+_SLOW = """\
+MongoDB answers, but took too long over what it was asked. See what it is busy with: db.currentOp() in mongosh
+  MongoDB: {}"""
+
+
+async def _is_only_slow(error: PyMongoError | RedisError, mongo: AsyncMongoClient[Document]) -> bool:
+    """Whether a time of our own was over, and MongoDB can be reached."""
+    if isinstance(error, RedisError | ServerSelectionTimeoutError) or not error.timeout:
+        return False
+    with suppress(PyMongoError), pymongo.timeout(SECONDS):
+        await mongo.admin.command("ping")
+        return True
+    return False
 
 
 def _without_driver(error: PyMongoError | RedisError, settings: OutboxSettings) -> OutboxError:

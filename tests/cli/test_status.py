@@ -41,14 +41,46 @@ def test_into_a_pipe_it_is_plain_text(busy: Cli) -> None:
     assert "┏" not in result.out
 
 
+@pytest.mark.parametrize("command", ["status", "verify"])
+def test_more_than_can_be_counted_is_so_many_or_more(
+    command: str, busy: Cli, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SURE", "COUNTED"):
+        monkeypatch.setattr(f"outbox.operations.counts.{name}", 2)
+    monkeypatch.setattr("outbox.operations.verify.backlog.COUNTED", 2)
+    shelf.put(State.DEAD, 6)
+    result = busy(command)
+    assert result.code == (0 if command == "status" else 1)
+    if command == "status":
+        assert ["0", "2", "or", "more", "0", "8", "or", "fewer", "2", "or", "more"] in [
+            line.split()[:11] for line in result.out.splitlines()
+        ]
+        assert "! 2 or more dead" in result.out
+    else:
+        assert "2 messages are dead" in result.out
+
+
+@pytest.mark.parametrize("command", ["status", "verify"])
+def test_a_mongodb_that_is_slow_is_not_said_to_be_away(
+    command: str, busy: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("outbox.operations.stats.MONGO_SECONDS", 1e-6)
+    result = busy(command)
+    assert result.code == 1
+    assert "MongoDB answers, but took too long" in result.err
+    assert "cannot be reached" not in result.err
+
+
 def test_what_redis_lost_is_shown(busy: Cli, shelf: Shelf) -> None:
     assert "Recoveries" not in busy("status").out
     loss = {"stream": FILE_STREAM, "number": 2, "verdict": "tail_lost", "recovered": 7, "settled": 1, "kept": 40}
-    shelf.db.outbox_recoveries.insert_one({"at": datetime(2026, 1, 31, tzinfo=UTC), **loss})
+    # Today's: those of more than 90 days ago, MongoDB deletes.
+    at = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    shelf.db.outbox_recoveries.insert_one({"at": at, **loss})
     lines = [line.split() for line in busy("status").out.splitlines()]
-    assert ["2026-01-31", "00:00:00Z", f"{FILE_STREAM}/2", "tail_lost", "7", "1", "40"] in lines
+    assert [f"{at:%Y-%m-%d}", "00:00:00Z", f"{FILE_STREAM}/2", "tail_lost", "7", "1", "40"] in lines
     [recovery] = busy("status", "--json").json["recoveries"]
-    assert recovery == {"at": "2026-01-31T00:00:00.000Z", **{k: v for k, v in loss.items() if k != "_id"}}
+    assert recovery == {"at": f"{at:%Y-%m-%d}T00:00:00.000Z", **{k: v for k, v in loss.items() if k != "_id"}}
 
 
 def test_on_a_terminal_there_are_tables(busy: Cli) -> None:

@@ -51,4 +51,10 @@ MUTATIONS = [
         "                limit.reschedule(now + seconds)\n", "                pass\n",
         f"{MANY}test_a_redis_that_answers_is_not_called_silent_however_many_streams_there_are",
     ),
+    Mutation(
+        "a MongoDB that answers is not said to be away because a time of ours was over", "operators",
+        "outbox/cli/servers.py",
+        "if await _is_only_slow(error, mongo):", "if False:",
+        "tests/cli/test_status.py::test_a_mongodb_that_is_slow_is_not_said_to_be_away",
+    ),
 ]  # fmt: skip
