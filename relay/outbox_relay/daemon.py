@@ -104,7 +104,7 @@ class Relay:
         :raises SchemaError: the database is not set up; its kind WrongDeclaration, when OUTBOX_STREAMS contradicts it.
         :raises SettingsError: OUTBOX_RELAY_STREAMS names a stream that is not registered, or Redis cannot confirm as
             OUTBOX_RELAY_CONFIRM asks.
-        :raises Unreachable: only with `until_empty`; otherwise a server is waited for, for ever.
+        :raises Unreachable, GaveUp: only with `until_empty`; otherwise all that fails is tried again, for ever.
         """
         async with (
             connect_mongo(self._outbox_settings, connections=CONNECTIONS) as client,

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from outbox.errors import SettingsError, Unreachable
+from outbox.errors import OutboxError, SettingsError, Unreachable
 from outbox.protocol.store import Store
 from outbox.streams.declaration import Streams
 from outbox_relay.outage import Outages
-from outbox_relay.service import Next
+from outbox_relay.service import GaveUp, Next
 
 PATIENCE_SECONDS = 15.0
 """How long an unattended run waits for a server before it gives up, leaving all messages where they are."""
@@ -47,15 +47,13 @@ class UntilEmpty:
         self._well = time.monotonic()
 
     async def run_once(self) -> Looked:
-        """Raises Unreachable when a server is away for longer than is worth waiting, and SettingsError when a stream
-        belongs to another outbox."""
+        """Raises Unreachable or GaveUp when something fails for longer than is worth waiting, and SettingsError when a
+        stream belongs to another outbox."""
         if foreign := self._outages.foreign():
             raise SettingsError(str(foreign[0]))  # which a service does not try again
-        if troubled := self._outages.current():
+        if self._outages.current():
             if time.monotonic() - self._well > PATIENCE_SECONDS:
-                raise Unreachable(
-                    troubled[0], "its address", f"no answer for {PATIENCE_SECONDS:.0f} s; nothing is lost"
-                )
+                raise self._given_up()
         else:
             self._well = time.monotonic()
         going = [name for name, stream in self._streams.items() if not self._streams.pauses.of(stream)]
@@ -63,3 +61,15 @@ class UntilEmpty:
         if empty:
             self._done()
         return Looked(empty)
+
+    def _given_up(self) -> OutboxError:
+        """Unreachable only when a server may be away: one that refuses, or a defect, needs somebody."""
+        why = self._outages.why()
+        for server, cause in why.items():
+            if not cause.passes:
+                return GaveUp(f"{cause} Nothing is lost.\n  {server}: {self._addresses[server]}")
+        for server, cause in why.items():
+            return Unreachable(
+                server, self._addresses[server], f"{cause.what}, for {PATIENCE_SECONDS:.0f} s; nothing is lost"
+            )
+        return GaveUp(f"{self._outages.current()[0]}; the log has its error. Nothing is lost")

@@ -221,10 +221,13 @@ class Outages:
         servers = [outage.server for outage in self._outages.values() if outage.current]
         return servers + [f"a defect in: {who}" for who in sorted(self._defects)] + sorted(map(str, self.foreign()))
 
+    def why(self) -> dict[str, Cause]:
+        """Of each server that does not do as asked at present, why not."""
+        return {server: outage.cause for server, outage in self._outages.items() if outage.current and outage.cause}
+
     def on_record(self) -> list[Document]:
         """Why servers do not do as asked at present, for whoever looks at this relay's record."""
-        found = ((server, outage.cause) for server, outage in self._outages.items() if outage.current)
-        return [obstacles.as_document(server, cause) for server, cause in found if cause]
+        return [obstacles.as_document(server, cause) for server, cause in self.why().items()]
 
     def foreign(self) -> list[ForeignStream]:
         """An error for each stream that belongs to another outbox."""

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_when_event_set, wait_random_exponential
 
-from outbox.errors import ForeignStream, SchemaError, SettingsError, Unreachable
+from outbox.errors import ForeignStream, OutboxError, SchemaError, SettingsError, Unreachable
 from outbox.servers.waiting import first
 from outbox_relay.outage import Outages
 
@@ -18,7 +18,11 @@ BACKOFF_CAP_SECONDS = 5.0
 PAUSE_SECONDS = 0.25
 
 
-FINAL = (SchemaError, SettingsError, Unreachable)
+class GaveUp(OutboxError):
+    """`--once` waits no longer, for what is not a server that is away; the text says for what."""
+
+
+FINAL = (SchemaError, SettingsError, Unreachable, GaveUp)
 """What ends the relay: an operator must do something and start it again, or `--once` waits no longer. Any other error
 may pass by itself, one of ours too: a commit whose outcome is not known, a stream that was just removed."""
 

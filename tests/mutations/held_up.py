@@ -56,4 +56,9 @@ MUTATIONS = [
         "tests/relay/test_inbox.py::"
         "test_many_changes_of_nobody_knows_where_are_one_doubt_for_each_partition",
     ),
+    Mutation(
+        "what a server refuses is not reported as a server that is away", "usage", "relay/outbox_relay/once.py",
+        "if not cause.passes:", "if False:",
+        "tests/relay/test_once.py::test_it_says_why_it_gives_up",
+    ),
 ]  # fmt: skip

@@ -1,0 +1,48 @@
+"""`relay --once` says for what it has waited in vain, and by its exit code whether that is a server that is away."""
+
+from __future__ import annotations
+
+import pytest
+from redis.exceptions import ConnectionError as NoConnection
+from redis.exceptions import NoPermissionError, OutOfMemoryError
+
+from outbox.cli.failures import FAILED, UNREACHABLE, explain
+from outbox_relay import once
+from outbox_relay.once import UntilEmpty
+from outbox_relay.outage import Outages
+from outbox_relay.service import FINAL
+from tests.relay.world import World
+
+ADDRESSES = {"redis": "10.0.0.1:6379", "mongodb": "10.0.0.2:27017"}
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (NoConnection("Error 111 connecting"), UNREACHABLE, "redis at 10.0.0.1:6379 cannot be reached"),
+        (OutOfMemoryError("OOM"), UNREACHABLE, "Redis is full"),
+        (NoPermissionError("this user has no permissions"), FAILED, "Redis's user lacks a permission"),
+        (KeyError("x"), FAILED, "a defect in: drain x/0"),
+    ],
+    ids=["away", "full", "refused", "defect"],
+)
+async def test_it_says_why_it_gives_up(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: Exception, code: int, words: str
+) -> None:
+    monkeypatch.setattr(once, "PATIENCE_SECONDS", 0.0)
+
+    async def none() -> int:
+        return 0
+
+    outages = Outages({"redis": none, "mongodb": none}, none)
+    until = UntilEmpty(world.store, world.streams, outages, ADDRESSES, lambda: None)
+    outages.failed("drain x/0", error)
+    with pytest.raises(FINAL) as raised:
+        await until.run_once()
+    outages.close()
+    failure = explain(raised.value)
+    assert failure
+    assert failure.code == code
+    assert words in failure.text
+    assert ("cannot be reached" in failure.text) == (code == UNREACHABLE)
+    assert ("10.0.0.1:6379" in failure.text) == (not isinstance(error, KeyError))
