@@ -29,10 +29,15 @@ class Aside:
     def __init__(self, entries: Entries) -> None:
         self._entries = entries
         self._again_at: dict[Stream, float] = {}
+        self._causes: dict[Stream, str] = {}
 
     def __call__(self, stream: Stream) -> bool:
         """Whether `stream` is left out."""
         return stream in self._again_at
+
+    def warnings(self) -> list[str]:
+        """A line for each stream that is left out, for an operator. May be asked by another thread."""
+        return sorted(f"stream {stream.name!r} is not read: {cause}" for stream, cause in [*self._causes.items()])
 
     async def sort_out(self, streams: Sequence[Stream]) -> bool:
         """After an error: set those of `streams` aside that are refused. False: none is, or all are.
@@ -46,9 +51,11 @@ class Aside:
         for stream, error in refused:
             self._again_at[stream] = time.monotonic() + AGAIN_SECONDS
             if not_there(error):
+                self._causes[stream] = "it, or its group, is not there yet: a relay makes them"
                 log.info("waiting for the stream and its group", stream=stream.name)
             else:
-                log.error("stream unavailable", stream=stream.name, cause=str(causes.explain(error)))
+                self._causes[stream] = cause = str(causes.explain(error))
+                log.error("stream unavailable", stream=stream.name, cause=cause)
         return True
 
     async def look_again(self) -> None:
@@ -59,7 +66,7 @@ class Aside:
             if await self._refusal(stream):
                 self._again_at[stream] = time.monotonic() + AGAIN_SECONDS
             else:
-                del self._again_at[stream]
+                del self._again_at[stream], self._causes[stream]
                 log.info("stream available again", stream=stream.name)
 
     async def _refusal(self, stream: Stream) -> ResponseError | None:

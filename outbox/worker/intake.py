@@ -13,7 +13,7 @@ from redis.exceptions import ResponseError
 from outbox.delivery.entries import Entry
 from outbox.servers.waiting import first
 from outbox.streams.declaration import Stream
-from outbox.worker.aside import AGAIN_SECONDS, Aside
+from outbox.worker.aside import AGAIN_SECONDS
 from outbox.worker.claims import Claims
 from outbox.worker.failures import TooManyLeft
 from outbox.worker.lane import Lane, read_in_order
@@ -44,7 +44,7 @@ class Intake:
         self._stop = processing.stop
         self._looked = asyncio.Event()
         self._pausing = processing.pausing
-        self._aside = Aside(self._entries)
+        self._aside = processing.aside
         self._claims = Claims(
             self._entries, processing.hands, self._left_out, processing.presence,
             silent_seconds=processing.options.silent_seconds,

@@ -51,6 +51,6 @@ class Monitoring:
             return {"waiting_for": ["servers"], "warnings": [], "in_flight": 0}
         return {
             "waiting_for": processing.patience.waits_for + (["stop"] if processing.stop.is_set() else []),
-            "warnings": processing.pausing.warnings(processing.streams), "in_flight": len(processing.hands),
-            "consumer": self.consumer.name,
+            "warnings": processing.pausing.warnings(processing.streams) + processing.aside.warnings(),
+            "in_flight": len(processing.hands), "consumer": self.consumer.name,
         }  # fmt: skip

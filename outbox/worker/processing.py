@@ -23,6 +23,7 @@ from outbox.servers.connections import connect_redis, lend_mongo, lend_mongo_syn
 from outbox.servers.disconnections import Disconnections
 from outbox.settings import OutboxSettings
 from outbox.streams.declaration import Stream
+from outbox.worker.aside import Aside
 from outbox.worker.batches import Batches
 from outbox.worker.hand import Hand
 from outbox.worker.handler import Handler
@@ -95,6 +96,7 @@ class Processing:
         self.work = work
         self.patience = patience
         self.pausing = pausing
+        self.aside = Aside(entries)
         self.lanes: dict[Stream, Lane] = lanes_of(streams, apart=entries.apart)
         self.stop = stop
         """Set: nothing new is begun."""

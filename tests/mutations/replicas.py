@@ -129,4 +129,12 @@ MUTATIONS = [
         "        if True:\n",
         "tests/worker/test_ends.py::test_a_worker_that_a_task_of_its_handler_ends_says_so_and_fails",
     ),
+    Mutation(
+        "readiness names the streams that a worker leaves out",
+        "usage",
+        "outbox/worker/monitoring.py",
+        " + processing.aside.warnings()",
+        "",
+        "tests/worker/test_ready.py::test_a_stream_that_is_left_out_is_named_while_the_others_are_read",
+    ),
 ]
