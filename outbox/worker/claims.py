@@ -18,6 +18,9 @@ from outbox.worker.presence import Presence
 
 log = structlog.get_logger(__name__)
 
+DELETED = 100
+"""How often a look goes on behind entries that somebody has deleted."""
+
 
 class InFlight(Sized, Container[tuple[Stream, str]], Protocol):
     """The entries that this consumer works on."""
@@ -80,7 +83,11 @@ class Claims:
 
     async def _free_of(self, stream: Stream, holder: Holder, idle_seconds: float, count: int) -> list[Entry]:
         """Up to `count` entries that `holder` has held for so long, and that are in no hand here; taken over."""
-        page = count + len(self._in_flight)
-        ids = await self._entries.held(stream, holder.name, idle_seconds=idle_seconds, count=page)
-        free = [id_ for id_ in ids if (stream, id_) not in self._in_flight][:count]
-        return await self._entries.claim(stream, free, idle_seconds=idle_seconds)
+        for _ in range(DELETED):
+            page = count + len(self._in_flight)
+            ids = await self._entries.held(stream, holder.name, idle_seconds=idle_seconds, count=page)
+            free = [id_ for id_ in ids if (stream, id_) not in self._in_flight][:count]
+            found = await self._entries.claim(stream, free, idle_seconds=idle_seconds)
+            if found or not free:
+                return found  # else they were deleted, which drops them: those behind them are to be taken over
+        return []

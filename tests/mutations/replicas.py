@@ -137,4 +137,12 @@ MUTATIONS = [
         "",
         "tests/worker/test_ready.py::test_a_stream_that_is_left_out_is_named_while_the_others_are_read",
     ),
+    Mutation(
+        "what a dead worker holds behind deleted entries is taken over without another silence",
+        "G1",
+        "outbox/worker/claims.py",
+        "            if found or not free:\n",
+        "            if True:\n",
+        f"{NAME}::test_what_a_dead_one_holds_behind_deleted_entries_is_taken_over_at_once",
+    ),
 ]

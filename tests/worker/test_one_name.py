@@ -187,3 +187,14 @@ async def test_where_there_are_no_records_nobody_is_taken_for_two(workshop: Work
     assert await one.begin()
     await one.look()
     assert not one.shared
+
+
+async def test_what_a_dead_one_holds_behind_deleted_entries_is_taken_over_at_once(workshop: Workshop) -> None:
+    redis = workshop.world.redis
+    await workshop.publish("f1", "f2", "f3")
+    first, second, third = await Entries(redis, f"{OURS}dead").read([workshop.stream], 3)
+    await redis.xdel(workshop.stream.key, first.id, second.id)
+    await asyncio.sleep(0.2)
+    claims = Claims(Entries(redis, f"{OURS}one"), {}, lambda _: False, a_presence(workshop), silent_seconds=0.1)
+    found = await claims.find(Lane((workshop.stream,)), 10)
+    assert [(entry.id, entry.suspect) for entry in found] == [(third.id, f"{OURS}dead")]
