@@ -123,7 +123,7 @@ MUTATIONS = [
         "what relays are refused is on record for operators",
         "G1",
         "relay/outbox_relay/outage.py",
-        "for server, cause in found if cause]",
+        "for server, cause in self.why().items()]",
         "for server, cause in ()]",
         "tests/faults/test_redis_refuses.py::test_what_relays_are_refused_is_named_where_operators_look",
     ),

@@ -82,7 +82,7 @@ MUTATIONS = [
     ),
     Mutation(
         "what is put back is looked for", "G1", "relay/outbox_relay/tail.py",
-        "                inbox.doubt(change.at)\n        elif", "                pass\n        elif",
+        "inbox.doubt(anywhere)", "pass",
         f"{TAIL}::test_what_is_put_back_is_looked_for",
     ),
     Mutation(

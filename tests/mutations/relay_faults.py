@@ -31,7 +31,7 @@ MUTATIONS = [
     ),
     Mutation(
         "an error of ours that may pass ends no relay", "G1", "relay/outbox_relay/service.py",
-        "FINAL = (SchemaError, SettingsError, Unreachable)", "FINAL = SchemaError.__bases__",
+        "FINAL = (SchemaError, SettingsError, Unreachable, GaveUp)", "FINAL = SchemaError.__bases__",
         f"{RESCUER}::test_a_commit_whose_outcome_is_not_known_ends_nothing_and_the_next_look_decides",
     ),
     Mutation(
