@@ -33,8 +33,8 @@ MUTATIONS = [
         "transactions of a living worker of the same name go on",
         "G1",
         "outbox/worker/processing.py",
-        "if taken is False:\n",
-        "if True:\n",
+        "if await self.presence.begin() and not self.presence.shared:\n",
+        "if await self.presence.begin():\n",
         "tests/worker/test_locks.py::test_a_living_worker_of_the_same_name_keeps_its_transactions",
     ),
     Mutation(
