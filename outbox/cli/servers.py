@@ -49,6 +49,10 @@ class Refused(OutboxError):
     """A server answers, and does not do what is asked."""
 
 
+class Slow(Refused):
+    """It answers, and took too long: that may pass."""
+
+
 def run(command: Callable[[Servers], Awaitable[T]], *, registers: bool = False, looks: bool = False) -> T:
     """Run `command` with clients and close them. A driver's error becomes Unreachable or Refused, without secrets.
 
@@ -76,7 +80,7 @@ async def _run(command: Callable[[Servers], Awaitable[T]], settings: OutboxSetti
         except (PyMongoError, RedisError) as error:
             stop_if_cancelled()  # Ctrl-C may come out of a driver as an error
             if await _is_only_slow(error, mongo):
-                raise Refused(_SLOW.format(settings.mongodb_address)) from error
+                raise Slow(_SLOW.format(settings.mongodb_address)) from error
             raise _without_driver(error, settings) from error
 
 

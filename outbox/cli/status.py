@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from outbox.cli.output import write_json, write_line, write_table
-from outbox.cli.servers import Servers, run
+from outbox.cli.servers import Servers, Slow, run
 from outbox.errors import Unreachable, UsageError
 from outbox.message import schema
 from outbox.message.document import State
@@ -47,7 +47,7 @@ def status(
     while True:
         try:
             now, not_understood = run(_collect, looks=True)
-        except Unreachable as error:
+        except (Unreachable, Slow) as error:
             if not watch:
                 raise
             Console().clear()

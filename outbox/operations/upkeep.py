@@ -20,7 +20,7 @@ from outbox.message import transitions
 from outbox.message.document import State, is_ours
 from outbox.message.poison import RAW, bury_all
 from outbox.message.transitions import PRUNABLE
-from outbox.protocol import records
+from outbox.protocol import fences, records
 from outbox.protocol.settled import NEEDED, settled
 from outbox.servers.clock import id_at, server_time
 from outbox.servers.latest import as_of_now
@@ -31,7 +31,7 @@ from outbox.streams.declaration import Streams
 PAGE = 1000
 STAGE_SECONDS = 2.0
 """How long the staging of all that is due may take. After that it goes on in pages."""
-STAGE_PAGE, STAGE_PAGE_SECONDS = 100, 0.5
+STAGE_PAGE, STAGE_PAGE_SECONDS = 1000, 0.5
 STRAY = "no relay drains this stream and partition: declare the stream in OUTBOX_STREAMS, run `outbox init`, and retry"
 NO_PARTITION = (
     "its stream is registered without this partition: the program that appended it declares another number of "
@@ -67,7 +67,7 @@ async def _stage_in_pages(database: Database) -> int:
             try:
                 staged += await _stage_some(messages, guard | {"$or": page}, change)
             except PyMongoError as error:
-                if not error.timeout:
+                if not error.timeout or not await fences.writes(messages):
                     raise
                 for identity in page:
                     with suppress(ExecutionTimeout, NetworkTimeout):

@@ -70,7 +70,7 @@ async def in_time(messages: AsyncCollection[Document]) -> AsyncIterator[None]:
         with pymongo.timeout(WRITE_SECONDS):
             yield
     except PyMongoError as error:
-        if not error.timeout or not await _writes(messages):
+        if not error.timeout or not await writes(messages):
             raise
         raise _not_done(WRITE_SECONDS) from error
 
@@ -98,7 +98,7 @@ def _not_done(seconds: float) -> LookAgain:
     )
 
 
-async def _writes(messages: AsyncCollection[Document]) -> bool:
+async def writes(messages: AsyncCollection[Document]) -> bool:
     """Whether MongoDB answers, and a majority has what it writes. Changes nothing: no message has such an id."""
     try:
         with pymongo.timeout(PROBE_SECONDS):

@@ -157,6 +157,7 @@ class Settlement:
                 give_back = True
                 raise Abandoned
             try:
+                self._may_begin(entry, hand)
                 with counted(self._count, entry.stream.name, hand):
                     await self._work_on(entry, hand, message, choose)
             finally:
@@ -203,7 +204,6 @@ class Settlement:
             raise Failed(GiveUp(str(error))) from error
 
     async def _work_on(self, entry: Entry, hand: Hand, message: Message, choose: Choose) -> None:
-        self._may_begin(entry, hand)
         try:
             handler = choose(message)
         except (GiveUp, LeftAlone) as error:

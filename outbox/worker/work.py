@@ -118,7 +118,10 @@ class Work:
                 if conflict is None and not _comes_of(handler, error):
                     raise  # of the completion, which the server refuses at present, or of the commit
                 ended = ended + 1 if handler.with_session and self._had_ended(error, began) else 0
-                if ended > ENDED_MOST or (ended and time.monotonic() - began > LIFETIME_SECONDS):
+                if ended and hand.abandoned.is_set():
+                    raise Abandoned from error  # whoever has it by now has ended our transaction
+                # The first may be an election, which the driver does not always notice.
+                if ended > ENDED_MOST or (ended > 1 and time.monotonic() - began > LIFETIME_SECONDS):
                     raise Failed(InvalidOperation(_ENDED)) from error
                 if ended == 1:
                     hand.told.warning("transaction ended before its handler returned, calling it again", why=_ENDED)
@@ -139,7 +142,7 @@ class Work:
                 raise Superseded  # that was the conflict
 
     def _had_ended(self, error: PyMongoError, began: float) -> bool:
-        """Whether the transaction of a handler that was called at `began` had ended, and by no failover."""
+        """Whether the transaction of a handler called at `began` had ended, as far as is known by no failover."""
         code = error.code if isinstance(error, OperationFailure) else None
         return code == NO_SUCH_TRANSACTION and not self._disconnections.since(began)
 

@@ -14,16 +14,20 @@ PASSES = 2
 a backlog at once: of each message that is marked while hints are open, MongoDB looks at the change for every one."""
 
 
+FORGIVEN = 50
+"""After so many passes that leave something over and need not wait, one that had to wait is a backlog again."""
+
+
 class Busy:
     """Looks at how the passes over each partition end.
 
     One that waits, for workers or for other partitions, is drained as slowly as these go on, a batch now and then: that
-    is no backlog, however much is left over, until nothing is.
+    is no backlog, however much is left over, until it goes on without a wait.
     """
 
     def __init__(self) -> None:
         self._full: Counter[Partition] = Counter()
-        self._held_up: set[Partition] = set()
+        self._held_up: dict[Partition, int] = {}
         self.begun = asyncio.Event()
         self.over = asyncio.Event()
         self.over.set()
@@ -34,11 +38,15 @@ class Busy:
         try:
             drained = await run_once()
             if drained.outcome in (Outcome.FULL, Outcome.BLOCKED):
-                self._held_up.add(partition)
+                self._held_up[partition] = FORGIVEN
             elif drained.outcome is not Outcome.MORE:
-                self._held_up.discard(partition)
+                self._held_up.pop(partition, None)
             elif partition not in self._held_up:
                 passes = PASSES if drained.backlog else 1
+            elif self._held_up[partition] > 1:
+                self._held_up[partition] -= 1
+            else:
+                del self._held_up[partition]
         finally:
             self._see(partition, passes)
         return drained
@@ -49,7 +57,7 @@ class Busy:
 
     def leave(self, partition: Partition) -> None:
         """The partition is not drained here any more. Given up in a backlog, it would count as one for ever."""
-        self._held_up.discard(partition)
+        self._held_up.pop(partition, None)
         self._see(partition, 0)
 
     def _see(self, partition: Partition, passes: int) -> None:

@@ -9,6 +9,7 @@ published twice after a crash.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
@@ -29,6 +30,9 @@ SECONDS = 0.1
 TOGETHER_SECONDS = 2.0
 """How long a mark of several partitions may take. One message that a transaction of others has locked holds up all of
 them until then; after that each goes on by itself, under a token of its own, as nobody knows what came of the mark."""
+
+A_SECOND = 10_000
+"""Messages that any MongoDB marks in a second."""
 
 MOST_BATCHES, MOST_MESSAGES = 32, 500
 """What may be unmarked of one partition. The checkpoint names it with each batch."""
@@ -115,8 +119,7 @@ class Marks:
             return
         async with self._client.start_session(causal_consistency=True) as session:
             try:
-                with shared(TOGETHER_SECONDS):
-                    together = await self._mark_all(groups, session)
+                together = await self._mark_all(groups, session)
             except Exception as error:  # noqa: BLE001  # the drainers find out what it means
                 for window in windows:
                     window.error = error
@@ -124,7 +127,7 @@ class Marks:
             for window, group in groups.items():
                 try:
                     if not together:
-                        with shared(TOGETHER_SECONDS):
+                        with shared(2 * TOGETHER_SECONDS):
                             await self._mark(window, group, session)
                     _done(window, group)
                     _as_new_as(window.session, session)
@@ -133,10 +136,14 @@ class Marks:
 
     async def _mark_all(self, groups: dict[Window, tuple[Batch, ...]], session: AsyncClientSession) -> bool:
         steps = [Step(w.lease, w.at, group[-1].at, [sent.id for sent in _sent(group)]) for w, group in groups.items()]
+        began = time.monotonic()
         if not await self._leases.advance(steps, session):
             return False
         marks = [Mark(Held(w.lease, group[-1].at), _sent(group), _entries(group)) for w, group in groups.items()]
-        return await self._store.mark_all(marks, session)
+        # Leases are locked by nobody else: that their write took long, or that there are many messages, is no lock.
+        slow = 4 * (time.monotonic() - began) + sum(len(mark.sent) for mark in marks) / A_SECOND
+        with shared(TOGETHER_SECONDS + slow):
+            return await self._store.mark_all(marks, session)
 
     async def _mark(self, window: Window, group: Sequence[Batch], session: AsyncClientSession) -> None:
         # The lease first: so no message ever carries a batch above its lease's, and one comparison shows a loss.

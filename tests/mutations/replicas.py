@@ -109,8 +109,8 @@ MUTATIONS = [
         "what waits for a hand while a pause comes is not begun",
         "G6",
         "outbox/worker/settlement.py",
-        "        self._may_begin(entry, hand)\n        try:\n            handler",
-        "        try:\n            handler",
+        "                self._may_begin(entry, hand)\n                with counted",
+        "                with counted",
         f"{PAUSED}::test_what_waits_for_a_hand_while_the_pause_comes_is_given_back",
     ),
     Mutation(

@@ -74,13 +74,13 @@ async def test_a_time_still_selects_a_part_of_the_outbox_that_is_read_alone(db: 
     assert "'SORT'" not in str(plan["queryPlanner"]["winningPlan"])
 
 
-@pytest.mark.parametrize("entry", [added(2 * DAY), *NO_TIMES])
+@pytest.mark.parametrize("entry", [pytest.param(added(2 * DAY), id="two days ago"), *NO_TIMES])
 def test_two_workers_that_adopt_one_entry_make_one_message(entry: str) -> None:
     first, second = (message_of(Entry(FILES, entry, {"file_id": "a"}, None)) for _ in range(2))
     assert first["_id"] == second["_id"]
 
 
-@pytest.mark.parametrize("entry", [added(9 * DAY), *NO_TIMES])
+@pytest.mark.parametrize("entry", [pytest.param(added(9 * DAY), id="nine days ago"), *NO_TIMES])
 async def test_one_as_old_as_its_entry_is_kept_while_it_was_completed_lately(
     entry: str, db: Database, streams: Streams
 ) -> None:

@@ -147,7 +147,7 @@ async def test_a_handler_whose_transaction_took_too_long_is_not_called_for_as_lo
     [id_] = await workshop.publish("a")
     async with workshop.working(handle):
         await eventually(lambda: workshop.in_state("scheduled", id_))
-    assert calls == [1]
+    assert calls == [1, 1]  # the first time might have been an election
     assert "took longer than the server allows" in (await workshop.message(id_))["last_error"]
 
 

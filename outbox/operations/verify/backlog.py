@@ -48,7 +48,7 @@ async def overdue(system: System) -> list[Finding]:
         return []
     return [
         Finding(
-            "overdue", f"{number(count, 'message is', 'messages are')} scheduled for a time that has passed",
+            "overdue", f"{_counted(count)} scheduled for a time that has passed",
             "a relay stages what is due every second: none does",
             "outbox relay", count=count, repair=lambda: upkeep.stage(system.database),
         )
@@ -65,7 +65,7 @@ async def strays(system: System) -> list[Finding]:
         return []
     return [
         Finding(
-            "stray", f"{number(count, 'message is', 'messages are')} pending for a stream and partition there is not",
+            "stray", f"{_counted(count)} pending for a stream and partition there is not",
             "nobody drains it. A relay makes such messages dead, with this reason, within a minute",
             "declare the stream in OUTBOX_STREAMS, run `outbox init`, then `outbox dead retry`",
             count, named(document["_id"] for document in found), lambda: upkeep.bury_strays(system.database),
@@ -84,7 +84,7 @@ async def undeclared(system: System) -> list[Finding]:
         if count := await system.database[OUTBOX].count_documents(pending, hint="pending", limit=COUNTED):
             findings.append(
                 Finding(
-                    "undeclared", f"{number(count, 'message is', 'messages are')} pending in {partition}, "
+                    "undeclared", f"{_counted(count)} pending in {partition}, "
                     "which is not declared (any more)",
                     "relays drain what OUTBOX_STREAMS declares, and nothing else",
                     "declare the stream again, with as many partitions as it had, until it is empty", count,
@@ -99,9 +99,13 @@ async def dead(system: System) -> list[Finding]:
         return []
     return [
         Finding(
-            "dead", f"{number(count, 'message is', 'messages are')} dead",
+            "dead", f"{_counted(count)} dead",
             "it could not be sent, or its worker failed too often. The rest went on without it, and somebody has to "
             "decide",
             "outbox dead list, then `outbox dead retry ID` or `outbox dead discard ID`", count,
         )
     ]  # fmt: skip
+
+
+def _counted(count: int) -> str:
+    return f"{COUNTED:,} or more messages are" if count >= COUNTED else number(count, "message is", "messages are")
