@@ -88,7 +88,7 @@ def place(mongod: Mongod, mongodb_uri: str, database: str, redis_url: str, tmp_p
         "MONGODB_URI": mongodb_uri, "MONGODB_DATABASE": database, "REDIS_URL": redis_url,
         "OUTBOX_STREAMS": json.dumps(streams), "OUTBOX_RETENTION_DAYS": "36500", "OUTBOX_LOG_FORMAT": "json",
         "RELAY_LEASE_SECONDS": "2", "RELAY_TRIM_SECONDS": "1", "RELAY_PRUNE_SECONDS": "1",
-        "RELAY_ABANDONED_SECONDS": "5", "API_ABANDONED_SECONDS": "5",
+        "RELAY_ABANDONED_SECONDS": "5", "API_ABANDONED_SECONDS": "5", "API_IDLE_SECONDS": "2",
     }  # fmt: skip
     with mongod.client() as client, Redis.from_url(redis_url, decode_responses=True) as redis:
         made = Place(before, client[database], redis, environment, tmp_path)
