@@ -33,6 +33,14 @@ COMMANDS = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def interruptible() -> Iterator[None]:
+    """Also where the tests run in the background of a shell, which has them, and all that they start, ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize(("command", "state"), COMMANDS)
 def test_ctrl_c_at_the_question_ends_the_command(
     command: tuple[str, ...], state: State, outbox: Cli, shelf: Shelf, monkeypatch: pytest.MonkeyPatch

@@ -31,14 +31,14 @@ async def filled(redis: Redis) -> Redis:
 
 
 def away(redis: Redis, patch: pytest.MonkeyPatch) -> None:
-    real: Any = redis.xinfo_stream
+    real: Any = redis.execute_command
 
-    async def asked(key: str) -> Any:
-        if key == OTHER.key:
+    async def asked(*command: Any, **options: Any) -> Any:
+        if command[:2] == ("XINFO STREAM", OTHER.key):
             raise ConnectionError("Connection refused")
-        return await real(key)
+        return await real(*command, **options)
 
-    patch.setattr(redis, "xinfo_stream", asked)
+    patch.setattr(redis, "execute_command", asked)
 
 
 async def test_nothing_seems_to_be_published_when_it_is_back(
