@@ -102,9 +102,8 @@ class Place:
                 check(name)
             except ValueError as error:
                 raise SettingsError(f"{what} {error}") from None
-            object.__setattr__(
-                self, what, str.__str__(name)
-            )  # PyMongo formats it, and an enum's member is another text
+            # PyMongo formats it: an enum's member would be another text.
+            object.__setattr__(self, what, str.__str__(name))
 
 
 class Database(AsyncDatabase[Document]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -21,7 +20,7 @@ from outbox_api.uploads import records
 from outbox_api.uploads.abandoned import Uploads
 from tests.api.conftest import Serve
 from tests.api.test_duplicates import FORM, PARTS
-from tests.waiting import eventually
+from tests.waiting import eventually, pass_by
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=30)
 VERSION_BEFORE: Document = {
@@ -82,7 +81,7 @@ async def test_an_upload_whose_bytes_come_slowly_is_not_taken_for_abandoned(serv
         until = time.monotonic() + 15
         while time.monotonic() < until:
             yield b"x" * 10
-            await asyncio.sleep(0.2)
+            await pass_by(0.2)
         yield PARTS[1]
 
     answer = await api.post("/files", content=slowly(), headers=FORM)
