@@ -10,6 +10,7 @@ from pymongo.errors import BulkWriteError, OperationFailure, PyMongoError, Write
 from outbox.database import CONTENTS, FILES, IDEMPOTENCY, Database
 from outbox.message.poison import TOO_LARGE
 from outbox_api.errors import WriteRefused
+from outbox_api.uploads import records
 
 VALIDATOR = 121
 _NOT_COUNTABLE = frozenset({2, 14})
@@ -35,9 +36,7 @@ async def explain(error: PyMongoError, database: Database, seconds: float) -> Wr
         )
     having: list[str] = []
     with suppress(PyMongoError), pymongo.timeout(seconds):
-        names = {database[name].name: name for name in _WRITTEN}
-        query = {"name": {"$in": list(names)}, "options.validator": {"$exists": True}}
-        having = sorted([one["name"] async for one in await database[FILES].database.list_collections(filter=query)])
+        having = await records.with_validator(database, _WRITTEN)
     where = f", on {' or '.join(f'`{name}`' for name in having)}," if having else ""
     return WriteRefused(
         f"a validator of this database{where} does not allow what the API writes. Let it allow the fields that "

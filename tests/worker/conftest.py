@@ -10,6 +10,7 @@ from outbox.database import Document
 from outbox.settings import OutboxSettings, load
 from tests.relay.world import a_world
 from tests.worker.parser import Parser
+from tests.worker.waiting_handler import Waiting
 from tests.worker.workshop import Workshop
 
 
@@ -25,6 +26,13 @@ async def workshop(
 @pytest.fixture
 def parser(workshop: Workshop) -> Parser:
     return Parser(workshop)
+
+
+@pytest.fixture
+async def waiting() -> AsyncIterator[Waiting]:
+    handler = Waiting()
+    yield handler
+    handler.let_go.set()
 
 
 @pytest.fixture(autouse=True)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -17,26 +16,8 @@ from outbox.worker.lane import Lane
 from outbox.worker.presence import Presence
 from outbox.worker.processing import Processing
 from tests.waiting import eventually
+from tests.worker.waiting_handler import Waiting
 from tests.worker.workshop import Workshop
-
-
-class Waiting:
-    """Handlers wait until they may end. `calls`: the keys that they were called with."""
-
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-        self.let_go = asyncio.Event()
-
-    async def __call__(self, message: Any) -> None:
-        self.calls.append(message.key)
-        await self.let_go.wait()
-
-
-@pytest.fixture
-async def waiting() -> AsyncIterator[Waiting]:
-    handler = Waiting()
-    yield handler
-    handler.let_go.set()
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
@@ -24,6 +23,7 @@ from outbox.servers.clock import server_time
 from outbox.worker import presence
 from tests.relay.world import STREAM
 from tests.waiting import eventually
+from tests.worker.waiting_handler import Waiting
 from tests.worker.workshop import Workshop
 
 
@@ -32,21 +32,6 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(presence, "EVERY_SECONDS", 0.1)
     for name in ("TIMEOUT_SECONDS", "LEAVE_SECONDS"):  # however slow the machine is
         monkeypatch.setattr(presence, name, 60.0)
-
-
-class Waiting:
-    def __init__(self) -> None:
-        self.let_go = asyncio.Event()
-
-    async def __call__(self, message: Any) -> None:
-        await self.let_go.wait()
-
-
-@pytest.fixture
-async def waiting() -> AsyncIterator[Waiting]:
-    handler = Waiting()
-    yield handler
-    handler.let_go.set()
 
 
 async def test_what_a_worker_holds_is_shown_until_it_is_done_and_the_worker_until_it_stops(

@@ -258,6 +258,12 @@ async def remove_abandoned(database: Database, *, older_than: timedelta, silent:
 LOST = "no byte came for so long that the upload was taken for abandoned and removed: upload again"
 
 
+async def with_validator(database: Database, names: Sequence[str]) -> list[str]:
+    """Which of these collections have a validator, by their names in MongoDB."""
+    query = {"name": {"$in": [database[name].name for name in names]}, "options.validator": {"$exists": True}}
+    return sorted([one["name"] async for one in await database[FILES].database.list_collections(filter=query)])
+
+
 def _read(document: Document) -> File:
     """What is of another type than ours was written by another program, and counts as not known."""
     values: dict[str, Any] = {
