@@ -98,7 +98,7 @@ MUTATIONS = [
     Mutation(
         "what was counted before a reset is not compared", "G4", "outbox/protocol/lua/stream.lua",
         "(type(before.looks) ~= 'number' or before.looks < now.looks)", "true",
-        f"{COMPARED}::test_statistics_that_are_reset_again_and_again_leave_nothing_in_doubt",
+        f"{COMPARED}::test_two_resets_that_take_the_same_time_leave_nothing_in_doubt",
     ),
     Mutation(
         "a group whose mark alone was removed is the same", "G4", "outbox/protocol/lua/look.lua",

@@ -12,6 +12,15 @@ from outbox.protocol.script import Script
 from tests.relay.ward import GROUP, NAME, Ward
 
 
+def changed(monkeypatch: pytest.MonkeyPatch, line: str, other: str) -> None:
+    """The script that looks, on a server that tells something else."""
+    look = Script("look")
+    assert line in look._text
+    look._text = look._text.replace(line, other)
+    look._digest = hashlib.sha1(look._text.encode(), usedforsecurity=False).hexdigest()
+    monkeypatch.setattr(evidence, "_LOOK", look)
+
+
 async def test_statistics_that_are_reset_again_and_again_leave_nothing_in_doubt(ward: Ward) -> None:
     """A monitoring program does so after each reading (`CONFIG RESETSTAT`)."""
     await ward.publish(20)
@@ -20,6 +29,19 @@ async def test_statistics_that_are_reset_again_and_again_leave_nothing_in_doubt(
         await ward.redis.config_resetstat()
         await ward.look()
     assert await ward.states() == "c" * 20
+
+
+async def test_two_resets_that_take_the_same_time_leave_nothing_in_doubt(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then only what has been counted since tells that there was one."""
+    changed(monkeypatch, "count('config|resetstat')", "'calls=1,usec=2'")
+    await ward.publish(3)
+    for _ in range(3):
+        await ward.ack(*await ward.read(1))
+        await ward.redis.config_resetstat()
+        await ward.look()
+    assert await ward.states() == "ccc"
 
 
 async def test_after_a_reset_what_is_read_without_acknowledgements_is_not_done(ward: Ward) -> None:
@@ -36,10 +58,7 @@ async def test_a_server_that_does_not_count_leaves_nothing_in_doubt(
     ward: Ward, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As one that is compatible with Redis may not."""
-    look = Script("look")
-    look._text = look._text.replace("'INFO', 'commandstats'", "'INFO', 'keyspace'")
-    look._digest = hashlib.sha1(look._text.encode(), usedforsecurity=False).hexdigest()
-    monkeypatch.setattr(evidence, "_LOOK", look)
+    changed(monkeypatch, "'INFO', 'commandstats'", "'INFO', 'keyspace'")
     await ward.publish(2)
     for _ in range(2):
         await ward.ack(*await ward.read(1))
