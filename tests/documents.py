@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -50,3 +51,11 @@ def put(document: Path, name: str, text: str) -> None:
     assert marker, f"{document} has no marker {name!r}"
     assert end, f"{document} does not end what begins with {name!r}"
     document.write_text(f"{before}{marker}{text}\n{end}{after}")
+
+
+def put_row(document: Path, name: str, head: str, row: list[str], order: Iterable[str]) -> None:
+    """Replace one row of the table between those markers, or add it: known by its first cell, which `order` has."""
+    between = document.read_text().partition(f"<!-- {name} -->\n")[2].partition("<!-- end -->")[0]
+    cells = [cell.replace("|", "/") for cell in row]
+    rows = {known[0]: known for table in tables(between) for known in table} | {row[0]: cells}
+    put(document, name, head + "\n".join(f"| {' | '.join(rows[first])} |" for first in order if first in rows))

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from tests.documents import ROOT, put, tables
+from tests.documents import ROOT, put_row
 
 RESULTS = ROOT / "tests/RESULTS.md"
 HEAD = "| run | day | minutes | result | its last line |\n|---|---|---:|---|---|\n"
@@ -63,7 +63,9 @@ def main(
         began = time.monotonic()
         last, code = _follow([sys.executable, *shlex.split(command)], {**os.environ, **run.environment})
         failed |= code != 0
-        _record(name, [f"{datetime.now(UTC):%Y-%m-%d}", f"{(time.monotonic() - began) / 60:.0f}", _verdict(code), last])
+        took = f"{(time.monotonic() - began) / 60:.0f}"
+        row = [name, f"{datetime.now(UTC):%Y-%m-%d}", took, _verdict(code), last[:100]]
+        put_row(RESULTS, "runs", HEAD, row, RUNS)
     raise typer.Exit(int(failed))
 
 
@@ -79,14 +81,6 @@ def _follow(command: list[str], environment: dict[str, str]) -> tuple[str, int]:
 
 def _verdict(code: int) -> str:
     return "ok" if code == 0 else f"FAILED ({code})"
-
-
-def _record(name: str, cells: list[str]) -> None:
-    text = RESULTS.read_text().partition("<!-- runs -->\n")[2].partition("<!-- end -->")[0]
-    rows = {row[0]: row[1:] for table in tables(text) for row in table}
-    rows[name] = [cell.replace("|", "/")[:100] for cell in cells]
-    known = [other for other in RUNS if other in rows]
-    put(RESULTS, "runs", HEAD + "\n".join(f"| {' | '.join([other, *rows[other]])} |" for other in known))
 
 
 if __name__ == "__main__":

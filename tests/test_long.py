@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from tests import documents, long
 
 
-@pytest.fixture
-def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    file = tmp_path / "RESULTS.md"
-    file.write_text("# Results\n\n<!-- runs -->\n<!-- end -->\nrest\n")
-    monkeypatch.setattr(long, "RESULTS", file)
-    return file
-
-
-def test_each_run_has_its_last_result(results: Path) -> None:
-    long._record("model", ["2026-01-01", "1", "ok", "holds"])
-    long._record("mutations", ["2026-01-02", "2", "FAILED (1)", "3 of 4 | noticed"])
-    long._record("model", ["2026-01-03", "1", "ok", "everything holds"])
+def test_each_run_has_its_last_result(tmp_path: Path) -> None:
+    results = tmp_path / "RESULTS.md"
+    results.write_text("# Results\n\n<!-- runs -->\n<!-- end -->\nrest\n")
+    for row in (
+        ["mutations", "2026-01-02", "2", "FAILED (1)", "3 of 4 | noticed"],
+        ["model", "2026-01-01", "1", "ok", "holds"],
+        ["model", "2026-01-03", "1", "ok", "everything holds"],
+    ):
+        documents.put_row(results, "runs", long.HEAD, row, long.RUNS)
     (table,) = documents.tables(results.read_text())
     assert table == [
         ["model", "2026-01-03", "1", "ok", "everything holds"],

@@ -49,6 +49,7 @@ FIELD: Mapping[str, str] = {
 }
 """What happened, and the protection that stands against it now: see `tests/mutations`."""
 
+HEAD = "| fault | protection taken out | found by | after | day |\n|---|---|---|---:|---|\n"
 _VIOLATION = re.compile(r"^seed (\d+): VIOLATION.*?^.*?VIOLATION: (.*?)$", re.MULTILINE | re.DOTALL)
 LONGER_SECONDS = 120
 """For what has begun when the time is over."""
@@ -60,7 +61,7 @@ def main(
     words: Annotated[list[str] | None, typer.Argument(help="Only faults with one of these words.")] = None,
     minutes: Annotated[float, typer.Option(min=0, help="To look for each.")] = 10,
     seed: Annotated[int, typer.Option(help="The explorer's first one.")] = 1,
-    write: Annotated[bool, typer.Option(help="Put what came of it into tests/RESULTS.md.")] = False,
+    write: Annotated[bool, typer.Option(help="Put what came of each into tests/RESULTS.md.")] = False,
 ) -> None:
     """Put each fault of the field back, and let the explorer and conformance look for it, both at once.
 
@@ -73,7 +74,6 @@ def main(
         python -m tests.faults.explorer.put_back clock
     """
     by_name = {mutation.protection: mutation for mutation in MUTATIONS}
-    rows = ["| fault | protection taken out | found by | after |", "|---|---|---|---:|"]
     failed = False
     console = Console(highlight=False, soft_wrap=True)
     with a_copy() as tree:
@@ -88,11 +88,11 @@ def main(
                 console.print(f"{fault}: {error}", markup=False)
                 continue
             after = f"{time.monotonic() - began:.0f} s" if found else "–"
-            rows.append(f"| {fault} | {protection} | {found or f'not found in {minutes:g} minutes'} | {after} |")
-            console.print(rows[-1], markup=False)
-    if write:
-        head = f"On {datetime.now(UTC):%Y-%m-%d}; the explorer's first seed is {seed}."
-        documents.put(documents.ROOT / "tests/RESULTS.md", "put back", "\n".join([head, "", *rows]))
+            found = found or f"not found in {minutes:g} minutes"
+            row = [fault, protection, found, after, f"{datetime.now(UTC):%Y-%m-%d}"]
+            console.print(" | ".join(row), markup=False)
+            if write:
+                documents.put_row(documents.ROOT / "tests/RESULTS.md", "put back", HEAD, row, FIELD)
     raise typer.Exit(int(failed))
 
 
