@@ -21,6 +21,8 @@ from outbox.embedded import Mongod, RedisServer, ports
 from outbox.servers.connections import connect_mongo, connect_redis
 from outbox.servers.topology import FIRST_FOR_CLUSTERS
 from outbox.settings import OutboxSettings, load
+from outbox_api.collections import FILES_APPLICATION
+from tests.databases import Databases
 
 IN_MEMORY = Path("/dev/shm")
 ENOUGH = 12 * 2**30
@@ -96,15 +98,34 @@ def abort_idle_transactions(client: MongoClient[dict[str, Any]]) -> None:
         client.admin.command("killAllSessionsByPattern", left)
 
 
+@pytest.fixture(scope="session")
+def databases(mongod: Mongod) -> dict[str, Databases]:
+    return {"reused": Databases(mongod), "reused_with_files": Databases(mongod, FILES_APPLICATION)}
+
+
 @pytest.fixture
-def database(mongod: Mongod) -> Iterator[str]:
-    """The name of a database that this test has to itself; dropped after it."""
-    name = f"test_{uuid4().hex[:12]}"
+def reused() -> None:
+    """Whoever asks for this sets `database` up as an outbox in any case: it may be that of a test before, emptied."""
+
+
+@pytest.fixture
+def reused_with_files() -> None:
+    """The same with the collections of the files application."""
+
+
+@pytest.fixture
+def database(mongod: Mongod, databases: dict[str, Databases], request: pytest.FixtureRequest) -> Iterator[str]:
+    """The name of a database that this test has to itself: a new one, unless a fixture asks for `reused`."""
+    kinds = [kind for kind in ("reused_with_files", "reused") if kind in request.fixturenames]
+    name = databases[kinds[0]].lend() if kinds else f"test_{uuid4().hex[:12]}"
     yield name
     mongod.start()
     with mongod.client() as client:
         abort_idle_transactions(client)
-        client.drop_database(name)
+        if kinds:
+            databases[kinds[0]].take_back(client, name)
+        else:
+            client.drop_database(name)
 
 
 @pytest.fixture

@@ -223,8 +223,7 @@ def test_keys_can_come_through_a_pipe(tmp_path: Path, outbox_settings: OutboxSet
             assert httpx.get(f"{api.url}/files", headers=bearer(ALICE), timeout=60).status_code == 200
 
 
-@pytest.mark.parametrize("host", ["::1", "[::1]"])
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize(("workers", "host"), [("1", "::1"), ("2", "[::1]")])
 def test_an_ipv6_address_is_listened_on(
     host: str, workers: str, tmp_path: Path, outbox_settings: OutboxSettings, db: Database
 ) -> None:

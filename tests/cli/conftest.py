@@ -85,14 +85,14 @@ def bare(cli: Cli, monkeypatch: pytest.MonkeyPatch, mongodb_uri: str, redis_url:
 
 
 @pytest.fixture
-def outbox(bare: Cli) -> Cli:
+def outbox(reused: None, bare: Cli) -> Cli:
     """With servers, and a database of this test's own."""
     assert bare("init").code == 0
     return bare
 
 
 @pytest.fixture
-def with_files(outbox: Cli) -> Cli:
+def with_files(reused_with_files: None, outbox: Cli) -> Cli:
     """The same, set up with the files application."""
     assert outbox("init", "--files").code == 0
     return outbox

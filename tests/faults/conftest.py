@@ -20,7 +20,12 @@ from tests.faults.scenario import Scenario
 
 @pytest.fixture
 async def scenario(
-    mongod: Mongod, mongo: AsyncMongoClient[Document], database: str, tmp_path: Path, request: pytest.FixtureRequest
+    mongod: Mongod,
+    mongo: AsyncMongoClient[Document],
+    reused_with_files: None,
+    database: str,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> AsyncIterator[Scenario]:
     """A world with a Redis of its own, whose `options` a test may give by parametrizing this fixture indirectly."""
     await schema.ensure(Database(mongo, database), Streams([FILES]), FILES_APPLICATION)

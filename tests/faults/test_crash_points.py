@@ -10,6 +10,7 @@ import pytest
 from tests.faults.fragile import POINTS
 from tests.faults.relays import RelayProcess
 from tests.faults.scenario import CHECKPOINTS, Scenario
+from tests.slow import mostly
 from tests.waiting import eventually
 
 FRAGILE = "tests.faults.fragile"
@@ -36,7 +37,17 @@ async def work_is_waiting(scenario: Scenario, loses: str) -> None:
             await scenario.do("DEL", *CHECKPOINTS)
 
 
-@pytest.mark.parametrize("point", POINTS)
+KILLED = {
+    "before fetch",
+    "after send, before the reply",
+    "half-way through a mark",
+    "during recovery: a page of survivors kept",
+    "during recovery: a page taken back",
+    "during recovery: before its end in mongodb",
+}
+
+
+@pytest.mark.parametrize("point", mostly(POINTS, but=KILLED))
 async def test_a_relay_is_killed(scenario: Scenario, point: str) -> None:
     await work_is_waiting(scenario, POINTS[point].loses)
     with scenario.relay_process(FRAGILE, point, "SIGKILL", relay_batch_size=BATCH) as relay:
@@ -47,9 +58,7 @@ async def test_a_relay_is_killed(scenario: Scenario, point: str) -> None:
     await scenario.stays_at_rest()
 
 
-@pytest.mark.parametrize(
-    "point", [point if point in WORST else pytest.param(point, marks=pytest.mark.slow) for point in POINTS]
-)
+@pytest.mark.parametrize("point", mostly(POINTS, but=WORST))
 async def test_a_relay_sleeps_until_another_one_has_taken_over(scenario: Scenario, point: str) -> None:
     await work_is_waiting(scenario, POINTS[point].loses)
     with scenario.relay_process(FRAGILE, point, "SIGSTOP", relay_batch_size=BATCH) as sleeper:

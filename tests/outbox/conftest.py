@@ -40,7 +40,7 @@ def streams() -> Streams:
 
 
 @pytest.fixture
-async def db(mongo: AsyncMongoClient[Document], database: str, streams: Streams) -> Database:
+async def db(mongo: AsyncMongoClient[Document], reused: None, database: str, streams: Streams) -> Database:
     """A database of this test's own, set up."""
     await schema.ensure(Database(mongo, database), streams)
     return Database(mongo, database)
@@ -52,7 +52,9 @@ def shelf(db: Database) -> Shelf:
 
 
 @pytest.fixture
-async def ward(mongo: AsyncMongoClient[Document], database: str, redis: Redis) -> AsyncIterator[Ward]:
+async def ward(
+    mongo: AsyncMongoClient[Document], reused_with_files: None, database: str, redis: Redis
+) -> AsyncIterator[Ward]:
     async with a_world(mongo, database, redis, [SOON]) as world:
         yield Ward(world, await world.owner(seconds=60))
 

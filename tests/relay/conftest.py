@@ -13,13 +13,17 @@ from tests.relay.world import World, a_world
 
 
 @pytest.fixture
-async def world(mongo: AsyncMongoClient[Document], database: str, redis: Redis) -> AsyncIterator[World]:
+async def world(
+    mongo: AsyncMongoClient[Document], reused_with_files: None, database: str, redis: Redis
+) -> AsyncIterator[World]:
     async with a_world(mongo, database, redis) as made:
         yield made
 
 
 @pytest.fixture
-async def ward(mongo: AsyncMongoClient[Document], database: str, redis: Redis) -> AsyncIterator[Ward]:
+async def ward(
+    mongo: AsyncMongoClient[Document], reused_with_files: None, database: str, redis: Redis
+) -> AsyncIterator[Ward]:
     async with a_world(mongo, database, redis, [BARE]) as world:
         yield Ward(world)
 

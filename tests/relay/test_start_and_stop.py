@@ -18,6 +18,7 @@ import pytest
 
 from outbox.embedded import ports
 from tests.relay.processes import RelayProcess, a_relay
+from tests.slow import mostly
 from tests.waiting import PATIENCE, eventually
 from tests.worker.processes import WorkerProcess, running
 
@@ -44,7 +45,10 @@ def silent() -> Iterator[str]:
         yield f"127.0.0.1:{listener.getsockname()[1]}"
 
 
-@pytest.fixture(params=["refuses", "silent", "has no name", "cannot be looked up"])
+ADDRESSES = ("refuses", "silent", "has no name", "cannot be looked up")
+
+
+@pytest.fixture(params=mostly(ADDRESSES, but=("silent", "cannot be looked up")))
 def nobody(request: pytest.FixtureRequest) -> Iterator[str]:
     """MONGODB_URI of a server that does not answer."""
     with silent() as address:
@@ -143,7 +147,9 @@ async def test_a_process_that_hangs_in_its_stop_leaves_all_the_same(tmp_path: Pa
         ("REDIS_URL", "rediss://h?ssl_ca_certs=/nowhere/ca.pem", "ssl_ca_certs=/nowhere/ca.pem"),
     ],
 )
-@pytest.mark.parametrize("command", [["relay"], ["worker"], ["api"], ["status"], ["init"]])
+@pytest.mark.parametrize(
+    "command", mostly((["relay"], ["worker"], ["api"], ["status"], ["init"]), but=(["relay"], ["init"]))
+)
 async def test_a_file_that_is_missing_is_one_line_and_a_wrong_setting(
     setting: str, value: str, named: str, command: list[str], tmp_path: Path
 ) -> None:

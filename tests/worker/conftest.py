@@ -16,7 +16,12 @@ from tests.worker.workshop import Workshop
 
 @pytest.fixture
 async def workshop(
-    mongo: AsyncMongoClient[Document], mongodb_uri: str, database: str, redis: Redis, redis_url: str
+    mongo: AsyncMongoClient[Document],
+    mongodb_uri: str,
+    reused_with_files: None,
+    database: str,
+    redis: Redis,
+    redis_url: str,
 ) -> AsyncIterator[Workshop]:
     settings = load(OutboxSettings, mongodb_uri=mongodb_uri, mongodb_database=database, redis_url=redis_url)
     async with a_world(mongo, database, redis) as world:
