@@ -118,10 +118,8 @@ class Relay:
             self._metrics.watch(outages.seconds)
 
             async def start() -> None:
-                patience = once.PATIENCE_SECONDS if self._until_empty else None
-                await wait_for_schema(
-                    database, declarations, outages, address=self._addresses["mongodb"], patience=patience
-                )
+                ready = wait_for_schema(database, declarations, outages)
+                await (once.patiently(ready, outages, self._addresses) if self._until_empty else ready)
                 await refuse_what_cannot_be_confirmed(redis, self._settings.relay_confirm)
 
             try:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from outbox.errors import OutboxError, SettingsError, Unreachable
 from outbox.protocol.store import Store
+from outbox.servers.waiting import abandon
 from outbox.streams.declaration import Streams
 from outbox_relay.outage import Outages
 from outbox_relay.service import GaveUp, Next
@@ -53,7 +56,7 @@ class UntilEmpty:
             raise SettingsError(str(foreign[0]))  # which a service does not try again
         if self._outages.current():
             if time.monotonic() - self._well > PATIENCE_SECONDS:
-                raise self._given_up()
+                raise _given_up(self._outages, self._addresses)
         else:
             self._well = time.monotonic()
         going = [name for name, stream in self._streams.items() if not self._streams.pauses.of(stream)]
@@ -62,14 +65,27 @@ class UntilEmpty:
             self._done()
         return Looked(empty)
 
-    def _given_up(self) -> OutboxError:
-        """Unreachable only when a server may be away: one that refuses, or a defect, needs somebody."""
-        why = self._outages.why()
-        for server, cause in why.items():
-            if not cause.passes:
-                return GaveUp(f"{cause} Nothing is lost.\n  {server}: {self._addresses[server]}")
-        for server, cause in why.items():
-            return Unreachable(
-                server, self._addresses[server], f"{cause.what}, for {PATIENCE_SECONDS:.0f} s; nothing is lost"
-            )
-        return GaveUp(f"{self._outages.current()[0]}; the log has its error. Nothing is lost")
+
+async def patiently(start: Coroutine[Any, Any, None], outages: Outages, addresses: Mapping[str, str]) -> None:
+    """Run `start`, which waits for MongoDB, for as long as is worth waiting. Raises as `UntilEmpty` does."""
+    starting = asyncio.ensure_future(start)
+    try:
+        done, _ = await asyncio.wait({starting}, timeout=PATIENCE_SECONDS)
+        if not done:
+            raise _given_up(outages, addresses)
+        await starting
+    finally:
+        abandon(starting)
+
+
+def _given_up(outages: Outages, addresses: Mapping[str, str]) -> OutboxError:
+    """Unreachable only when a server may be away: one that refuses, or a defect, needs somebody."""
+    why = outages.why()
+    for server, cause in why.items():
+        if not cause.passes:
+            return GaveUp(f"{cause} Nothing is lost.\n  {server}: {addresses[server]}")
+    for server, cause in why.items():
+        return Unreachable(server, addresses[server], f"{cause.what}, for {PATIENCE_SECONDS:.0f} s; nothing is lost")
+    if current := outages.current():
+        return GaveUp(f"{current[0]}; the log has its error. Nothing is lost")
+    return Unreachable("mongodb", addresses["mongodb"], f"no answer for {PATIENCE_SECONDS:.0f} s; nothing is lost")

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 
 from outbox.database import Database
-from outbox.errors import SettingsError, Unreachable
+from outbox.errors import SettingsError
 from outbox.message import schema
 from outbox.protocol.confirmation import CannotConfirm, Confirm
 from outbox.protocol.ownership import own
@@ -52,12 +52,9 @@ async def unless_stopped(stop: asyncio.Event, start: Coroutine[Any, Any, None]) 
     return False
 
 
-async def wait_for_schema(
-    database: Database, declarations: Declarations, outages: Outages, *, address: str, patience: float | None
-) -> None:
+async def wait_for_schema(database: Database, declarations: Declarations, outages: Outages) -> None:
     """Return when MongoDB answers, schema and streams are as they should be, and messages may be marked.
 
-    :param patience: seconds until Unreachable is raised; None waits for ever.
     :raises SchemaError: the database is not set up; its kind WrongDeclaration, when OUTBOX_STREAMS contradicts it.
     :raises SettingsError: OUTBOX_RELAY_STREAMS names a stream that is not registered.
     """
@@ -69,11 +66,7 @@ async def wait_for_schema(
         await Store(database).try_to_mark()
         return Checked()
 
-    try:
-        async with asyncio.timeout(patience):
-            await Service("start", check, outages, interval=1).run()
-    except TimeoutError:
-        raise Unreachable("mongodb", address, f"no answer for {patience:.0f} s") from None
+    await Service("start", check, outages, interval=1).run()
 
 
 async def refuse_what_cannot_be_confirmed(redis: AnyRedis, confirm: Confirm) -> None:

@@ -61,4 +61,9 @@ MUTATIONS = [
         "if not cause.passes:", "if False:",
         "tests/relay/test_once.py::test_it_says_why_it_gives_up",
     ),
+    Mutation(
+        "a start that MongoDB refuses is not given up as one without an answer", "usage", "relay/outbox_relay/once.py",
+        "    why = outages.why()", "    why = {}",
+        "tests/relay/test_once.py::test_a_start_that_is_given_up_says_why",
+    ),
 ]  # fmt: skip

@@ -7,11 +7,16 @@ from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import NoPermissionError, OutOfMemoryError
 
 from outbox.cli.failures import FAILED, UNREACHABLE, explain
+from outbox.embedded import Mongod
 from outbox_relay import once
 from outbox_relay.once import UntilEmpty
 from outbox_relay.outage import Outages
 from outbox_relay.service import FINAL
+from tests.cli.conftest import Cli, bare, cli
 from tests.relay.world import World
+from tests.waiting import PATIENCE
+
+__all__ = ["bare", "cli"]
 
 ADDRESSES = {"redis": "10.0.0.1:6379", "mongodb": "10.0.0.2:27017"}
 
@@ -46,3 +51,27 @@ async def test_it_says_why_it_gives_up(
     assert words in failure.text
     assert ("cannot be reached" in failure.text) == (code == UNREACHABLE)
     assert ("10.0.0.1:6379" in failure.text) == (not isinstance(error, KeyError))
+
+
+@pytest.mark.parametrize(
+    ("uri", "code", "words"),
+    [
+        ("mongodb://somebody:wr0ng@{}/?replicaSet=rs0", FAILED, "MongoDB refuses the user or the password"),
+        ("mongodb://127.0.0.1:1/?replicaSet=rs0", UNREACHABLE, "mongodb at mongodb://127.0.0.1:1 cannot be reached"),
+    ],
+    ids=["refused", "away"],
+)
+def test_a_start_that_is_given_up_says_why(
+    bare: Cli,
+    mongod: Mongod,
+    monkeypatch: pytest.MonkeyPatch,
+    uri: str,
+    code: int,
+    words: str,
+) -> None:
+    monkeypatch.setenv("MONGODB_URI", uri.format(f"{mongod.host}:{mongod.port}"))
+    monkeypatch.setattr(once, "PATIENCE_SECONDS", 5.0 * PATIENCE)
+    result = bare("relay", "--once", "--port", "0")
+    assert (result.code, "wr0ng" in result.err) == (code, False), result.err
+    assert words in result.err
+    assert ("cannot be reached" in result.err) == (code == UNREACHABLE)
