@@ -18,6 +18,7 @@ from outbox.protocol.ownership import refuse
 from outbox.protocol.room import Room
 from outbox.protocol.script import Script
 from outbox.protocol.tags import follows, new_tag, read_tags
+from outbox.servers.few import few_connections
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Partition, Stream, Streams
 from outbox.streams.keys import record_key
@@ -158,7 +159,8 @@ class Checkpoints:
         declared = self._streams[stream]
         keys = [declared.key, record_key(declared.key), *map(declared.checkpoint_key, numbers)]
         args: list[str | int] = [declared.group if group else "", self._ours.claim, known, read]
-        last, *found = await _GLANCE.run(self._redis, keys, args) or ("",)
+        async with few_connections(self._redis) as redis:  # all streams are looked at at the same time
+            last, *found = await _GLANCE.run(redis, keys, args) or ("",)
         pairs = zip(numbers, found[::2], found[1::2], strict=False)
         stands = {n: Stand(int(token), tag) for n, token, tag in pairs if _TOKEN.fullmatch(token)}
         return Glance(last, stands, frozenset(numbers[len(found) // 2 :] if last else ()))

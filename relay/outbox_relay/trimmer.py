@@ -11,6 +11,7 @@ from outbox.database import Database
 from outbox.delivery import trim
 from outbox.delivery.trim import Trimmed
 from outbox.message.outcome import Found
+from outbox.servers.few import few_connections
 from outbox.servers.silence import WatchedSilence
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Streams
@@ -54,13 +55,14 @@ class Trimmer:
         # A long pass is late. That shall not begin a count of days anew: a small part of it may be missed.
         counts = [(s.key, max(self._gap_seconds, (s.ignore_groups_after_seconds or 0) / 10)) for s in streams]
         self._silence = {count: self._silence.get(count) or WatchedSilence(count[1]) for count in counts}
-        found = await asyncio.gather(
-            *(
-                trim.trim(self._database, self._redis, stream, self._silence[count])
-                for stream, count in zip(streams, counts, strict=True)
-            ),
-            return_exceptions=True,
-        )
+        async with few_connections(self._redis) as redis:
+            found = await asyncio.gather(
+                *(
+                    trim.trim(self._database, redis, stream, self._silence[count])
+                    for stream, count in zip(streams, counts, strict=True)
+                ),
+                return_exceptions=True,
+            )
         trimmed = [one for one in found if isinstance(one, Trimmed)]
         for stream, one in zip(streams, found, strict=True):
             if isinstance(one, Trimmed) and one.judged.reasons:

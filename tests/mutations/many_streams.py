@@ -42,6 +42,16 @@ MUTATIONS = [
         f"{MANY}test_many_streams_are_looked_at_on_a_few_connections[all_at_once]",
     ),
     Mutation(
+        "a relay trims many streams on a few connections", "G8", "relay/outbox_relay/trimmer.py",
+        "few_connections(self._redis)", "__import__('contextlib').nullcontext(self._redis)",
+        f"{MANY}test_many_streams_are_looked_at_on_a_few_connections[what_a_relay_trims]",
+    ),
+    Mutation(
+        "a relay watches many streams on a few connections", "G8", "outbox/protocol/checkpoint.py",
+        "few_connections(self._redis)", "__import__('contextlib').nullcontext(self._redis)",
+        f"{MANY}test_many_streams_are_looked_at_on_a_few_connections[what_a_relay_watches]",
+    ),
+    Mutation(
         "looks at the same time share their connections", "operators", FEW,
         "_TURNS.setdefault(client, _Turns())", "_Turns()",
         f"{MANY}test_many_streams_are_looked_at_on_a_few_connections[all_at_once]",

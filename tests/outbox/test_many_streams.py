@@ -23,12 +23,14 @@ from outbox.message.document import Sent
 from outbox.message.transitions import Cause
 from outbox.operations import counts, stats
 from outbox.protocol import records
+from outbox.protocol.checkpoint import Checkpoints
 from outbox.protocol.ownership import own, refused
 from outbox.servers import few
 from outbox.servers.clock import server_time
 from outbox.servers.connections import connect_redis
 from outbox.settings import OutboxSettings, load
 from outbox.streams.declaration import FILES
+from outbox_relay.trimmer import Trimmer
 from tests.outbox.shelf import Shelf
 from tests.waiting import eventually
 
@@ -168,11 +170,29 @@ async def owners(db: Database, client: Redis) -> None:
     assert await refused(client, MANY.values(), await own(db)) == []
 
 
+async def what_a_relay_trims(db: Database, client: Redis) -> None:
+    assert (await Trimmer(db, client, MANY).run_once()).removed == 0
+
+
+async def what_a_relay_watches(db: Database, client: Redis) -> None:
+    checkpoints = Checkpoints(client, MANY, await own(db))
+    found = await asyncio.gather(*(checkpoints.glance(name, [0]) for name in MANY))
+    assert len(found) == len(MANY)
+
+
 async def all_at_once(db: Database, client: Redis) -> None:
-    await asyncio.gather(*(look(db, client) for look in (streams_and_what_is_held, readers, undelivered, owners)))
+    await asyncio.gather(*(look(db, client) for look in LOOKS[:-1]))
 
 
-LOOKS = [streams_and_what_is_held, readers, undelivered, owners, all_at_once]
+LOOKS = [
+    streams_and_what_is_held,
+    readers,
+    undelivered,
+    owners,
+    what_a_relay_trims,
+    what_a_relay_watches,
+    all_at_once,
+]
 
 
 @pytest.mark.parametrize("look", LOOKS)
