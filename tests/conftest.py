@@ -18,6 +18,7 @@ from redis import __version__ as redis_py
 from redis.asyncio import Redis
 
 from outbox.embedded import Mongod, RedisServer, ports
+from outbox.message.collection import Part
 from outbox.servers.connections import connect_mongo, connect_redis
 from outbox.servers.topology import FIRST_FOR_CLUSTERS
 from outbox.settings import OutboxSettings, load
@@ -98,9 +99,14 @@ def abort_idle_transactions(client: MongoClient[dict[str, Any]]) -> None:
         client.admin.command("killAllSessionsByPattern", left)
 
 
+REUSED: dict[str, tuple[Part, ...]] = {"reused_with_files": (FILES_APPLICATION,), "reused": ()}
+"""What else than an outbox is set up, by the fixture that says that it is."""
+
+
 @pytest.fixture(scope="session")
-def databases(mongod: Mongod) -> dict[str, Databases]:
-    return {"reused": Databases(mongod), "reused_with_files": Databases(mongod, FILES_APPLICATION)}
+def databases() -> dict[tuple[Mongod, str], Databases]:
+    """Of each mongod and kind, those that go from test to test."""
+    return {}
 
 
 @pytest.fixture
@@ -114,16 +120,26 @@ def reused_with_files() -> None:
 
 
 @pytest.fixture
-def database(mongod: Mongod, databases: dict[str, Databases], request: pytest.FixtureRequest) -> Iterator[str]:
-    """The name of a database that this test has to itself: a new one, unless a fixture asks for `reused`."""
-    kinds = [kind for kind in ("reused_with_files", "reused") if kind in request.fixturenames]
-    name = databases[kinds[0]].lend() if kinds else f"test_{uuid4().hex[:12]}"
+def database(
+    mongod: Mongod,
+    mongodb_uri: str,
+    databases: dict[tuple[Mongod, str], Databases],
+    request: pytest.FixtureRequest,
+) -> Iterator[str]:
+    """The name of a database that this test has to itself: one that is new, unless a fixture asks for `reused`."""
+    kind = next((kind for kind in REUSED if kind in request.fixturenames), None)
+    if mongodb_uri != mongod.uri:
+        kind = None  # this test has another mongod, in which nobody would empty it
+    if kind and (mongod, kind) not in databases:
+        databases[mongod, kind] = Databases(mongod, *REUSED[kind])
+    spare = databases[mongod, kind] if kind else None
+    name = spare.lend() if spare else f"test_{uuid4().hex[:12]}"
     yield name
     mongod.start()
     with mongod.client() as client:
         abort_idle_transactions(client)
-        if kinds:
-            databases[kinds[0]].take_back(client, name)
+        if spare:
+            spare.take_back(client, name)
         else:
             client.drop_database(name)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import Any
 from uuid import uuid4
 
@@ -14,9 +15,24 @@ from outbox.message import schema
 from outbox.message.collection import Part
 from outbox.servers.connections import connect_mongo
 from outbox.settings import OutboxSettings, load
+from outbox.streams import registry
 from outbox.streams.declaration import FILES, Streams
 
 Client = MongoClient[dict[str, Any]]
+Catalogue = dict[str, Any]
+"""Collections and indexes with their options, and whether an index has met a list, which it never forgets."""
+
+_EMPTIED: dict[str, tuple[Part, ...]] = {}
+"""With the collections of these, and nothing in them."""
+
+
+async def set_up(database: Database, streams: Streams, *parts: Part) -> None:
+    """As `schema.ensure`, which looks at each collection and index; not so where they are known to be there."""
+    there = _EMPTIED.pop(database.name, None)
+    if there is not None and set(parts) <= set(there):
+        await registry.register(database, streams)
+    else:
+        await schema.ensure(database, streams, *parts)
 
 
 class Databases:
@@ -24,13 +40,13 @@ class Databases:
 
     def __init__(self, mongod: Mongod, *parts: Part) -> None:
         self._mongod, self._parts = mongod, parts
-        self._as_made: dict[str, Any] | None = None
-        self._meta: dict[str, Any] = {}
         self._spare: list[str] = []
         self._of: int | None = None
+        with mongod.client() as client:
+            self._as_made, self._meta = self._made_anew(client)  # now: later, a test may have changed what is made
 
     def lend(self) -> str:
-        """The name of one, or of one that is not there yet: `schema.ensure` makes what is missing, and documents."""
+        """The name of one, or of one that is not there yet, for `set_up`."""
         if self._of != self._mongod.pid:
             self._spare.clear()  # who was killed may count documents that are gone
         self._of = self._mongod.pid
@@ -38,8 +54,6 @@ class Databases:
 
     def take_back(self, client: Client, name: str) -> None:
         """Keep it for the next test, unless a collection or index is no longer as an outbox has it: then drop it."""
-        if self._as_made is None:
-            self._as_made = self._made_anew(client)
         found = _catalogue(client, name)
         others = [found.pop(collection) and collection for collection in found.keys() - self._as_made.keys()]
         if self._of != self._mongod.pid or found != self._as_made:
@@ -50,9 +64,10 @@ class Databases:
         for collection in self._as_made:
             client[name][collection].delete_many({})
         client[name][META].insert_one({**self._meta, "identity": uuid4().hex})
+        _EMPTIED[name] = self._parts
         self._spare.append(name)
 
-    def _made_anew(self, client: Client) -> dict[str, Any]:
+    def _made_anew(self, client: Client) -> tuple[Catalogue, dict[str, Any]]:
         name = f"test_{uuid4().hex[:12]}"
 
         async def make() -> None:
@@ -60,18 +75,29 @@ class Databases:
                 await schema.ensure(Database(connected, name), Streams([FILES]), *self._parts)
 
         asyncio.run(make())
-        self._meta = client[name][META].find_one() or {}
+        meta = client[name][META].find_one()
+        assert meta, "it is known by that"
         found = _catalogue(client, name)
         client.drop_database(name)
-        return found
+        return found, meta
 
 
-def _catalogue(client: Client, name: str) -> dict[str, Any]:
-    """Its collections and indexes with their options, and whether an index has met a list, which it never forgets."""
-    stages: list[dict[str, Any]] = [{"$listCatalog": {}}, {"$match": {"db": name}}]
-    return {found["name"]: (found["type"], _described(found.get("md", {}))) for found in client.admin.aggregate(stages)}
+def _catalogue(client: Client, name: str) -> Catalogue:
+    return _described(client.admin.aggregate(_of(name)))
 
 
-def _described(options: dict[str, Any]) -> Any:
-    indexes = {index["spec"]["name"]: (index["spec"], index.get("multikey")) for index in options.get("indexes", ())}
-    return {**options.get("options", {}), "uuid": None}, indexes
+async def catalogue(database: Database) -> Catalogue:
+    return _described(await (await database.client.admin.aggregate(_of(database.name))).to_list())
+
+
+def _of(name: str) -> list[dict[str, Any]]:
+    return [{"$listCatalog": {}}, {"$match": {"db": name}}]
+
+
+def _described(collections: Iterable[dict[str, Any]]) -> Catalogue:
+    described = {}
+    for one in collections:
+        about = one.get("md", {})
+        indexes = {index["spec"]["name"]: (index["spec"], index.get("multikey")) for index in about.get("indexes", ())}
+        described[one["name"]] = one["type"], {**about.get("options", {}), "uuid": None}, indexes
+    return described

@@ -18,12 +18,14 @@ from outbox.message import schema
 from outbox.operations import stats, story
 from outbox.servers.connections import connect_mongo
 from outbox.settings import OutboxSettings, load
+from outbox.streams import registry
 from outbox_api.app import create_app
 from outbox_api.collections import FILES_APPLICATION
 from outbox_api.dashboard import sessions
 from outbox_api.settings import ApiSettings
 from tests.api.connecting import Server, environment, free_port, probed
 from tests.api.serving import PATIENT, Api
+from tests.databases import Catalogue, catalogue
 from tests.relay.processes import RelayProcess
 
 Serve = Callable[..., Awaitable[httpx.AsyncClient]]
@@ -42,6 +44,10 @@ def outbox_settings(mongodb_uri: str, redis_url: str) -> OutboxSettings:
     return load(OutboxSettings, mongodb_uri=mongodb_uri, redis_url=redis_url, mongodb_database="test_api")
 
 
+_MADE: dict[str, Catalogue] = {}
+"""What was there after it was set up, by mongod: to look at each collection takes long, too."""
+
+
 @pytest.fixture
 def not_set_up(outbox_settings: OutboxSettings, database: str) -> OutboxSettings:
     """The same with a database in which nothing is."""
@@ -53,7 +59,11 @@ async def db(mongo: AsyncMongoClient[dict[str, Any]], outbox_settings: OutboxSet
     """The application's database, set up and empty. One for all tests: to set one up takes longer than most of them."""
     db = Database(mongo, outbox_settings.mongodb_database)
     await db[STREAMS].delete_many({})  # the tests before have declared theirs
-    await schema.ensure(db, outbox_settings.streams, FILES_APPLICATION)
+    if await catalogue(db) == _MADE.get(outbox_settings.mongodb_uri.get_secret_value()):
+        await registry.register(db, outbox_settings.streams)
+    else:
+        await schema.ensure(db, outbox_settings.streams, FILES_APPLICATION)
+        _MADE[outbox_settings.mongodb_uri.get_secret_value()] = await catalogue(db)
     for collection in (*schema.COLLECTIONS, *FILES_APPLICATION.collections):
         if collection.name not in (schema.PARTITIONS, schema.META, STREAMS):
             await db[collection.name].delete_many({})

@@ -11,9 +11,9 @@ from structlog.testing import capture_logs
 
 from outbox.database import Database, Document
 from outbox.embedded import Mongod, RedisServer
-from outbox.message import schema
 from outbox.streams.declaration import FILES, Streams
 from outbox_api.collections import FILES_APPLICATION
+from tests.databases import set_up
 from tests.faults.proxy import Proxy
 from tests.faults.scenario import Scenario
 
@@ -28,7 +28,7 @@ async def scenario(
     request: pytest.FixtureRequest,
 ) -> AsyncIterator[Scenario]:
     """A world with a Redis of its own, whose `options` a test may give by parametrizing this fixture indirectly."""
-    await schema.ensure(Database(mongo, database), Streams([FILES]), FILES_APPLICATION)
+    await set_up(Database(mongo, database), Streams([FILES]), FILES_APPLICATION)
     options: dict[str, str] = getattr(request, "param", {})
     with RedisServer(tmp_path / "redis", options=options) as redis, capture_logs() as logs:
         async with Proxy((mongod.host, mongod.port)) as to_mongo, Proxy((redis.host, redis.port)) as to_redis:

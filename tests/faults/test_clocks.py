@@ -38,7 +38,7 @@ STEPS = {
 STEPPING = pytest.mark.parametrize(
     "steps",
     [
-        pytest.param(steps, id=name, marks=pytest.mark.slow if name in ("forward", "back") else ())
+        pytest.param(steps, id=name, marks=() if name == "at random" else pytest.mark.slow)
         for name, steps in STEPS.items()
     ],
 )

@@ -38,10 +38,8 @@ async def work_is_waiting(scenario: Scenario, loses: str) -> None:
 
 
 KILLED = {
-    "before fetch",
     "after send, before the reply",
     "half-way through a mark",
-    "during recovery: a page of survivors kept",
     "during recovery: a page taken back",
     "during recovery: before its end in mongodb",
 }

@@ -93,6 +93,7 @@ async def test_split_brain_the_old_primary_took_writes_that_are_gone(scenario: S
     await scenario.stays_at_rest()
 
 
+@pytest.mark.slow
 async def test_split_brain_under_load(scenario: Scenario, replica: RedisServer) -> None:
     async with replication(scenario, replica), scenario.relay():
         async with scenario.appending():
@@ -126,6 +127,7 @@ async def test_split_brain_and_the_old_primary_returns(scenario: Scenario, repli
     await scenario.stays_at_rest()
 
 
+@pytest.mark.slow
 async def test_the_old_primary_returns_in_the_middle_of_the_recovery(scenario: Scenario, replica: RedisServer) -> None:
     old = scenario.redis
     async with scenario.relay(relay_batch_size=2):

@@ -80,6 +80,7 @@ async def test_a_primary_that_is_killed_is_followed_to_its_replica(
     await scenario.stays_at_rest()
 
 
+@pytest.mark.slow
 async def test_a_failover_by_hand_publishes_nothing_twice(under_sentinels: Elsewhere, watched: Watched) -> None:
     scenario = under_sentinels
     async with scenario.relay(relay_confirm="replica"):

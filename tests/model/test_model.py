@@ -39,6 +39,7 @@ def test_all_protections_are_accounted_for() -> None:
     assert taken_out_alone | set(SECOND_LINES) == set(Rules._fields)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", SECOND_LINES)
 def test_a_second_line_is_one(line: str) -> None:
     for bounds in (SLEEPER._replace(keys=(0, 0)), Bounds(losses=2), Bounds(troubles=1, losses=1)):

@@ -17,6 +17,7 @@ from outbox.operations import downtime, replay, samples, stats, story
 from outbox.servers.connections import connect_mongo
 from outbox.settings import OutboxSettings, load
 from outbox.streams.declaration import FILES
+from tests.databases import set_up
 from tests.outbox.shelf import Shelf
 from tests.outbox.shop import OTHERS, STREAMS, Client, Shop
 from tests.outbox.stand_in import OF_6_0, OF_8_0, StandIn
@@ -42,7 +43,7 @@ def streams() -> Streams:
 @pytest.fixture
 async def db(mongo: AsyncMongoClient[Document], reused: None, database: str, streams: Streams) -> Database:
     """A database of this test's own, set up."""
-    await schema.ensure(Database(mongo, database), streams)
+    await set_up(Database(mongo, database), streams)
     return Database(mongo, database)
 
 
@@ -69,12 +70,12 @@ def shop_database(mongod: Mongod) -> Iterator[str]:
     """For all tests: to set one up takes longer than any of them."""
     name = "test_writes"
 
-    async def set_up() -> None:
+    async def make() -> None:
         async with connect_mongo(load(OutboxSettings, mongodb_uri=mongod.uri)) as client:
             await schema.ensure(Database(client, name), STREAMS)
 
     mongod.start()
-    asyncio.run(set_up())
+    asyncio.run(make())
     yield name
     with mongod.client() as client:
         client.drop_database(name)

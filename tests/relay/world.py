@@ -13,7 +13,6 @@ from redis.asyncio import Redis
 
 from outbox import Outbox, errors
 from outbox.database import OUTBOX, PARTITIONS, Database, Document
-from outbox.message import schema
 from outbox.protocol.checkpoint import Checkpoints
 from outbox.protocol.leases import Lease, Leases, Progress
 from outbox.protocol.losses import Losses
@@ -28,6 +27,7 @@ from outbox_relay.drainer import Drainer
 from outbox_relay.recovery import Recovery
 from outbox_relay.settings import RelaySettings
 from outbox_relay.tail import Inbox
+from tests.databases import set_up
 
 STREAM = Stream("file_parsing_queue", "file_parsers", partitions=1, subject=Subject())
 PARTITION = Partition(STREAM.name, 0)
@@ -188,7 +188,7 @@ async def a_world(
     client: AsyncMongoClient[Document], database: str, redis: AnyRedis, streams: Iterable[Stream] = (STREAM,)
 ) -> AsyncIterator[World]:
     declared = Streams(streams)
-    await schema.ensure(Database(client, database), declared, FILES_APPLICATION)
+    await set_up(Database(client, database), declared, FILES_APPLICATION)
     world = World(client, database, redis, declared, await own(Database(client, database)))
     try:
         yield world
