@@ -62,6 +62,11 @@ MUTATIONS = [
         "tests/relay/test_once.py::test_it_says_why_it_gives_up",
     ),
     Mutation(
+        "why MongoDB refuses is not hidden by a driver that waits", "usage", "relay/outbox_relay/outage.py",
+        "if self._logged and PAUSED in str(error):", "if False:",
+        "tests/relay/test_once.py::test_a_driver_that_waits_after_a_refusal_does_not_hide_it",
+    ),
+    Mutation(
         "a start that MongoDB refuses is not given up as one without an answer", "usage", "relay/outbox_relay/once.py",
         "    why = outages.why()", "    why = {}",
         "tests/relay/test_once.py::test_a_start_that_is_given_up_says_why",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from pymongo.errors import AutoReconnect, OperationFailure
 from redis.exceptions import ConnectionError as NoConnection
 from redis.exceptions import NoPermissionError, OutOfMemoryError
 
@@ -51,6 +52,18 @@ async def test_it_says_why_it_gives_up(
     assert words in failure.text
     assert ("cannot be reached" in failure.text) == (code == UNREACHABLE)
     assert ("10.0.0.1:6379" in failure.text) == (not isinstance(error, KeyError))
+
+
+async def test_a_driver_that_waits_after_a_refusal_does_not_hide_it() -> None:
+    async def none() -> int:
+        return 0
+
+    outages = Outages({"redis": none, "mongodb": none}, none)
+    outages.failed("start", OperationFailure("Authentication failed.", 18))
+    outages.failed("start", AutoReconnect("127.0.0.1:27017: connection pool paused"))
+    told = outages.why()["mongodb"]
+    outages.close()
+    assert "refuses the user or the password" in told.what
 
 
 @pytest.mark.parametrize(

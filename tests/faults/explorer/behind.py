@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pymongo import AsyncMongoClient
 from pymongo.asynchronous.collection import AsyncCollection
 
 from outbox.database import Document
@@ -30,7 +31,19 @@ class Behind:
             return await messages.find_one({"state": "pending"}, {"_id": 1}) is None
 
         if self._were:
+            await _end_open_transactions(messages.database.client)
             await eventually(nothing_pending, PUBLISHED_SECONDS, what="all is published by clocks that are far behind")
         for clock, seconds in self._were.items():
             clock.set(max(clock.seconds, seconds))
         self._were.clear()
+
+
+async def _end_open_transactions(client: AsyncMongoClient[Document]) -> None:
+    """MongoDB ends what a killed worker has left open after a minute by its own clock, which is an hour now.
+
+    Until then a partition may stand still, as whatever else wants to write what is locked.
+    """
+    left = {"type": "idleSession", "transaction": {"$exists": True}}
+    found = await client.admin.aggregate([{"$currentOp": {"idleSessions": True}}, {"$match": left}])
+    if sessions := [{"lsid": one["lsid"]} async for one in found]:
+        await client.admin.command("killAllSessionsByPattern", sessions)
