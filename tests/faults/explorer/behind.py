@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.read_concern import ReadConcern
 
 from outbox.database import Document
 from tests.faults.clocks import Clock
@@ -44,6 +45,7 @@ async def _end_open_transactions(client: AsyncMongoClient[Document]) -> None:
     Until then a partition may stand still, as whatever else wants to write what is locked.
     """
     left = {"type": "idleSession", "transaction": {"$exists": True}}
-    found = await client.admin.aggregate([{"$currentOp": {"idleSessions": True}}, {"$match": left}])
+    admin = client.admin.with_options(read_concern=ReadConcern("local"))  # the stage takes no other
+    found = await admin.aggregate([{"$currentOp": {"idleSessions": True}}, {"$match": left}])
     if sessions := [{"lsid": one["lsid"]} async for one in found]:
-        await client.admin.command("killAllSessionsByPattern", sessions)
+        await admin.command("killAllSessionsByPattern", sessions)
