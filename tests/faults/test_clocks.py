@@ -42,7 +42,7 @@ STEPPING = pytest.mark.parametrize(
         for name, steps in STEPS.items()
     ],
 )
-"""CI takes those that go forward and back; the matrix takes all."""
+"""CI takes those at random; the matrix takes all."""
 
 MANY = 2000
 SMALL = {"relay_batch_size": 50, "relay_lease_seconds": 2}
