@@ -27,7 +27,7 @@ PROBE_SECONDS = 0.25
 PATIENCE_SECONDS = 0.5
 """After which a probe without an answer is joined by the next one. A machine that is gone without a word makes a
 connection hang for seconds, and would make one probe that long miss its return."""
-PAUSED = "connection pool paused"
+POOL_PAUSED = "connection pool paused"
 """What the driver says soon after an error of the server, without asking it: the error before is the cause."""
 COUNT_SECONDS = 0.1
 """How long work may be held up to count what waits for it. A backlog of millions takes longer."""
@@ -105,7 +105,7 @@ class Outage:
 
     def _log(self, error: BaseException) -> None:
         """Once when it begins, and once more when it turns out that it will not pass by itself."""
-        if self._logged and PAUSED in str(error):
+        if self._logged and POOL_PAUSED in str(error):
             return
         cause = self.cause = causes.explain(error)
         trouble = classify(error) if cause.passes else Trouble.MISCONFIGURED

@@ -63,7 +63,7 @@ MUTATIONS = [
     ),
     Mutation(
         "why MongoDB refuses is not hidden by a driver that waits", "usage", "relay/outbox_relay/outage.py",
-        "if self._logged and PAUSED in str(error):", "if False:",
+        "if self._logged and POOL_PAUSED in str(error):", "if False:",
         "tests/relay/test_once.py::test_a_driver_that_waits_after_a_refusal_does_not_hide_it",
     ),
     Mutation(
