@@ -22,7 +22,7 @@ from outbox.servers.connections import connect_redis
 from outbox.settings import OutboxSettings, load
 from outbox.streams.declaration import FILES, Streams
 from outbox_relay.daemon import Relay
-from tests.faults import relays
+from tests.faults import evidence, relays
 from tests.faults.history import Appended, History, Lost, Replayed, Settled, Survivors, published_in
 from tests.faults.judge import judge
 from tests.faults.proxy import Proxy
@@ -55,7 +55,7 @@ class Scenario:
         self.to_mongo, self.to_redis = to_mongo, to_redis
         self.folder = folder
         self.history = History()
-        self._logs = logs
+        self.logs = logs
         self._outbox = Outbox(Streams([FILES]), database=database)
         self._processes = 0
 
@@ -105,18 +105,18 @@ class Scenario:
 
     def lost_leases(self) -> list[str]:
         """Partitions that a relay in this process has lost to another one before it gave them back."""
-        return [partition for line in self._logs for partition in line.get("lost", ())]
+        return [partition for line in self.logs for partition in line.get("lost", ())]
 
     def told(self, event: str, level: str | None = None) -> bool:
         """Whether a relay in this process has logged `event`, at `level` if given."""
-        return any(event in line["event"] and level in (None, line["log_level"]) for line in self._logs)
+        return any(event in line["event"] and level in (None, line["log_level"]) for line in self.logs)
 
     def everything_told(self) -> str:
-        return "\n".join(map(str, self._logs))
+        return "\n".join(map(str, self.logs))
 
     def errors_told(self, event: str, level: str) -> list[str]:
         """The errors that came with such lines."""
-        found = (line for line in self._logs if event in line["event"] and line["log_level"] == level)
+        found = (line for line in self.logs if event in line["event"] and line["log_level"] == level)
         return [str(line.get("error")) for line in found]
 
     # -- the client
@@ -278,7 +278,8 @@ class Scenario:
             assert not found, found[:10]
             return True
 
-        await eventually(nothing_found, seconds, every=0.05)
+        async with evidence.shown(self.database, self.logs, self.folder):
+            await eventually(nothing_found, seconds, every=0.05)
 
     async def stays_at_rest(self) -> None:
         """A relay that knows nothing of what was opens every partition, and publishes one message in each: after that

@@ -21,6 +21,7 @@ from outbox.servers.connections import connect_mongo
 from outbox.settings import OutboxSettings, load
 from outbox.streams.declaration import FILES, Streams
 from outbox_api.collections import FILES_APPLICATION
+from tests.faults import evidence
 from tests.faults.clocks import Clock, build
 from tests.faults.history import Appended
 from tests.faults.proxy import Proxy
@@ -118,7 +119,8 @@ async def drained(scenario: Scenario, seconds: float = 60) -> None:
     async def nothing_waits() -> bool:
         return not await scenario.database[OUTBOX].count_documents({"state": "pending"}, limit=1)
 
-    await eventually(nothing_waits, seconds, every=0.1)
+    async with evidence.shown(scenario.database, scenario.logs, scenario.folder):
+        await eventually(nothing_waits, seconds, every=0.1)
 
 
 @STEPPING
