@@ -11,12 +11,15 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from itertools import count
 from pathlib import Path
 
+from pymongo import AsyncMongoClient
+from pymongo.errors import AutoReconnect
 from structlog.testing import capture_logs
 
-from outbox.database import Database
+from outbox.database import Database, Document
 from outbox.embedded import RedisServer
 from outbox.message import schema
 from outbox.streams.declaration import FILES, Streams
@@ -31,9 +34,10 @@ from tests.faults.proxy import Proxy
 from tests.faults.scenario import STREAM
 from tests.faults.sentinels import Watched
 from tests.faults.topologies import ThreePrimaries
-from tests.waiting import pass_by
+from tests.waiting import eventually, pass_by
 
 STEPS = 40
+ELECTED_SECONDS = 60
 BATCH_SIZES = [1, 3, 20, 500, 5000]
 
 
@@ -165,11 +169,11 @@ async def _act(
 @asynccontextmanager
 async def _a_world(seed: int, members: Members, folder: Path, work: Work, kind: str) -> AsyncIterator[World]:
     database = f"explorer_{seed}"
-    mongod = members.primary()
     for clock in members.clocks.values():
         clock.set(max(clock.seconds, 0))  # where a finding left it behind, nothing that is scheduled would be due
     async with connect(members) as client, AsyncExitStack() as stack:
-        await client.drop_database(database)
+        await eventually(partial(_dropped, client, database), ELECTED_SECONDS, what="a primary takes writes")
+        mongod = members.primary()
         await schema.ensure(Database(client, database), Streams([FILES, *work.streams]), FILES_APPLICATION)
         for name in ("effects", "work"):
             await client[database].create_collection(name)
@@ -182,6 +186,14 @@ async def _a_world(seed: int, members: Members, folder: Path, work: Work, kind: 
         # A worker that was killed in its transaction still has its locks.
         await client.admin.command("killAllSessions", [])
         await client.drop_database(database)
+
+
+async def _dropped(client: AsyncMongoClient[Document], database: str) -> bool:
+    try:
+        await client.drop_database(database)
+    except AutoReconnect:  # by the clocks that were just set, or on a busy machine, they may be electing one
+        return False
+    return True
 
 
 def _redis(servers: RedisServer | Topology, members: Members, stack: AsyncExitStack) -> RedisServer:
