@@ -59,6 +59,12 @@ def logs_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("outbox.logs.configure", lambda _: None)
 
 
+@pytest.fixture(autouse=True)
+def garbage_is_looked_for_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a command that runs in this process, too."""
+    monkeypatch.setattr("outbox.garbage.collect_seldom", lambda: None)
+
+
 @pytest.fixture(scope="session")
 def mongod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
     """A mongod that is its own replica set, shared by all tests. One that hurts it takes its own instead."""

@@ -25,7 +25,7 @@ from pydantic import SecretStr
 from pymongo.errors import PyMongoError
 from uvicorn.supervisors import Multiprocess
 
-from outbox import logs
+from outbox import garbage, logs
 from outbox.servers.connections import connect_mongo, connect_redis, open_database
 from outbox.settings import OutboxSettings, load
 from outbox.streams.registry import Registered
@@ -124,10 +124,12 @@ def application() -> FastAPI:
 
 
 def _application(settings: ApiSettings, outbox_settings: OutboxSettings) -> FastAPI:
-    if settings.keys or settings.api_open_to_all:
-        return create_app(settings, outbox_settings)
     host = address(settings.api_listen).host
-    return create_app(settings, outbox_settings, names=[*OWN_NAMES, f"[{host}]" if ":" in host else host])
+    open_here = not (settings.keys or settings.api_open_to_all)
+    names = [*OWN_NAMES, f"[{host}]" if ":" in host else host] if open_here else ()
+    made = create_app(settings, outbox_settings, names=names)
+    garbage.collect_seldom()
+    return made
 
 
 async def _refuse_without_schema(settings: ApiSettings, outbox_settings: OutboxSettings) -> None:

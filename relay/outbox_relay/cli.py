@@ -9,7 +9,7 @@ import structlog
 import typer
 import uvloop
 
-from outbox import environment, logs
+from outbox import environment, garbage, logs
 from outbox.cli.signals import on_signals
 from outbox.settings import OutboxSettings, load
 from outbox.web.listening import Address, address, listen
@@ -46,6 +46,7 @@ def relay(
     logs.configure(outbox_settings)
     if unread := environment.unread(RelaySettings.variables().values(), RelaySettings.prefix, environment.read()):
         log.warning("variables are not read", names=unread)
+    garbage.collect_seldom()
     uvloop.run(_run(settings, outbox_settings, place, once))
 
 

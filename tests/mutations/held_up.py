@@ -30,6 +30,16 @@ MUTATIONS = [
         f"{LOCKED}test_other_scheduled_messages_become_pending",
     ),
     Mutation(
+        "a relay leaves alone what it has loaded", "G8", "relay/outbox_relay/cli.py",
+        "    garbage.collect_seldom()\n", "",
+        "tests/outbox/test_garbage.py::test_a_program_of_ours_leaves_alone_what_it_has_loaded[relay]",
+    ),
+    Mutation(
+        "the API leaves alone what it has loaded", "G8", "api/outbox_api/cli.py",
+        "    garbage.collect_seldom()\n", "",
+        "tests/outbox/test_garbage.py::test_a_program_of_ours_leaves_alone_what_it_has_loaded[api]",
+    ),
+    Mutation(
         "a backlog between two passes closes the change stream", "G8", "relay/outbox_relay/wakeup.py",
         "if self._changes is not None:  # the", "if False:  # the",
         f"{REST}test_a_backlog_that_begins_between_two_passes_closes_the_stream",
