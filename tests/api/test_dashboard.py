@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 
 from outbox.database import Database
 from outbox.message.document import State
-from outbox.operations import reasons, replay
+from outbox.operations import moments, reasons, replay
 from outbox.operations.day import summarise
 from outbox.operations.downtime import Downtime
 from outbox.operations.history import Minute
@@ -166,6 +166,28 @@ async def test_a_form_that_is_sent_twice_is_one_replay(api: httpx.AsyncClient, d
     assert cancelled.status_code == 303
     assert (await db.outbox_jobs.find_one({}) or {})["phase"] == "cancelled"
     assert "cancel replay" in (await api.get("/dashboard/audit")).text
+
+
+@pytest.mark.parametrize(("name", "typed", "counted"), [("since", "1h30m", 1), ("until", "90m", 2)])
+async def test_how_long_ago_is_counted_from_when_it_was_counted(
+    name: str, typed: str, counted: int, api: httpx.AsyncClient, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not from when the button is pressed: that would replay others than the page says."""
+    now = datetime.now(UTC)
+    at = [now - timedelta(minutes=minutes) for minutes in (80, 100, 120)]
+    for moment in at:
+        await Shelf(db).put(State.PUBLISHED, at=moment)
+    await login(api, ALICE)
+    page = (await api.get("/dashboard/replay", params={name: typed})).text
+    assert f"Replay {counted} message" in page
+    form = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', page))
+    read_at = moments.read_at
+    monkeypatch.setattr(moments, "read_at", lambda text, now: read_at(text, now + timedelta(minutes=25)))
+    first, second = [await api.post("/dashboard/replay", data=form) for _ in range(2)]
+    assert first.status_code == 303
+    assert second.headers.get("Location") == first.headers["Location"]
+    (job,) = await db.outbox_jobs.find({}).to_list()
+    assert job["selected"] == counted
 
 
 async def test_more_than_are_counted_can_be_replayed(

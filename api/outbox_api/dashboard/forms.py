@@ -14,9 +14,12 @@ from outbox.operations import moments
 from outbox.operations.messages import read_id
 from outbox.operations.search import Wanted
 from outbox.operations.selection import Selection
+from outbox.servers.clock import as_text
 from outbox.streams.declaration import Streams
 
 MAX_TEXT = 512
+SELECTING = ("since", "until", "stream", "state", "key", "ids")
+"""The fields of a replay."""
 
 Fields = Mapping[str, str]
 """What was typed, by the names of the fields."""
@@ -36,7 +39,7 @@ def wanted(fields: Fields) -> Wanted:
 
 def selection(fields: Fields, streams: Streams) -> Selection | None:
     """What to replay; None when nothing was typed. Raises UsageError."""
-    if not any(fields.get(name, "").strip() for name in ("since", "until", "stream", "key", "state", "ids")):
+    if not any(fields.get(name, "").strip() for name in SELECTING):
         return None
     stream = fields.get("stream", "").strip() or None
     if stream:
@@ -50,6 +53,14 @@ def selection(fields: Fields, streams: Streams) -> Selection | None:
         states=(state,) if state else REPLAYABLE,
         ids=tuple(_ids(fields.get("ids", ""))),
     )
+
+
+def fixed(fields: Fields, selected: Selection) -> Fields:
+    """The same fields for the form that replays what was counted: "2h" is another moment when it is sent."""
+    times = {"since": selected.since, "until": selected.until}
+    return {name: fields.get(name, "") for name in SELECTING} | {
+        name: as_text(time) for name, time in times.items() if time
+    }
 
 
 def moment(text: str) -> datetime:

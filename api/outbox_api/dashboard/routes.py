@@ -106,8 +106,9 @@ async def ask_replay(request: Request, state: Current) -> Response:
         count = await replay.count(state.database, selected, before=before)
     frame = await request.state.dashboard.sampler.frame()
     return page(
-        "replay.html", fields=fields, count=count, before=as_text(before) if before else None,
-        nonce=secrets.token_urlsafe(16), streams=list(state.streams), drawn=draw(frame), **about(request),
+        "replay.html", fields=fields, counted=forms.fixed(fields, selected) if selected else {}, count=count,
+        before=as_text(before) if before else None, nonce=secrets.token_urlsafe(16), streams=list(state.streams),
+        drawn=draw(frame), **about(request),
     )  # fmt: skip
 
 
