@@ -67,7 +67,7 @@ async def replay_messages(
             return Response(counted.model_dump_json(), media_type="application/json")
     job = await jobs.create(
         state.database, selection, who=asking.name, request=request, rate=wanted.rate or state.replay_rate,
-        seconds=state.settings.api_commit_seconds,
+        any_rate=wanted.rate is None, seconds=state.settings.api_commit_seconds,
     )  # fmt: skip
     answer.headers["Location"] = f"/outbox/replays/{job.id}"
     return JobView.of(job)

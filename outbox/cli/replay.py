@@ -126,7 +126,7 @@ def replay(
             stop_if_cancelled()
             job = await jobs.create(
                 database, selection, who=audit.me(), before=before, request=request, owner=OWNER,
-                rate=rate or servers.settings.outbox_replay_rate,
+                rate=rate or servers.settings.outbox_replay_rate, any_rate=rate is None,
             )  # fmt: skip
         if not detach:
             job = await work_on(database, job)

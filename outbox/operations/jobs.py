@@ -50,6 +50,7 @@ async def create(
     *,
     who: str,
     rate: float,
+    any_rate: bool = False,
     before: datetime | None = None,
     request: str | None = None,
     owner: str | None = None,
@@ -58,6 +59,7 @@ async def create(
     """Ask for a replay, and put on record who did; returns the job.
 
     :param rate: messages a second, at most.
+    :param any_rate: nobody asked for this rate: the job that a request of the same name made may have another one.
     :param before: only what was published until then, by the server's clock; by default until now.
     :param request: names the request. A second one of that name and owner makes nothing new: it gets the job of the
         first, and if somebody else asks, that is put on record.
@@ -73,7 +75,7 @@ async def create(
     named = _owned(owner or who, request) if request else None
     with pymongo.timeout(seconds):
         if request and (known := await requested(database, request, owner=owner or who)):
-            return await _the_same(database, known, selection, who)
+            return await _the_same(database, known, selection, None if any_rate else rate, who)
         before = before or await server_time(database)
         job = Job(ObjectId(), who, selection, before, rate, await replay.count(database, selection, before=before))
 
@@ -101,7 +103,7 @@ async def create(
         known = await requested(database, request or "", owner=owner or who)
         if known is None:
             raise
-        return await _the_same(database, known, selection, who)
+        return await _the_same(database, known, selection, None if any_rate else rate, who)
 
 
 async def requested(database: Database, request: str, *, owner: str) -> Job | None:
@@ -251,9 +253,13 @@ def _owned(owner: str, request: str) -> str:
     return f"{owner}/{request}"
 
 
-async def _the_same(database: Database, job: Job, selection: Selection, who: str) -> Job:
+async def _the_same(database: Database, job: Job, selection: Selection, rate: float | None, who: str) -> Job:
     if _as_sets(job.selection) != _as_sets(selection):
         raise KeyTaken("a request of this name asked for another replay: choose a new one")
+    if rate is not None and rate != job.rate:
+        raise KeyTaken(
+            f"a request of this name asked for {job.rate:g} messages a second, not {rate:g}: choose a new one"
+        )
     await asked_again(database, job, who)
     return job
 

@@ -63,6 +63,19 @@ async def test_the_same_request_twice_is_one_replay(api: httpx.AsyncClient, db: 
     assert len((await api.get("/outbox/replays")).json()["replays"]) == 1
 
 
+async def test_the_same_request_at_another_rate_is_another(api: httpx.AsyncClient, db: Database) -> None:
+    """Its answer would be a job that is slower or faster than was asked for."""
+    await Shelf(db).put(State.PUBLISHED, 2)
+    headers = {"Idempotency-Key": "incident-1"}
+    bodies = [SINCE | {"rate": 5}, SINCE | {"rate": 5.0}, SINCE]
+    first, same, none = [await api.post("/outbox/replay", json=body, headers=headers) for body in bodies]
+    assert first.json() == same.json() == none.json()
+    other = await api.post("/outbox/replay", json=SINCE | {"rate": 500}, headers=headers)
+    assert (other.status_code, other.json()["type"]) == (422, "urn:outbox:idempotency-key-taken")
+    assert "asked for 5 messages a second, not 500" in other.json()["detail"]
+    assert (await api.get("/outbox/replays")).json()["replays"] == [first.json()]
+
+
 async def test_a_request_that_names_the_same_in_another_order_is_the_same(api: httpx.AsyncClient, db: Database) -> None:
     a, b, c = map(str, await Shelf(db).put(State.PUBLISHED, 3))
     headers, both = {"Idempotency-Key": "incident-1"}, ["published", "completed"]
