@@ -237,7 +237,7 @@ def is_ours(document: Mapping[str, Any]) -> bool:
     One that has not was written around the library. No relay has published it, and nothing can be looked up by it.
     """
     id_, key, attempts = document["_id"], document.get("key", ""), document.get("attempts", 0)
-    if not isinstance(id_, ObjectId) or not isinstance(key, str) or type(attempts) not in (int, Int64):
+    if not isinstance(id_, ObjectId) or type(key) is not str or type(attempts) not in (int, Int64):
         return False
     entries = document.get("entries")
     return entries is None or (
@@ -246,7 +246,7 @@ def is_ours(document: Mapping[str, Any]) -> bool:
 
 
 def _check_key(key: object, what: str = "key") -> str:
-    if not isinstance(key, str) or not key:
+    if not isinstance(key, str) or isinstance(key, Code) or not key:
         raise InvalidMessage(f"{what} must be a non-empty string, such as the file's id, not {key!r:.80}")
     if len(_utf8(what, key)) > MAX_KEY_BYTES:
         raise InvalidMessage(f"{what} is longer than {MAX_KEY_BYTES} bytes")

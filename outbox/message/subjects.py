@@ -46,7 +46,7 @@ def ids_of(subject: Subject, message: Mapping[str, Any]) -> list[Any]:
         stored = message["subject"]
         return [stored["id"]] if _names_one(stored) else []
     key = message.get("key")
-    if not isinstance(key, str):
+    if type(key) is not str:  # BSON's code is a kind of it, which no set can hold
         return []
     if subject.id_type is not None:
         try:
@@ -75,7 +75,7 @@ def about(ids: Iterable[object], keys: Iterable[str] = ()) -> Document:
 def about_the_same(subject: Subject, messages: Iterable[Mapping[str, Any]]) -> Document:
     """Matches these messages, and all others about their subjects."""
     messages = list(messages)
-    keys = {key for m in messages if "subject" not in m and isinstance(key := m.get("key"), str)}
+    keys = {key for m in messages if "subject" not in m and type(key := m.get("key")) is str}
     return about((id_ for message in messages for id_ in ids_of(subject, message)), keys)
 
 
@@ -180,7 +180,7 @@ def by_subject(
     found: defaultdict[Hashable, list[Document]] = defaultdict(list)
     for message in messages:
         named = {same(id_) for id_ in ids_of(subject, message)}
-        if "subject" not in message and isinstance(message.get("key"), str):
+        if "subject" not in message and type(message.get("key")) is str:
             named |= set(by_text[message["key"]])  # of an undeclared type: it may be about it
         for name in named & known:
             found[name].append(message)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
-from bson import ObjectId
+from bson import Code, ObjectId
 from fastapi.routing import APIRoute
 from redis.asyncio import Redis
 
@@ -24,7 +24,7 @@ from outbox.web.keys import Scope
 from outbox_api.dashboard import pages, routing
 from outbox_api.dashboard.sessions import ByCookie
 from tests.api.conftest import Serve
-from tests.outbox.shelf import Shelf
+from tests.outbox.shelf import Shelf, a_document
 
 ALICE, ALICES = keys.make("alice", [Scope.READ, Scope.OPERATE])
 BOB, BOBS = keys.make("bob", [Scope.READ])
@@ -228,9 +228,10 @@ async def test_what_is_mistyped_is_told_on_a_page(api: httpx.AsyncClient) -> Non
 
 async def test_what_was_written_around_the_library_can_be_looked_at(api: httpx.AsyncClient, db: Database) -> None:
     strange = {"_id": ObjectId(), "state": "dead", "fields": 3, "key": 7, "stream": None, "died_at": "now"}
-    await db.outbox.insert_many([strange, {"_id": ObjectId(), "state": "lost"}], bypass_document_validation=True)
+    code = a_document(State.DEAD) | {"key": Code("k")}
+    await db.outbox.insert_many([strange, code, {"_id": ObjectId(), "state": "lost"}], bypass_document_validation=True)
     await login(api, ALICE)
-    for path in ("", "/dead", "/search?state=dead", f"/messages/{strange['_id']}"):
+    for path in ("", "/dead", "/search?state=dead", *(f"/messages/{one['_id']}" for one in (strange, code))):
         assert (await api.get(f"/dashboard{path}")).status_code == 200, path
 
 

@@ -73,6 +73,7 @@ DRAINED: Mapping[str, Any] = {
     "an empty key": document(key=""),
     "a number for a key": document(key=7),
     "a list of keys": document(key=["a", "b"]),
+    "code for a key": document(key=Code("k")),
     "a long key": document(key="k" * 4000),
     "no fields": document(fields=GONE),
     "empty fields": document(fields={}),
