@@ -127,16 +127,19 @@ async def one(
     *,
     who: str,
     states: tuple[State, ...] = REPLAYABLE,
+    before: datetime | None = None,
     seconds: float = 20.0,
 ) -> bool:
     """Make one message pending again, and put on record who did, in one transaction.
 
     False: it is not in one of `states`, or its stream is not registered any more; nothing was changed or put on record.
     Raises InvalidMessage when it is so large that it cannot be changed. After CommitUnknown, look at the message.
+
+    :param before: only if it was published by then, by the server's clock: what somebody else replayed meanwhile stays.
     """
     selection = Selection(ids=(message,), states=states)
     with pymongo.timeout(seconds):
-        wanted = Page((message,), message, await _query(database, selection, await server_time(database)))
+        wanted = Page((message,), message, await _query(database, selection, before or await server_time(database)))
     replayed = 0
 
     async def body(session: AsyncClientSession) -> bool:

@@ -79,6 +79,12 @@ class Story:
         """Whether the file still waits for this message."""
         return self.file is not None and not self.settled
 
+    @property
+    def seen(self) -> datetime:
+        """Up to when the message is as it is told here, by the server's clock, which may have been set back since."""
+        times = (_time(self.message.get(name)) for name in ("published_at", "died_at"))
+        return max([self.at, *(time for time in times if time)])
+
     def sentence(self) -> str:
         """Where the message is now, and what to do, if there is something to do."""
         match self.state:

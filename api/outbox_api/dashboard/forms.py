@@ -63,6 +63,11 @@ def fixed(fields: Fields, selected: Selection) -> Fields:
     }
 
 
+def seen(fields: Fields) -> datetime | None:
+    """Up to when the page knew the message on which a button was pressed. Raises UsageError."""
+    return _moment("seen", fields)
+
+
 def moment(text: str) -> datetime:
     """A moment as it stands in a hidden field. Raises UsageError."""
     return moments.read(text)

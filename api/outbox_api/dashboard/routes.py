@@ -78,20 +78,29 @@ async def show_dead(request: Request, state: Current) -> Response:
 
 
 @operating.post("/messages/{message_id:id}/retry")
-async def retry(state: Current, asking: Asking, message_id: Id) -> Response:
-    await dead.retry(state.database, state.streams, ObjectId(message_id), who=asking.name, seconds=_seconds(state))
+async def retry(request: Request, state: Current, asking: Asking, message_id: Id) -> Response:
+    await dead.retry(
+        state.database, state.streams, ObjectId(message_id), who=asking.name, before=forms.seen(request.state.fields),
+        seconds=_seconds(state),
+    )  # fmt: skip
     return done(f"{PATH}/messages/{message_id}", "retried")
 
 
 @operating.post("/messages/{message_id:id}/discard")
-async def discard(state: Current, asking: Asking, message_id: Id) -> Response:
-    await dead.discard(state.database, state.streams, ObjectId(message_id), who=asking.name, seconds=_seconds(state))
+async def discard(request: Request, state: Current, asking: Asking, message_id: Id) -> Response:
+    await dead.discard(
+        state.database, state.streams, ObjectId(message_id), who=asking.name, before=forms.seen(request.state.fields),
+        seconds=_seconds(state),
+    )  # fmt: skip
     return done(f"{PATH}/dead", "discarded")
 
 
 @operating.post("/messages/{message_id:id}/replay")
-async def replay_one(state: Current, asking: Asking, message_id: Id) -> Response:
-    replayed = await replay.one(state.database, ObjectId(message_id), who=asking.name, seconds=_seconds(state))
+async def replay_one(request: Request, state: Current, asking: Asking, message_id: Id) -> Response:
+    replayed = await replay.one(
+        state.database, ObjectId(message_id), who=asking.name, before=forms.seen(request.state.fields),
+        seconds=_seconds(state),
+    )  # fmt: skip
     return done(f"{PATH}/messages/{message_id}", "replayed" if replayed else "unchanged")
 
 

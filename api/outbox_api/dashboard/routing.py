@@ -33,7 +33,7 @@ FORM = "application/x-www-form-urlencoded"
 DONE = {
     "retried": "retried", "discarded": "discarded", "replayed": "replayed", "cancelled": "cancelled",
     "paused": "paused", "resumed": "resumed",
-    "unchanged": "nothing was changed, because it is not published or completed",
+    "unchanged": "nothing was changed, because it is not published or completed, or was published again meanwhile",
 }  # fmt: skip
 """What a page says was done, by the word in its address: a link can be made by anybody, and must not say more."""
 
