@@ -8,10 +8,12 @@ import httpx
 
 from outbox.database import AUDIT, Database
 from outbox.message import schema
+from outbox.operations import pausing
 from outbox.settings import OutboxSettings, load
 from outbox.streams import pauses, registry
 from outbox.streams.declaration import FILES, Stream, Streams
 from outbox_api.collections import FILES_APPLICATION
+from outbox_api.dashboard import routing
 from tests.api.conftest import Serve
 from tests.api.test_dashboard import ALICE, BOB, KEYS, api, login
 from tests.waiting import eventually
@@ -37,6 +39,22 @@ async def test_a_stream_is_paused_with_a_reason_and_resumed(api: httpx.AsyncClie
     assert (await pauses.read(db)).paused == {}
     actions = [one["action"] async for one in db[AUDIT].find({"who": "alice"})]
     assert actions == ["pause-stream", "resume-stream"]
+
+
+async def test_a_pause_that_was_there_already_is_not_said_to_be_ones_own(api: httpx.AsyncClient, db: Database) -> None:
+    """Of two operators, the second would take the first one's reason for a mistake."""
+    await login(api, ALICE)
+    place = f"/dashboard/streams/{FILES.name}"
+    found = re.search(r'name="token" value="([0-9a-f]{64})"', (await api.get(place)).text)
+    assert found
+    said = []
+    await pausing.pause(db, FILES.name, who="bob", reason="disk full")
+    for action in ("pause", "resume", "resume"):
+        answer = await api.post(f"{place}/{action}", data={"token": found[1], "reason": "another"})
+        page = (await api.get(answer.headers["Location"])).text
+        said += re.findall("Done: ([^<]*)[.]", page)
+        assert ("by bob: disk full" in page) == (action == "pause")
+    assert said == [routing.DONE[word] for word in ("paused-already", "resumed", "not-paused")]
 
 
 async def test_who_may_only_look_pauses_nothing(api: httpx.AsyncClient, db: Database) -> None:

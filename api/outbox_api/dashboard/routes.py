@@ -168,14 +168,14 @@ async def show_stream(request: Request, state: Current, name: str) -> Response:
 @operating.post("/streams/{name:path}/pause")
 async def pause_stream(request: Request, state: Current, asking: Asking, name: str) -> Response:
     reason = request.state.fields.get("reason", "").strip() or None
-    await pausing.pause(state.database, name, who=asking.name, reason=reason, seconds=_seconds(state))
-    return done(f"{PATH}/streams/{quote(name)}", "paused")
+    paused = await pausing.pause(state.database, name, who=asking.name, reason=reason, seconds=_seconds(state))
+    return done(f"{PATH}/streams/{quote(name)}", "paused" if paused else "paused-already")
 
 
 @operating.post("/streams/{name:path}/resume")
 async def resume_stream(state: Current, asking: Asking, name: str) -> Response:
-    await pausing.resume(state.database, name, who=asking.name, seconds=_seconds(state))
-    return done(f"{PATH}/streams/{quote(name)}", "resumed")
+    resumed = await pausing.resume(state.database, name, who=asking.name, seconds=_seconds(state))
+    return done(f"{PATH}/streams/{quote(name)}", "resumed" if resumed else "not-paused")
 
 
 @reading.get("/docs")

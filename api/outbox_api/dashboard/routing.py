@@ -33,6 +33,8 @@ FORM = "application/x-www-form-urlencoded"
 DONE = {
     "retried": "retried", "discarded": "discarded", "replayed": "replayed", "cancelled": "cancelled",
     "paused": "paused", "resumed": "resumed",
+    "paused-already": "nothing was changed, because it was paused already",
+    "not-paused": "nothing was changed, because it was not paused",
     "unchanged": "nothing was changed, because it is not published or completed, or was published again meanwhile",
 }  # fmt: skip
 """What a page says was done, by the word in its address: a link can be made by anybody, and must not say more."""
