@@ -6,6 +6,7 @@ import asyncio
 import re
 from html import unescape
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx
 import pytest
@@ -129,6 +130,18 @@ async def test_a_button_pressed_too_late_leads_back_to_its_page(
     assert shown.status_code == 200
     assert "Done:" not in shown.text, "nothing was done this time"
     assert (await Shelf(db).get(message))["state"] == "dead"
+
+
+async def test_a_page_that_says_what_was_done_says_it_no_more_after_a_login(db: Database, serve: Serve) -> None:
+    """As one that is loaded again the next morning."""
+    api = await serve(**SHARED)
+    (message,) = await Shelf(db).put(State.DEAD)
+    page = MESSAGE.format(message)
+    asked = await api.get(f"{page}?done=retried&x=a%26b")
+    wanted = dict(parse_qsl(urlsplit(asked.headers["Location"]).query))["next"]
+    assert wanted == f"{page}?x=a%26b"
+    entered = await api.post("/dashboard/login", data={"key": ALICE, "next": wanted})
+    assert "Done:" not in (await api.get(entered.headers["Location"])).text
 
 
 async def test_streams_are_bounded(db: Database) -> None:

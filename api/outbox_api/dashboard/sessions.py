@@ -145,10 +145,8 @@ def _place(request: Request) -> tuple[str, str]:
 
     What a button asks for is no page. A login follows neither out of the dashboard, so that any `Referer` may be read.
     """
-    if request.method == "GET":
-        return request.url.path, request.url.query
     try:
-        page = urlsplit(request.headers.get("referer", ""))
+        page = request.url if request.method == "GET" else urlsplit(request.headers.get("referer", ""))
     except ValueError:
         return PATH, ""
     # Without what the page says was done: that was before, and this time nothing was.
