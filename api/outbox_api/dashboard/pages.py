@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from bson import ObjectId
 from fastapi.responses import HTMLResponse
 from jinja2 import ChainableUndefined, Environment, FileSystemLoader
 from starlette.staticfiles import StaticFiles
@@ -52,6 +53,7 @@ _templates.filters |= {
     "number": _number, "when": _when, "lasting": _lasting, "iso": as_text, "plain": messages.plain,
     "messages": replay.in_words,
 }  # fmt: skip
+_templates.tests["message_id"] = lambda value: isinstance(value, ObjectId)
 _templates.globals |= {"State": message.State, "regions": REGIONS}
 
 
