@@ -90,6 +90,8 @@ async def test_what_is_no_key_does_not_enter(api: httpx.AsyncClient) -> None:
         refused = await login(api, "wrong")
     assert refused.status_code == 429
     assert int(refused.headers["Retry-After"]) > 0
+    # Whoever has a key is not kept out by others at the same address.
+    assert (await login(api, ALICE)).status_code == 303
 
 
 async def test_a_cookie_that_is_not_ours_is_none(api: httpx.AsyncClient) -> None:

@@ -208,9 +208,9 @@ async def show_login(request: Request) -> Response:
 async def login(request: Request, state: Current) -> Response:
     refuse_other_sites(request)
     fields = request.state.fields
-    await state.guesses.count("login", request)
     key = state.access.keys.find(fields.get("key", "").strip())
     if key is None:
+        await state.guesses.count("login", request)
         log.warning("login refused", address=address_of(request))
         refused = "This key is not known here. Is it complete?"
         return page("login.html", status=401, next=fields.get("next", PATH), refused=refused, **about(request))
