@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -24,9 +24,20 @@ class Background:
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of `work`, waited for. Raises what it raises."""
-        return self.submit(work).result()
+        result, left = self.submit(_whole(work)).result()
+        if left is not None:
+            raise left
+        return cast(T, result)
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+async def _whole(work: Coroutine[Any, Any, T]) -> tuple[T | None, BaseException | None]:
+    """What `work` returns, or its wish to leave the process: raised in an event loop, that would end it, unanswered."""
+    try:
+        return await work, None
+    except (SystemExit, KeyboardInterrupt) as left:
+        return None, left

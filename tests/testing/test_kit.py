@@ -125,6 +125,18 @@ def test_what_a_handler_raises_is_raised_and_nothing_of_it_lasts(outbox_kit: Kit
     assert (states(outbox_kit), outbox_kit.look(message).state) == ({"tea": "new"}, "pending")
 
 
+@pytest.mark.parametrize("leaves", [SystemExit(2), KeyboardInterrupt()])
+def test_a_handler_that_leaves_the_process_is_no_end_of_the_kit(outbox_kit: Kit, leaves: BaseException) -> None:
+    def leave(message: Message, session: ClientSession) -> None:
+        raise leaves
+
+    place(outbox_kit, "tea")
+    [message] = outbox_kit.appended("orders")
+    with pytest.raises(type(leaves)):
+        outbox_kit.run(leave, message)
+    assert outbox_kit.run(ship, message).state == "completed"
+
+
 def test_retries_and_death_by_hand_and_without_waiting(outbox_kit: Kit) -> None:
     def breaks(message: Message, session: ClientSession) -> None:
         raise KeyError(f"at attempt {message.attempt}")
