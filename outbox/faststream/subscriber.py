@@ -7,6 +7,7 @@ import inspect
 import json
 import logging
 from collections.abc import Mapping
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, cast, get_type_hints
 
 from bson import ObjectId
@@ -31,8 +32,8 @@ from outbox.faststream.encoding import DATA
 from outbox.servers.connections import connect_mongo
 from outbox.worker.completion import TRANSACTION
 from outbox.worker.consumer import Consumer
-from outbox.worker.failures import GiveUp
-from outbox.worker.forms import held_open, still_open
+from outbox.worker.failures import Failed, GiveUp
+from outbox.worker.forms import held_open, refuse_unrun, still_open
 from outbox.worker.message import Message
 
 if TYPE_CHECKING:
@@ -137,6 +138,7 @@ class OutboxSubscriber(StreamSubscriber):
                 raise NackMessage
             case AckStatus.REJECTED:
                 raise GiveUp("rejected by its handler")
+        _refuse_unrun(response.body)
         return response
 
     async def _raw(self, message: Message) -> DefaultStreamMessage:
@@ -166,6 +168,21 @@ class OutboxSubscriber(StreamSubscriber):
             return parsed
 
         return parse, decoder
+
+
+def _refuse_unrun(returned: object) -> None:
+    """Raise TypeError when the handler has returned what would only run if somebody used it: its work is not done."""
+    if inspect.isawaitable(returned) or isinstance(returned, Future):
+        if inspect.iscoroutine(returned):
+            returned.close()
+        raise TypeError(
+            f"the handler returned a {type(returned).__name__} that nobody waits for, so that its work is not done: "
+            "await it, in an async def; and so in what a decorator puts around a handler"
+        )
+    try:
+        refuse_unrun(returned)
+    except Failed as failed:
+        raise failed.error from None
 
 
 def _refuse_what_is_not_async(function: Any) -> None:
