@@ -32,8 +32,8 @@ from outbox.faststream.encoding import DATA
 from outbox.servers.connections import connect_mongo
 from outbox.worker.completion import TRANSACTION
 from outbox.worker.consumer import Consumer
-from outbox.worker.failures import Failed, GiveUp
-from outbox.worker.forms import held_open, refuse_unrun, still_open
+from outbox.worker.failures import Failed, GiveUp, RetryAfter, headline
+from outbox.worker.forms import held_open, in_transaction, refuse_unrun, still_open
 from outbox.worker.message import Message
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class OutboxSubscriber(StreamSubscriber):
             with self._outer_config.context.scopes(((SESSION, session), (MESSAGE, message), (_PARSED, parsed))):
                 response = await self.process_message(raw)
         except AckMessage:
-            return ensure_response(None)
+            response = ensure_response(None)
         except RejectMessage as error:
             raise GiveUp("rejected by its handler") from error
         except (StopConsume, SystemExit) as error:
@@ -133,7 +133,12 @@ class OutboxSubscriber(StreamSubscriber):
             if isinstance(error, SystemExit) and (app := self._outer_config.context.get("app")):
                 app.exit()
             raise
-        match parsed[-1].committed if parsed else None:
+        except Exception as error:
+            again = isinstance(error, RetryAfter) or in_transaction(error)  # a conflict, of which it is called again
+            if _committed(parsed) is AckStatus.REJECTED and not again:
+                raise GiveUp(f"rejected by its handler: {headline(error)}") from error
+            raise
+        match _committed(parsed):
             case AckStatus.NACKED:
                 raise NackMessage
             case AckStatus.REJECTED:
@@ -168,6 +173,11 @@ class OutboxSubscriber(StreamSubscriber):
             return parsed
 
         return parse, decoder
+
+
+def _committed(parsed: list[RedisStreamMessage]) -> AckStatus | None:
+    """The outcome that the handler has given by hand, whatever it raised after that."""
+    return parsed[-1].committed if parsed else None
 
 
 def _refuse_unrun(returned: object) -> None:

@@ -8,7 +8,12 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
+from faststream import BaseMiddleware
+from faststream.exceptions import AckMessage, NackMessage
+from faststream.redis import RedisStreamMessage
 
+from outbox.faststream import Session
+from outbox.worker import RetryAfter
 from tests.faststream.applications import File, at_work
 from tests.waiting import eventually
 from tests.worker.workshop import Workshop
@@ -61,3 +66,61 @@ async def test_a_handler_of_which_nothing_has_run_completes_nothing(
     async with at_work(workshop.settings, handler):
         await eventually(lambda: workshop.in_state("scheduled", id_))
     assert says in (await workshop.message(id_))["last_error"]
+
+
+@pytest.mark.parametrize(
+    ("given", "raised", "state"),
+    [
+        ("reject", ValueError("no such page"), "dead"),
+        ("reject", AckMessage(), "dead"),
+        ("reject", NackMessage(), "dead"),
+        ("reject", RetryAfter(3600), "scheduled"),
+        ("nack", AckMessage(), "scheduled"),
+        ("nack", ValueError("no such page"), "scheduled"),
+        ("ack", ValueError("no such page"), "scheduled"),
+    ],
+)
+async def test_an_outcome_given_by_hand_stands_whatever_is_raised_after_it(
+    given: str, raised: Exception, state: str, workshop: Workshop
+) -> None:
+    async def parse(file: File, session: Session, raw: RedisStreamMessage) -> None:
+        await session.client[workshop.world.database.name].effects.insert_one({}, session=session)
+        await getattr(raw, given)()
+        raise raised
+
+    [id_] = await workshop.publish("a")
+    async with at_work(workshop.settings, parse):
+        await eventually(lambda: workshop.in_state(state, id_))
+    assert await workshop.world.database.effects.count_documents({}) == 0
+    if isinstance(raised, ValueError):
+        assert "no such page" in (await workshop.message(id_))["last_error"]
+
+
+async def test_a_conflict_is_no_reason_to_reject(workshop: Workshop) -> None:
+    """Whoever rejects what fails, as a middleware may do, does not mean that."""
+    calls: list[str] = []
+
+    class Rejecting(BaseMiddleware):
+        async def consume_scope(self, call_next: Any, msg: Any) -> Any:
+            try:
+                return await call_next(msg)
+            except Exception:
+                await msg.reject()
+                raise
+
+    async def parse(file: File, session: Session) -> None:
+        calls.append(file.file_id)
+        database = session.client[workshop.world.database.name]
+        await database.files.update_one({"_id": "a"}, {"$set": {"parsing": "parsed"}}, session=session)
+        effects = database.effects
+        await effects.find_one({}, session=session)  # from here on, it sees nothing that others write
+        if len(calls) == 1:
+            await workshop.world.database.effects.update_one({"_id": "a"}, {"$inc": {"n": 1}})
+        await effects.update_one({"_id": "a"}, {"$inc": {"n": 10}}, session=session)
+
+    await workshop.world.database.effects.insert_one({"_id": "a", "n": 0})
+    [id_] = await workshop.publish("a")
+    async with at_work(workshop.settings, parse, Rejecting):
+        await eventually(lambda: workshop.in_state("completed", id_))
+    assert calls == ["a", "a"]
+    assert await workshop.world.database.effects.find_one() == {"_id": "a", "n": 11}
