@@ -39,7 +39,7 @@ from outbox.worker.message import Message
 if TYPE_CHECKING:
     from outbox.faststream.worker import OutboxWorker, Registrator
 
-_PARSED = "outbox_parsed"
+_RAW, _PARSED = "outbox_raw", "outbox_parsed"
 
 
 class OutboxSubscriber(StreamSubscriber):
@@ -107,7 +107,7 @@ class OutboxSubscriber(StreamSubscriber):
         """As FastStream's. Under TestRedisBroker, the session's transaction is committed when the handler returns, and
         the outcomes are those of `handle`.
         """
-        if self._outer_config.context.get(SESSION) is not None:
+        if self._outer_config.context.get(_RAW) is msg:  # and not one that the handler in hand has published itself
             return await super().process_message(msg)
         made = Message(ObjectId(), self.stream_sub.name, "", {}, {}, 1)
         async with connect_mongo(self._worker.settings) as client:  # which connects when the session is used
@@ -121,7 +121,9 @@ class OutboxSubscriber(StreamSubscriber):
         """What FastStream has for the end of a message, as what our consumer understands."""
         parsed: list[RedisStreamMessage] = []
         try:
-            with self._outer_config.context.scopes(((SESSION, session), (MESSAGE, message), (_PARSED, parsed))):
+            with self._outer_config.context.scopes(
+                ((SESSION, session), (MESSAGE, message), (_RAW, raw), (_PARSED, parsed))
+            ):
                 response = await self.process_message(raw)
         except AckMessage:
             response = ensure_response(None)

@@ -8,7 +8,7 @@ import pytest
 from faststream.redis import RedisBroker, TestRedisBroker
 
 from outbox.errors import UndeclaredStream
-from outbox.faststream import CurrentMessage, OutboxWorker
+from outbox.faststream import CurrentMessage, OutboxWorker, Session
 from outbox.testing import Kit
 
 
@@ -54,3 +54,29 @@ async def test_a_message_for_a_group_that_no_subscriber_reads_as_is_refused(outb
         with pytest.raises(UndeclaredStream, match="no subscriber reads"):
             await outbox_kit.run(worker.handle, others, client=client)
         assert (await outbox_kit.run(worker.handle, ours, client=client)).state == "completed"
+
+
+async def test_what_a_handler_publishes_to_another_is_a_message_of_its_own(outbox_kit: Kit) -> None:
+    """As it is in production, where it gets there through Redis."""
+    broker = RedisBroker()
+    worker = OutboxWorker(broker, outbox_kit.settings)
+    sessions, messages = list[Any](), list[CurrentMessage]()
+
+    @worker.subscriber("orders")
+    async def handle(body: dict[str, str], session: Session, message: CurrentMessage) -> None:
+        sessions.append(session)
+        messages.append(message)
+        await broker.publish({"item": "tea"}, stream="urgent")
+
+    @worker.subscriber("urgent")
+    async def hurry(body: dict[str, str], session: Session, message: CurrentMessage) -> None:
+        sessions.append(session)
+        messages.append(message)
+
+    outbox_kit.append("orders", {"item": "tea"}, key="tea")
+    async with TestRedisBroker(broker):
+        [message] = await outbox_kit.work(worker.handle, "orders")
+    assert message.state == "completed"
+    assert [each.stream for each in messages] == ["orders", "urgent"]
+    assert messages[0].id != messages[1].id
+    assert sessions[0] is not sessions[1]
