@@ -63,7 +63,7 @@ class OutboxSubscriber(StreamSubscriber):
             calls,
         )
         self._worker = worker
-        self._options = {**options, "streams": [stream]}
+        self._options = options
         self._consumer: Consumer | None = None
         self._consuming: asyncio.Task[None] | None = None
 
@@ -73,7 +73,7 @@ class OutboxSubscriber(StreamSubscriber):
             _refuse_what_is_not_async(call.handler._declared_call)
         await super(LogicSubscriber, self).start()  # without what reads the stream
         self._post_start()
-        self._consumer = Consumer(self._worker.settings, self.handle, **self._options)
+        self._consumer = Consumer(self._worker.settings, self.handle, streams=[self.stream_sub.name], **self._options)
         self._consuming = asyncio.create_task(self._consumer.run(), name=f"outbox {self.stream_sub.name}")
         self._consuming.add_done_callback(self._ended)
 

@@ -48,7 +48,7 @@ class OutboxWorker:
         self._broker = broker
         self._settings = settings
         self._options = options
-        self._subscribers: dict[tuple[str, str | None], OutboxSubscriber] = {}
+        self._made: dict[tuple[str, str | None], OutboxSubscriber] = {}
 
     def subscriber(
         self,
@@ -76,7 +76,7 @@ class OutboxWorker:
         options = {**self._options, **options}
         made = OutboxSubscriber(self, self._broker, stream, options, title=title, description=description)
         Registering.subscriber(self._broker, made)
-        self._subscribers[stream, options.get("group")] = made
+        self._made[stream, options.get("group")] = made
         return made.add_call(
             parser_=parser or self._broker._parser,
             decoder_=decoder or self._broker._decoder,
@@ -106,10 +106,11 @@ class OutboxWorker:
             name, group = each
             return whole.startswith(f"{name}:{group}:"), len(name)
 
-        for name, group in sorted(self._subscribers, key=nearness, reverse=True):
+        readers = {(made.stream_sub.name, group): made for (_, group), made in self._made.items()}
+        for name, group in sorted(readers, key=nearness, reverse=True):
             read_as = registered[name].group if group is None and name in registered else group
             if whole.startswith(f"{name}:") and (there is None or read_as in (None, there.group)):
-                return self._subscribers[name, group]
+                return readers[name, group]
         return None
 
 

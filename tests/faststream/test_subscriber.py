@@ -247,3 +247,20 @@ async def test_a_parser_that_asks_no_other_is_told_its_outcome_as_well(workshop:
         await broker.start()
         await eventually(lambda: workshop.in_state("dead", id_))
     assert await shop.effects() == 0
+
+
+async def test_the_prefix_of_a_router_is_part_of_the_streams_name(workshop: Workshop, shop: Shop) -> None:
+    prefix, name = STREAM[:5], STREAM[5:]
+    router = RedisRouter(prefix=prefix)
+
+    @OutboxWorker(router, workshop.settings).subscriber(name)
+    async def parse(file: File, session: Session, message: CurrentMessage) -> None:
+        await shop.settle(file, session, message)
+
+    broker = RedisBroker(workshop.settings.redis_dsn)
+    broker.include_router(router)
+    id_ = await publish(workshop)
+    async with broker:
+        await broker.start()
+        await eventually(lambda: workshop.in_state("completed", id_))
+    assert await shop.effects() == 1

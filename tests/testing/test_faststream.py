@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from faststream.redis import RedisBroker, TestRedisBroker
+from faststream.redis import RedisBroker, RedisRouter, TestRedisBroker
 
 from outbox.errors import UndeclaredStream
 from outbox.faststream import CurrentMessage, OutboxWorker, Session
@@ -54,6 +54,20 @@ async def test_a_message_for_a_group_that_no_subscriber_reads_as_is_refused(outb
         with pytest.raises(UndeclaredStream, match="no subscriber reads"):
             await outbox_kit.run(worker.handle, others, client=client)
         assert (await outbox_kit.run(worker.handle, ours, client=client)).state == "completed"
+
+
+async def test_the_prefix_of_a_router_is_part_of_the_streams_name(outbox_kit: Kit) -> None:
+    router, broker = RedisRouter(prefix="ord"), RedisBroker()
+    worker = OutboxWorker(router, outbox_kit.settings)
+
+    @worker.subscriber("ers")
+    async def handle(body: dict[str, str]) -> None: ...
+
+    broker.include_router(router)
+    outbox_kit.append("orders", {"item": "tea"}, key="tea")
+    async with TestRedisBroker(broker):
+        [message] = await outbox_kit.work(worker.handle)
+    assert message.state == "completed"
 
 
 async def test_what_a_handler_publishes_to_another_is_a_message_of_its_own(outbox_kit: Kit) -> None:
