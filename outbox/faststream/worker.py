@@ -70,13 +70,19 @@ class OutboxWorker:
         :param parser: as FastStream's; and so `decoder` and `dependencies`.
         :param options: of this subscriber's `Consumer`, over those of the worker: `group` where the stream is declared
             with several.
-        :raises UsageError: there is no such option.
+        :raises UsageError: there is no such option, or a subscriber of this stream and group already.
         """
         _refuse_unknown(options, _OF_CONSUMER | _OF_FASTSTREAM)
         options = {**self._options, **options}
+        named = stream, options.get("group")
+        if named in self._made:
+            raise UsageError(
+                f"there is a subscriber of stream {stream!r} already, and each message would go to only one of them: "
+                "use that one for both handlers, with a filter, or declare the stream with further groups"
+            )
         made = OutboxSubscriber(self, self._broker, stream, options, title=title, description=description)
         Registering.subscriber(self._broker, made)
-        self._made[stream, options.get("group")] = made
+        self._made[named] = made
         return made.add_call(
             parser_=parser or self._broker._parser,
             decoder_=decoder or self._broker._decoder,

@@ -264,3 +264,12 @@ async def test_the_prefix_of_a_router_is_part_of_the_streams_name(workshop: Work
         await broker.start()
         await eventually(lambda: workshop.in_state("completed", id_))
     assert await shop.effects() == 1
+
+
+def test_a_second_subscriber_of_one_stream_and_group_is_refused() -> None:
+    """Each message would go to one of the two, and the other handler would never see it."""
+    worker = OutboxWorker(RedisBroker())
+    worker.subscriber(STREAM)
+    worker.subscriber(STREAM, group="others")
+    with pytest.raises(UsageError, match=f"a subscriber of stream '{STREAM}' already"):
+        worker.subscriber(STREAM)
