@@ -98,6 +98,8 @@ class OutboxWorker:
         made = await self._subscriber_of(message.stream, session)
         if made is None:
             raise UndeclaredStream(f"no subscriber reads stream {message.stream!r}")
+        if any(call.parser is None for call in made.calls):
+            raise UsageError("the broker was not started: use `async with TestRedisBroker(broker):` around the test")
         await made.handle(message, session)
 
     async def _subscriber_of(self, stream: str, session: AsyncClientSession) -> OutboxSubscriber | None:

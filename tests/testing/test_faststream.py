@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from faststream.redis import RedisBroker, RedisRouter, TestRedisBroker
 
-from outbox.errors import UndeclaredStream
+from outbox.errors import UndeclaredStream, UsageError
 from outbox.faststream import CurrentMessage, OutboxWorker, Session
 from outbox.testing import Kit
 
@@ -54,6 +54,17 @@ async def test_a_message_for_a_group_that_no_subscriber_reads_as_is_refused(outb
         with pytest.raises(UndeclaredStream, match="no subscriber reads"):
             await outbox_kit.run(worker.handle, others, client=client)
         assert (await outbox_kit.run(worker.handle, ours, client=client)).state == "completed"
+
+
+async def test_a_broker_that_was_not_started_is_named(outbox_kit: Kit) -> None:
+    worker = OutboxWorker(RedisBroker(), outbox_kit.settings)
+
+    @worker.subscriber("orders")
+    async def handle(body: dict[str, str]) -> None: ...
+
+    message = outbox_kit.append("orders", {"item": "tea"}, key="tea")
+    with pytest.raises(UsageError, match="the broker was not started: use `async with TestRedisBroker"):
+        await outbox_kit.run(worker.handle, message)
 
 
 async def test_the_prefix_of_a_router_is_part_of_the_streams_name(outbox_kit: Kit) -> None:
