@@ -198,7 +198,14 @@ def _refuse_unrun(returned: object) -> None:
 
 
 def _refuse_what_is_not_async(function: Any) -> None:
-    if not inspect.iscoroutinefunction(function) and Session in get_type_hints(function, include_extras=True).values():
+    called = function if inspect.isroutine(function) else type(function).__call__  # of an object that can be called
+    if inspect.iscoroutinefunction(called):
+        return
+    try:
+        asked = get_type_hints(called, include_extras=True).values()
+    except NameError:  # a type that is known only where the handler was written, which is none of ours
+        return
+    if Session in asked:
         raise UsageError(
             f"{function!r:.80} asks for a Session and is not async, so that it cannot use it: write async def"
         )

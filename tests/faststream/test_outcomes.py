@@ -11,7 +11,9 @@ import pytest
 from faststream import BaseMiddleware
 from faststream.exceptions import AckMessage, NackMessage
 from faststream.redis import RedisStreamMessage
+from pydantic import BaseModel
 
+from outbox.errors import UsageError
 from outbox.faststream import Session
 from outbox.worker import RetryAfter
 from tests.faststream.applications import File, at_work
@@ -124,3 +126,62 @@ async def test_a_conflict_is_no_reason_to_reject(workshop: Workshop) -> None:
         await eventually(lambda: workshop.in_state("completed", id_))
     assert calls == ["a", "a"]
     assert await workshop.world.database.effects.find_one() == {"_id": "a", "n": 11}
+
+
+class Plain:
+    """A handler with something of its own."""
+
+    def __init__(self, database: str) -> None:
+        self.database = database
+
+    def __call__(self, file: File) -> None: ...
+
+
+class Asynchronous(Plain):
+    async def __call__(self, file: File, session: Session) -> None:  # type: ignore[override]
+        database = session.client.get_database(self.database)
+        await database.files.update_one({"_id": file.file_id}, {"$inc": {"pages": 1}}, session=session)
+
+
+# Of an object, FastStream reads no annotations that are texts.
+Plain.__call__.__annotations__ = {"file": File, "return": None}
+Asynchronous.__call__.__annotations__ = {"file": File, "session": Session, "return": None}
+
+
+@pytest.mark.parametrize("kind", [Plain, Asynchronous])
+async def test_an_object_that_can_be_called_is_a_handler(kind: type[Plain], workshop: Workshop) -> None:
+    [id_] = await workshop.publish("a")
+    await workshop.world.database.files.update_one({"_id": "a"}, {"$set": {"parsing": "parsed"}})
+    async with at_work(workshop.settings, kind(workshop.world.database.name)):
+        await eventually(lambda: workshop.in_state("completed", id_))
+    file = await workshop.world.database.files.find_one()
+    assert file
+    assert file.get("pages", 0) == (kind is Asynchronous)
+
+
+async def test_a_plain_handler_of_a_type_that_is_known_only_where_it_is_written(workshop: Workshop) -> None:
+    class Here(BaseModel):
+        file_id: str
+
+    seen: list[str] = []
+
+    def parse(file: Here) -> None:
+        seen.append(file.file_id)
+
+    [id_] = await workshop.publish("a")
+    await workshop.world.database.files.update_one({"_id": "a"}, {"$set": {"parsing": "parsed"}})
+    async with at_work(workshop.settings, parse):
+        await eventually(lambda: workshop.in_state("completed", id_))
+    assert seen == ["a"]
+
+
+async def test_an_object_that_is_not_async_cannot_have_the_session(workshop: Workshop) -> None:
+    class Asking(Plain): ...
+
+    def call(self: Any, file: Any, session: Any) -> None: ...
+
+    call.__annotations__ = {"file": File, "session": Session}
+    Asking.__call__ = call  # type: ignore[assignment, method-assign]
+    with pytest.raises(UsageError, match="write async def"):
+        async with at_work(workshop.settings, Asking("")):
+            raise AssertionError
