@@ -78,7 +78,7 @@ MUTATIONS = [
     ),
     Mutation(
         "a login after a button leads to a page", "dashboard", "api/outbox_api/dashboard/sessions.py",
-        'if request.method == "GET":', "if True:",
+        'if request.method == "GET" else', "if True else",
         BUTTON,
     ),
     Mutation(

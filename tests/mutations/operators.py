@@ -130,8 +130,8 @@ MUTATIONS = [
     ),
     Mutation(
         "a replay of one message leaves a removed stream alone", "G1", REPLAY,
-        "await _query(database, selection, await server_time(database))",
-        "selection.query(await server_time(database))",
+        "message, await _query(database, selection, before or await server_time(database)))",
+        "message, selection.query(before or await server_time(database)))",
         f"{REPLAYS}test_one_message_of_a_removed_stream_is_left_alone",
     ),
     Mutation(
