@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from pymongo import MongoClient
 
-from outbox.database import META, Database
+from outbox.database import META, OUTBOX, Database
 from outbox.embedded import Mongod
 from outbox.message import schema
 from outbox.message.collection import Part
@@ -24,6 +24,10 @@ Catalogue = dict[str, Any]
 
 _EMPTIED: dict[str, tuple[Part, ...]] = {}
 """With the collections of these, and nothing in them."""
+
+
+MANY = 5000
+"""Messages, to delete which one by one takes longer than to make a database, and in the end than a client waits."""
 
 
 async def set_up(database: Database, streams: Streams, *parts: Part) -> None:
@@ -53,10 +57,11 @@ class Databases:
         return self._spare.pop() if self._spare else f"test_{uuid4().hex[:12]}"
 
     def take_back(self, client: Client, name: str) -> None:
-        """Keep it for the next test, unless a collection or index is no longer as an outbox has it: then drop it."""
+        """Keep it for the next test; drop it if it holds much, or a collection or index is not as it was made."""
         found = _catalogue(client, name)
         others = [found.pop(collection) and collection for collection in found.keys() - self._as_made.keys()]
-        if self._of != self._mongod.pid or found != self._as_made:
+        many = client[name][OUTBOX].estimated_document_count() > MANY
+        if many or self._of != self._mongod.pid or found != self._as_made:
             client.drop_database(name)
             return
         for collection in others:
