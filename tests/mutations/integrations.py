@@ -80,4 +80,20 @@ MUTATIONS = [
         "if False:",
         "tests/api/test_replays.py::test_the_same_request_at_another_rate_is_another",
     ),
+    Mutation(
+        "code for a key is not ours",
+        "G5, G8",
+        "outbox/message/document.py",
+        "type(key) is not str or type(attempts)",
+        "not isinstance(key, str) or type(attempts)",
+        "tests/outbox/test_spelled_keys.py::test_code_for_a_key_names_nothing",
+    ),
+    Mutation(
+        "code for a key is no id of a subject",
+        "G5, G8",
+        "outbox/message/subjects.py",
+        "if type(key) is not str:",
+        "if not isinstance(key, str):",
+        "tests/outbox/test_spelled_keys.py::test_code_for_a_key_names_nothing",
+    ),
 ]

@@ -8,12 +8,13 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from bson import Code, Decimal128
+from bson import Code, Decimal128, ObjectId
 from pymongo import AsyncMongoClient
 
 from outbox import Outbox, Stream, Streams, Subject
 from outbox.database import OUTBOX, Database, Document, Place
 from outbox.message import schema, subjects
+from outbox.message.document import is_ours
 from outbox.streams import identifiers
 
 ID = UUID("01234567-89ab-cdef-0123-456789abcdef")
@@ -78,3 +79,13 @@ def test_names_of_other_classes_are_taken_for_the_text_that_they_are() -> None:
     )
     place = Place(Name.ORDERS, Name.REGION)
     assert f"{place.database} {place.prefix}" == "orders eu"
+
+
+def test_code_for_a_key_names_nothing() -> None:
+    """Others may have written it. Read, it is a kind of text that no set can hold."""
+    message: Document = {"_id": ObjectId(), "key": Code("eu"), "attempts": 1}
+    subject = Subject("orders", "status", ["new"], "string")
+    assert not is_ours(message)
+    assert subjects.ids_of(subject, message) == []
+    assert subjects.about_the_same(subject, [message]) == subjects.about([])
+    assert not subjects.by_subject(subject, [message], ["eu"])
