@@ -16,6 +16,7 @@ from rich.console import Console
 
 from tests import documents
 from tests.faults.explorer import log
+from tests.faults.explorer.actions import ACTIONS
 from tests.faults.explorer.run import STEPS, Exploration, explore
 from tests.faults.explorer.servers import Members, One, Three, choose
 from tests.faults.explorer.shrink import as_a_test, shrunk
@@ -30,6 +31,7 @@ def main(
     steps: Annotated[int, typer.Option(min=1, help="Actions for each seed.")] = STEPS,
     logged: Annotated[Path | None, typer.Option("--log", help="Add a line of JSON for each seed.")] = None,
     write: Annotated[bool, typer.Option(help="Put what is in the log into tests/RESULTS.md.")] = False,
+    only: Annotated[list[str] | None, typer.Option(help="Only these actions; by default, some by chance.")] = None,
     shrink: Annotated[float, typer.Option(min=0, help="Minutes to look for the fewest actions of a finding.")] = 10,
     first: Annotated[bool, typer.Option("--first", help="End at the first violation.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show actions as they happen.")] = False,
@@ -42,8 +44,14 @@ def main(
 
         python -m tests.faults.explorer --minutes 30 --log seeds.jsonl --write
 
+        python -m tests.faults.explorer --minutes 5 --only append --only "drop a consumer"
+
     OUTBOX_REDIS_SERVER chooses another Redis.
     """
+    by_name = {action.name: action for action in ACTIONS}
+    if unknown := set(only or ()) - by_name.keys():
+        raise typer.BadParameter(f"no actions: {sorted(unknown)}; there are {sorted(by_name)}")
+    actions = [by_name[name] for name in only] if only else None
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
     done: list[Exploration] = []
     with ExitStack() as stack:
@@ -59,9 +67,8 @@ def main(
             number = begin + len(done)
             members = choose(number, kinds)
             stack.enter_context(members.servers())
-            result = asyncio.run(
-                explore(number, members, steps=steps, tell=console.print if verbose else lambda _: None)
-            )
+            told = console.print if verbose else lambda _: None
+            result = asyncio.run(explore(number, members, steps=steps, actions=actions, tell=told))
             done.append(result)
             tell(result, verbose)
             if result.violation and shrink:

@@ -68,7 +68,7 @@ async def explore(
     members: Members,
     *,
     steps: int = STEPS,
-    actions: Sequence[Action] = ACTIONS,
+    actions: Sequence[Action] | None = None,
     given: Sequence[Step] | None = None,
     workers: bool = True,
     redis: str | None = None,
@@ -76,6 +76,7 @@ async def explore(
 ) -> Exploration:
     """Run a seed. A violation is in the result; whatever else goes wrong is raised.
 
+    :param actions: to choose from, instead of `some(seed)`.
     :param given: do just these, of what an earlier run of the seed did, instead of `steps` that chance chooses.
     :param workers: whether there are streams with workers, which `actions` may be about.
     :param redis: what kind of Redis there is, instead of what the seed asks for, see `servers.topology`.
@@ -83,6 +84,8 @@ async def explore(
     kind = redis or choose_topology(seed)
     # In a cluster, plain workers would have to find their nodes.
     workers = workers and kind != "a cluster"
+    if actions is None:
+        actions = ACTIONS if given else some(seed)
     result = Exploration(seed, "", f"{datetime.now(UTC):%Y-%m-%d}")
     folder = Path(tempfile.mkdtemp(prefix=f"explorer-{seed}-"))
     started = time.monotonic()
@@ -112,6 +115,17 @@ async def explore(
     if result.violation is None:
         shutil.rmtree(folder)
     return result
+
+
+def some(seed: int) -> list[Action]:
+    """What a seed may choose from: of two seeds, one has a third of the actions, the other all of them.
+
+    Where there are few, two or three certain ones come one after the other much more often. Swarm testing: Groce and
+    others, "Swarm Testing", ISSTA 2012.
+    """
+    dice = random.Random(f"{seed} some")
+    part = dice.choice([1, 1 / 3])
+    return [action for action in ACTIONS if not action.fault or dice.random() < part]
 
 
 def _chosen(seed: int, actions: Sequence[Action]) -> Iterator[tuple[Action, int, random.Random]]:
