@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import os
 import time
+import urllib.request
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar, overload
 
@@ -66,6 +67,19 @@ def eventually_sync(probe: Callable[[], T], seconds: float = 10, every: float = 
             last = value
         _check(deadline, seconds, what, last)
         time.sleep(every)
+
+
+def answers(url: str) -> bool:
+    """Whether a server answers a GET, and not with an error.
+
+    Not by httpx.get, which reads all certificates of the system for each: to look fifty times a second would cost more
+    than the start that is waited for.
+    """
+    try:
+        with urllib.request.urlopen(url, timeout=10):
+            return True
+    except OSError:
+        return False
 
 
 async def stays(probe: Callable[[], Awaitable[object]], seconds: float, every: float = 0.05) -> None:

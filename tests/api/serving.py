@@ -6,12 +6,11 @@ import os
 import sys
 from pathlib import Path
 
-import httpx
 import psutil
 
 from outbox.embedded import Process, ports
 from outbox.settings import OutboxSettings
-from tests.waiting import eventually_sync
+from tests.waiting import answers, eventually_sync
 
 PATIENT = {"api_read_seconds": 30.0, "api_probe_seconds": 30.0}
 """For servers that answer: who asks them may be held up for seconds, on a busy machine."""
@@ -43,10 +42,7 @@ class Api(Process):
 
     def _answers(self) -> bool:
         assert self.running, self.output()
-        try:
-            return httpx.get(f"{self.url}/health/live", timeout=10).is_success
-        except httpx.TransportError:
-            return False
+        return answers(f"{self.url}/health/live")
 
     def memory(self) -> int:
         """Resident bytes."""

@@ -25,7 +25,7 @@ from outbox.web import keys
 from outbox.web.keys import Scope
 from tests.deploy.manifests import FOLDER, Manifest, build, container, environment, of_kind, pod, probes, workloads
 from tests.deploy.test_kubernetes import DOCKERFILE, known
-from tests.waiting import PATIENCE, eventually_sync
+from tests.waiting import PATIENCE, answers, eventually_sync
 
 MANIFESTS = build(FOLDER / "overlays" / "example")
 DATABASE = "outbox"
@@ -105,10 +105,7 @@ class Pod:
 
     def answers(self, probe: Manifest) -> bool:
         assert self.runs(), self.log.read_text()
-        try:
-            return httpx.get(f"http://127.0.0.1:{self.port}{probe['httpGet']['path']}", timeout=10).is_success
-        except httpx.TransportError:
-            return False
+        return answers(f"http://127.0.0.1:{self.port}{probe['httpGet']['path']}")
 
     def runs(self) -> bool:
         return self._process is not None and self._process.poll() is None

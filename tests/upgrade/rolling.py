@@ -23,7 +23,7 @@ import httpx
 from pymongo import MongoClient
 
 from outbox.embedded import Mongod, RedisServer, ports
-from tests.waiting import eventually_sync, stays
+from tests.waiting import answers, eventually_sync, stays
 
 DATABASE = "outbox"
 HANDLER = """
@@ -73,10 +73,7 @@ class Rolling:
         return process, port
 
     def ready(self, port: int) -> bool:
-        try:
-            return httpx.get(f"http://127.0.0.1:{port}/health/ready").is_success
-        except httpx.TransportError:
-            return False
+        return answers(f"http://127.0.0.1:{port}/health/ready")
 
     def upload(self) -> None:
         while not self.end.wait(0.1):
