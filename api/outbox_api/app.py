@@ -99,12 +99,13 @@ def create_app(settings: ApiSettings, outbox_settings: OutboxSettings, *, names:
     app.add_middleware(metrics.Metrics, shared=metrics.shared_folder(settings.api_workers))
     if settings.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)
+    # Before the dashboard's routes, of which the last one answers for whatever is no page.
+    app.mount("/docs/static", documentation.static)
+    app.mount("/dashboard/static", dashboard.static)
     for router in (
         files.uploads, files.changes, files.router, queue.router, messages.router, messages.operations,
         replays.router, replays.operations, streams.router, streams.operations, health.router, metrics.router,
         documentation.router, *dashboard.routers,
     ):  # fmt: skip
         app.include_router(router)
-    app.mount("/docs/static", documentation.static)
-    app.mount("/dashboard/static", dashboard.static)
     return app

@@ -56,7 +56,8 @@ def test_every_page_but_the_door_asks_who_is_there() -> None:
             guards = [d.dependency for d in route.dependencies if isinstance(d.dependency, ByCookie)]
             assert [guard.scope for guard in guards] == [scope], route.path
             assert (route.methods == {"POST"}) == (scope is Scope.OPERATE), "what changes something is a form"
-    assert {getattr(route, "path", "") for route in routing.door.routes} == {"/dashboard/login", "/dashboard/logout"}
+    door = {getattr(route, "path", "") for route in routing.door.routes}
+    assert door == {"/dashboard/login", "/dashboard/logout", "/dashboard/{path:path}"}, "the last one shows nothing"
 
 
 async def test_who_is_not_logged_in_is_asked_to_and_comes_back(api: httpx.AsyncClient) -> None:
@@ -290,3 +291,12 @@ async def test_a_search_knows_times_that_ids_cannot_hold(api: httpx.AsyncClient,
         answer = await api.get(f"/dashboard/search?{query}")
         assert answer.status_code == 200
         assert (str(message) in answer.text) is found, query
+
+
+@pytest.mark.parametrize("path", ["nothing", "messages/7", "replays/7", "static/nothing.css", "dead/more"])
+async def test_an_address_that_is_no_page_is_answered_by_one(api: httpx.AsyncClient, path: str) -> None:
+    answer = await api.get(f"/dashboard/{path}")
+    assert answer.status_code == 404
+    page = answer.headers["content-type"].startswith("text/html")
+    assert page == (not path.startswith("static/"))
+    assert ("There is no such page" in answer.text) == page

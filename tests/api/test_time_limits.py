@@ -17,6 +17,26 @@ __all__ = ["fragile", "mongodb_uri"]  # fixtures of this module, too
 NOW = "2026-01-01T00:00:00Z"
 
 
+async def test_a_page_says_soon_that_mongodb_does_not_answer(serve: Serve, db: Database, fragile: Mongod) -> None:
+    """However long what acts may take: who opens a page in an outage wants to know that it is one."""
+    api = await serve(api_read_seconds=0.5, api_commit_seconds=60)
+    (message,) = await Shelf(db).put(State.DEAD)
+    pages = [
+        "search?q=a", f"messages/{message}", "dead", "replay?stream=file_parsing_queue&state=published",
+        f"replays/{'7' * 24}", "audit", "streams/file_parsing_queue",
+    ]  # fmt: skip
+    fragile.pause()
+    try:
+        started = time.monotonic()
+        answers = await asyncio.gather(*(api.get(f"/dashboard/{page}") for page in pages))
+        assert {page: answer.status_code for page, answer in zip(pages, answers, strict=True)} == dict.fromkeys(
+            pages, 503
+        )
+        assert time.monotonic() - started < 8
+    finally:
+        fragile.resume()
+
+
 async def test_what_operators_do_is_waited_for_only_so_long(serve: Serve, db: Database, fragile: Mongod) -> None:
     api = await serve(api_read_seconds=0.5, api_commit_seconds=1)
     (message,) = await Shelf(db).put(State.DEAD)

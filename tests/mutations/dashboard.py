@@ -26,6 +26,13 @@ MUTATIONS = [
         "tests/outbox/test_looking.py::test_what_a_consumer_holds_is_seen",
     ),
     Mutation(
+        "a page waits for MongoDB no longer than a request that reads", "dashboard",
+        "api/outbox_api/dashboard/routing.py",
+        "limit = None if OPERATE in guards else state.settings.api_read_seconds",
+        "limit = None if OPERATE in guards else state.settings.api_commit_seconds",
+        "tests/api/test_time_limits.py::test_a_page_says_soon_that_mongodb_does_not_answer",
+    ),
+    Mutation(
         "readiness does not say who paused a stream", "access", "api/outbox_api/readiness.py",
         'f"stream {name!r} is paused"', "str(self._paused.paused[name])",
         "tests/api/test_pausing.py::test_pause_and_resume",

@@ -31,6 +31,8 @@ log = structlog.get_logger(__name__)
 
 routers = (reading, operating, door)
 
+NO_SUCH_PAGE = "There is no such page"
+
 
 @reading.get("")
 @reading.get("/")
@@ -195,7 +197,7 @@ def _seconds(state: State) -> float:
 def _document(request: Request, name: str) -> Response:
     text = documents.read(name)
     if text is None:
-        return failure(request, "There is no such page", "All pages are listed under Docs.", 404)
+        return failure(request, NO_SUCH_PAGE, "All pages are listed under Docs.", 404)
     return page("document.html", name=name, text=text, **about(request))
 
 
@@ -228,3 +230,9 @@ async def logout(request: Request) -> Response:
     answer = RedirectResponse(f"{PATH}/login", 303)
     await request.state.dashboard.sessions.close(request, answer)
     return answer
+
+
+@door.get("/{path:path}")
+async def no_such_page(request: Request) -> Response:
+    """After all others. A mistyped address, or an id that is none, is answered by a page, too."""
+    return failure(request, NO_SUCH_PAGE, "Is the address complete? Overview and Search lead to all there is.", 404)

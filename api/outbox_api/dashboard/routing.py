@@ -62,7 +62,7 @@ class Page(APIRoute):
                         guard.check_form(request, fields.get("token"))
                 # What acts has a time of its own, and as much again to find out what became of a commit whose reply was
                 # lost: a limit around both would be over when that is asked.
-                limit = None if OPERATE in guards else state.settings.api_commit_seconds
+                limit = None if OPERATE in guards else state.settings.api_read_seconds
                 with pymongo.timeout(limit):
                     return await handle(request)
             except LoginNeeded as error:
