@@ -32,7 +32,7 @@ from outbox.faststream.encoding import DATA
 from outbox.servers.connections import connect_mongo
 from outbox.worker.completion import TRANSACTION
 from outbox.worker.consumer import Consumer
-from outbox.worker.failures import Failed, GiveUp, RetryAfter, headline
+from outbox.worker.failures import Failed, GiveUp, RetryAfter, headline, only_one
 from outbox.worker.forms import held_open, in_transaction, refuse_unrun, still_open
 from outbox.worker.message import Message
 
@@ -127,8 +127,6 @@ class OutboxSubscriber(StreamSubscriber):
                 response = await self.process_message(raw)
         except AckMessage:
             response = ensure_response(None)
-        except RejectMessage as error:
-            raise GiveUp("rejected by its handler") from error
         except (StopConsume, SystemExit) as error:
             if self._consumer:
                 self._consumer.stop()
@@ -136,6 +134,8 @@ class OutboxSubscriber(StreamSubscriber):
                 app.exit()
             raise
         except Exception as error:
+            if isinstance(only_one(error), RejectMessage):
+                raise GiveUp("rejected by its handler") from error
             again = isinstance(error, RetryAfter) or in_transaction(error)  # a conflict, of which it is called again
             if _committed(parsed) is AckStatus.REJECTED and not again:
                 raise GiveUp(f"rejected by its handler: {headline(error)}") from error

@@ -70,11 +70,11 @@ class Failed(Exception):
     """A handler's exception, apart from those of the servers around it."""
 
     def __init__(self, error: BaseException) -> None:
-        self.error = _only_one(error)
+        self.error = only_one(error)
         super().__init__(headline(self.error))
 
 
-def _only_one(error: BaseException) -> BaseException:
+def only_one(error: BaseException) -> BaseException:
     """What a TaskGroup raises for one of its tasks is that task's error."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]

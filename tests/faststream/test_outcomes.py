@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 from faststream import BaseMiddleware
-from faststream.exceptions import AckMessage, NackMessage
+from faststream.exceptions import AckMessage, NackMessage, RejectMessage
 from faststream.redis import RedisStreamMessage
 from pydantic import BaseModel
 
@@ -96,6 +97,20 @@ async def test_an_outcome_given_by_hand_stands_whatever_is_raised_after_it(
     assert await workshop.world.database.effects.count_documents({}) == 0
     if isinstance(raised, ValueError):
         assert "no such page" in (await workshop.message(id_))["last_error"]
+
+
+async def test_a_task_of_a_group_rejects_its_message(workshop: Workshop) -> None:
+    async def read_a_page() -> None:
+        raise RejectMessage
+
+    async def parse(file: File) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(read_a_page())
+
+    [id_] = await workshop.publish("a")
+    async with at_work(workshop.settings, parse):
+        await eventually(lambda: workshop.in_state("dead", id_))
+    assert "rejected by its handler" in (await workshop.message(id_))["last_error"]
 
 
 async def test_a_conflict_is_no_reason_to_reject(workshop: Workshop) -> None:
