@@ -130,7 +130,7 @@ def some(seed: int) -> list[Action]:
 
 def _chosen(seed: int, actions: Sequence[Action]) -> Iterator[tuple[Action, int, random.Random]]:
     # Chance anew for every try, so that one action's use of it does not change the others.
-    for number in count(1):
+    for number in count(1) if actions else ():  # none: of these servers, there is nothing that could happen
         dice = random.Random(f"{seed} {number}")
         [chosen] = dice.choices(actions, [action.weight for action in actions])
         yield chosen, number, dice
