@@ -87,7 +87,13 @@ class Adopted:
     contents: str
 
 
-Event = Appended | RolledBack | Poisoned | Settled | Replayed | Retried | Lost | Hopeless | Adopted
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """MongoDB may not say any more what a document was in the past: it was started again, stood still, or its clock was
+    set ahead. So what was settled, and is wanted again by a newer message, may come again if Redis loses it."""
+
+
+Event = Appended | RolledBack | Poisoned | Settled | Replayed | Retried | Lost | Hopeless | Adopted | Forgotten
 
 
 @dataclass(slots=True)
@@ -107,6 +113,16 @@ class History:
 
     def settled(self) -> set[str]:
         return {event.key for event in self.events if isinstance(event, Settled)}
+
+    def queued_again(self) -> set[str]:
+        """Keys that were settled, and appended to after that."""
+        settled, again = set[str](), set[str]()
+        for event in self.events:
+            if isinstance(event, Settled):
+                settled.add(event.key)
+            elif isinstance(event, Appended) and event.key in settled:
+                again.add(event.key)
+        return again
 
 
 def published_in(entries: list[tuple[str, dict[str, str]]]) -> Survivors:

@@ -174,6 +174,16 @@ def settled_and_published_again(case: Case) -> None:
     case.store("m2", attempts=2)
 
 
+def settled_and_published_again_as_its_key_was_queued_again(case: Case) -> None:
+    """Both of its messages come again, of which only the newer one is wanted."""
+    case.history.add(Settled("b"))
+    case.deliver("m4", "b")
+    case.lose("m1", "m3")
+    for message in ("m2", "m4"):
+        case.publish(message, 2)
+        case.store(message, attempts=2)
+
+
 def lost_and_counted_as_published(case: Case) -> None:
     case.lose()
     case.publish("m1", 2)
@@ -233,6 +243,7 @@ PLANTED: dict[Callable[[Case], None], str] = {
     lost_and_not_published_again: "G1: m3 should be in the stream 1 times, and is 0",
     survived_and_published_again: "G5: m2 survived the loss, and was published again",
     settled_and_published_again: "G5: m2 was settled before it was lost, and was published again",
+    settled_and_published_again_as_its_key_was_queued_again: "G5: m2 was settled before it was lost",
     lost_and_counted_as_published: "G1: m3 counts as published, and is not in the stream",
     published_again_out_of_order: "G3: m3 stands before m1",
     poison_in_the_stream: "G1: p1 is poison, and is in the stream",

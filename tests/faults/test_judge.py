@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.faults.history import Appended, Lost, Poisoned, Replayed, Retried, Settled
-from tests.faults.planted import PLANTED, Case
+from tests.faults.history import Appended, Forgotten, Lost, Poisoned, Replayed, Retried, Settled
+from tests.faults.planted import PLANTED, Case, settled_and_published_again_as_its_key_was_queued_again
 
 
 @pytest.fixture
@@ -77,6 +77,11 @@ def settled_then_lost(case: Case) -> None:
     case.store("m2", "completed")
 
 
+def queued_again_and_forgotten_that_it_was_settled(case: Case) -> None:
+    settled_and_published_again_as_its_key_was_queued_again(case)
+    case.history.add(Forgotten())
+
+
 def settled_while_it_waited_and_then_all_was_lost(case: Case) -> None:
     case.append("m4", "c")
     case.history.add(Settled("c"))
@@ -117,7 +122,8 @@ def replayed_after_it_was_settled_and_lost(case: Case) -> None:
     [
         nothing, entries_of_others, an_unknown_commit_that_happened, an_unknown_commit_that_did_not_happen, a_replay,
         poison_that_is_dead, dead_then_retried, a_tail_that_was_lost_and_came_again, lost_before_it_was_marked,
-        settled_then_lost, settled_while_it_waited_and_then_all_was_lost, a_replay_that_was_lost,
+        settled_then_lost, queued_again_and_forgotten_that_it_was_settled,
+        settled_while_it_waited_and_then_all_was_lost, a_replay_that_was_lost,
         an_older_attempt_that_redis_remembers_before_a_replay_is_published, replayed_after_it_was_settled_and_lost,
     ],
     ids=lambda arrange: arrange.__name__,

@@ -7,6 +7,7 @@ import random
 from tests.faults.explorer.actions.action import Actions
 from tests.faults.explorer.behind import SECONDS
 from tests.faults.explorer.world import World
+from tests.faults.history import Forgotten
 
 action = Actions()
 
@@ -24,6 +25,8 @@ async def step_a_clock(world: World, dice: random.Random) -> str | None:
     if abs(clock.seconds + seconds) > farthest:
         return None
     clock.set(clock.seconds + seconds)
+    if seconds > 0:
+        world.history.add(Forgotten())
     return f"of {server}: {seconds:+} s, and {clock.seconds:+} s in all"
 
 
@@ -35,6 +38,7 @@ async def set_a_clock_far_back_and_kill_a_relay(world: World, dice: random.Rando
         return None
     server = dice.choice(sorted(world.members.clocks))
     world.behind.set_back(world.members.clocks[server])
+    world.history.add(Forgotten())  # when it is put right
     world.down.add(relay)
     relay.kill()
     world.asleep.discard(relay)

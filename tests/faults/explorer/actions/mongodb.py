@@ -7,6 +7,7 @@ import random
 
 from tests.faults.explorer.actions.action import Actions
 from tests.faults.explorer.world import World
+from tests.faults.history import Forgotten
 from tests.waiting import pass_by
 
 action = Actions()
@@ -22,6 +23,7 @@ async def step_down_mongodb(world: World, dice: random.Random) -> str:
 @action(2)
 async def kill_mongodb(world: World, dice: random.Random) -> str:
     await asyncio.to_thread(world.members.crash)
+    world.history.add(Forgotten())
     await world.accepted()
     return ""
 
@@ -34,5 +36,6 @@ async def halt_mongodb(world: World, dice: random.Random) -> str:
     primary.pause()
     await pass_by(seconds)
     primary.resume()
+    world.history.add(Forgotten())
     await world.accepted()
     return f"for {seconds:.1f} s"

@@ -71,11 +71,23 @@ async def settle(world: World, dice: random.Random) -> str | None:
     return key
 
 
+@action(5, fault=False)
+async def queue_again(world: World, dice: random.Random) -> str | None:
+    """Another application makes a file wanted once more, by a newer message: what was settled before stays so, and only
+    MongoDB's memory tells."""
+    if not world.retired:
+        return None
+    key = dice.choice(world.retired)
+    await world.append(key)
+    return key
+
+
 @action(2, fault=False)
 async def trim(world: World, dice: random.Random) -> str | None:
     """What has been dealt with, up to the first entry that has not."""
     there = [entry for entry in await world.stream() if entry not in world.trimmed]
-    rest = next((n for n, (_, fields) in enumerate(there) if fields.get("file_id") not in world.retired), len(there))
+    dealt_with = set(world.retired) - world.history.queued_again()
+    rest = next((n for n, (_, fields) in enumerate(there) if fields.get("file_id") not in dealt_with), len(there))
     if not 0 < rest < len(there):
         return None
     world.trimmed += there[:rest]
