@@ -6,6 +6,7 @@ import random
 
 from tests.faults.explorer.actions import (
     clocks,
+    leases,
     mongodb,
     networks,
     operators,
@@ -31,7 +32,7 @@ async def rest(world: World, dice: random.Random) -> str:
 
 WITHOUT_WORKERS = [
     *people.action, *relays.action, *networks.action, *redis.action, *mongodb.action, *clocks.action, *topology.action,
-    *action,
+    *action, *leases.action,
 ]  # fmt: skip
 OF_WORKERS = [*workers.action, *operators.action, *others.action]
 ACTIONS = [*WITHOUT_WORKERS, *OF_WORKERS]
