@@ -34,6 +34,10 @@ class PlainWorker:
         self.name = name
         self.consumer = name.encode() + b"\xff"  # which is no text
         self.manner = "careful"
+        self.away = False
+        """It takes nothing more until it is back."""
+        self.busy = False
+        """It may be given something just now, or works on it."""
         self._stream, self._group = stream, group
         self._server, self._handled = server, handled
         self._dice = dice
@@ -56,14 +60,26 @@ class PlainWorker:
     async def _live(self, client: Any) -> None:
         place = "0" if self._looks_back else ">"
         while not _is_cancelled():
-            answer = await client.xreadgroup(self._group, self.consumer, {self._stream: place}, count=3, block=200)
-            entries = answer[0][1] if answer else []
-            if not entries:
-                place = ">"
-            for id_, fields in entries:
-                await self._work(client, id_, fields)
-                if place != ">":
-                    place = id_.decode()
+            if self.away:
+                await pass_by(0.1)
+                continue
+            self.busy = True
+            try:
+                place = await self._take(client, place)
+            finally:
+                self.busy = False
+
+    async def _take(self, client: Any, place: str) -> str:
+        """A few entries from `place` on; returns where to go on."""
+        answer = await client.xreadgroup(self._group, self.consumer, {self._stream: place}, count=3, block=200)
+        entries = answer[0][1] if answer else []
+        if not entries:
+            place = ">"
+        for id_, fields in entries:
+            await self._work(client, id_, fields)
+            if place != ">":
+                place = id_.decode()
+        return place
 
     async def _work(self, client: Any, id_: bytes, fields: dict[bytes, bytes] | None) -> None:
         manner = self.manner if self._dice.random() < 0.5 else "careful"

@@ -21,8 +21,9 @@ from tests.faults import judge_work
 from tests.faults.explorer import payloads
 from tests.faults.explorer.handlers import HOPELESS, MOODS
 from tests.faults.explorer.plain import MANNERS, PlainWorker
+from tests.faults.explorer.unread import Unread
 from tests.faults.history import History, Hopeless, Lost
-from tests.waiting import pass_by
+from tests.waiting import eventually, pass_by
 
 if TYPE_CHECKING:
     from tests.faults.explorer.world import World
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 WORKERS = 2
 PLAIN_WORKERS = 2
 PER_SECOND = 8
+LEAVE_SECONDS = 20
+SEEN_SECONDS = 90
+"""A relay that takes more than a second for a look rests for twenty times as long."""
 SUBJECT = Subject(collection="work", field="state", wanted="new")
 
 # A message is to be handled, whatever happens: its attempts are not what ends here.
@@ -58,6 +62,7 @@ class Work:
         self.down: set[Process] = set()
         self.asleep: set[Process] = set()
         self.plain_workers: list[PlainWorker] = []
+        self.unread = Unread(self.plain.key)
         self.fallen: list[str] = []
         """Workers that have ended by themselves, and why."""
         self._handled: defaultdict[str, list[str]] = defaultdict(list)
@@ -183,12 +188,28 @@ class Work:
             plain.manner = self._dice.choice(MANNERS)
         self._going.set()
 
-    def mend(self) -> None:
+    async def mend(self, world: World) -> None:
+        again = "G1: what others have removed before anybody was given it is published again"
+        await eventually(lambda: self.unread.seen(world), SEEN_SECONDS, 0.2, what=again)
+        for plain in self.plain_workers:
+            plain.away = False
         for worker in self.workers:
             worker.resume()
             worker.start()  # unless it runs
         self.asleep.clear()
         self.down.clear()
+
+    # -- workers that are away
+
+    async def plain_workers_leave(self) -> None:
+        """They finish what they work on, and take nothing more."""
+        for plain in self.plain_workers:
+            plain.away = True
+
+        def gone() -> bool:
+            return not any(plain.busy for plain in self.plain_workers)
+
+        await eventually(gone, LEAVE_SECONDS, what="plain workers finish what they work on")
 
     # -- the judge
 

@@ -297,4 +297,4 @@ class World(Scenario):
             self.asleep.discard(relay)
             relay.start()  # unless it runs
             self.down.discard(relay)
-        self.work.mend()
+        await self.work.mend(self)

@@ -14,6 +14,7 @@ from tests.faults.explorer.actions import (
     people,
     redis,
     relays,
+    streams,
     topology,
     workers,
 )
@@ -34,7 +35,7 @@ WITHOUT_WORKERS = [
     *people.action, *relays.action, *networks.action, *redis.action, *mongodb.action, *clocks.action, *topology.action,
     *action, *leases.action,
 ]  # fmt: skip
-OF_WORKERS = [*workers.action, *operators.action, *others.action]
+OF_WORKERS = [*workers.action, *operators.action, *others.action, *streams.action]
 ACTIONS = [*WITHOUT_WORKERS, *OF_WORKERS]
 """Their order is a part of what a seed means."""
 NOT_BEYOND_ONE_SERVER = [*networks.action, *redis.action]

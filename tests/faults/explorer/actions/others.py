@@ -55,10 +55,12 @@ async def add_entries_that_nobody_can_read(world: World, dice: random.Random) ->
 
 
 @action(4)
-async def take_entries_and_forget_them(world: World, dice: random.Random) -> str:
+async def take_entries_and_forget_them(world: World, dice: random.Random) -> str | None:
     """A consumer of others, whose name is bytes, in the workers' group or one of its own; it never comes back."""
     stream, name = dice.choice(world.work.streams), dice.randbytes(3) + b"\xff"
     group = dice.choice([stream.group.encode(), OTHER_GROUP])
+    if stream is world.work.plain and world.work.unread:
+        return None
     async with world.at_redis() as client:
         redis: Any = client
         with suppress(ResponseError):
