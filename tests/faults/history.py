@@ -93,7 +93,17 @@ class Forgotten:
     set ahead. So what was settled, and is wanted again by a newer message, may come again if Redis loses it."""
 
 
-Event = Appended | RolledBack | Poisoned | Settled | Replayed | Retried | Lost | Hopeless | Adopted | Forgotten
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Somebody has read a message's entry without acknowledging it, while others acknowledged theirs: no relay can see
+    that, as docs/streams.md says, and it may count as done."""
+
+    message: str
+
+
+Event = (
+    Appended | RolledBack | Poisoned | Settled | Replayed | Retried | Lost | Hopeless | Adopted | Forgotten | Skipped
+)
 
 
 @dataclass(slots=True)

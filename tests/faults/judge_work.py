@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.faults.history import Adopted, Appended, History, Hopeless, Lost, Replayed, RolledBack
+from tests.faults.history import Adopted, Appended, History, Hopeless, Lost, Replayed, RolledBack, Skipped
 
 
 @dataclass(slots=True)
@@ -26,6 +26,7 @@ class Account:
     effects: int = 1
     least: int = 1
     """Fewer than that when Redis lost what was replayed, and its subject is settled: then it is not wanted again."""
+    skipped: bool = False
 
 
 @dataclass(slots=True)
@@ -47,9 +48,12 @@ def judge(history: History, outbox: Iterable[Mapping[str, Any]], work: Work) -> 
     :param outbox: all documents of the stream.
     """
     documents = {str(document["_id"]): document for document in outbox}
+    skipped = {event.message for event in history.events if isinstance(event, Skipped)}
     accounts, adopted = _accounts(history, work)
     again = Counter(event.message for event in history.events if isinstance(event, Replayed) and event.completed)
     found: list[str] = []
+    for message in accounts.keys() & skipped:
+        accounts[message].skipped = True
     for message, account in accounts.items():
         found += _judge_message(message, account, documents.get(message), work)
     becoming: dict[str, list[str]] = {entry: [] for entry in adopted}
@@ -64,6 +68,7 @@ def judge(history: History, outbox: Iterable[Mapping[str, Any]], work: Work) -> 
         becoming[entry].append(message)
         effects = 1 + again[message]
         account = Account(True, adopted[entry], effects=effects, least=1 if work.settles else effects)
+        account.skipped = message in skipped
         found += _judge_message(message, account, document, work)
     found += [
         f"G6: the entry {entry} of others became {len(messages)} messages: {messages}"
@@ -114,7 +119,7 @@ def _judge_message(message: str, account: Account, document: Mapping[str, Any] |
     elif account.hopeless and not document.get("last_error"):
         yield f"G1: {message} is dead without a reason"
     if not work.exactly:
-        if _state(document) == "completed" and not handled:
+        if _state(document) == "completed" and not handled and not account.skipped:
             yield f"G6: {message} is completed, and nobody has handled it"
     elif (
         not account.hopeless

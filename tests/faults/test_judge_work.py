@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.history import Adopted, Appended, History, Hopeless, Lost, Replayed, RolledBack
+from tests.faults.history import Adopted, Appended, History, Hopeless, Lost, Replayed, RolledBack, Skipped
 from tests.faults.judge_work import Work, judge
 
 
@@ -145,6 +145,11 @@ def a_plain_worker_does_it_twice(case: Case) -> None:
     case.handled["m1"] = ["x", "x"]
 
 
+def read_without_an_acknowledgement_while_others_acknowledged(case: Case) -> None:
+    acknowledged_and_not_handled(case)
+    case.history.add(Skipped("m1"))
+
+
 def an_unknown_commit_that_happened(case: Case) -> None:
     case.store("m4", "completed")
     case.handled["m4"] = [""]
@@ -166,7 +171,8 @@ def an_entry_of_others_is_replayed_and_done_again(case: Case) -> None:
     "arrange",
     [
         nothing, replayed_and_done_again, replayed_lost_and_settled_before,
-        a_plain_worker_does_it_twice, an_unknown_commit_that_happened,
+        a_plain_worker_does_it_twice, read_without_an_acknowledgement_while_others_acknowledged,
+        an_unknown_commit_that_happened,
         an_entry_of_others_is_adopted, an_entry_of_others_is_replayed_and_done_again,
     ],
     ids=lambda arrange: arrange.__name__,

@@ -20,6 +20,7 @@ from outbox.streams.declaration import Retry, Stream, Streams, Subject
 from tests.faults import judge_work
 from tests.faults.explorer import payloads
 from tests.faults.explorer.handlers import HOPELESS, MOODS
+from tests.faults.explorer.listener import Listener
 from tests.faults.explorer.plain import MANNERS, PlainWorker
 from tests.faults.explorer.unread import Unread
 from tests.faults.history import History, Hopeless, Lost
@@ -63,6 +64,7 @@ class Work:
         self.asleep: set[Process] = set()
         self.plain_workers: list[PlainWorker] = []
         self.unread = Unread(self.plain.key)
+        self.listener = Listener(self.plain.key)
         self.fallen: list[str] = []
         """Workers that have ended by themselves, and why."""
         self._handled: defaultdict[str, list[str]] = defaultdict(list)
@@ -189,6 +191,7 @@ class Work:
         self._going.set()
 
     async def mend(self, world: World) -> None:
+        await self.listener.ends(world.do)
         again = "G1: what others have removed before anybody was given it is published again"
         await eventually(lambda: self.unread.seen(world), SEEN_SECONDS, 0.2, what=again)
         for plain in self.plain_workers:
@@ -210,6 +213,22 @@ class Work:
             return not any(plain.busy for plain in self.plain_workers)
 
         await eventually(gone, LEAVE_SECONDS, what="plain workers finish what they work on")
+
+    @asynccontextmanager
+    async def nobody_works(self) -> AsyncIterator[None]:
+        """Nor does anybody acknowledge anything, but for whatever else uses this Redis."""
+        here = [plain for plain in self.plain_workers if not plain.away]
+        stopped = [worker for worker in self.workers if worker.running and worker not in self.asleep | self.down]
+        await self.plain_workers_leave()
+        for worker in stopped:
+            worker.pause()
+        try:
+            yield
+        finally:
+            for worker in stopped:
+                worker.resume()
+            for plain in here:
+                plain.away = False
 
     # -- the judge
 

@@ -72,7 +72,7 @@ async def take_entries_and_forget_them(world: World, dice: random.Random) -> str
     return f"{len(taken[0][1]) if taken else 0} of {stream.name} as {name!r} of {group!r}"
 
 
-_DROP = """
+DROP = """
 local looked_at = {}
 for _, text in ipairs(redis.call('HMGET', KEYS[2], 'look', 'looked')) do
   for _, one in ipairs(text and cjson.decode(text).held or {}) do
@@ -109,7 +109,7 @@ async def drop_a_consumer(world: World, dice: random.Random) -> str | None:
         redis: Any = client
         try:
             before = await redis.eval(_REMOVALS, 1, record)
-            held = await redis.eval(_DROP, 2, stream.key, record, stream.group, worker.consumer)
+            held = await redis.eval(DROP, 2, stream.key, record, stream.group, worker.consumer)
         except ResponseError:
             return None  # there is no such group yet, or any more
         if not held:

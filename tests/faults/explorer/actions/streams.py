@@ -113,6 +113,7 @@ async def remove_entries_that_nobody_was_given(world: World, dice: random.Random
     for id_ in chosen:
         message, attempt = sent[id_] or (ObjectId(), 0)
         world.work.unread.add(message, id_, attempt)
+    world.work.listener.removed(gone or chosen)
     if trimmed:
         await world.do("XTRIM", stream.key, "MINID", f"{EntryId.parse(gone[-1]).next()}")
     else:
