@@ -73,7 +73,22 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Hopeless:
-    """A message whose handler gives up on it, each time."""
+    """A message whose handler gives up on it, or ends its process, each time."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spoilt:
+    """Others have put a text that is none into its document. It is handled as before; but if it has to be published
+    again, it may be dead instead, with the reason."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """Others have deleted its document. What becomes of it is their affair, as long as nothing of it stays behind."""
 
     message: str
 
@@ -102,7 +117,19 @@ class Skipped:
 
 
 Event = (
-    Appended | RolledBack | Poisoned | Settled | Replayed | Retried | Lost | Hopeless | Adopted | Forgotten | Skipped
+    Appended
+    | RolledBack
+    | Poisoned
+    | Settled
+    | Replayed
+    | Retried
+    | Lost
+    | Hopeless
+    | Spoilt
+    | Deleted
+    | Adopted
+    | Forgotten
+    | Skipped
 )
 
 

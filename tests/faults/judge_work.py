@@ -6,11 +6,22 @@ As the judge of streams, it shares no code with the product, and looks when ever
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.faults.history import Adopted, Appended, History, Hopeless, Lost, Replayed, RolledBack, Skipped
+from tests.faults.history import (
+    Adopted,
+    Appended,
+    Deleted,
+    History,
+    Hopeless,
+    Lost,
+    Replayed,
+    RolledBack,
+    Skipped,
+    Spoilt,
+)
 
 
 @dataclass(slots=True)
@@ -23,6 +34,8 @@ class Account:
     committed: bool | None
     contents: str = ""
     hopeless: bool = False
+    spoilt: bool = False
+    deleted: bool = False
     effects: int = 1
     least: int = 1
     """Fewer than that when Redis lost what was replayed, and its subject is settled: then it is not wanted again."""
@@ -37,9 +50,13 @@ class Work:
     """
 
     exactly: bool
-    handled: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    handled: dict[str, list[str]] = field(default_factory=dict)
     settles: bool = False
     """Whether the messages are about subjects, which their first effect settles."""
+    beside: dict[str, list[list[str]]] = field(default_factory=dict)
+    """Of each message that has ended its process, the others that were in hand there, each time."""
+    tries: int = 0
+    """How often such a message may be tried. Operators, repairs and rescues may each make one good."""
 
 
 def judge(history: History, outbox: Iterable[Mapping[str, Any]], work: Work) -> list[str]:
@@ -75,7 +92,28 @@ def judge(history: History, outbox: Iterable[Mapping[str, Any]], work: Work) -> 
         for entry, messages in becoming.items()
         if len(messages) > 1
     ]
-    return found
+    return found + beyond_repair(history, work)
+
+
+def beyond_repair(history: History, work: Work) -> list[str]:
+    """The violations that stay, whatever is waited for: of what ends its process each time.
+
+    From the second time on it is handled alone, and in the end it is dead. What Redis loses may come as if it were new.
+    """
+    return [*_judge_ends(history, work)]
+
+
+def _judge_ends(history: History, work: Work) -> Iterable[str]:
+    losses = sum(isinstance(event, Lost) for event in history.events)
+    for message, times in work.beside.items():
+        company = [others for others in times if others]
+        if len(company) > 1 + losses:
+            yield (
+                f"surface: {message} has ended its process {len(times)} times, {len(company)} times with others in "
+                f"hand: {company}"
+            )
+        if len(times) > 2 * work.tries + losses:
+            yield f"surface: {message} has ended its process {len(times)} times, and may be tried {work.tries} times"
 
 
 def _accounts(history: History, work: Work) -> tuple[dict[str, Account], dict[str, str]]:
@@ -97,11 +135,22 @@ def _accounts(history: History, work: Work) -> tuple[dict[str, Account], dict[st
                     account.least = 1
             case Adopted():
                 adopted[event.entry] = event.contents
+    # Others may be faster than the answer to the commit.
+    for event in history.events:
+        match event:
+            case Spoilt() if event.message in accounts:
+                accounts[event.message].spoilt = True
+            case Deleted() if event.message in accounts:
+                accounts[event.message].deleted = True
     return accounts, adopted
 
 
 def _judge_message(message: str, account: Account, document: Mapping[str, Any] | None, work: Work) -> Iterable[str]:
     handled = work.handled.get(message, ())
+    if account.deleted:
+        if document is not None:
+            yield f"G2: {message} was deleted, and is in the outbox as {_state(document)}"
+        return
     if account.committed is not True and document is None:
         if handled:
             yield f"G2: {message} was never committed, and was handled {_times(work, message)}"
@@ -112,11 +161,12 @@ def _judge_message(message: str, account: Account, document: Mapping[str, Any] |
     if document is None:
         yield f"G1: {message} was acknowledged, and is not in the outbox"
         return
-    wanted = "dead" if account.hopeless else "completed"
+    dead = account.hopeless or (account.spoilt and _state(document) == "dead")
+    wanted = "dead" if dead else "completed"
     if _state(document) != wanted:
         reason = f" ({document.get('last_error')})" if _state(document) == "dead" else ""
         yield f"G1: {message} is {_state(document)}{reason}, and should be {wanted}; handled {_times(work, message)}"
-    elif account.hopeless and not document.get("last_error"):
+    elif dead and not document.get("last_error"):
         yield f"G1: {message} is dead without a reason"
     if not work.exactly:
         if _state(document) == "completed" and not handled and not account.skipped:

@@ -8,7 +8,18 @@ from typing import Any
 
 import pytest
 
-from tests.faults.history import Adopted, Appended, History, Hopeless, Lost, Replayed, RolledBack, Skipped
+from tests.faults.history import (
+    Adopted,
+    Appended,
+    Deleted,
+    History,
+    Hopeless,
+    Lost,
+    Replayed,
+    RolledBack,
+    Skipped,
+    Spoilt,
+)
 from tests.faults.judge_work import Work, judge
 
 
@@ -21,6 +32,7 @@ class Case:
     handled: dict[str, list[str]] = field(default_factory=dict)
     exactly: bool = True
     settles: bool = False
+    beside: dict[str, list[list[str]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.history.add(Appended("m1", "a", contents="x"), Appended("m2", "a", contents="x"), Hopeless("m2"))
@@ -33,7 +45,9 @@ class Case:
         self.outbox[message] = {"_id": message, "state": state, **more}
 
     def verdict(self) -> list[str]:
-        return judge(self.history, self.outbox.values(), Work(self.exactly, self.handled, self.settles))
+        return judge(
+            self.history, self.outbox.values(), Work(self.exactly, self.handled, self.settles, self.beside, tries=3)
+        )
 
 
 def twice(case: Case) -> None:
@@ -100,6 +114,28 @@ def adopted_twice(case: Case) -> None:
         case.handled[message] = ["x"]
 
 
+def dead_of_a_note_without_a_reason(case: Case) -> None:
+    case.history.add(Spoilt("m1"))
+    case.store("m1", "dead")
+
+
+def left_at_a_worker_with_a_note(case: Case) -> None:
+    case.history.add(Spoilt("m1"))
+    case.store("m1", "published")
+
+
+def deleted_and_there_again(case: Case) -> None:
+    case.history.add(Deleted("m1"))
+
+
+def ends_its_process_with_others_again(case: Case) -> None:
+    case.beside["m2"] = [["m1"], ["m1"]]
+
+
+def ends_its_process_for_ever(case: Case) -> None:
+    case.beside["m2"] = [[]] * 7
+
+
 PLANTED: dict[Callable[[Case], None], str] = {
     twice: "G6: m1 should have taken effect 1 times, and has 2 times",
     completed_and_not_handled: "G6: m1 should have taken effect 1 times, and has 0 times",
@@ -116,6 +152,11 @@ PLANTED: dict[Callable[[Case], None], str] = {
     other_contents: "surface: m1 was handled with other contents",
     nobodys: "G2: nobody appended m9",
     adopted_twice: "G6: the entry e1 of others became 2 messages",
+    dead_of_a_note_without_a_reason: "G1: m1 is dead without a reason",
+    left_at_a_worker_with_a_note: "G1: m1 is published, and should be completed",
+    deleted_and_there_again: "G2: m1 was deleted, and is in the outbox as completed",
+    ends_its_process_for_ever: "surface: m2 has ended its process 7 times, and may be tried 3 times",
+    ends_its_process_with_others_again: "surface: m2 has ended its process 2 times, 2 times with others in hand",
 }
 
 
@@ -167,6 +208,26 @@ def an_entry_of_others_is_replayed_and_done_again(case: Case) -> None:
     case.handled["m9"] = ["x", "x"]
 
 
+def dead_of_a_note(case: Case) -> None:
+    case.history.add(Spoilt("m1"))
+    case.store("m1", "dead", last_error="the document cannot be decoded")
+    case.handled.clear()
+
+
+def deleted_before_its_append_was_answered(case: Case) -> None:
+    case.history = History([Deleted("m1"), *case.history.events])
+    gone(case)
+
+
+def ends_its_process_alone_from_then_on(case: Case) -> None:
+    case.beside["m2"] = [["m1"], [], []]
+
+
+def ends_its_process_and_is_lost(case: Case) -> None:
+    case.history.add(Lost())
+    case.beside["m2"] = [["m1"], ["m1"], []]
+
+
 @pytest.mark.parametrize(
     "arrange",
     [
@@ -174,6 +235,8 @@ def an_entry_of_others_is_replayed_and_done_again(case: Case) -> None:
         a_plain_worker_does_it_twice, read_without_an_acknowledgement_while_others_acknowledged,
         an_unknown_commit_that_happened,
         an_entry_of_others_is_adopted, an_entry_of_others_is_replayed_and_done_again,
+        dead_of_a_note, deleted_before_its_append_was_answered,
+        ends_its_process_alone_from_then_on, ends_its_process_and_is_lost,
     ],
     ids=lambda arrange: arrange.__name__,
 )  # fmt: skip
