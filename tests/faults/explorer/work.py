@@ -1,4 +1,4 @@
-"""Two streams with workers, beside the one that nobody reads: one for workers of ours, one for plain ones."""
+"""Three streams with workers, beside the one that nobody reads: two for workers of ours, one for plain ones."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import asyncio
 import random
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bson import ObjectId
 from pymongo.asynchronous.client_session import AsyncClientSession
+from redis.exceptions import ResponseError
 
 from outbox import Outbox
 from outbox.database import LENIENT, OUTBOX
@@ -19,6 +20,7 @@ from outbox.embedded.process import Process
 from outbox.streams.declaration import Retry, Stream, Streams, Subject
 from tests.faults import judge_work
 from tests.faults.explorer import payloads
+from tests.faults.explorer.groups import Adders
 from tests.faults.explorer.handlers import HOPELESS, MOODS
 from tests.faults.explorer.listener import Listener
 from tests.faults.explorer.plain import MANNERS, PlainWorker
@@ -40,6 +42,11 @@ SUBJECT = Subject(collection="work", field="state", wanted="new")
 # A message is to be handled, whatever happens: its attempts are not what ends here.
 _PATIENT = Retry(attempts=1000, base_seconds=0.1, cap_seconds=0.5)
 OURS = Stream("work", "workers", retry=_PATIENT, rescue_seconds=6, handler_seconds=8)
+# Nothing in it is ever completed, so its messages need not be tried for ever.
+RISKY = Stream(
+    "risky_work", OURS.group, retry=Retry(attempts=3, base_seconds=0.1, cap_seconds=0.5), rescue_seconds=6,
+    handler_seconds=3,
+)  # fmt: skip
 PLAIN = Stream("plain_work", "plain_workers", retry=_PATIENT, rescue_seconds=4)
 
 
@@ -57,7 +64,11 @@ class Work:
         )
         self.plain = replace(PLAIN, partitions=dice.choice(partitions), max_undelivered=dice.choice(limits))
         self.kind_of_id = dice.choice(list(payloads.IDS))
-        self.streams = [self.ours, self.plain] if at_all else []
+        self.risky = replace(RISKY, partitions=dice.choice([1, 1, 4]))
+        self.streams = [self.ours, self.plain, self.risky] if at_all else []
+        self.usual = self.streams[:2]
+        """Those that the client appends to all the time."""
+        self.adders = Adders()
         self.histories = {stream.name: History() for stream in self.streams}
         self.workers: list[Process] = []
         self.down: set[Process] = set()
@@ -79,7 +90,7 @@ class Work:
         ids = f"about documents with {self.kind_of_id} as _id" if self.ours.subject else "without a subject"
         return ", ".join(
             f"{stream.name} in {stream.partitions} partitions (at most {stream.max_undelivered or 'any number'} wait)"
-            for stream in self.streams
+            for stream in self.usual
         ) + f"; {self.ours.name} is {ids}"  # fmt: skip
 
     @asynccontextmanager
@@ -112,7 +123,8 @@ class Work:
     def _worker(self, world: World, number: int) -> Process:
         # One keeps its name when it starts again, the other has a new one each time.
         name = [] if number else ["--consumer", "a-worker"]
-        options = ["--stream", self.ours.name, "--silent-seconds", "2", "--stop-seconds", "3", *name]
+        streams = ["--stream", self.ours.name, "--stream", self.risky.name]
+        options = [*streams, "--silent-seconds", "2", "--stop-seconds", "3", *name]
         return world.process(
             f"worker-{number + 1}",
             ["outbox", "worker", "--handler", "tests.faults.explorer.handlers:handle", *options],
@@ -145,14 +157,18 @@ class Work:
         while True:
             await self._going.wait()
             async with self._in_hand:
-                await self.append(world, self._dice.choice(self.streams))
+                await self.append(world, self._dice.choice(self.usual))
             await pass_by(self._dice.expovariate(PER_SECOND))
 
-    async def append(self, world: World, stream: Stream) -> str:
-        """One message, with a document that it is about if the stream has such; returns its id, or "" for none."""
+    async def append(self, world: World, stream: Stream, mood: str = "") -> str:
+        """One message, with a document that it is about if the stream has such; returns its id, or "" for none.
+
+        :param mood: what its handler does with it; by default chance says.
+        """
         self._number += 1
         number = self._number
-        [mood] = self._dice.choices(list(MOODS), list(MOODS.values())) if stream is self.ours else ["fine"]
+        if not mood:
+            [mood] = self._dice.choices(list(MOODS), list(MOODS.values())) if stream is self.ours else ["fine"]
         fields = payloads.fields(self._dice, mood)
         outbox = Outbox(Streams([stream]), database=world.database.name)
         about = payloads.IDS[self.kind_of_id](number, self._dice)
@@ -165,7 +181,7 @@ class Work:
 
         history = self.histories[stream.name]
         message = await world.commit(write, f"work {number}", history, payloads.contents(fields))
-        if message and mood == HOPELESS:
+        if message and mood in HOPELESS:
             history.add(Hopeless(message))
         return message
 
@@ -183,6 +199,7 @@ class Work:
         """Redis is about to lose something."""
         for history in self.histories.values():
             history.add(Lost())
+        self.adders.forget()
 
     def goes_on(self) -> None:
         """The client goes on, and plain workers err again, each in its way."""
@@ -233,20 +250,36 @@ class Work:
     # -- the judge
 
     async def verdict(self, world: World) -> list[str]:
-        effects: defaultdict[str, list[str]] = defaultdict(list)
-        async for effect in world.database.application.effects.find():
-            effects[str(effect["message"])].append(effect["contents"])
         if not self.streams:
             return []
         done = {
-            self.ours: judge_work.Work(True, effects, self.ours.subject is not None),
+            self.ours: judge_work.Work(True, settles=self.ours.subject is not None),
+            self.risky: judge_work.Work(True, tries=self.risky.retry.attempts),
             self.plain: judge_work.Work(False, self._handled),
         }
+        by_name = {stream.name: work for stream, work in done.items()}
+        async for effect in world.database.application.effects.find():
+            by_name[effect["stream"]].handled.setdefault(str(effect["message"]), []).append(effect["contents"])
+        async for call in world.database.application.calls.find({"stream": self.risky.name}).sort("_id"):
+            done[self.risky].beside.setdefault(str(call["message"]), []).append(call["beside"])
+        if too_late := judge_work.beyond_repair(self.histories[self.risky.name], done[self.risky]):
+            raise AssertionError("\n".join(too_late))
         outbox = world.database[OUTBOX].with_options(codec_options=LENIENT)
         found: list[str] = [*self.fallen]
         for stream in self.streams:
             documents = await outbox.find({"stream": stream.name}, _LOOKED_AT).to_list()
             found += judge_work.judge(self.histories[stream.name], documents, done[stream])
+        return found + await self._held(world)
+
+    async def _held(self, world: World) -> list[str]:
+        """What some consumer holds still, when nobody works on anything: nothing behind it could ever be trimmed."""
+        found: list[str] = []
+        async with world.at_redis() as client:
+            redis: Any = client
+            for stream in self.streams:
+                with suppress(ResponseError):  # there is no such stream, or no group
+                    if count := (await redis.xpending(stream.key, stream.group))["pending"]:
+                        found.append(f"surface: {count} entries of {stream.name} are held, and nobody works on them")
         return found
 
     def done(self) -> Counter[str]:

@@ -12,13 +12,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pymongo
 from bson import ObjectId
 from pymongo import AsyncMongoClient
 from pymongo.errors import PyMongoError
-from redis.exceptions import ResponseError
 
 from outbox.database import OUTBOX, Document
 from outbox.embedded import RedisServer
@@ -27,6 +26,7 @@ from outbox.operations import pausing
 from outbox.servers import transaction
 from outbox.settings import OutboxSettings, load
 from tests.documents import ROOT
+from tests.faults.explorer import groups
 from tests.faults.explorer.behind import Behind
 from tests.faults.explorer.defects import check_processes
 from tests.faults.explorer.neighbour import Neighbour, has_a_neighbour
@@ -45,9 +45,6 @@ REST_SECONDS = 90
 """Longer than MongoDB keeps the locks of a worker that was killed in its transaction: a minute."""
 MOST = 4
 APPEND_SECONDS = 20
-
-OTHER_GROUP = b"caf\xe9"
-"""Of others, at streams of ours. It is no text."""
 
 _BY_STATE: list[Document] = [{"$group": {"_id": "$state", "count": {"$sum": 1}}}, {"$sort": {"_id": 1}}]
 
@@ -255,6 +252,9 @@ class World(Scenario):
         check_processes(self.relays, self.work, self.down)
         await self.mend()
         await self.behind.put_right(self.database[OUTBOX])
+        for stream in self.work.streams:
+            async with self.at_redis() as client:
+                await self.work.adders.leave(client, stream.key, stream.group)
         await self._nothing_found(seconds or REST_SECONDS)
         self.recovered = True
 
@@ -288,10 +288,8 @@ class World(Scenario):
         await self.accepted()
         for stream in self.work.streams:
             await pausing.resume(self.database, stream.name, who="an operator")
-            # What another group holds, relays wait for, and they name it.
             async with self.at_redis() as client:
-                with suppress(ResponseError):
-                    await cast(Any, client).xgroup_destroy(stream.key, OTHER_GROUP)
+                await groups.end(client, stream.key, groups.FORGETFUL)
         for relay in self.relays:
             relay.resume()
             self.asleep.discard(relay)

@@ -11,7 +11,8 @@ from redis.exceptions import ResponseError
 from outbox.streams.keys import record_key
 from tests.faults.explorer import payloads
 from tests.faults.explorer.actions.action import Actions
-from tests.faults.explorer.world import OTHER_GROUP, World
+from tests.faults.explorer.groups import FORGETFUL
+from tests.faults.explorer.world import World
 from tests.faults.history import Adopted
 from tests.faults.scenario import STREAM
 from tests.waiting import eventually
@@ -32,7 +33,7 @@ async def order_at_the_neighbours(world: World, dice: random.Random) -> str | No
 async def add_entries_by_hand(world: World, dice: random.Random) -> str:
     """As programs did before there was an outbox. A worker of ours makes a message of each, and a relay of what a plain
     worker holds for too long."""
-    histories = {stream.key: world.work.histories[stream.name] for stream in world.work.streams}
+    histories = {stream.key: world.work.histories[stream.name] for stream in world.work.usual}
     stream, count = dice.choice([*histories, STREAM]), dice.choice([1, 5])
     for _ in range(count):
         name = world.name("foreign")
@@ -45,12 +46,10 @@ async def add_entries_by_hand(world: World, dice: random.Random) -> str:
 
 @action(6)
 async def add_entries_that_nobody_can_read(world: World, dice: random.Random) -> str:
-    """Bytes that are no text: no message can be made of them, and nobody may stumble over them."""
+    """Bytes that are no text: no message can be made of them, nobody may stumble over them, or take them away."""
     stream = dice.choice(world.work.streams)
     async with world.at_redis() as redis:
-        for _ in range(3):
-            pairs = [dice.randbytes(dice.choice([0, 8])) + b"\xff" for _ in range(2 * dice.choice([1, 3]))]
-            await redis.execute_command("XADD", stream.key, "*", *pairs)  # type: ignore[no-untyped-call]
+        await world.work.adders.add(redis, stream.key, dice, lasting=world.topology is None)
     return f"to {stream.name}"
 
 
@@ -58,7 +57,7 @@ async def add_entries_that_nobody_can_read(world: World, dice: random.Random) ->
 async def take_entries_and_forget_them(world: World, dice: random.Random) -> str | None:
     """A consumer of others, whose name is bytes, in the workers' group or one of its own; it never comes back."""
     stream, name = dice.choice(world.work.streams), dice.randbytes(3) + b"\xff"
-    group = dice.choice([stream.group.encode(), OTHER_GROUP])
+    group = dice.choice([stream.group.encode(), FORGETFUL])
     if stream is world.work.plain and world.work.unread:
         return None
     async with world.at_redis() as client:
@@ -151,5 +150,6 @@ return bound and redis.call('XTRIM', KEYS[1], 'MINID', bound) or 0
 async def trim_what_is_done(world: World, dice: random.Random) -> str | None:
     """Of the stream of our workers, which acknowledge what is done: up to the first entry that somebody holds."""
     stream = world.work.ours
+    world.work.adders.forget(stream.key)
     removed = await world.do("EVAL", _TRIM, 1, stream.key, stream.group)
     return f"{removed} entries of {stream.name}" if removed else None

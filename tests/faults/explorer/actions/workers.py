@@ -7,6 +7,7 @@ import random
 
 from outbox.embedded.process import Process
 from tests.faults.explorer.actions.action import Actions, goes_on
+from tests.faults.explorer.handlers import ENDS
 from tests.faults.explorer.plain import MANNERS
 from tests.faults.explorer.world import World
 
@@ -64,10 +65,18 @@ async def spoil_a_plain_worker(world: World, dice: random.Random) -> str:
 
 @action(3, fault=False)
 async def work_in_a_burst(world: World, dice: random.Random) -> str:
-    count, stream = dice.choice([5, 40]), dice.choice(world.work.streams)
+    count, stream = dice.choice([5, 40]), dice.choice(world.work.usual)
     for _ in range(count):
         await world.work.append(world, stream)
     return f"{count} messages for {stream.name}"
+
+
+@action(2)
+async def append_what_ends_its_process(world: World, dice: random.Random) -> str:
+    """Each time, until it is dead; and it takes nobody with it."""
+    [mood] = dice.choices(list(ENDS), list(ENDS.values()))
+    message = await world.work.append(world, world.work.risky, mood)
+    return f"{message}, which {mood}"
 
 
 @action(2)
