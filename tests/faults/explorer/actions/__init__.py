@@ -6,6 +6,7 @@ import random
 
 from tests.faults.explorer.actions import (
     clocks,
+    documents,
     groups,
     leases,
     mongodb,
@@ -13,6 +14,7 @@ from tests.faults.explorer.actions import (
     operators,
     others,
     people,
+    quiet,
     redis,
     relays,
     streams,
@@ -36,7 +38,10 @@ WITHOUT_WORKERS = [
     *people.action, *relays.action, *networks.action, *redis.action, *mongodb.action, *clocks.action, *topology.action,
     *action, *leases.action,
 ]  # fmt: skip
-OF_WORKERS = [*workers.action, *operators.action, *others.action, *streams.action, *groups.action]
+OF_WORKERS = [
+    *workers.action, *operators.action, *others.action, *streams.action, *groups.action, *documents.action,
+    *quiet.action,
+]  # fmt: skip
 ACTIONS = [*WITHOUT_WORKERS, *OF_WORKERS]
 """Their order is a part of what a seed means."""
 NOT_BEYOND_ONE_SERVER = [*networks.action, *redis.action]

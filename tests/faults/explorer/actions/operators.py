@@ -48,7 +48,9 @@ async def replay_work(world: World, dice: random.Random) -> str | None:
     selection = replays.Selection(stream=stream.name, states=(State.COMPLETED,), **chosen)
     # Also of those that were replayed before and are not completed again yet.
     replayed = {"stream": stream.name, "replayed": {"$gt": 0}}
-    before: dict[ObjectId, int] = {one["_id"]: one["replayed"] async for one in messages.find(replayed)}
+    before: dict[ObjectId, int] = {
+        one["_id"]: one["replayed"] async for one in messages.find(replayed, {"replayed": 1})
+    }
     done = await replays.replay(world.database, selection)
     now = await messages.find(replayed, {"replayed": 1}).to_list()
     again = [str(one["_id"]) for one in now if one["replayed"] > before.get(one["_id"], 0)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 from bson import ObjectId
 from bson.timestamp import Timestamp
@@ -10,6 +11,7 @@ from bson.timestamp import Timestamp
 from outbox.database import OUTBOX
 from outbox.operations import dead
 from outbox.streams.declaration import FILES, Streams
+from tests.adverse import broken
 from tests.faults.explorer.actions.action import Actions
 from tests.faults.explorer.world import World
 from tests.faults.history import Poisoned, Retried, RolledBack
@@ -48,7 +50,7 @@ async def schedule(world: World, dice: random.Random) -> str:
 async def replay(world: World, dice: random.Random) -> str | None:
     published = (
         await world.database[OUTBOX]
-        .find({"stream": STREAM, "state": "published", "key": {"$nin": world.retired}})
+        .find({"stream": STREAM, "state": "published", "key": {"$nin": world.retired}}, {"_id": 1})
         .to_list()
     )
     if not published or not world.recovered:
@@ -96,33 +98,40 @@ async def trim(world: World, dice: random.Random) -> str | None:
 
 
 POISON: list[dict[str, object]] = [
-    {"fields": {"file_id": 7}}, {"fields": None}, {"schema": 99}, {"headers": "none"}, {"attempts": "many"}
+    {"fields": {"file_id": 7}}, {"fields": None}, {"schema": 99}, {"headers": "none"}, {"attempts": "many"},
+    {"note": "QQQQ, which is to be no UTF-8"},
 ]  # fmt: skip
+
+
+def whole(key: str) -> dict[str, Any]:
+    """A message as the library writes it."""
+    return {
+        "_id": ObjectId(), "schema": 1, "stream": STREAM, "partition": FILES.partition_of(key), "key": key,
+        "position": Timestamp(0, 0), "fields": {"file_id": key}, "headers": {}, "state": "pending", "attempts": 0,
+        "last_error": None,
+    }  # fmt: skip
 
 
 @action(2)
 async def poison(world: World, dice: random.Random) -> str:
     """A message written around the library."""
     key, wrong = world.name("poison"), dice.choice(POISON)
-    whole = {
-        "_id": ObjectId(), "schema": 1, "stream": STREAM, "partition": FILES.partition_of(key), "key": key,
-        "position": Timestamp(0, 0), "fields": {"file_id": key}, "headers": {}, "state": "pending", "attempts": 0,
-        "last_error": None,
-    }  # fmt: skip
+    document = {**whole(key), **wrong}
     await world.database.files.insert_one({"_id": key, "parsing": "queued"})
-    world.history.add(Poisoned(str(whole["_id"])))
-    await world.database[OUTBOX].insert_one({**whole, **wrong}, bypass_document_validation=True)
-    world.poisoned.append(ObjectId(str(whole["_id"])))
+    world.history.add(Poisoned(str(document["_id"])))
+    messages: Any = world.database[OUTBOX]
+    await messages.insert_one(broken(document), bypass_document_validation=True)
+    world.poisoned.append(document["_id"])
     return str(wrong)
 
 
 @action(2, fault=False)
 async def mend_and_retry(world: World, dice: random.Random) -> str | None:
-    found = await world.database[OUTBOX].find_one({"_id": {"$in": world.poisoned}, "state": "dead"})
+    found = await world.database[OUTBOX].find_one({"_id": {"$in": world.poisoned}, "state": "dead"}, {"key": 1})
     if not found:
         return None
     right = {"schema": 1, "fields": {"file_id": found["key"]}, "headers": {}, "attempts": 0}
-    await world.database[OUTBOX].update_one({"_id": found["_id"]}, {"$set": right})
+    await world.database[OUTBOX].update_one({"_id": found["_id"]}, {"$set": right, "$unset": {"note": ""}})
     world.poisoned.remove(found["_id"])
     world.history.add(Retried(str(found["_id"])))
     await dead.retry(world.database, Streams([FILES]), found["_id"])
