@@ -115,6 +115,7 @@ async def remove_entries_that_nobody_was_given(world: World, dice: random.Random
         world.work.unread.add(message, id_, attempt)
     world.work.listener.removed(gone or chosen)
     if trimmed:
+        world.work.adders.forget(stream.key)
         await world.do("XTRIM", stream.key, "MINID", f"{EntryId.parse(gone[-1]).next()}")
     else:
         await world.do("XDEL", stream.key, *chosen)
