@@ -30,12 +30,14 @@ class Unread:
         self._removed[message] = entry, attempt
 
     async def seen(self, world: World) -> bool:
-        """Whether none of their messages counts as published by an entry that is not there any more."""
+        """None of their messages counts as published by an entry that is gone. AssertionError otherwise."""
         messages = world.database[OUTBOX].with_options(codec_options=LENIENT)
         query = {"_id": {"$in": list(self._removed)}, "state": "published"}
-        async for message in messages.find(query, {"attempts": 1, "entries": 1}):
-            if await self._stands(world, message):
-                return False
+        fields = {"attempts": 1, "entries": 1, "partition": 1, "batch": 1}
+        stand = [message async for message in messages.find(query, fields) if await self._stands(world, message)]
+        if stand:
+            entry, _ = self._removed[stand[0]["_id"]]
+            raise AssertionError(f"G1: {entry} was removed unread, and {len(stand)} such stay published: {stand[0]}")
         self._removed.clear()
         return True
 
