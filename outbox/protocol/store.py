@@ -10,7 +10,7 @@ from bson import ObjectId, Timestamp
 from bson.raw_bson import RawBSONDocument
 from pymongo import UpdateMany
 from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.errors import OperationFailure
+from pymongo.errors import BulkWriteError, OperationFailure
 
 from outbox.database import OUTBOX, Database, Document
 from outbox.errors import InvalidMessage, LookAgain
@@ -153,7 +153,7 @@ class Store:
         return marked
 
     async def mark_all(self, marks: Sequence[Mark], session: AsyncClientSession) -> bool:
-        """`mark` for several partitions at once. False: some messages were not as they should be.
+        """`mark` for several batches at once. False: some messages were not as they should be, or not all were marked.
 
         Nearly always, workers have been faster. `mark` may be called for each of them then, which tells.
         """
@@ -165,9 +165,14 @@ class Store:
                 writes.append(UpdateMany(guard, change, hint="_id_"))
                 count += len(ids)
         async with fences.in_time(self._messages):
-            result = await self._messages.bulk_write(
-                writes, ordered=False, bypass_document_validation=True, session=session
-            )
+            try:
+                result = await self._messages.bulk_write(
+                    writes, ordered=False, bypass_document_validation=True, session=session
+                )
+            except BulkWriteError as error:
+                if error.timeout:
+                    raise
+                return False  # one may have no room for its mark
             if result.matched_count == count:
                 return True
             left = [transitions.unmarked(ids, n) for _, sent, _ in marks for n, ids in by_attempt(sent).items()]

@@ -18,7 +18,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 
 from outbox.database import Document
 from outbox.message.document import Sent
-from outbox.protocol.checkpoint import Batch, Range
+from outbox.protocol.checkpoint import Batch
 from outbox.protocol.fences import shared
 from outbox.protocol.leases import Held, Lease, Leases, Progress, Step
 from outbox.protocol.store import Mark, Store
@@ -139,7 +139,7 @@ class Marks:
         began = time.monotonic()
         if not await self._leases.advance(steps, session):
             return False
-        marks = [Mark(Held(w.lease, group[-1].at), _sent(group), _entries(group)) for w, group in groups.items()]
+        marks = [mark for w, group in groups.items() for mark in _each(Held(w.lease, group[-1].at), group)]
         # Leases are locked by nobody else: that their write took long, or that there are many messages, is no lock.
         slow = 4 * (time.monotonic() - began) + sum(len(mark.sent) for mark in marks) / A_SECOND
         with shared(TOGETHER_SECONDS + slow):
@@ -151,15 +151,20 @@ class Marks:
         held = await self._leases.hold(
             window.lease, session, group[-1].at, after=window.at, intent=[message.id for message in sent]
         )
-        await self._store.mark(held, session, sent, _entries(group))
+        marks = _each(held, group)
+        if len(marks) == 1 or not await self._store.mark_all(marks, session):
+            for mark in marks:
+                await self._store.mark(mark.held, session, mark.sent, mark.entries)
 
 
 def _sent(group: Sequence[Batch]) -> list[Sent]:
     return [sent for batch in group for sent in batch.sent]
 
 
-def _entries(group: Sequence[Batch]) -> Range:
-    return Range(group[0].entries.first, group[-1].entries.last)
+def _each(held: Held, group: Sequence[Batch]) -> list[Mark]:
+    # Each with the entries of its own batch, whose ids follow one another: by that it is found out which of them
+    # somebody has removed before the group came to them. Between those of two batches there are others'.
+    return [Mark(held, batch.sent, batch.entries) for batch in group]
 
 
 def _done(window: Window, group: Sequence[Batch]) -> None:

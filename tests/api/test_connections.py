@@ -24,12 +24,12 @@ MEGABYTE = 1024 * 1024
 # -- bounds before the body
 
 
-_CHUNKED = b"POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+_CHUNKED = b"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 FLOODS = {
-    "one header": (b"GET / HTTP/1.1\r\nHost: x\r\nA: ", b"a" * 65536, 431),
-    "many headers": (b"GET / HTTP/1.1\r\nHost: x\r\n", b"A: b\r\n" * 10000, 431),
-    "empty headers": (b"GET / HTTP/1.1\r\nHost: x\r\n", b"A:\r\n" * 10000, 431),
-    "header names": (b"GET / HTTP/1.1\r\nHost: x\r\n", b"A" * 65536, 431),
+    "one header": (b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nA: ", b"a" * 65536, 431),
+    "many headers": (b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n", b"A: b\r\n" * 10000, 431),
+    "empty headers": (b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n", b"A:\r\n" * 10000, 431),
+    "header names": (b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n", b"A" * 65536, 431),
     "URL": (b"GET /", b"a" * 65536, 414),
     "query": (b"GET /?", b"a=b&" * 16384, 414),
     "method": (b"G", b"E" * 65536, 414),
@@ -139,8 +139,8 @@ def test_whoever_has_no_key_keeps_nobody_else_out(
     begun: str, tmp_path: Path, outbox_settings: OutboxSettings, db: Database
 ) -> None:
     """By a login that never comes to its end, or by a large answer that is never read."""
-    login = b"POST /dashboard/login HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nkey=a"
-    unread = b"GET /docs/static/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n"
+    login = b"POST /dashboard/login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\nkey=a"
+    unread = b"GET /docs/static/swagger-ui-bundle.js HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
     command = ["/bin/sh", "-c", 'ulimit -n 256; exec "$0" "$@"']
     with LimitedApi(tmp_path, outbox_settings, command, **PROCESS) as api, ExitStack() as stack:
         mine = f"Authorization: Bearer {ALICE}"

@@ -29,15 +29,15 @@ class Ward:
         self.world = world
         self.redis = world.redis
 
-    async def publish(self, count: int, first: int = 0) -> list[str]:
+    async def publish(self, count: int, first: int = 0, *, batch_size: int = 10) -> list[str]:
         """The ids of the entries of so many messages, each published long ago."""
         before = {id_ for id_, _ in await self.world.stream()}
         await self.world.append(*(f"f{n:03}" for n in range(first, first + count)))
-        await self.drain()
+        await self.drain(batch_size)
         return [id_ for id_, _ in await self.world.stream() if id_ not in before]
 
-    async def drain(self) -> None:
-        await (await self.world.owner(relay_batch_size=10)).drain_all()
+    async def drain(self, batch_size: int = 10) -> None:
+        await (await self.world.owner(relay_batch_size=batch_size)).drain_all()
         await self.world.database[OUTBOX].update_many({"state": "published"}, {"$set": {"published_at": LONG_AGO}})
 
     async def read(self, count: int, consumer: str = "w", *, noack: bool = False) -> list[str]:
