@@ -177,4 +177,11 @@ MUTATIONS = [
         "await locate(self._database, self._entries, stream)", "pass",
         f"{RESCUE}::test_an_entry_of_which_it_is_not_known_where_it_stands_is_searched_for",
     ),
+    Mutation(
+        "each batch has its own entries on record", "G1", "relay/outbox_relay/marks.py",
+        "return [Mark(held, batch.sent, batch.entries) for batch in group]",
+        "return [Mark(held, _sent(group), group[0].entries._replace(last=group[-1].entries.last))]",
+        "tests/relay/test_evidence.py"
+        "::test_what_is_removed_in_the_midst_of_batches_that_were_marked_together_comes_again",
+    ),
 ]  # fmt: skip
