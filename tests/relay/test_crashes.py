@@ -40,8 +40,8 @@ CRASH_POINTS = {
     "before publish": lambda world: before(world.checkpoints, "publish"),
     "after send, before the reply": lambda world: after(world.checkpoints, "publish"),
     "before the lease advances": lambda world: before(Leases, "hold"),
-    "after the lease has advanced, before mark": lambda world: before(world.store, "mark"),
-    "after mark": lambda world: after(world.store, "mark"),
+    "after the lease has advanced, before mark": lambda world: before(world.store, "mark_all"),
+    "after mark": lambda world: after(world.store, "mark_all"),
     "during recovery: after open": lambda world: after(world.checkpoints, "open"),
 }
 
