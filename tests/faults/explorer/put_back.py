@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,6 +49,35 @@ FIELD: Mapping[str, str] = {
 }
 """What happened, and the protection that stands against it now: see `tests/mutations`."""
 
+NEEDED: Mapping[str, str] = {
+    "the same for what is taken back": "append, make leases anew, flush redis, kill a relay, start a relay",
+    "a relay is dead by MongoDB's clock": "append, work in a burst, set a clock far back and kill a relay",
+    "settled, and queued again before a loss is noticed": "settle, queue again, flush redis, rest",
+    "a stream is deleted while young and filled by others": "append, work in a burst, fill a stream anew, rest",
+    "undelivered entries are trimmed by others": (
+        "append, work in a burst, plain workers leave, plain workers return, remove entries that nobody was given"
+    ),
+    "a consumer is removed while it holds entries": (
+        "work in a burst, take entries and forget them, remove a consumer that is gone, reset the statistics, "
+        "plain workers leave, put a relay to sleep, wake a relay, kill redis"
+    ),
+    "a group is set back while something is pending": (
+        "work in a burst, listen, acknowledge what was listened to, set the listeners back, plain workers leave, "
+        "plain workers return"
+    ),
+    "done without an acknowledgement": "append, work in a burst, read without acknowledging",
+    "documents that are not UTF-8": "append, work in a burst, write notes into messages, append what ends its process",
+    "an entry that can be no message": "append, add entries that nobody can read, spoil a plain worker",
+    "a message that kills its process": "append, work in a burst, append what ends its process",
+    "what was claimed beside such a message": "append, work in a burst, append what ends its process",
+    "a handler that lets nothing run": "append, hold a process",
+    "a handler that never ends": "append, work in a burst",
+    "an entry whose message is gone": "append, work in a burst, delete messages, spoil a plain worker",
+    "one stream's trouble stops the others": "append, put a key in the place of a stream",
+    "whatever Python cannot read": "append, write a message from the far future, poison",
+}
+"""Of all the explorer's actions, those that must come one upon the other for a fault to show."""
+
 HEAD = "| fault | protection taken out | found by | after | day |\n|---|---|---|---:|---|\n"
 _VIOLATION = re.compile(r"^seed (\d+): VIOLATION.*?^.*?VIOLATION: (.*?)$", re.MULTILINE | re.DOTALL)
 LONGER_SECONDS = 120
@@ -61,6 +90,7 @@ def main(
     words: Annotated[list[str] | None, typer.Argument(help="Only faults with one of these words.")] = None,
     minutes: Annotated[float, typer.Option(min=0, help="To look for each.")] = 10,
     seed: Annotated[int, typer.Option(help="The explorer's first one.")] = 1,
+    needed: Annotated[bool, typer.Option(help="Let the explorer choose from the actions that a fault needs.")] = False,
     write: Annotated[bool, typer.Option(help="Put what came of each into tests/RESULTS.md.")] = False,
 ) -> None:
     """Put each fault of the field back, and let the explorer and conformance look for it, both at once.
@@ -72,6 +102,8 @@ def main(
         python -m tests.faults.explorer.put_back --minutes 10 --write
 
         python -m tests.faults.explorer.put_back clock
+
+        python -m tests.faults.explorer.put_back --needed --minutes 5
     """
     by_name = {mutation.protection: mutation for mutation in MUTATIONS}
     failed = False
@@ -81,14 +113,17 @@ def main(
             if words and not any(word in fault for word in words):
                 continue
             began = time.monotonic()
+            only = NEEDED[fault].split(", ") if needed and fault in NEEDED else []
             try:
-                found = find(by_name[protection], tree, minutes, seed)
+                found = find(by_name[protection], tree, minutes, seed, only)
             except ValueError as error:
                 failed = True
                 console.print(f"{fault}: {error}", markup=False)
                 continue
             after = f"{time.monotonic() - began:.0f} s" if found else "–"
             found = found or f"not found in {minutes:g} minutes"
+            if only:
+                found = f"of {len(only)} actions, {found}"
             row = [fault, protection, found, after, f"{datetime.now(UTC):%Y-%m-%d}"]
             console.print(" | ".join(row), markup=False)
             if write:
@@ -96,10 +131,14 @@ def main(
     raise typer.Exit(int(failed))
 
 
-def find(mutation: Mutation, tree: Path, minutes: float, seed: int) -> str:
-    """What found it first, and how; "" when neither did. Raises ValueError when it could not be looked for."""
+def find(mutation: Mutation, tree: Path, minutes: float, seed: int, only: Sequence[str] = ()) -> str:
+    """What found it first, and how; "" when neither did. Raises ValueError when it could not be looked for.
+
+    :param only: the actions that the explorer chooses from; by default, some by chance.
+    """
+    chosen = [argument for name in only for argument in ("--only", name)]
     searches = {
-        EXPLORER: ["--minutes", f"{minutes:g}", "--first", "--shrink", "0", "--seed", f"{seed}"],
+        EXPLORER: ["--minutes", f"{minutes:g}", "--first", "--shrink", "0", "--seed", f"{seed}", *chosen],
         "tests.conformance": ["--seconds", "inf", "--seed", f"{seed}"],
     }
     with taken_out(mutation, tree), tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
