@@ -30,7 +30,7 @@ from outbox.servers.clock import server_time
 from outbox.servers.paging import in_pages
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Partition, Stream, Subject
-from outbox.streams.entry_ids import NEVER, EntryId
+from outbox.streams.entry_ids import NEVER, EntryId, joined
 
 ACKNOWLEDGED = "its entry was acknowledged without a result"
 
@@ -236,7 +236,7 @@ class Vanished:
         """The ids of the messages' entries, of their last attempts, where they are still there."""
         sought = {(message["_id"], message["attempts"]) for message in messages}
         places: dict[ObjectId, str] = {}
-        for first, last in {ends for message in messages if (ends := _ends(message))}:
+        for first, last in joined(ends for message in messages if (ends := _ends(message))):
             async for page in self._entries.walk(stream, first, last):
                 for entry in page:
                     if entry.sent and (entry.sent.id, entry.sent.attempt) in sought:

@@ -23,7 +23,7 @@ from outbox.operations.verify.findings import KEPT, Finding, Repair, System, nam
 from outbox.protocol.checkpoint import read_sent
 from outbox.protocol.settled import NEEDED, settled
 from outbox.streams.declaration import Stream
-from outbox.streams.entry_ids import NEVER, EntryId
+from outbox.streams.entry_ids import NEVER, EntryId, joined
 
 PAGE = 500
 SEARCHED = 20_000
@@ -235,8 +235,7 @@ async def _where_recorded(system: System, stream: Stream, page: list[Document]) 
     """Where the messages stand in the stream, by id, of those that stand where it is recorded: the last entry."""
     sought = {str(message["_id"]): message.get("attempts", 0) for message in page}
     found: dict[str, EntryId] = {}
-    ranges = dict.fromkeys((m["entries"]["first"], m["entries"]["last"]) for m in page if m.get("entries"))
-    for first, last in ranges:
+    for first, last in joined((m["entries"]["first"], m["entries"]["last"]) for m in page if m.get("entries")):
         await _look(system, stream, first, last, sought, found)
     return found
 
