@@ -129,7 +129,7 @@ async def _relay(real: Real, what: str, token: int, before: World, after: World)
             old = actor.token
             real.flying.append((_the_one_more(after.flying, before.flying), await actor.give_up(), old))
         case "send again":
-            real.flying.append((_the_one_more(after.flying, before.flying), actor.again(), actor.token))
+            real.flying.append((_the_one_more(after.flying, before.flying), await actor.send_again(), actor.token))
 
 
 def _the_one_more(more: Sequence[Relay], fewer: Sequence[Relay]) -> Relay:
