@@ -16,8 +16,8 @@ MUTATIONS = [
     ),
     Mutation(
         "what a handler of FastStream rejects is dead", "G1", _SUBSCRIBER,
-        "        except RejectMessage as error:\n            raise GiveUp",
-        "        except RejectMessage as error:\n            raise NackMessage",
+        "            if isinstance(only_one(error), RejectMessage):\n                raise GiveUp",
+        "            if isinstance(only_one(error), RejectMessage):\n                raise NackMessage",
         f"{_FASTSTREAM}::test_what_faststream_has_for_outcomes[RejectMessage-dead]",
     ),
     Mutation(
