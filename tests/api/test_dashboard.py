@@ -291,12 +291,3 @@ async def test_a_search_knows_times_that_ids_cannot_hold(api: httpx.AsyncClient,
         answer = await api.get(f"/dashboard/search?{query}")
         assert answer.status_code == 200
         assert (str(message) in answer.text) is found, query
-
-
-@pytest.mark.parametrize("path", ["nothing", "messages/7", "replays/7", "static/nothing.css", "dead/more"])
-async def test_an_address_that_is_no_page_is_answered_by_one(api: httpx.AsyncClient, path: str) -> None:
-    answer = await api.get(f"/dashboard/{path}")
-    assert answer.status_code == 404
-    page = answer.headers["content-type"].startswith("text/html")
-    assert page == (not path.startswith("static/"))
-    assert ("There is no such page" in answer.text) == page

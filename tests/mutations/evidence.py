@@ -181,7 +181,13 @@ MUTATIONS = [
         "each batch has its own entries on record", "G1", "relay/outbox_relay/marks.py",
         "return [Mark(held, batch.sent, batch.entries) for batch in group]",
         "return [Mark(held, _sent(group), group[0].entries._replace(last=group[-1].entries.last))]",
-        "tests/relay/test_evidence.py"
+        "tests/relay/test_marked_together.py"
         "::test_what_is_removed_in_the_midst_of_batches_that_were_marked_together_comes_again",
+    ),
+    Mutation(
+        "one without room for its mark holds up no other batch", "G1", "outbox/protocol/store.py",
+        "                return False  # one may have no room for its mark", "                raise",
+        "tests/relay/test_late_owners.py"
+        "::test_one_that_has_no_room_for_its_mark_is_left_to_whoever_marks_one_batch",
     ),
 ]  # fmt: skip

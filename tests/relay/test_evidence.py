@@ -74,17 +74,6 @@ async def test_what_others_trimmed_before_it_was_given_comes_again(ward: Ward) -
     assert await ward.states() == "cpcccc"  # the second one was held when it vanished: nobody knows
 
 
-async def test_what_is_removed_in_the_midst_of_batches_that_were_marked_together_comes_again(ward: Ward) -> None:
-    """Their entries follow one another in time only, and those of other partitions stand between them."""
-    ids = await ward.publish(8, batch_size=1)
-    assert len({id_.partition("-")[0] for id_ in ids}) > 2, "this machine is too fast: all of it took a millisecond"
-    given = await ward.read(2)
-    await ward.ack(*given)
-    await ward.redis.xdel(NAME, given[0], *ids[2:4])
-    assert await ward.rescue() == Found(rescued=2)
-    assert await ward.states() == "ppwwpppp"
-
-
 async def test_without_rescues_what_others_removed_before_it_was_given_comes_again(ward: Ward) -> None:
     """And what workers delete is done where that is declared."""
     ids = [*await ward.publish(1), *await ward.publish(3, first=1)]

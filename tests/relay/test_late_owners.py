@@ -14,7 +14,9 @@ from outbox.message.document import Sent
 from outbox.protocol.checkpoint import Fenced, Opened, Published, Range
 from outbox.protocol.fences import TokenTooLow
 from outbox.protocol.leases import Held, LeaseLost, Progress
+from outbox.protocol.store import Mark
 from outbox_relay.drained import Outcome
+from tests.giants import fill_up
 from tests.relay.world import PARTITION, STREAM, Owner, World
 
 SOMEWHERE = Range("1-0", "1-0")
@@ -140,6 +142,18 @@ async def test_a_worker_that_is_faster_than_the_mark_is_no_reason_to_look_again(
     done = {"$set": {"state": "completed", "attempts": 1}}
     await world.database[OUTBOX].update_one({"_id": ids[0]}, done)
     assert await world.store.mark(held, _session(world, owner), [Sent(id_, 1) for id_ in ids], SOMEWHERE) == 1
+
+
+async def test_one_that_has_no_room_for_its_mark_is_left_to_whoever_marks_one_batch(world: World) -> None:
+    ids = await world.append("f1", "f2")
+    owner = await world.owner()
+    held, session = await _about_to_mark(world, owner, *ids), _session(world, owner)
+    await fill_up(world.database[OUTBOX], ids[0])
+    marks = [Mark(held, [Sent(id_, 1)], SOMEWHERE) for id_ in ids]
+    assert await world.store.mark_all(marks, session) is False
+    with pytest.raises(LookAgain, match="no room"):
+        await world.store.mark(held, session, marks[0].sent, SOMEWHERE)
+    assert await world.states() == {ids[0]: "dead", ids[1]: "published"}
 
 
 async def test_an_owner_that_wakes_up_late_cannot_take_back(world: World) -> None:
