@@ -103,7 +103,7 @@ class Losses:
         A pending message that stands there under its next attempt was published and never marked, so it is marked now.
         Returns how many were kept.
         """
-        kept, token = 0, held.lease.token
+        kept, token, short = 0, held.lease.token, list[Document]()
         for attempt, ids in sorted(by_attempt(there).items()):
             here = {"_id": {"$in": ids}, **_in(held.lease.partition)}
             place = Place(at.batch, at.tag, entries._asdict(), attempt)
@@ -124,7 +124,10 @@ class Losses:
             changed = survived.matched_count + unmarked.matched_count
             kept += changed
             if changed < len(ids):  # completed, as most that a search finds
-                await fences.look_why(self._messages, token, transitions.not_kept(here, place), session)
+                short.append(transitions.not_kept(here, place))
+        # After all of them: one that is fenced keeps none of another attempt from what is known of it.
+        for left in short:
+            await fences.look_why(self._messages, token, left, session)
         return kept
 
     async def take_back(

@@ -129,9 +129,10 @@ class Store:
         :raises LookAgain: one still waits for this very attempt, and is not marked.
         """
         progress, token = held.progress, held.lease.token
-        marked = 0
+        marked, short = 0, list[Document]()
         for attempt, ids in by_attempt(sent).items():
             place = Place(progress.batch, progress.tag, entries._asdict(), attempt)
+            unmarked = transitions.unmarked(ids, attempt)
             try:
                 async with fences.in_time(self._messages):
                     result = await self._messages.update_many(
@@ -143,13 +144,15 @@ class Store:
                         bypass_document_validation=True,
                     )
             except OperationFailure as error:
-                unmarked = transitions.unmarked(ids, attempt)
                 if error.code in TOO_LARGE and await bury_full(self._messages, unmarked, State.PENDING, session):
                     raise LookAgain("a message that was published has no room for its mark") from error
                 raise
             marked += result.modified_count
             if result.matched_count < len(ids):
-                await fences.look_why(self._messages, token, transitions.unmarked(ids, attempt), session)
+                short.append(unmarked)
+        # After all of them: one that is fenced keeps none of another attempt from its mark.
+        for unmarked in short:
+            await fences.look_why(self._messages, token, unmarked, session)
         return marked
 
     async def mark_all(self, marks: Sequence[Mark], session: AsyncClientSession) -> bool:

@@ -135,6 +135,28 @@ async def test_a_mark_that_changes_fewer_messages_than_it_should_is_not_taken_fo
     assert set((await world.states()).values()) == {"published"}
 
 
+async def test_a_fenced_message_keeps_none_of_another_attempt_from_its_mark(world: World) -> None:
+    ids = await world.append("f1", "f2")
+    await world.database[OUTBOX].update_one({"_id": ids[0]}, {"$set": {"attempts": 1, "fence": 1000}})
+    owner = await world.owner()
+    held = await _about_to_mark(world, owner, *ids)
+    with pytest.raises(TokenTooLow):
+        await world.store.mark(held, _session(world, owner), [Sent(ids[0], 2), Sent(ids[1], 1)], SOMEWHERE)
+    assert await world.states() == {ids[0]: "pending", ids[1]: "published"}
+
+
+async def test_a_fenced_message_keeps_none_of_another_attempt_from_being_kept(world: World) -> None:
+    ids = await world.append("f1", "f2")
+    await world.database[OUTBOX].update_one({"_id": ids[0]}, {"$set": {"fence": 1000}})
+    await world.database[OUTBOX].update_one({"_id": ids[1]}, {"$set": {"attempts": 1}})
+    owner = await world.owner()
+    session = _session(world, owner)
+    held = await owner.leases.hold(owner.lease, session, intent=ids)
+    with pytest.raises(TokenTooLow):
+        await world.losses.keep(held, session, Progress(7, "end"), [Sent(ids[0], 1), Sent(ids[1], 2)], SOMEWHERE)
+    assert await world.states() == {ids[0]: "pending", ids[1]: "published"}
+
+
 async def test_a_worker_that_is_faster_than_the_mark_is_no_reason_to_look_again(world: World) -> None:
     ids = await world.append("f1", "f2")
     owner = await world.owner()
