@@ -33,6 +33,7 @@ class Found:
     """A collection of ours, and what is there under its name. `options` are None when nothing is.
 
     :param claim: what the meta document calls it: by our name, so that the outbox's database can be renamed.
+    :param empty: whether it is known to hold no document. Asked only of one that the outbox has not claimed.
     """
 
     collection: Collection
@@ -41,7 +42,7 @@ class Found:
     otherwise: str
     options: Document | None = None
     indexes: dict[str, Any] = field(default_factory=dict)
-    empty: bool = True
+    empty: bool = False
 
     @property
     def name(self) -> str:
@@ -100,7 +101,8 @@ async def look(database: Database, parts: Sequence[Part]) -> tuple[list[Found], 
             missing = Found(collection, place, claim, part.otherwise)
             found.append(await _found(missing, there[where.name].get(place.name)))
     # After the collections: who made one that was found has claimed it before.
-    return found, await meta.known(database)
+    known = await meta.known(database)
+    return [each if each.claim in known.collections else await _whether_empty(each) for each in found], known
 
 
 async def _found(missing: Found, listed: Document | None) -> Found:
@@ -108,10 +110,18 @@ async def _found(missing: Found, listed: Document | None) -> Found:
         return missing
     options = dict(listed.get("options", {}))
     if listed.get("type", "collection") != "collection":
-        return replace(missing, options={"type": listed["type"], **options}, empty=False)
-    now = missing.place.with_options(read_concern=ReadConcern("local"))
-    empty = await now.find_one({}, {"_id": 1}) is None
-    return replace(missing, options=options, indexes=dict(await now.index_information()), empty=empty)
+        return replace(missing, options={"type": listed["type"], **options})
+    return replace(missing, options=options, indexes=dict(await _now(missing).index_information()))
+
+
+async def _whether_empty(found: Found) -> Found:
+    if found.options is None or "type" in found.options:
+        return found
+    return replace(found, empty=await _now(found).find_one({}, {"_id": 1}) is None)
+
+
+def _now(found: Found) -> AsyncCollection[Document]:
+    return found.place.with_options(read_concern=ReadConcern("local"))
 
 
 def faults(there: Sequence[Found], known: Known) -> list[str]:
