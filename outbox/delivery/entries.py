@@ -6,7 +6,7 @@ and that a silent one is gone. A worker that knows nothing of us may work for lo
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -28,6 +28,8 @@ MARK = "outbox-mark"
 """The consumer that marks a group, see look.lua. It is nobody's: whoever shows or counts consumers leaves it out."""
 
 WALK_PAGE = 1000
+RANGES = 16
+"""Ranges that are read by one request. A batch has a megabyte or so, and what is read is all in memory at once."""
 LINGER_SECONDS = 0.005
 """How long an acknowledgement waits for others: nobody waits for it."""
 
@@ -137,6 +139,18 @@ class Entries:
             if len(raws) < WALK_PAGE:
                 return
             first = f"({raws[-1][0]}"
+
+    async def walk_all(self, stream: Stream, ranges: Iterable[tuple[str, str]]) -> AsyncIterator[list[Entry]]:
+        """The entries of several ranges, each from its first to its last id, in pages: many ranges by one request."""
+        every = sorted(set(ranges))
+        for start in range(0, len(every), RANGES):
+            some = every[start : start + RANGES]
+            asked: list[Command] = [("XRANGE", stream.key, *ends, "COUNT", WALK_PAGE) for ends in some]
+            for (_, last), raws in zip(some, await self._together(stream, asked), strict=True):
+                yield _entries(stream, raws)
+                if len(raws) == WALK_PAGE:
+                    async for page in self.walk(stream, f"({raws[-1][0]}", last):
+                        yield page
 
     async def beat(self, stream: Stream, ids: Collection[str]) -> set[str]:
         """Give a sign of life for entries in hand. Returns those that are this consumer's no longer."""

@@ -13,7 +13,7 @@ group, and is held no longer. That is no evidence, and the message is published 
   SETID`): what was given since then may have been skipped.
 
 An entry that is not in the stream is no evidence of anything, whoever removed it: what the group had not come to is
-published again (outbox.delivery.vanished), the rest is named by `verify`. Entries are trimmed after they have been
+published again (outbox.delivery.removed), the rest is named by `verify`. Entries are trimmed after they have been
 judged. What the group had been given before it was first watched is taken for acknowledged.
 
 What cannot be known: a consumer that was given entries and removed between two looks, while others acknowledged; one

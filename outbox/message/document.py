@@ -81,6 +81,8 @@ class Message(NamedTuple):
     """When it was appended, or due, by the clock of who appended it; for metrics alone."""
     size: int = 0
     """Bytes of the stored document, as far as it was read."""
+    position: Timestamp = Timestamp(0, 0)
+    """By which messages of one snapshot, and of one batch, are in order."""
 
     def entry(self) -> list[str]:
         """The stream entry: flat names and values. `attempt` counts from 1 and rises with all but a recovery."""
@@ -202,7 +204,7 @@ def read_document(raw: bytes) -> Message:
     if document.get("available_at") is not None or not isinstance(since, datetime):
         times = [since, document.get("available_at")]
         since = max((time for time in times if isinstance(time, datetime)), default=None)
-    return Message(document["_id"], key, fields, headers or {}, attempts, since, len(raw))
+    return Message(document["_id"], key, fields, headers or {}, attempts, since, len(raw), document["position"])
 
 
 def _plain(pairs: object) -> bool:

@@ -47,7 +47,7 @@ class Place(NamedTuple):
 
     batch: int
     tag: str
-    entries: Mapping[str, str]
+    entries: Mapping[str, object]
     attempts: int
 
 

@@ -25,10 +25,19 @@ from outbox.streams.keys import record_key
 
 
 class Range(NamedTuple):
-    """Entries of a stream, by the ids of the first and the last. What it is said of stands among them."""
+    """Entries of a stream, by the ids of the first and the last. What it is said of stands among them.
+
+    `mixed`: others may stand among them, too. Those of one batch are its own, and their ids follow one another.
+    """
 
     first: str
     last: str
+    mixed: bool = False
+
+    @property
+    def record(self) -> dict[str, object]:
+        """As it stands in a message."""
+        return {"first": self.first, "last": self.last} | ({"mixed": True} if self.mixed else {})
 
 
 class Batch(NamedTuple):
@@ -173,8 +182,9 @@ class Checkpoints:
         if status == "fenced":
             return Fenced(int(rest[0]) if _TOKEN.fullmatch(rest[0]) else 0)
         batch, tag, previous, messages, first, last, marker, other = rest
-        sent, entries = _read_messages(messages), Range(first, last)
-        return Opened(Progress(int(batch), tag), read_tags(previous), sent, entries, marker, bool(other))
+        tags = read_tags(previous)
+        sent, entries = _read_messages(messages), Range(first, last, mixed=len(tags) > 1)  # then of several batches
+        return Opened(Progress(int(batch), tag), tags, sent, entries, marker, bool(other))
 
     async def publish(
         self,
@@ -248,7 +258,7 @@ class Checkpoints:
                 raise LookAgain(f"{partition}: the checkpoint or the stream changed while the stream was searched")
             count, first, last, found, size = rest
             sent = [one for pair in zip(found[::2], found[1::2], strict=True) if (one := read_sent(*pair))]
-            yield sent, Range(first, last)
+            yield sent, Range(first, last, mixed=True)
             if count < page:
                 return
             start = f"({last}"

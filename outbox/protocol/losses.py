@@ -106,7 +106,7 @@ class Losses:
         kept, token, short = 0, held.lease.token, list[Document]()
         for attempt, ids in sorted(by_attempt(there).items()):
             here = {"_id": {"$in": ids}, **_in(held.lease.partition)}
-            place = Place(at.batch, at.tag, entries._asdict(), attempt)
+            place = Place(at.batch, at.tag, entries.record, attempt)
             try:
                 async with fences.in_time(self._messages):
                     survived = await self._messages.update_many(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -58,19 +57,5 @@ def is_entry_id(text: object) -> bool:
     return True
 
 
-def joined(ranges: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Ranges of entries, each from its first to its last id, in the order of the stream; those that are less than
-    NEAR_MILLISECONDS apart are one, so that what was published in one go is read by one request.
-    """
-    found: list[tuple[EntryId, EntryId]] = []
-    for first, last in sorted((EntryId.parse(first), EntryId.parse(last)) for first, last in ranges):
-        if found and first.milliseconds - found[-1][1].milliseconds < NEAR_MILLISECONDS:
-            found[-1] = found[-1][0], max(found[-1][1], last)
-        else:
-            found.append((first, last))
-    return [(str(first), str(last)) for first, last in found]
-
-
-NEAR_MILLISECONDS = 100
 _WRITTEN = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
 _MOST = 2**64 - 1

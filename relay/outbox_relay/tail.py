@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 
 from bson import Timestamp
 
@@ -76,7 +77,11 @@ class Inbox:
             self._size -= self._shown.popleft()[1].size
 
     def take(self, count: int, size: int) -> list[Message]:
-        """The next messages, in order: so many, or so many bytes, at most."""
+        """The next messages: so many, or so many bytes, at most. By their positions, as those of a fetch.
+
+        That is another order than that of the commits only where no key is the same: who commits later has written
+        later to what both change. By it, it is known which entry of the batch was whose after it has been removed.
+        """
         taken: list[Message] = []
         left = size
         while self.waiting and len(taken) < count and left > 0:
@@ -85,7 +90,7 @@ class Inbox:
             taken.append(message)
             left -= message.size
         self._size -= size - left
-        return taken
+        return sorted(taken, key=attrgetter("position"))
 
     def _forget(self) -> None:
         self._joined = None

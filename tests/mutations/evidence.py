@@ -11,6 +11,7 @@ RECOVERY, EVIDENCE, GROUPS, TRIMMING, RESCUE = (
     "tests/relay/test_trimming.py",
     "tests/outbox/test_rescue.py",
 )
+REMOVED = "tests/relay/test_removed_entries.py"
 COMPARED, BEYOND = "tests/relay/test_looks_compared.py", "tests/relay/test_groups_beyond.py"  # fmt: skip
 
 MUTATIONS = [
@@ -162,7 +163,7 @@ MUTATIONS = [
         f"{EVIDENCE}::test_what_was_put_back_after_a_look_is_not_put_back_again",
     ),
     Mutation(
-        "what is removed before it was given comes again", "G1", "outbox/delivery/vanished.py",
+        "what is removed before it was given comes again", "G1", "outbox/delivery/removed.py",
         "if gone_to <= delivered or", "if True or",
         f"{EVIDENCE}::test_what_others_trimmed_before_it_was_given_comes_again",
     ),
@@ -174,7 +175,7 @@ MUTATIONS = [
     # -- rescue
     Mutation(
         "a stream is searched for what is not on record", "G5", "outbox/delivery/vanished.py",
-        "await locate(self._database, self._entries, stream)", "pass",
+        "await places.locate(self._database, self._entries, stream)", "pass",
         f"{RESCUE}::test_an_entry_of_which_it_is_not_known_where_it_stands_is_searched_for",
     ),
     Mutation(
@@ -185,8 +186,34 @@ MUTATIONS = [
         "::test_what_is_removed_in_the_midst_of_batches_that_were_marked_together_comes_again",
     ),
     Mutation(
+        "where the rest of a batch stands is recorded before something of it comes again", "G4",
+        "outbox/delivery/removed.py",
+        "await self._messages.bulk_write(writes, ordered=False, bypass_document_validation=True)", "pass",
+        f"{REMOVED}::test_what_was_handled_and_deleted_does_not_come_again_with_each_look",
+    ),
+    Mutation(
+        "a group that goes on while a batch is looked at leaves it alone", "G4", "outbox/delivery/removed.py",
+        "if await places.delivered(self._redis, stream) != delivered:", "if False:",
+        f"{REMOVED}::test_what_is_handled_while_a_batch_is_looked_at_does_not_come_again",
+    ),
+    Mutation(
+        "nothing is guessed where entries of others stand between", "G4", "outbox/delivery/places.py",
+        'if found is None or message["entries"].get("mixed"):', "if found is None:",
+        f"{REMOVED}::test_where_entries_of_others_stand_between_nothing_is_guessed",
+    ),
+    Mutation(
+        "what a recovery keeps stands among others", "G4", "outbox/protocol/checkpoint.py",
+        "yield sent, Range(first, last, mixed=True)", "yield sent, Range(first, last)",
+        "tests/relay/test_recovery.py::test_survivors_have_their_entries_on_record",
+    ),
+    Mutation(
+        "messages of one batch are in the order of their positions", "G1", "relay/outbox_relay/tail.py",
+        'return sorted(taken, key=attrgetter("position"))', "return taken",
+        "tests/relay/test_inbox.py::test_messages_of_one_batch_are_in_the_order_of_their_positions",
+    ),
+    Mutation(
         "one without room for its mark holds up no other batch", "G1", "outbox/protocol/store.py",
-        "                return False  # one may have no room for its mark", "                raise",
+        "                return False  # some have no room for their marks", "                raise",
         "tests/relay/test_late_owners.py"
         "::test_one_that_has_no_room_for_its_mark_is_left_to_whoever_marks_one_batch",
     ),

@@ -31,7 +31,7 @@ MUTATIONS = [
         OTHERS + "test_what_is_retried_although_an_older_message_is_too_large",
     ),
     Mutation(
-        "a message of others without attempts stops no look", "G1", "outbox/delivery/vanished.py",
+        "a message of others without attempts stops no look", "G1", "outbox/delivery/places.py",
         'is_ours(message) and "attempts" in message', "is_ours(message)",
         OTHERS + "test_what_vanished_beside_one_that_counts_no_attempts",
     ),

@@ -8,18 +8,18 @@ _EVIDENCE, _CLOCKS = "tests/relay/test_evidence.py::", "tests/faults/test_consum
 
 MUTATIONS = [
     Mutation(
-        "each removal is looked for, wherever it is", "G1", "outbox/delivery/vanished.py",
+        "each removal is looked for, wherever it is", "G1", "outbox/delivery/removed.py",
         'gone = gone_to, stands.get("entries-added", 0) - stands["length"]', "gone = gone_to, 0",
         _EVIDENCE + "test_a_second_deletion_before_the_first_is_seen_too",
     ),
     Mutation(
-        "a group that reads on hides nothing of what is gone ahead of it", "G1", "outbox/delivery/vanished.py",
+        "a group that reads on hides nothing of what is gone ahead of it", "G1", "outbox/delivery/removed.py",
         "if come_to is None or come_to < delivered:", "if come_to != delivered:",
         _EVIDENCE + "test_what_was_deleted_is_found_while_workers_read_on",
     ),
     Mutation(
-        "what is given and deleted while a look goes on was given", "G4", "outbox/delivery/vanished.py",
-        "[message for message in lost if _is_ahead(message, come_to)]", "lost",
+        "what is given and deleted while a look goes on was given", "G4", "outbox/delivery/removed.py",
+        "[message for message in lost if places.is_ahead(message, come_to)]", "lost",
         _EVIDENCE + "test_what_was_deleted_is_found_while_workers_read_on",
     ),
     Mutation(
@@ -38,7 +38,7 @@ MUTATIONS = [
         "tests/outbox/test_rescue.py::test_an_entry_that_was_delivered_this_very_moment_keeps_its_time",
     ),
     Mutation(
-        "a walk that took long is not made again at once", "G7", "outbox/delivery/vanished.py",
+        "a walk that took long is not made again at once", "G7", "outbox/delivery/removed.py",
         "20 * took if took > LONG_SECONDS else 0", "0",
         "tests/relay/test_removed_entries.py::test_a_walk_that_took_long_is_not_made_again_at_once",
     ),

@@ -45,8 +45,8 @@ MUTATIONS = [
         "the entry of an earlier attempt does not hide that the last one is lost",
         "G5",
         "outbox/operations/verify/entries.py",
-        "if sent and sent.attempt >= sought.get(id_ := str(sent.id), sent.attempt + 1):",
-        "if sent and (id_ := str(sent.id)) in sought:",
+        "if entry.sent and entry.sent.attempt >= sought.get(id_ := str(entry.sent.id), entry.sent.attempt + 1):",
+        "if entry.sent and (id_ := str(entry.sent.id)) in sought:",
         "tests/cli/verify/test_entries.py::test_the_entry_of_an_earlier_attempt_does_not_hide_a_lost_one",
     ),
     Mutation(

@@ -7,7 +7,7 @@ import ast
 import pytest
 from redis.asyncio import Redis
 
-from outbox.streams.entry_ids import NEVER, EntryId, is_entry_id, joined
+from outbox.streams.entry_ids import NEVER, EntryId, is_entry_id
 from tests.sources import modules
 
 SPLITS = ("partition", "rpartition", "split", "rsplit")
@@ -19,21 +19,6 @@ def test_ids_are_in_the_order_of_the_stream_and_not_of_their_letters() -> None:
     assert sorted(sorted(ids), key=EntryId.parse) == ids
     assert [str(EntryId.parse(id_)) for id_ in ids] == ids
     assert EntryId.parse("0-1") > NEVER
-
-
-def test_ranges_that_are_near_are_one() -> None:
-    near = [
-        ("1150-0", "1150-2"),
-        ("1000-1", "1000-4"),
-        ("1099-0", "1099-0"),
-        ("1000-5", "1020-0"),
-        ("1000-1", "1000-4"),
-    ]
-    assert joined([*near, ("1250-0", "1250-0"), ("900-0", "900-7")]) == [
-        ("900-0", "900-7"), ("1000-1", "1150-2"), ("1250-0", "1250-0"),
-    ]  # fmt: skip
-    assert joined([("1000-0", "5000-0"), ("2000-0", "2000-0"), ("5099-0", "5099-9")]) == [("1000-0", "5099-9")]
-    assert joined([]) == []
 
 
 @pytest.mark.parametrize(

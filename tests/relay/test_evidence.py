@@ -13,11 +13,10 @@ from pymongo.errors import AutoReconnect
 from structlog.testing import capture_logs
 
 from outbox.database import OUTBOX, Document
-from outbox.delivery import evidence
+from outbox.delivery import evidence, places
 from outbox.delivery.entries import MARK
 from outbox.delivery.evidence import Judged, judge
 from outbox.delivery.trim import trim
-from outbox.delivery.vanished import Vanished
 from outbox.message.outcome import Found, put_back
 from outbox.streams.declaration import Streams
 from outbox.worker.rescue import Rescue
@@ -96,7 +95,7 @@ async def test_what_others_deleted_before_it_was_given_comes_again(all_of_it: bo
 
 async def test_a_second_deletion_before_the_first_is_seen_too(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream tells the first entry that is there and the last that was deleted. Neither moves."""
-    monkeypatch.setattr("outbox.delivery.vanished.LONG_SECONDS", 3600.0)  # no rest after a look that took long
+    monkeypatch.setattr("outbox.delivery.removed.LONG_SECONDS", 3600.0)  # no rest after a look that took long
     ids, rescue = await ward.publish(5), Rescue(ward.world.database, ward.redis)
     for deleted in (ids[3], ids[1]):
         await ward.redis.xdel(NAME, deleted)
@@ -111,15 +110,15 @@ async def test_what_was_deleted_is_found_while_workers_read_on(ward: Ward, monke
     """What they are given while a look goes on, and delete, counts as given. On a busy stream each look is so."""
     ids = [*await ward.publish(2), *await ward.publish(3, first=2)]
     await ward.redis.xdel(NAME, ids[3])
-    places = Vanished._places
+    find = places.find
 
     async def meanwhile(*arguments: Any) -> dict[ObjectId, str]:
         given = await ward.read(1)
         await ward.ack(*given)
         await ward.redis.xdel(NAME, *given)
-        return await places(*arguments)
+        return await find(*arguments)
 
-    monkeypatch.setattr(Vanished, "_places", meanwhile)
+    monkeypatch.setattr(places, "find", meanwhile)
     assert await ward.rescue() == Found(rescued=1)
     assert await ward.states() == "pppwp"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from outbox.delivery.vanished import Vanished
+from outbox.delivery import places
 from outbox.message.outcome import Found
 from outbox.worker.rescue import Rescue
 from tests.relay.ward import BARE, Ward
@@ -18,7 +18,7 @@ from tests.relay.world import PARTITION
 async def test_what_redis_loses_during_a_look_is_not_done(
     again: bool, ward: Ward, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    places = Vanished._places
+    find = places.find
 
     async def lost(*arguments: Any) -> Any:
         await ward.redis.flushall()
@@ -26,11 +26,11 @@ async def test_what_redis_loses_during_a_look_is_not_done(
             await ward.drain()
         else:
             await ward.redis.xgroup_create(BARE.key, BARE.group, id="0", mkstream=True)
-        return await places(*arguments)
+        return await find(*arguments)
 
     await ward.publish(3)
     await ward.read(3)
-    monkeypatch.setattr(Vanished, "_places", lost)
+    monkeypatch.setattr(places, "find", lost)
     gone_is_done = replace(BARE, gone_is_done=True, rescue_seconds=1)
     assert await Rescue(ward.world.database, ward.redis).vanished(gone_is_done, PARTITION) == Found()
     assert await ward.states() == "ppp"

@@ -50,6 +50,15 @@ def test_batches_are_bounded_by_number_and_bytes() -> None:
     assert inbox.take(3, 1000) == []
 
 
+def test_messages_of_one_batch_are_in_the_order_of_their_positions() -> None:
+    """As a fetch would have them. Who has appended first may commit last."""
+    inbox = _joined()
+    for number in (2, 1, 0):
+        inbox.show(Timestamp(2, 3 - number), _message(number)._replace(position=Timestamp(1, number)))
+    assert [message.key for message in inbox.take(2, 1000)] == ["1", "2"]
+    assert [message.key for message in inbox.take(2, 1000)] == ["0"]
+
+
 def test_a_stream_that_ends_shows_nothing_any_more() -> None:
     woken: list[set[Partition] | None] = []
     tail = Tail(woken.append)

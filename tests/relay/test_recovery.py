@@ -183,7 +183,8 @@ async def test_survivors_have_their_entries_on_record(world: World) -> None:
     await world.redis.delete(CHECKPOINT)
     await (await world.owner("next")).drain_all()
     first, last = [id_ for id_, _ in await world.stream()]
-    assert await _recorded(world) == [{"first": first, "last": last}] * 2
+    # Of all that was read: entries of other partitions may stand among them.
+    assert await _recorded(world) == [{"first": first, "last": last, "mixed": True}] * 2
 
 
 async def _recorded(world: World) -> list[object]:

@@ -15,15 +15,14 @@ from bson import ObjectId
 from redis.exceptions import ResponseError
 
 from outbox.database import OUTBOX, Document
-from outbox.delivery.entries import Entries, not_there
-from outbox.delivery.vanished import locate
+from outbox.delivery.entries import Entries, Entry, not_there
+from outbox.delivery.places import locate
 from outbox.message.document import State, is_ours
 from outbox.operations.replay import Selection, replay
 from outbox.operations.verify.findings import KEPT, Finding, Repair, System, named, number
-from outbox.protocol.checkpoint import read_sent
 from outbox.protocol.settled import NEEDED, settled
 from outbox.streams.declaration import Stream
-from outbox.streams.entry_ids import NEVER, EntryId, joined
+from outbox.streams.entry_ids import NEVER, EntryId
 
 PAGE = 500
 SEARCHED = 20_000
@@ -204,9 +203,7 @@ async def _searched(system: System, stream: Stream, group: _Group, astray: list[
 
     What was marked when its batch was reconciled does not know where it stands.
     """
-    there: dict[str, EntryId] = {}
-    if astray:
-        await _look(system, stream, "-", "+", {str(m["_id"]): m.get("attempts", 0) for m in astray}, there)
+    there = await _look(astray, Entries(system.redis, "verify").walk(stream, "-", "+")) if astray else {}
     missing = [message for message in astray if str(message["_id"]) not in there]
     if stream.subject is None:
         if group.delivered is None:
@@ -233,26 +230,19 @@ async def _acknowledged(
 
 async def _where_recorded(system: System, stream: Stream, page: list[Document]) -> dict[str, EntryId]:
     """Where the messages stand in the stream, by id, of those that stand where it is recorded: the last entry."""
-    sought = {str(message["_id"]): message.get("attempts", 0) for message in page}
+    recorded = ((m["entries"]["first"], m["entries"]["last"]) for m in page if m.get("entries"))
+    return await _look(page, Entries(system.redis, "verify").walk_all(stream, recorded))
+
+
+async def _look(messages: list[Document], pages: AsyncIterator[list[Entry]]) -> dict[str, EntryId]:
+    sought = {str(message["_id"]): message.get("attempts", 0) for message in messages}
     found: dict[str, EntryId] = {}
-    for first, last in joined((m["entries"]["first"], m["entries"]["last"]) for m in page if m.get("entries")):
-        await _look(system, stream, first, last, sought, found)
-    return found
-
-
-async def _look(
-    system: System, stream: Stream, first: str, last: str, sought: dict[str, int], found: dict[str, EntryId]
-) -> None:
-    redis: Any = system.redis
-    while chunk := await redis.xrange(stream.key, first, last, count=CHUNK):
-        for entry, fields in chunk:
-            sent = read_sent(fields.get("message_id", ""), fields.get("attempt", ""))
+    async for page in pages:
+        for entry in page:
             # One of an attempt before this one may still be there for other groups.
-            if sent and sent.attempt >= sought.get(id_ := str(sent.id), sent.attempt + 1):
-                found[id_] = max(EntryId.parse(entry), found.get(id_, NEVER))
-        if len(chunk) < CHUNK:
-            return
-        first = f"({chunk[-1][0]}"
+            if entry.sent and entry.sent.attempt >= sought.get(id_ := str(entry.sent.id), entry.sent.attempt + 1):
+                found[id_] = max(EntryId.parse(entry.id), found.get(id_, NEVER))
+    return found
 
 
 async def _pending(system: System, stream: Stream, given: Iterable[EntryId]) -> set[EntryId]:
