@@ -131,7 +131,7 @@ class Store:
         progress, token = held.progress, held.lease.token
         marked, short = 0, list[Document]()
         for attempt, ids in by_attempt(sent).items():
-            place = Place(progress.batch, progress.tag, entries._asdict(), attempt)
+            place = Place(progress.batch, progress.tag, entries.record, attempt)
             unmarked = transitions.unmarked(ids, attempt)
             try:
                 async with fences.in_time(self._messages):
@@ -163,7 +163,7 @@ class Store:
         writes, count = [], 0
         for held, sent, entries in marks:
             for attempt, ids in by_attempt(sent).items():
-                place = Place(held.progress.batch, held.progress.tag, entries._asdict(), attempt)
+                place = Place(held.progress.batch, held.progress.tag, entries.record, attempt)
                 guard, change = transitions.publish(ids, place, token=held.lease.token)
                 writes.append(UpdateMany(guard, change, hint="_id_"))
                 count += len(ids)
@@ -173,12 +173,14 @@ class Store:
                     writes, ordered=False, bypass_document_validation=True, session=session
                 )
             except BulkWriteError as error:
-                if error.timeout:
+                failed = error.details["writeErrors"]
+                if any(one["code"] not in TOO_LARGE for one in failed) or error.details["writeConcernErrors"]:
                     raise
-                return False  # one may have no room for its mark
+                return False  # some have no room for their marks
             if result.matched_count == count:
                 return True
-            left = [transitions.unmarked(ids, n) for _, sent, _ in marks for n, ids in by_attempt(sent).items()]
+            every = by_attempt(one for mark in marks for one in mark.sent)
+            left = [transitions.unmarked(ids, attempt) for attempt, ids in every.items()]
             return await self._messages.find_one({"$or": left}, {"_id": 1}, session=session) is None
 
     async def fence(self, lease: Lease, ids: Sequence[ObjectId], session: AsyncClientSession) -> None:

@@ -17,6 +17,7 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from outbox.database import Document
+from outbox.errors import LookAgain
 from outbox.message.document import Sent
 from outbox.protocol.checkpoint import Batch
 from outbox.protocol.fences import shared
@@ -153,8 +154,14 @@ class Marks:
         )
         marks = _each(held, group)
         if len(marks) == 1 or not await self._store.mark_all(marks, session):
-            for mark in marks:
-                await self._store.mark(mark.held, session, mark.sent, mark.entries)
+            failed: list[LookAgain] = []
+            for mark in marks:  # all of them: one that fails keeps no other from its mark
+                try:
+                    await self._store.mark(mark.held, session, mark.sent, mark.entries)
+                except LookAgain as error:
+                    failed.append(error)
+            if failed:
+                raise failed[0]
 
 
 def _sent(group: Sequence[Batch]) -> list[Sent]:
@@ -162,8 +169,8 @@ def _sent(group: Sequence[Batch]) -> list[Sent]:
 
 
 def _each(held: Held, group: Sequence[Batch]) -> list[Mark]:
-    # Each with the entries of its own batch, whose ids follow one another: by that it is found out which of them
-    # somebody has removed before the group came to them. Between those of two batches there are others'.
+    # Number and tag are those of the last batch; the entries each batch's own, without gaps, so that it can be counted
+    # how many of them were removed before the group came to them. Between two batches stand entries of others.
     return [Mark(held, batch.sent, batch.entries) for batch in group]
 
 
