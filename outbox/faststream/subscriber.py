@@ -125,8 +125,6 @@ class OutboxSubscriber(StreamSubscriber):
                 ((SESSION, session), (MESSAGE, message), (_RAW, raw), (_PARSED, parsed))
             ):
                 response = await self.process_message(raw)
-        except AckMessage:
-            response = ensure_response(None)
         except (StopConsume, SystemExit) as error:
             if self._consumer:
                 self._consumer.stop()
@@ -134,12 +132,15 @@ class OutboxSubscriber(StreamSubscriber):
                 app.exit()
             raise
         except Exception as error:
-            if isinstance(only_one(error), RejectMessage):
+            one = only_one(error)
+            if isinstance(one, RejectMessage):
                 raise GiveUp("rejected by its handler") from error
-            again = isinstance(error, RetryAfter) or in_transaction(error)  # a conflict, of which it is called again
-            if _committed(parsed) is AckStatus.REJECTED and not again:
-                raise GiveUp(f"rejected by its handler: {headline(error)}") from error
-            raise
+            if not isinstance(one, AckMessage):
+                again = isinstance(one, RetryAfter) or in_transaction(error)  # a conflict, of which it is called again
+                if _committed(parsed) is AckStatus.REJECTED and not again:
+                    raise GiveUp(f"rejected by its handler: {headline(error)}") from error
+                raise
+            response = ensure_response(None)
         match _committed(parsed):
             case AckStatus.NACKED:
                 raise NackMessage

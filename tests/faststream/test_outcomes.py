@@ -78,6 +78,7 @@ async def test_a_handler_of_which_nothing_has_run_completes_nothing(
         ("reject", AckMessage(), "dead"),
         ("reject", NackMessage(), "dead"),
         ("reject", RetryAfter(3600), "scheduled"),
+        ("reject", ExceptionGroup("a task of it", [RetryAfter(3600)]), "scheduled"),
         ("nack", AckMessage(), "scheduled"),
         ("nack", ValueError("no such page"), "scheduled"),
         ("ack", ValueError("no such page"), "scheduled"),
@@ -111,6 +112,21 @@ async def test_a_task_of_a_group_rejects_its_message(workshop: Workshop) -> None
     async with at_work(workshop.settings, parse):
         await eventually(lambda: workshop.in_state("dead", id_))
     assert "rejected by its handler" in (await workshop.message(id_))["last_error"]
+
+
+async def test_a_task_of_a_group_acknowledges_its_message(workshop: Workshop) -> None:
+    async def read_a_page() -> None:
+        raise AckMessage
+
+    async def parse(file: File, session: Session) -> None:
+        files = session.client[workshop.world.database.name].files
+        await files.update_one({"_id": file.file_id}, {"$set": {"parsing": "parsed"}}, session=session)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(read_a_page())
+
+    [id_] = await workshop.publish("a")
+    async with at_work(workshop.settings, parse):
+        await eventually(lambda: workshop.in_state("completed", id_))
 
 
 async def test_a_conflict_is_no_reason_to_reject(workshop: Workshop) -> None:

@@ -28,8 +28,8 @@ MUTATIONS = [
         "a conflict is handled again, whatever a middleware made of it",
         "G6",
         SUBSCRIBER,
-        "again = isinstance(error, RetryAfter) or in_transaction(error)",
-        "again = isinstance(error, RetryAfter)",
+        "again = isinstance(one, RetryAfter) or in_transaction(error)",
+        "again = isinstance(one, RetryAfter)",
         f"{OUTCOMES}test_a_conflict_is_no_reason_to_reject",
     ),
     Mutation(

@@ -16,8 +16,8 @@ MUTATIONS = [
     ),
     Mutation(
         "what a handler of FastStream rejects is dead", "G1", _SUBSCRIBER,
-        "            if isinstance(only_one(error), RejectMessage):\n                raise GiveUp",
-        "            if isinstance(only_one(error), RejectMessage):\n                raise NackMessage",
+        "            if isinstance(one, RejectMessage):\n                raise GiveUp",
+        "            if isinstance(one, RejectMessage):\n                raise NackMessage",
         f"{_FASTSTREAM}::test_what_faststream_has_for_outcomes[RejectMessage-dead]",
     ),
     Mutation(
