@@ -102,7 +102,10 @@ async def look(database: Database, parts: Sequence[Part]) -> tuple[list[Found], 
             found.append(await _found(missing, there[where.name].get(place.name)))
     # After the collections: who made one that was found has claimed it before.
     known = await meta.known(database)
-    return [each if each.claim in known.collections else await _whether_empty(each) for each in found], known
+    if any(each.options is not None and each.claim not in known.collections for each in found):
+        found = [each if each.claim in known.collections else await _whether_empty(each) for each in found]
+        known = await meta.known(database)  # who filled one meanwhile had claimed it by then
+    return found, known
 
 
 async def _found(missing: Found, listed: Document | None) -> Found:
