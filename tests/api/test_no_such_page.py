@@ -16,3 +16,11 @@ async def test_an_address_that_is_no_page_is_answered_by_one(db: Database, serve
     page = answer.headers["content-type"].startswith("text/html")
     assert page == (not path.startswith("static/"))
     assert ("There is no such page" in answer.text) == page
+
+
+async def test_who_is_logged_in_finds_the_way_from_there(db: Database, serve: Serve) -> None:
+    """As on every other page. A form that is sent to no page is answered by one, too."""
+    api = await serve()
+    assert "<nav" in (await api.get("/dashboard/nothing")).text
+    answer = await api.post("/dashboard/nothing", data={"a": "b"})
+    assert (answer.status_code, "There is no such page" in answer.text) == (404, True)

@@ -232,7 +232,8 @@ async def logout(request: Request) -> Response:
     return answer
 
 
-@door.get("/{path:path}")
+@door.api_route("/{path:path}", methods=["GET", "POST"])
 async def no_such_page(request: Request) -> Response:
     """After all others. A mistyped address, or an id that is none, is answered by a page, too."""
+    request.state.session = await request.state.dashboard.sessions.find(request)
     return failure(request, NO_SUCH_PAGE, "Is the address complete? Overview and Search lead to all there is.", 404)
