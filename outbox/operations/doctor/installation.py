@@ -130,9 +130,9 @@ async def retention(at: Surroundings) -> list[Finding]:
         return []
     return [
         Finding(
-            "retention", Level.WARNING, f"published messages are kept for {days * 24:g} hours",
-            "what Redis loses is published again only while MongoDB still has it: a loss that is noticed later, as "
-            "after a backup of Redis was restored, is not mended",
+            "retention", Level.WARNING, f"messages that are done are kept for {days * 24:g} hours",
+            "they cannot be replayed after that, and if an older backup of Redis is restored, entries that other "
+            "programs added are handled again. What is still wanted is always kept",
             "set OUTBOX_RETENTION_DAYS=7, or as many days as your oldest backup of Redis",
         )
     ]  # fmt: skip

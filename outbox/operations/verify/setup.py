@@ -119,10 +119,10 @@ async def retention(system: System) -> list[Finding]:
     days = system.backup.total_seconds() / 86400
     return [
         Finding(
-            "retention", f"messages are kept for {system.retention.total_seconds() / 86400:g} days, and the oldest "
-            f"backup of Redis that would be restored is {days:g} days old",
-            "after it is restored, what was published since is published again if it is still wanted, and that can "
-            "only be told of messages that are still there",
+            "retention", f"messages that are done are kept for {system.retention.total_seconds() / 86400:g} days, and "
+            f"the oldest backup of Redis that would be restored is {days:g} days old",
+            "what is still wanted is always kept, and published again after a restore. But the backup brings back "
+            "entries whose messages are gone, and those that other programs added are handled again",
             f"set OUTBOX_RETENTION_DAYS={days:g} or more for the relays, or do not restore backups that old",
         )
     ]  # fmt: skip

@@ -185,7 +185,7 @@ def load_settings(monkeypatch: pytest.MonkeyPatch, url: str) -> Any:
 
 def test_a_retention_of_hours(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OUTBOX_RETENTION_DAYS", "0.25")
-    assert doctor()["retention"]["what"] == "published messages are kept for 6 hours"
+    assert doctor()["retention"]["what"] == "messages that are done are kept for 6 hours"
 
 
 def test_a_disk_that_is_nearly_full(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
