@@ -17,7 +17,6 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.client_session import AsyncClientSession
 
 from outbox.database import Document
-from outbox.errors import LookAgain
 from outbox.message.document import Sent
 from outbox.protocol.checkpoint import Batch
 from outbox.protocol.fences import shared
@@ -154,14 +153,8 @@ class Marks:
         )
         marks = _each(held, group)
         if len(marks) == 1 or not await self._store.mark_all(marks, session):
-            failed: list[LookAgain] = []
-            for mark in marks:  # all of them: one that fails keeps no other from its mark
-                try:
-                    await self._store.mark(mark.held, session, mark.sent, mark.entries)
-                except LookAgain as error:
-                    failed.append(error)
-            if failed:
-                raise failed[0]
+            for mark in marks:
+                await self._store.mark(mark.held, session, mark.sent, mark.entries)
 
 
 def _sent(group: Sequence[Batch]) -> list[Sent]:

@@ -5,10 +5,16 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from typing import Any
+
+import pytest
 
 from outbox.database import Database
 from outbox.embedded import Mongod
 from outbox.message.document import State
+from outbox.operations import samples
+from outbox.operations.samples import Sample
+from outbox_api.dashboard import sampler
 from tests.api.conftest import Serve
 from tests.api.test_outages import fragile, mongodb_uri
 from tests.outbox.shelf import Shelf
@@ -35,6 +41,25 @@ async def test_a_page_says_soon_that_mongodb_does_not_answer(serve: Serve, db: D
         assert time.monotonic() - started < 8
     finally:
         fragile.resume()
+
+
+async def test_a_look_for_all_pages_is_not_short_of_time_for_one(
+    serve: Serve, db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or every page would say that MongoDB does not answer, and an outage would be recorded."""
+    take, took = samples.take, list[Sample]()
+
+    async def slowly(*arguments: Any, **options: Any) -> Sample:
+        await asyncio.sleep(0.7)
+        took.append(await take(*arguments, **options))
+        return took[-1]
+
+    monkeypatch.setattr(sampler, "WATCHED_SECONDS", 0.0)  # so that each page looks
+    monkeypatch.setattr(samples, "take", slowly)
+    api = await serve(api_read_seconds=0.5)
+    answer = await api.get("/dashboard")
+    assert took
+    assert "does not answer" not in answer.text
 
 
 async def test_what_operators_do_is_waited_for_only_so_long(serve: Serve, db: Database, fragile: Mongod) -> None:

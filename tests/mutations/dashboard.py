@@ -26,6 +26,11 @@ MUTATIONS = [
         "tests/outbox/test_looking.py::test_what_a_consumer_holds_is_seen",
     ),
     Mutation(
+        "a look for all pages is not short of time for one", "access", "api/outbox_api/dashboard/sampler.py",
+        "await asyncio.create_task(look, context=contextvars.Context())", "await look",
+        "tests/api/test_time_limits.py::test_a_look_for_all_pages_is_not_short_of_time_for_one",
+    ),
+    Mutation(
         "a page waits for MongoDB no longer than a request that reads", "dashboard",
         "api/outbox_api/dashboard/routing.py",
         "limit = None if OPERATE in guards else state.settings.api_read_seconds",
