@@ -27,9 +27,12 @@ OURS = "outbox:"
 MARK = "outbox-mark"
 """The consumer that marks a group, see look.lua. It is nobody's: whoever shows or counts consumers leaves it out."""
 
-WALK_PAGE = 1000
-RANGES = 16
-"""Ranges that are read by one request. A batch has a megabyte or so, and what is read is all in memory at once."""
+WALK_PAGE, FIRST_PAGE = 1000, 100
+"""Entries of a page at most, and of the first one, when nothing is known of their size."""
+WALK_BYTES = 4 * 1024 * 1024
+"""Bytes of a page, about: what is read is all in memory at once, of Redis as well."""
+RANGES, OF_EACH = 16, 32
+"""Ranges that are read by one request, and how many entries of each."""
 LINGER_SECONDS = 0.005
 """How long an acknowledgement waits for others: nobody waits for it."""
 
@@ -115,9 +118,9 @@ class Entries:
         found = await self._together(stream, [("XRANGE", stream.key, id_, id_) for id_ in ids])
         return [next(iter(_entries(stream, raws)), None) for raws in found]
 
-    async def are_held(self, stream: Stream, ids: Sequence[str]) -> list[bool]:
-        """Of each entry, whether it is in some consumer's hands."""
-        asked: list[Command] = [("XPENDING", stream.key, stream.group, id_, id_, 1) for id_ in ids]
+    async def are_held(self, stream: Stream, ranges: Iterable[tuple[str, str]]) -> list[bool]:
+        """Of each range, from its first to its last id, whether some consumer holds an entry of it, be it deleted."""
+        asked: list[Command] = [("XPENDING", stream.key, stream.group, *ends, 1) for ends in ranges]
         return [bool(one) for one in await self._together(stream, asked, parse_detail=True)]
 
     async def _together(self, stream: Stream, commands: Sequence[Command], **options: Any) -> list[Any]:
@@ -127,28 +130,27 @@ class Entries:
                 raise reply
         return replies
 
-    async def any_held(self, stream: Stream, first: str, last: str) -> bool:
-        """Whether some consumer holds an entry from `first` to `last`, be it deleted."""
-        return bool(await self._redis.xpending_range(stream.key, stream.group, min=first, max=last, count=1))
-
     async def walk(self, stream: Stream, first: str, last: str) -> AsyncIterator[list[Entry]]:
         """The entries from `first` to `last`, in pages."""
+        count = min(FIRST_PAGE, WALK_PAGE)
         while True:
-            raws = cast(list[Raw], await self._redis.xrange(stream.key, min=first, max=last, count=WALK_PAGE))
+            raws = cast(list[Raw], await self._redis.xrange(stream.key, min=first, max=last, count=count))
             yield _entries(stream, raws)
-            if len(raws) < WALK_PAGE:
+            if len(raws) < count:
                 return
             first = f"({raws[-1][0]}"
+            size = sum(len(name) + len(value) for _, fields in raws for name, value in (fields or {}).items())
+            count = max(1, min(WALK_PAGE, 2 * count, WALK_BYTES * count // max(1, size)))
 
     async def walk_all(self, stream: Stream, ranges: Iterable[tuple[str, str]]) -> AsyncIterator[list[Entry]]:
         """The entries of several ranges, each from its first to its last id, in pages: many ranges by one request."""
         every = sorted(set(ranges))
         for start in range(0, len(every), RANGES):
             some = every[start : start + RANGES]
-            asked: list[Command] = [("XRANGE", stream.key, *ends, "COUNT", WALK_PAGE) for ends in some]
+            asked: list[Command] = [("XRANGE", stream.key, *ends, "COUNT", OF_EACH) for ends in some]
             for (_, last), raws in zip(some, await self._together(stream, asked), strict=True):
                 yield _entries(stream, raws)
-                if len(raws) == WALK_PAGE:
+                if len(raws) == OF_EACH:
                     async for page in self.walk(stream, f"({raws[-1][0]}", last):
                         yield page
 

@@ -62,14 +62,14 @@ def is_ahead(message: Document, place: EntryId) -> bool:
     return found is not None and EntryId.parse(found[0]) > place
 
 
-def batch_around(message: Document, place: EntryId) -> Ends | None:
-    """The entries of its batch, and of nobody else, if `place` is in the midst of them."""
+def batch(message: Document) -> Ends | None:
+    """The entries of its batch, of which it is not known which one is whose. None: no others, or not of one batch."""
     found = ends(message)
     if found is None or message["entries"].get("mixed"):
         return None
     first, last = map(EntryId.parse, found)
-    # Those of one batch have one time. Ranges that an earlier version recorded for several batches have not.
-    return found if first.milliseconds == last.milliseconds and first <= place < last else None
+    # Those of one batch have one time. Ranges that an earlier version recorded for several batches nearly never have.
+    return found if first.milliseconds == last.milliseconds and first < last else None
 
 
 async def delivered(redis: AnyRedis, stream: Stream) -> EntryId | None:

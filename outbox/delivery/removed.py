@@ -21,7 +21,7 @@ from outbox.protocol.checkpoint import Range
 from outbox.servers.paging import in_pages
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Partition, Stream
-from outbox.streams.entry_ids import NEVER, EntryId
+from outbox.streams.entry_ids import EntryId, known
 
 REASON = "its entry was removed from the stream before anybody was given it"
 
@@ -50,7 +50,7 @@ class Removed:
         """
         stands: Document = await self._redis.xinfo_stream(stream.key)
         first = stands.get("recorded-first-entry-id") if stands["length"] else stands["last-generated-id"]
-        gone_to = max(_known(first), _known(stands.get("max-deleted-entry-id")))
+        gone_to = max(known(first), known(stands.get("max-deleted-entry-id")))
         gone = gone_to, stands.get("entries-added", 0) - stands["length"]
         rests_for, until = self._rests.get(partition, (gone_to, 0.0))
         began = time.monotonic()
@@ -68,12 +68,19 @@ class Removed:
         self, stream: Stream, partition: Partition, delivered: EntryId, gone_to: EntryId
     ) -> tuple[Found, bool]:
         """Also whether the group stood still, so that all is known."""
-        found, complete = Found(), True
-        begun: dict[Ends, object] = {}
+        found, complete, divided = Found(), True, set[Ends]()
         async for page in in_pages(self._between(partition, delivered, gone_to), PAGE):
-            begun |= {ends: m.get("batch") for m in page if (ends := places.batch_around(m, delivered))}
             there = await places.find(self._entries, stream, page)
-            lost = [m for m in page if m["_id"] not in there and places.is_ahead(m, delivered)]
+            lost: list[Document] = []
+            for message in page:
+                batch = places.batch(message)
+                if batch is None:
+                    lost += [message] if message["_id"] not in there and places.is_ahead(message, delivered) else []
+                elif message["_id"] not in there and batch not in divided:
+                    divided.add(batch)
+                    never_given = await self._divide(stream, partition, message.get("batch"), batch, delivered)
+                    complete = complete and never_given is not None
+                    found += await self._put_back(stream, never_given or [])
             come_to = await places.delivered(self._redis, stream)
             if come_to is None or come_to < delivered:
                 return found, False  # it is another group, or another stream: the next pass looks
@@ -82,10 +89,6 @@ class Removed:
                 # nothing was given to anybody. On a busy stream there is no pass that it stands still in.
                 lost, complete = [message for message in lost if places.is_ahead(message, come_to)], False
             found += await self._put_back(stream, lost)
-        for ends, batch in begun.items():
-            never_given = await self._divide(stream, partition, batch, ends, delivered)
-            complete = complete and never_given is not None
-            found += await self._put_back(stream, never_given or [])
         return found, complete
 
     async def _put_back(self, stream: Stream, lost: Sequence[Document]) -> Found:
@@ -108,36 +111,42 @@ class Removed:
                     yield message
 
     async def _divide(
-        self, stream: Stream, partition: Partition, batch: object, ends: Ends, delivered: EntryId
+        self, stream: Stream, partition: Partition, number: object, batch: Ends, delivered: EntryId
     ) -> Sequence[Document] | None:
-        """Of a batch that the group is in the midst of, the messages whose entries were removed before it came to them.
-        None: that cannot be known, because the group has gone on meanwhile.
+        """Of a batch that the group has not left behind, the messages whose entries were removed before it came to
+        them. None: that cannot be known, because the group, or somebody else who looks, has gone on meanwhile.
 
         The entries of a batch follow one another. So it is known how many of those after `delivered` are missing, and
         that they are of the last messages of the batch that have no entry.
 
-        Where all others of the batch stand is recorded before one of these is put back. Otherwise the next look would
-        miss the entry of a message that is in the batch no longer, and take an earlier one for lost.
+        Where all of the batch stand is recorded before one of them comes again. Otherwise the next look would miss the
+        entry of a message that is in the batch no longer, and take an earlier one for lost. That is so, once, of one
+        that others publish again, by a replay, before a relay has looked.
         """
-        first, last = map(EntryId.parse, ends)
-        whose = {"batch": {"$eq": batch}, "entries.first": ends[0], "entries.last": ends[1]}
-        found = places.published(self._messages, partition, **whose)
-        messages = [message async for message in found if places.is_published(message)]
+        first, last = map(EntryId.parse, batch)
+        ahead = max(delivered.next(), first)
+        whose = {"batch": {"$eq": number}, "entries.first": batch[0], "entries.last": batch[1]}
+        async with places.published(self._messages, partition, **whose) as found:
+            messages = [message async for message in found if places.is_published(message)]
         stand: dict[Sent, EntryId] = {}
         ids = set[EntryId]()
-        async for page in self._entries.walk(stream, *ends):
+        async for page in self._entries.walk(stream, *batch):
             ids |= {EntryId.parse(entry.id) for entry in page}
             stand |= {entry.sent: EntryId.parse(entry.id) for entry in page if entry.sent}
-        if await places.delivered(self._redis, stream) != delivered:
+        come_to = await places.delivered(self._redis, stream)
+        if come_to is None or come_to < delivered or (come_to != delivered and come_to >= first):
             return None
         missing = sorted((m for m in messages if places.sent(m) not in stand), key=places.position)
-        removed = last.number - delivered.number - sum(id_ > delivered for id_ in ids)
+        removed = last.number - ahead.number + 1 - sum(id_ >= ahead for id_ in ids)
         given = missing[: max(0, len(missing) - removed)]
-        if lost := missing[len(given) :]:
-            known = [(m, place, place) for m in messages if (place := stand.get(places.sent(m)))]
-            known += [(message, first, delivered) for message in given]
-            if writes := [_record(message, ends, *where) for message, *where in known]:
-                await self._messages.bulk_write(writes, ordered=False, bypass_document_validation=True)
+        lost = missing[len(given) :]
+        if lost and len(lost) < len(messages):
+            stands = [(m, place, place) for m in messages if (place := stand.get(places.sent(m)))]
+            stands += [(message, first, delivered) for message in given] + [(message, ahead, last) for message in lost]
+            writes = [_record(message, batch, *ends) for message, *ends in stands]
+            done = await self._messages.bulk_write(writes, ordered=False, bypass_document_validation=True)
+            if done.matched_count < len(writes):
+                return None
         return lost
 
 
@@ -149,7 +158,3 @@ def _record(message: Document, ends: Ends, first: EntryId, last: EntryId) -> Upd
     there = {"entries.first": ends[0], "entries.last": ends[1]}
     same = {"_id": message["_id"], "state": State.PUBLISHED.value, "attempts": message["attempts"], **there}
     return UpdateOne(same, {"$set": {"entries": Range(str(first), str(last)).record}}, hint="_id_")
-
-
-def _known(id_: str | None) -> EntryId:
-    return EntryId.parse(id_) if id_ else NEVER

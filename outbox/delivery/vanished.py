@@ -29,7 +29,7 @@ from outbox.servers.clock import server_time
 from outbox.servers.paging import in_pages
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Partition, Stream, Subject
-from outbox.streams.entry_ids import NEVER, EntryId
+from outbox.streams.entry_ids import EntryId, known
 
 ACKNOWLEDGED = "its entry was acknowledged without a result"
 
@@ -98,7 +98,8 @@ class Vanished:
                 ends = places.ends(message)
                 if message["_id"] not in there and ends and EntryId.parse(ends[1]) <= delivered:
                     gone[ends].append(message)
-            done = [m for ends, some in gone.items() if not await self._entries.any_held(stream, *ends) for m in some]
+            held = await self._entries.are_held(stream, gone)
+            done = [m for some, is_held in zip(gone.values(), held, strict=True) if not is_held for m in some]
             come_to = await places.delivered(self._redis, stream)
             if come_to is None or delivered > come_to:
                 return found  # another group, of another stream: what was held of the earlier one was lost with it
@@ -129,9 +130,9 @@ class Vanished:
     ) -> list[tuple[Document, str]]:
         """Of the messages, those whose entry is gone or was acknowledged, and which of the two."""
         where = await places.find(self._entries, stream, messages)
-        read = [message for message in messages if _known(where.get(message["_id"])) <= delivered]
+        read = [message for message in messages if known(where.get(message["_id"])) <= delivered]
         there = [message for message in read if message["_id"] in where]
-        held = await self._entries.are_held(stream, [where[message["_id"]] for message in there])
+        held = await self._entries.are_held(stream, [(id_, id_) for m in there if (id_ := where[m["_id"]])])
         acknowledged = [message for message, is_held in zip(there, held, strict=True) if not is_held]
         return [(message, ACKNOWLEDGED) for message in acknowledged] + [
             (message, "its entry is gone from the stream") for message in read if message["_id"] not in where
@@ -139,7 +140,3 @@ class Vanished:
 
 
 _NONE: object = object()
-
-
-def _known(id_: str | None) -> EntryId:
-    return EntryId.parse(id_) if id_ else NEVER

@@ -133,6 +133,8 @@ class OutboxSubscriber(StreamSubscriber):
             raise
         except Exception as error:
             one = only_one(error)
+            if isinstance(one, StopConsume) and self._consumer:
+                self._consumer.stop()
             if isinstance(one, RejectMessage):
                 raise GiveUp("rejected by its handler") from error
             if not isinstance(one, AckMessage):

@@ -148,6 +148,15 @@ class Store:
                     raise LookAgain("a message that was published has no room for its mark") from error
                 raise
             marked += result.modified_count
+            if entries.mixed and result.modified_count:
+                # A mark before this one has reached the others of their batches. Who counts the entries of a batch
+                # must not take those of the rest for theirs.
+                marked_before = {"_id": {"$in": ids}, "state": State.PUBLISHED.value, "attempts": attempt}
+                several = {"$expr": {"$ne": ["$entries.first", "$entries.last"]}, **transitions.passable(token)}
+                await self._messages.update_many(
+                    {**marked_before, **several}, {"$set": {"entries": place.entries}}, session=session,
+                    hint="_id_", bypass_document_validation=True,
+                )  # fmt: skip
             if result.matched_count < len(ids):
                 short.append(unmarked)
         # After all of them: one that is fenced keeps none of another attempt from its mark.

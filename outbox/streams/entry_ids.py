@@ -48,6 +48,11 @@ NEVER = EntryId(0, 0)
 """No entry has this id: it stands for the time before the first."""
 
 
+def known(text: str | None) -> EntryId:
+    """NEVER for what is not known."""
+    return EntryId.parse(text) if text else NEVER
+
+
 def is_entry_id(text: object) -> bool:
     """Whether `text` is an id as Redis writes them."""
     try:

@@ -79,8 +79,8 @@ class Inbox:
     def take(self, count: int, size: int) -> list[Message]:
         """The next messages: so many, or so many bytes, at most. By their positions, as those of a fetch.
 
-        That is another order than that of the commits only where no key is the same: who commits later has written
-        later to what both change. By it, it is known which entry of the batch was whose after it has been removed.
+        For one key that is the order of commits, as far as docs/append.md promises it: who commits later has appended
+        later. By it, it is known which entry of the batch was whose after it has been removed.
         """
         taken: list[Message] = []
         left = size

@@ -72,7 +72,7 @@ async def test_a_slot_moves_to_a_node_that_the_client_does_not_know(cluster: Thr
     assert await asyncio.gather(*(redis.xlen("alpha") for _ in range(30))) == [4] * 30
     assert [entry.id for entry in await entries.read([alpha], 1, block_seconds=0.1)] == added[2:]
     assert [bool(entry) for entry in await entries.look(alpha, added)] == [True] * 3
-    assert await entries.are_held(alpha, [*added, "1-1"]) == [True, True, True, False]
+    assert await entries.are_held(alpha, [(id_, id_) for id_ in (*added, "1-1")]) == [True, True, True, False]
     await asyncio.to_thread(cluster.migrate, slot, source)
     assert await redis.xlen("alpha") == 4
 

@@ -54,7 +54,7 @@ MUTATIONS = [
     ),
     Mutation(
         "what waits its turn left alone by a rescue", "G4", "outbox/delivery/vanished.py",
-        '_known(where.get(message["_id"])) <= delivered', "True",
+        'known(where.get(message["_id"])) <= delivered', "True",
         "tests/outbox/test_rescue.py::test_what_waits_its_turn_is_left_alone",
     ),
 ]  # fmt: skip

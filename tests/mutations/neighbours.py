@@ -15,12 +15,12 @@ MUTATIONS = [
     Mutation(
         "a group that reads on hides nothing of what is gone ahead of it", "G1", "outbox/delivery/removed.py",
         "if come_to is None or come_to < delivered:", "if come_to != delivered:",
-        _EVIDENCE + "test_what_was_deleted_is_found_while_workers_read_on",
+        "tests/relay/test_removed_entries.py::test_what_was_deleted_is_found_while_workers_read_on",
     ),
     Mutation(
         "what is given and deleted while a look goes on was given", "G4", "outbox/delivery/removed.py",
         "[message for message in lost if places.is_ahead(message, come_to)]", "lost",
-        _EVIDENCE + "test_what_was_deleted_is_found_while_workers_read_on",
+        "tests/relay/test_removed_entries.py::test_what_was_deleted_is_found_while_workers_read_on",
     ),
     Mutation(
         "a consumer that reads on hides no entry whose time lies ahead", "G1", "outbox/protocol/lua/ahead.lua",

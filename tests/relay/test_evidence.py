@@ -8,12 +8,11 @@ from typing import Any
 from unittest.mock import AsyncMock, patch
 
 import pytest
-from bson import ObjectId
 from pymongo.errors import AutoReconnect
 from structlog.testing import capture_logs
 
 from outbox.database import OUTBOX, Document
-from outbox.delivery import evidence, places
+from outbox.delivery import evidence
 from outbox.delivery.entries import MARK
 from outbox.delivery.evidence import Judged, judge
 from outbox.delivery.trim import trim
@@ -104,23 +103,6 @@ async def test_a_second_deletion_before_the_first_is_seen_too(ward: Ward, monkey
     await ward.ack(*await ward.read(9))
     assert await rescue.vanished(replace(BARE, gone_is_done=True), PARTITION) == Found()
     assert await ward.states() == "pwpwp"
-
-
-async def test_what_was_deleted_is_found_while_workers_read_on(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What they are given while a look goes on, and delete, counts as given. On a busy stream each look is so."""
-    ids = [*await ward.publish(2), *await ward.publish(3, first=2)]
-    await ward.redis.xdel(NAME, ids[3])
-    find = places.find
-
-    async def meanwhile(*arguments: Any) -> dict[ObjectId, str]:
-        given = await ward.read(1)
-        await ward.ack(*given)
-        await ward.redis.xdel(NAME, *given)
-        return await find(*arguments)
-
-    monkeypatch.setattr(places, "find", meanwhile)
-    assert await ward.rescue() == Found(rescued=1)
-    assert await ward.states() == "pppwp"
 
 
 async def test_what_vanished_after_it_was_given_is_not_done(ward: Ward) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -41,6 +42,26 @@ async def test_a_walk_that_took_long_is_not_made_again_at_once(ward: Ward, monke
     assert len(walks) == 2
 
 
+@pytest.mark.parametrize("batch_size", [1, 3], ids=["alone", "in a batch"])
+async def test_what_was_deleted_is_found_while_workers_read_on(
+    batch_size: int, ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What they are given while a look goes on, and delete, counts as given. On a busy stream each look is so."""
+    ids = [id_ for first in (0, 3) for id_ in await ward.publish(3, first=first, batch_size=batch_size)]
+    await ward.redis.xdel(BARE.key, ids[4])
+    find = places.find
+
+    async def meanwhile(*arguments: Any) -> Any:
+        given = await ward.read(1)
+        await ward.ack(*given)
+        await ward.redis.xdel(BARE.key, *given)
+        return await find(*arguments)
+
+    monkeypatch.setattr(places, "find", meanwhile)
+    assert await ward.rescue() == Found(rescued=1)
+    assert await ward.states() == "ppppwp"
+
+
 async def _handled(ward: Ward, count: int, of: int) -> list[str]:
     """The entries of a batch; the group has handled some of the first, and deleted these."""
     ids = await ward.publish(of)
@@ -64,6 +85,65 @@ async def test_what_was_handled_and_deleted_does_not_come_again_with_each_look(w
     await ward.redis.xdel(BARE.key, ids[5])
     assert await ward.rescue() == Found(rescued=1)
     assert await ward.states() == "ppppww"
+
+
+async def test_what_came_again_before_its_batch_was_begun_makes_no_other_come_again(ward: Ward) -> None:
+    ids = await ward.publish(6)
+    await ward.redis.xdel(BARE.key, ids[4])
+    assert await ward.rescue() == Found(rescued=1)
+    given = await ward.read(2)
+    await ward.ack(*given)
+    await ward.redis.xdel(BARE.key, *given)
+    assert await ward.rescue() == Found()
+    assert await ward.states() == "ppppwp"
+
+
+async def test_a_worker_that_goes_on_during_a_long_look_hides_nothing_of_its_batch(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much is looked at after that, a batch is looked at when it is met first."""
+    monkeypatch.setattr("outbox.delivery.removed.PAGE", 6)
+    ids = await _handled(ward, 2, of=6)
+    more = await ward.publish(6, first=6)
+    await ward.redis.xdel(BARE.key, ids[3], more[3])
+    delivered, asked = places.delivered, list[None]()
+
+    async def later(*arguments: Any) -> Any:
+        asked.append(None)
+        if len(asked) == 3:  # the first is asked before all else, and the second with the first batch
+            await ward.ack(*await ward.read(1))
+        return await delivered(*arguments)
+
+    monkeypatch.setattr(places, "delivered", later)
+    assert await ward.rescue() == Found(rescued=2)
+    assert await ward.states() == "pppwpp" + "pppwpp"
+
+
+async def test_two_that_look_at_once_take_nothing_else(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as an owner that slept. What one reads of a large batch may be of before and of after the other's look."""
+    ids = await _handled(ward, 2, of=6)
+    await ward.redis.xdel(BARE.key, ids[4])
+    published, others = places.published, list[Found]()
+
+    @asynccontextmanager
+    async def torn(*arguments: Any, **where: Any) -> Any:
+        async with published(*arguments, **where) as cursor:
+            before = await cursor.to_list()
+        if where and not others:
+            others.append(Found())
+            others.append(await ward.rescue())
+            before = [message for message in before if message["key"] != "f004"]
+
+        async def read() -> Any:
+            for message in before:
+                yield message
+
+        yield read()
+
+    monkeypatch.setattr(places, "published", torn)
+    await ward.rescue()
+    assert others[1] == Found(rescued=1)
+    assert await ward.states() == "ppppwp"
 
 
 async def test_a_look_that_is_interrupted_leaves_the_next_one_as_wise(
@@ -170,5 +250,18 @@ async def test_many_ranges_are_read_by_few_requests_and_nothing_between_them(
     assert sorted(found) == sorted(ids[::2])
     assert asked == [16, 4]
     monkeypatch.setattr("outbox.delivery.entries.WALK_PAGE", 3)
+    monkeypatch.setattr("outbox.delivery.entries.OF_EACH", 4)
     found = [entry.id async for page in entries.walk_all(BARE, [(ids[0], ids[9])]) for entry in page]
     assert found == ids[:10]
+
+
+async def test_pages_of_a_walk_are_bounded_by_bytes(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = await ward.publish(30)
+    monkeypatch.setattr("outbox.delivery.entries.FIRST_PAGE", 4)
+    entries = Entries(ward.redis, "nobody")
+    assert [len(page) async for page in entries.walk(BARE, "-", "+")] == [4, 8, 16, 2]
+    size = sum(len(name) + len(value) for name, value in (await ward.world.entries())[0].items())
+    monkeypatch.setattr("outbox.delivery.entries.WALK_BYTES", 3 * size + size // 2)
+    pages = [page async for page in entries.walk(BARE, "-", "+")]
+    assert [len(page) for page in pages][:4] == [4, 3, 3, 3]
+    assert [entry.id for page in pages for entry in page] == ids

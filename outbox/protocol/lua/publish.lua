@@ -48,7 +48,9 @@ if string.match(last, '^18446744073709551615%-') then
   return redis.error_reply('ERR The stream has exhausted the last possible ID')
 end
 
+-- All of one millisecond, also where a script's clock goes on (Redis 7.0): so the ids of a batch follow one another.
 local first
+local id = '*'
 local entries = cjson.decode(ARGV[6])
 for _, words in ipairs(entries) do
   if #ARGV > 10 then
@@ -56,8 +58,11 @@ for _, words in ipairs(entries) do
       if type(word) == 'number' then words[i] = ARGV[10 + word] end
     end
   end
-  last = redis.call('XADD', KEYS[2], '*', unpack(words))
-  first = first or last
+  last = redis.call('XADD', KEYS[2], id, unpack(words))
+  if not first then
+    first = last
+    id = string.match(first, '^(%d+)%-') .. '-*'
+  end
 end
 
 -- What is on record is all that may not be marked: a version that knows of one batch only takes it for another history.
