@@ -31,7 +31,7 @@ WALK_PAGE, FIRST_PAGE = 1000, 100
 """Entries of a page at most, and of the first one, when nothing is known of their size."""
 WALK_BYTES = 4 * 1024 * 1024
 """Bytes of a page, about: what is read is all in memory at once, of Redis as well."""
-RANGES, OF_EACH = 16, 32
+RANGES, OF_EACH = 16, 16
 """Ranges that are read by one request, and how many entries of each."""
 LINGER_SECONDS = 0.005
 """How long an acknowledgement waits for others: nobody waits for it."""

@@ -14,11 +14,10 @@ from outbox.database import OUTBOX, Database, Document
 from outbox.delivery.entries import Entries, not_there
 from outbox.message.document import Sent, State, by_attempt, is_ours
 from outbox.message.outcome import COUNTED
-from outbox.protocol.checkpoint import Range
 from outbox.protocol.settled import NEEDED
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Partition, Stream
-from outbox.streams.entry_ids import EntryId
+from outbox.streams.entry_ids import EntryId, Range
 
 PAGE = 500
 

@@ -17,11 +17,10 @@ from outbox.delivery.entries import Entries
 from outbox.delivery.places import PAGE, Ends
 from outbox.message.document import Sent, State
 from outbox.message.outcome import Found, put_back
-from outbox.protocol.checkpoint import Range
 from outbox.servers.paging import in_pages
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Partition, Stream
-from outbox.streams.entry_ids import EntryId, known
+from outbox.streams.entry_ids import EntryId, Range, known
 
 REASON = "its entry was removed from the stream before anybody was given it"
 
@@ -119,9 +118,9 @@ class Removed:
         The entries of a batch follow one another. So it is known how many of those after `delivered` are missing, and
         that they are of the last messages of the batch that have no entry.
 
-        Where all of the batch stand is recorded before one of them comes again. Otherwise the next look would miss the
-        entry of a message that is in the batch no longer, and take an earlier one for lost. That is so, once, of one
-        that others publish again, by a replay, before a relay has looked.
+        Before one of them comes again, it is recorded where each message of the batch stands. Otherwise the next look
+        would miss the entry of a message that is no longer in the batch, and take an earlier one for lost. A replay by
+        others before a relay has looked has that effect, once.
         """
         first, last = map(EntryId.parse, batch)
         ahead = max(delivered.next(), first)
@@ -141,20 +140,30 @@ class Removed:
         given = missing[: max(0, len(missing) - removed)]
         lost = missing[len(given) :]
         if lost and len(lost) < len(messages):
-            stands = [(m, place, place) for m in messages if (place := stand.get(places.sent(m)))]
-            stands += [(message, first, delivered) for message in given] + [(message, ahead, last) for message in lost]
-            writes = [_record(message, batch, *ends) for message, *ends in stands]
-            done = await self._messages.bulk_write(writes, ordered=False, bypass_document_validation=True)
-            if done.matched_count < len(writes):
+            there = [(message, place, place) for message in messages if (place := stand.get(places.sent(message)))]
+            await self._record(batch, there)  # a worker may complete some meanwhile
+            gone = [(message, first, delivered) for message in given] + [(message, ahead, last) for message in lost]
+            if await self._record(batch, gone) < len(gone):
                 return None
         return lost
+
+    async def _record(self, batch: Ends, stand: Sequence[tuple[Document, EntryId, EntryId]]) -> int:
+        """That messages of `batch` stand from one entry to another; returns of how many that were as they were read."""
+        writes = [
+            UpdateOne(
+                {**_standing(message), "entries.first": batch[0], "entries.last": batch[1]},
+                {"$set": {"entries": Range(str(first), str(last)).record}},
+                hint="_id_",
+            )
+            for message, first, last in stand
+        ]
+        if not writes:
+            return 0
+        return (await self._messages.bulk_write(writes, ordered=False, bypass_document_validation=True)).matched_count
 
 
 _NONE: object = object()
 
 
-def _record(message: Document, ends: Ends, first: EntryId, last: EntryId) -> UpdateOne:
-    """That it stands from `first` to `last`, if it is still as it was read."""
-    there = {"entries.first": ends[0], "entries.last": ends[1]}
-    same = {"_id": message["_id"], "state": State.PUBLISHED.value, "attempts": message["attempts"], **there}
-    return UpdateOne(same, {"$set": {"entries": Range(str(first), str(last)).record}}, hint="_id_")
+def _standing(message: Document) -> Document:
+    return {"_id": message["_id"], "state": State.PUBLISHED.value, "attempts": message["attempts"]}

@@ -125,10 +125,10 @@ class OutboxSubscriber(StreamSubscriber):
                 ((SESSION, session), (MESSAGE, message), (_RAW, raw), (_PARSED, parsed))
             ):
                 response = await self.process_message(raw)
-        except (StopConsume, SystemExit) as error:
+        except SystemExit:
             if self._consumer:
                 self._consumer.stop()
-            if isinstance(error, SystemExit) and (app := self._outer_config.context.get("app")):
+            if app := self._outer_config.context.get("app"):
                 app.exit()
             raise
         except Exception as error:

@@ -226,8 +226,6 @@ def _plain(pairs: object) -> bool:
 
 _ATTEMPTS = b"attempts\0"
 _PLAIN_KEY, _PLAIN_NAME = MAX_KEY_BYTES // 4, MAX_NAME_BYTES // 4
-
-
 _STRICT: CodecOptions[dict[str, Any]] = CodecOptions(
     dict, tz_aware=True, datetime_conversion=DatetimeConversion.DATETIME_AUTO
 )

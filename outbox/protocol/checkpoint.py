@@ -21,23 +21,8 @@ from outbox.protocol.tags import follows, new_tag, read_tags
 from outbox.servers.few import few_connections
 from outbox.servers.topology import AnyRedis
 from outbox.streams.declaration import Partition, Stream, Streams
+from outbox.streams.entry_ids import Range
 from outbox.streams.keys import record_key
-
-
-class Range(NamedTuple):
-    """Entries of a stream, by the ids of the first and the last. What it is said of stands among them.
-
-    `mixed`: others may stand among them, too. Those of one batch are its own, and their ids follow one another.
-    """
-
-    first: str
-    last: str
-    mixed: bool = False
-
-    @property
-    def record(self) -> dict[str, object]:
-        """As it stands in a message."""
-        return {"first": self.first, "last": self.last} | ({"mixed": True} if self.mixed else {})
 
 
 class Batch(NamedTuple):

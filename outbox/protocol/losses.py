@@ -19,10 +19,10 @@ from outbox.message.document import Sent, State, by_attempt, is_ours
 from outbox.message.poison import FULL, TOO_FULL, TOO_LARGE, bury_all, bury_full
 from outbox.message.transitions import Place, Transition
 from outbox.protocol import fences
-from outbox.protocol.checkpoint import Range
 from outbox.protocol.leases import Held, Progress
 from outbox.protocol.settled import NEEDED, settled
 from outbox.streams.declaration import Partition, Streams
+from outbox.streams.entry_ids import Range
 
 log = structlog.get_logger(__name__)
 

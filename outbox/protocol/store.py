@@ -19,10 +19,10 @@ from outbox.message.document import Message, Sent, State, by_attempt, read_docum
 from outbox.message.poison import RAW, TOO_LARGE, Poison, bury, bury_full, identity
 from outbox.message.transitions import Place
 from outbox.protocol import fences
-from outbox.protocol.checkpoint import Range
 from outbox.protocol.leases import Held, Lease
 from outbox.protocol.turns import Turn, may_go
 from outbox.streams.declaration import Partition
+from outbox.streams.entry_ids import Range
 
 COUNTED = 1_000_000
 
@@ -128,7 +128,7 @@ class Store:
 
         :raises LookAgain: one still waits for this very attempt, and is not marked.
         """
-        progress, token = held.progress, held.lease.token
+        progress, token, sent = held.progress, held.lease.token, list(sent)
         marked, short = 0, list[Document]()
         for attempt, ids in by_attempt(sent).items():
             place = Place(progress.batch, progress.tag, entries.record, attempt)
@@ -148,21 +148,26 @@ class Store:
                     raise LookAgain("a message that was published has no room for its mark") from error
                 raise
             marked += result.modified_count
-            if entries.mixed and result.modified_count:
-                # A mark before this one has reached the others of their batches. Who counts the entries of a batch
-                # must not take those of the rest for theirs.
-                marked_before = {"_id": {"$in": ids}, "state": State.PUBLISHED.value, "attempts": attempt}
-                several = {"$expr": {"$ne": ["$entries.first", "$entries.last"]}, **transitions.passable(token)}
-                await self._messages.update_many(
-                    {**marked_before, **several}, {"$set": {"entries": place.entries}}, session=session,
-                    hint="_id_", bypass_document_validation=True,
-                )  # fmt: skip
             if result.matched_count < len(ids):
                 short.append(unmarked)
         # After all of them: one that is fenced keeps none of another attempt from its mark.
         for unmarked in short:
             await fences.look_why(self._messages, token, unmarked, session)
+        if marked and entries.mixed:
+            await self._mix(sent, entries, token, session)
         return marked
+
+    async def _mix(self, sent: Sequence[Sent], entries: Range, token: int, session: AsyncClientSession) -> None:
+        """Of batches that a mark before has reached in part, nobody may count the entries: what it has marked gets the
+        range of all of them. One that stands alone has no others."""
+        for attempt, ids in by_attempt(sent).items():
+            where = {"_id": {"$in": ids}, "state": State.PUBLISHED.value, "attempts": attempt}
+            several = {"$expr": {"$ne": ["$entries.first", "$entries.last"]}, **transitions.passable(token)}
+            async with fences.in_time(self._messages):
+                await self._messages.update_many(
+                    {**where, **several}, {"$set": {"entries": entries.record}},
+                    session=session, hint="_id_", bypass_document_validation=True,
+                )  # fmt: skip
 
     async def mark_all(self, marks: Sequence[Mark], session: AsyncClientSession) -> bool:
         """`mark` for several batches at once. False: some messages were not as they should be, or not all were marked.

@@ -48,6 +48,22 @@ NEVER = EntryId(0, 0)
 """No entry has this id: it stands for the time before the first."""
 
 
+class Range(NamedTuple):
+    """Entries of a stream, by the ids of the first and the last. What it is said of stands among them.
+
+    `mixed`: others may stand among them, too. Those of one batch are its own, and their ids follow one another.
+    """
+
+    first: str
+    last: str
+    mixed: bool = False
+
+    @property
+    def record(self) -> dict[str, object]:
+        """As it stands in a message."""
+        return {"first": self.first, "last": self.last} | ({"mixed": True} if self.mixed else {})
+
+
 def known(text: str | None) -> EntryId:
     """NEVER for what is not known."""
     return EntryId.parse(text) if text else NEVER

@@ -15,12 +15,12 @@ from outbox import traces
 from outbox.database import Document
 from outbox.errors import LookAgain, UndeclaredStream
 from outbox.message.document import Message, Sent
-from outbox.protocol.checkpoint import Batch, Checkpoints, Fenced, Full, Gap, Published, Range, Stand
+from outbox.protocol.checkpoint import Batch, Checkpoints, Fenced, Full, Gap, Published, Stand
 from outbox.protocol.fences import TokenTooLow
 from outbox.protocol.leases import Lease, LeaseLost, Leases, Progress
 from outbox.protocol.store import Store
 from outbox.protocol.tags import new_tag
-from outbox.streams.entry_ids import EntryId
+from outbox.streams.entry_ids import EntryId, Range
 from outbox_relay.ahead import Ahead
 from outbox_relay.drained import Drained, Outcome
 from outbox_relay.marks import Marks, Window

@@ -16,10 +16,11 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 
 from outbox.errors import LookAgain
 from outbox.message.document import Sent
-from outbox.protocol.checkpoint import Checkpoints, Fenced, Opened, Range
+from outbox.protocol.checkpoint import Checkpoints, Fenced, Opened
 from outbox.protocol.leases import Lease
 from outbox.protocol.losses import Losses
 from outbox.streams.declaration import Partition
+from outbox.streams.entry_ids import Range
 
 AHEAD = 4
 """Pages that a partition may be behind the search."""

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 from faststream import BaseMiddleware
-from faststream.exceptions import AckMessage, NackMessage, RejectMessage
+from faststream.exceptions import AckMessage, NackMessage, RejectMessage, StopConsume
 from faststream.redis import RedisStreamMessage
 from pydantic import BaseModel
 
 from outbox.errors import UsageError
 from outbox.faststream import Session
+from outbox.faststream.subscriber import OutboxSubscriber
 from outbox.worker import RetryAfter
 from tests.faststream.applications import File, at_work
 from tests.waiting import eventually
@@ -127,6 +128,26 @@ async def test_a_task_of_a_group_acknowledges_its_message(workshop: Workshop) ->
     [id_] = await workshop.publish("a")
     async with at_work(workshop.settings, parse):
         await eventually(lambda: workshop.in_state("completed", id_))
+
+
+@pytest.mark.parametrize("grouped", [False, True], ids=["by itself", "by a task of a group"])
+async def test_a_handler_stops_its_subscriber(grouped: bool, workshop: Workshop) -> None:
+    async def stop() -> None:
+        raise StopConsume
+
+    async def parse(file: File) -> None:
+        if not grouped:
+            raise StopConsume
+        async with asyncio.TaskGroup() as group:
+            group.create_task(stop())
+
+    [id_] = await workshop.publish("a")
+    async with at_work(workshop.settings, parse) as broker:
+        [subscriber] = broker.subscribers
+        assert isinstance(subscriber, OutboxSubscriber)
+        assert subscriber._consuming
+        await eventually(subscriber._consuming.done)
+    assert await workshop.in_state("scheduled", id_)
 
 
 async def test_a_conflict_is_no_reason_to_reject(workshop: Workshop) -> None:

@@ -26,7 +26,12 @@ MUTATIONS = [
         "tests/outbox/test_looking.py::test_what_a_consumer_holds_is_seen",
     ),
     Mutation(
-        "a look for all pages is not short of time for one", "access", "api/outbox_api/dashboard/sampler.py",
+        "a page that is not there has the navigation", "dashboard", "api/outbox_api/dashboard/routes.py",
+        "request.state.session = await request.state.dashboard.sessions.find(request)", "pass",
+        "tests/api/test_no_such_page.py::test_who_is_logged_in_finds_the_way_from_there",
+    ),
+    Mutation(
+        "a look for all pages is not short of time for one", "dashboard", "api/outbox_api/dashboard/sampler.py",
         "await asyncio.create_task(look, context=contextvars.Context())", "await look",
         "tests/api/test_time_limits.py::test_a_look_for_all_pages_is_not_short_of_time_for_one",
     ),

@@ -203,13 +203,25 @@ MUTATIONS = [
     ),
     Mutation(
         "a look that another one was ahead of takes nothing", "G4", "outbox/delivery/removed.py",
-        "if done.matched_count < len(writes):", "if False:",
+        "if await self._record(batch, gone) < len(gone):", "if await self._record(batch, gone) < 0:",
         f"{REMOVED}::test_two_that_look_at_once_take_nothing_else",
     ),
     Mutation(
+        "what workers complete during a look hides nothing", "G1", "outbox/delivery/removed.py",
+        "await self._record(batch, there)  # a worker may complete some meanwhile",
+        "if await self._record(batch, there) < len(there): return None",
+        f"{REMOVED}::test_what_workers_complete_during_a_look_hides_nothing",
+    ),
+    Mutation(
+        "a batch goes on where its millisecond ends", "G4", "outbox/protocol/lua/publish.lua",
+        "if #number < 20 then", "if true then",
+        "tests/relay/test_partial_publish.py"
+        "::test_an_entry_of_others_with_the_last_numbers_of_its_millisecond_lets_a_batch_in_whole",
+    ),
+    Mutation(
         "a batch that was marked in part counts as none", "G4", "outbox/protocol/store.py",
-        "if entries.mixed and result.modified_count:", "if False:",
-        "tests/relay/test_late_owners.py::test_what_a_mark_before_has_reached_is_no_batch_of_its_own",
+        "if marked and entries.mixed:", "if False:",
+        "tests/relay/test_marked_together.py::test_what_a_mark_before_has_reached_is_no_batch_of_its_own",
     ),
     Mutation(
         "what comes again of a batch ahead leaves the rest of it known", "G4", "outbox/delivery/removed.py",
@@ -230,6 +242,21 @@ MUTATIONS = [
         "messages of one batch are in the order of their positions", "G1", "relay/outbox_relay/tail.py",
         'return sorted(taken, key=attrgetter("position"))', "return taken",
         "tests/relay/test_inbox.py::test_messages_of_one_batch_are_in_the_order_of_their_positions",
+    ),
+    Mutation(
+        "an error that is not about room is raised", "G5", "outbox/protocol/store.py",
+        'if any(one["code"] not in TOO_LARGE for one in failed) or error.details["writeConcernErrors"]:', "if False:",
+        "tests/relay/test_marked_together.py::test_an_error_that_is_not_about_room_is_raised",
+    ),
+    Mutation(
+        "what was marked before keeps its batch", "G1", "outbox/protocol/store.py",
+        "if marked and entries.mixed:", "if entries.mixed:",
+        "tests/relay/test_marked_together.py::test_what_was_marked_before_keeps_its_batch",
+    ),
+    Mutation(
+        "pages of a walk are bounded by bytes", "G7", "outbox/delivery/entries.py",
+        "WALK_BYTES * count // max(1, size)", "WALK_PAGE",
+        f"{REMOVED}::test_pages_of_a_walk_are_bounded_by_bytes",
     ),
     Mutation(
         "one without room for its mark holds up no other batch", "G1", "outbox/protocol/store.py",

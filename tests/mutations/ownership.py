@@ -9,6 +9,11 @@ OWNED = "tests/outbox/test_ownership.py"
 
 MUTATIONS = [
     Mutation(
+        "what another program claims and fills meanwhile is ours", "G8", "outbox/message/installation.py",
+        "known = await meta.known(database)  # who filled one meanwhile had claimed it by then", "pass",
+        "tests/outbox/test_ownership.py::test_what_another_program_claims_and_fills_meanwhile_is_ours",
+    ),
+    Mutation(
         "collections begin with the prefix", "G8", "outbox/database.py",
         "return prefix + name.removeprefix(OUTBOX) if is_core(name) else name", "return name",
         APART,

@@ -15,6 +15,11 @@ MUTATIONS = [
         f"{_FASTSTREAM}::test_an_outcome_that_is_given_by_hand[nack-scheduled]",
     ),
     Mutation(
+        "a handler of FastStream stops its subscriber", "G6", _SUBSCRIBER,
+        "if isinstance(one, StopConsume) and self._consumer:", "if False:",
+        "tests/faststream/test_outcomes.py::test_a_handler_stops_its_subscriber",
+    ),
+    Mutation(
         "what a handler of FastStream rejects is dead", "G1", _SUBSCRIBER,
         "            if isinstance(one, RejectMessage):\n                raise GiveUp",
         "            if isinstance(one, RejectMessage):\n                raise NackMessage",

@@ -120,6 +120,22 @@ async def test_two_outboxes_in_one_database_do_not_touch_each_other(
     assert {name: each for name, each in (await picture(first)).items() if not name.startswith("second")} == before
 
 
+async def test_what_another_program_claims_and_fills_meanwhile_is_ours(
+    bare: Database, streams: Streams, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two programs set up one database, and one of them has begun to append when the other looks."""
+    known, answers = meta.known, [meta.Known()]
+
+    async def late(database: Database) -> meta.Known:
+        return answers.pop() if answers else await known(database)
+
+    await schema.ensure(bare, streams)
+    await bare[OUTBOX].insert_one({"_id": 1}, bypass_document_validation=True)
+    monkeypatch.setattr(meta, "known", late)
+    assert await schema.ensure(bare, streams) == []
+    assert not answers
+
+
 async def test_a_prefix_that_begins_like_another_one_is_refused(mongo: Client, database: str, streams: Streams) -> None:
     await schema.ensure(Database(mongo, database), streams)
     with pytest.raises(NotOurs, match="outbox_jobs, which"):

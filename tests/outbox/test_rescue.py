@@ -242,7 +242,7 @@ async def test_what_is_replayed_while_it_is_judged_is_not_completed_for_its_earl
         return done
 
     monkeypatch.setattr(end, "settled", meanwhile)
-    await (ward.vanished() if end is vanished else eventually(lambda: _cleared(ward)))
+    await (ward.vanished() if end is vanished else eventually(ward.cleared))
     assert replayed == [True]
     message = await ward.message(id_)
     assert (message["state"], message["attempts"]) == ("published", 2)
@@ -275,21 +275,6 @@ async def test_many_are_gone_through_in_pages(ward: Ward, monkeypatch: pytest.Mo
     assert await ward.vanished() == Found(settled=2, rescued=2)
     assert await ward.abandoned() == Found(rescued=4)
     assert await ward.held() == 0
-
-
-async def test_an_entry_of_others_is_not_lost_with_its_worker(ward: Ward) -> None:
-    fields: dict[Any, Any] = {"file_id": "by hand"}
-    await ward.owner.drain()
-    await ward.world.redis.xadd(SOON.name, fields)
-    await ward.read()
-    await eventually(lambda: _cleared(ward))
-    [state] = (await ward.world.states()).values()
-    assert state == "pending"
-
-
-async def _cleared(ward: Ward) -> bool:
-    await ward.rescue.abandoned(SOON)
-    return await ward.held() == 0
 
 
 async def test_what_is_done_and_replayed_survives_its_worker_once(ward: Ward) -> None:

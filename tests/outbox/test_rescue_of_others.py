@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from bson import ObjectId
 
 from outbox.database import OUTBOX
@@ -9,7 +11,8 @@ from outbox.message.outcome import Found
 from outbox.message.poison import TOO_FULL
 from outbox.operations import dead
 from tests.giants import fill_up
-from tests.outbox.ward import Ward
+from tests.outbox.ward import SOON, Ward
+from tests.waiting import eventually
 
 KEYS = ("a", "b", "c", "d")
 
@@ -69,3 +72,13 @@ async def test_what_vanished_beside_one_that_counts_no_attempts(ward: Ward) -> N
         {"_id": ids[0]}, {"$unset": {"attempts": ""}}, bypass_document_validation=True
     )
     assert await ward.vanished() == Found(rescued=3)
+
+
+async def test_an_entry_of_others_is_not_lost_with_its_worker(ward: Ward) -> None:
+    fields: dict[Any, Any] = {"file_id": "by hand"}
+    await ward.owner.drain()
+    await ward.world.redis.xadd(SOON.name, fields)
+    await ward.read()
+    await eventually(ward.cleared)
+    [state] = (await ward.world.states()).values()
+    assert state == "pending"

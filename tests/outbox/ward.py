@@ -57,6 +57,11 @@ class Ward:
         assert isinstance(found, Found)
         return found
 
+    async def cleared(self) -> bool:
+        """After a look for what silent workers hold: whether nobody holds anything."""
+        await self.rescue.abandoned(SOON)
+        return await self.held() == 0
+
     async def vanished(self) -> Found:
         return await self.rescue.vanished(SOON, PARTITION)
 

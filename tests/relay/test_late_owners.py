@@ -11,10 +11,11 @@ from bson import ObjectId
 from outbox.database import OUTBOX
 from outbox.errors import LookAgain
 from outbox.message.document import Sent
-from outbox.protocol.checkpoint import Fenced, Opened, Published, Range
+from outbox.protocol.checkpoint import Fenced, Opened, Published
 from outbox.protocol.fences import TokenTooLow
 from outbox.protocol.leases import Held, LeaseLost, Progress
 from outbox.protocol.store import Mark
+from outbox.streams.entry_ids import Range
 from outbox_relay.drained import Outcome
 from tests.giants import fill_up
 from tests.relay.world import PARTITION, STREAM, Owner, World
@@ -143,20 +144,6 @@ async def test_a_fenced_message_keeps_none_of_another_attempt_from_its_mark(worl
     with pytest.raises(TokenTooLow):
         await world.store.mark(held, _session(world, owner), [Sent(ids[0], 2), Sent(ids[1], 1)], SOMEWHERE)
     assert await world.states() == {ids[0]: "pending", ids[1]: "published"}
-
-
-async def test_what_a_mark_before_has_reached_is_no_batch_of_its_own(world: World) -> None:
-    """Or the entries of the others would count as missing in it. Where it stands alone, that is known still."""
-    ids = await world.append("f1", "f2", "f3")
-    owner = await world.owner()
-    held = await _about_to_mark(world, owner, *ids)
-    for id_, last in ((ids[0], "1-1"), (ids[1], "1-0")):
-        reached = {"state": "published", "attempts": 1, "entries": {"first": "1-0", "last": last}}
-        await world.database[OUTBOX].update_one({"_id": id_}, {"$set": reached})
-    everywhere = Range("1-0", "9-0", mixed=True)
-    assert await world.store.mark(held, _session(world, owner), [Sent(id_, 1) for id_ in ids], everywhere) == 1
-    recorded = [message["entries"] async for message in world.database[OUTBOX].find().sort("key")]
-    assert recorded == [everywhere.record, {"first": "1-0", "last": "1-0"}, everywhere.record]
 
 
 async def test_a_fenced_message_keeps_none_of_another_attempt_from_being_kept(world: World) -> None:

@@ -7,8 +7,9 @@ import pytest
 from outbox.database import OUTBOX
 from outbox.message import transitions
 from outbox.message.document import Sent
-from outbox.protocol.checkpoint import Fenced, Opened, Range
+from outbox.protocol.checkpoint import Fenced, Opened
 from outbox.protocol.leases import Progress
+from outbox.streams.entry_ids import Range
 from outbox_relay import marks
 from outbox_relay.drained import Outcome
 from outbox_relay.recovery import Verdict

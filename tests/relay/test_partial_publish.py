@@ -34,6 +34,14 @@ async def test_an_entry_of_others_under_the_last_id_lets_a_batch_in_whole_or_not
     assert [entry["message_id"] for entry in await world.entries()][-5:] == [str(id_) for id_ in ids]
 
 
+async def test_an_entry_of_others_with_the_last_numbers_of_its_millisecond_lets_a_batch_in_whole(world: World) -> None:
+    owner = await world.owner()
+    await world.redis.xadd(STREAM.name, {"of": "others"}, id="99999999999999-18446744073709551613")
+    ids = await world.append("f1", "f2", "f3", "f4")
+    await owner.drain_all()
+    assert [entry.get("message_id") for entry in await world.entries()] == [None, *map(str, ids)]
+
+
 @pytest.fixture
 def own_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     with RedisServer(tmp_path_factory.mktemp("rights")) as server:

@@ -146,6 +146,22 @@ async def test_two_that_look_at_once_take_nothing_else(ward: Ward, monkeypatch: 
     assert await ward.states() == "ppppwp"
 
 
+async def test_what_workers_complete_during_a_look_hides_nothing(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = await ward.publish(6)
+    await ward.read(2)
+    await ward.redis.xdel(BARE.key, ids[4])
+    walk = Entries.walk
+
+    async def meanwhile(*arguments: Any) -> Any:
+        await ward.world.database[OUTBOX].update_one({"key": "f000"}, {"$set": {"state": "completed"}})
+        async for page in walk(*arguments):
+            yield page
+
+    monkeypatch.setattr(Entries, "walk", meanwhile)
+    assert await ward.rescue() == Found(rescued=1)
+    assert await ward.states() == "cpppwp"
+
+
 async def test_a_look_that_is_interrupted_leaves_the_next_one_as_wise(
     ward: Ward, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -109,8 +109,8 @@ class Sampler:
         async with self._looking:  # one look, whoever comes at the same time
             old = time.monotonic() - self._looked > 2 * WATCHED_SECONDS or self._lately.older_than(OPENED_SECONDS)
             if self._frame is None or old:
-                # Of its own, without the time limit of the page that asks: a look that is short of time for that page
-                # would show everybody, and put on record, an outage of MongoDB that there is none of.
+                # Without the time limit of the page that asks: a look that ran out of that page's time would show
+                # everybody that MongoDB is away, and record an outage.
                 look = self._look(day_seconds=OPENED_SECONDS)
                 await asyncio.create_task(look, context=contextvars.Context())
         assert self._frame is not None

@@ -48,7 +48,8 @@ if string.match(last, '^18446744073709551615%-') then
   return redis.error_reply('ERR The stream has exhausted the last possible ID')
 end
 
--- All of one millisecond, also where a script's clock goes on (Redis 7.0): so the ids of a batch follow one another.
+-- All of one millisecond, also where a script's clock goes on (Redis 7.0): so the ids of a batch follow one another. Not
+-- after an entry of others with the last numbers of its millisecond: there, only '*' goes on to the next one.
 local first
 local id = '*'
 local entries = cjson.decode(ARGV[6])
@@ -61,7 +62,8 @@ for _, words in ipairs(entries) do
   last = redis.call('XADD', KEYS[2], id, unpack(words))
   if not first then
     first = last
-    id = string.match(first, '^(%d+)%-') .. '-*'
+    local millisecond, number = string.match(first, '^(%d+)%-(%d+)$')
+    if #number < 20 then id = millisecond .. '-*' end
   end
 end
 
